@@ -1,0 +1,50 @@
+/** An event name and fields, never a built sentence. Bodies, passwords and tokens are never fields. */
+import { pino } from 'pino'
+import pretty from 'pino-pretty'
+
+export type Fields = Readonly<Record<string, unknown>>
+
+export interface Logger {
+  debug (event: string, fields?: Fields): void
+  info (event: string, fields?: Fields): void
+  warn (event: string, fields?: Fields): void
+  error (event: string, fields?: Fields): void
+  /** A logger that adds these fields to each of its lines. */
+  with (fields: Fields): Logger
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+
+/** Where lines go: process.stdout, or what a test hands in. */
+export interface LogOutput { write (line: string): unknown }
+
+/** A logger whose lines are JSON, or made for the eyes of a person. Field `error` is written with its stack. */
+export function openLogger (how: { level: LogLevel, format: 'pretty' | 'json', output: LogOutput }): Logger {
+  const output = how.format === 'pretty' ? prettyStream(how.output) : how.output
+  const log = pino({
+    level: how.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: label => ({ level: label }) },
+    serializers: { error: pino.stdSerializers.err },
+  }, { write: line => { output.write(line) } })
+  return over(log)
+}
+
+/** Says nothing. */
+export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}, with: () => silent }
+
+function prettyStream (output: LogOutput): LogOutput {
+  const format = pretty.prettyFactory({ colorize: 'isTTY' in output && output.isTTY === true, translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname' })
+  return { write: line => output.write(format(JSON.parse(line) as object)) }
+}
+
+function over (log: pino.Logger): Logger {
+  return {
+    debug: (event, fields) => { log.debug(fields ?? {}, event) },
+    info: (event, fields) => { log.info(fields ?? {}, event) },
+    warn: (event, fields) => { log.warn(fields ?? {}, event) },
+    error: (event, fields) => { log.error(fields ?? {}, event) },
+    with: fields => over(log.child(fields)),
+  }
+}

@@ -1,0 +1,119 @@
+/** The contract of storage: two shapes, and what each call promises. Every driver passes test/storage/contract.ts. */
+
+/** A write that has not happened yet: made by a store, carried by a batch. */
+export interface Write {
+  /** Which store made it, for logs. */
+  readonly store: string
+}
+
+/** Everything that one stanza or request commits: one transaction. Delivery, and every ack that counts it, wait for it. */
+export interface Batch {
+  add (write: Write): void
+  /** Runs once the batch is stored; at once after the request where it holds no write. Not run when storing failed. */
+  committed (run: () => void): void
+}
+
+/** Small values by owner and key. A value is what JSON can carry. Reads see every commit that settled before the call. */
+export interface Records<V> {
+  get (owner: string, key: string): Promise<V | undefined>
+  /** In the order of keys (by code point), the first `limit` after `after`; all of them without a page. */
+  all (owner: string, page?: { readonly after?: string, readonly limit: number }): Promise<ReadonlyMap<string, V>>
+  /** Owners that hold anything, in order. */
+  owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]>
+  /** Resolves once it is stored. `undefined` removes. */
+  put (owner: string, key: string, value: V | undefined): Promise<void>
+  /** Reads and writes atomically. `next` is pure, runs under a lock on the owner, and may run again; what it leaves out of its answer stays. */
+  change (owner: string, next: (old: ReadonlyMap<string, V>) => ReadonlyMap<string, V | undefined>): Promise<void>
+  putting (owner: string, key: string, value: V | undefined): Write
+  /** Removes all that the owner has here. */
+  clearing (owner: string): Write
+}
+
+/** `at`: milliseconds since 1970. `with`: the other party's address, as text. */
+export interface Entry<V> { readonly id: string, readonly at: number, readonly with: string, readonly value: V }
+
+export interface JournalQuery {
+  /** A bare address matches every resource of it; a full one itself alone. */
+  readonly with?: string
+  readonly ids?: readonly string[]
+  /** Milliseconds since 1970, inclusive. */
+  readonly since?: number
+  readonly until?: number
+  /** Entries behind, or before, this id. An id that is not there makes `page` throw UnknownEntry. */
+  readonly after?: string
+  readonly before?: string
+  /** The last `limit` of the matches instead of the first; still in ascending order. */
+  readonly last?: boolean
+  readonly limit: number
+}
+
+export interface JournalPage<V> {
+  readonly entries: readonly Entry<V>[]
+  /** Nothing more matches in the direction of the query. */
+  readonly complete: boolean
+}
+
+/** An `after` or `before` that names no entry (XEP-0059 §2.2: item-not-found). */
+export class UnknownEntry extends Error {}
+
+/** A growing list by owner, in the order of commit. Ids are given by the caller and unique by owner; the order is the store's own. */
+export interface Journal<V> {
+  appending (owner: string, entry: Entry<V>): Write
+  removing (owner: string, ids: readonly string[]): Write
+  replacing (owner: string, id: string, value: V): Write
+  clearing (owner: string): Write
+  page (owner: string, query: JournalQuery): Promise<JournalPage<V>>
+  /** How much an owner holds: entries, and the bytes of their values as stored. */
+  size (owner: string): Promise<{ readonly entries: number, readonly bytes: number }>
+  owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]>
+  /** Removes all but the newest `newest`, and all before `since`; answers how many. */
+  trim (owner: string, keep: { readonly newest?: number, readonly since?: number }): Promise<number>
+  /** Removes what is older than `since` from every owner, at most `limit` entries a call; answers how many. */
+  expire (since: number, limit: number): Promise<number>
+}
+
+/** A store as a module declares it. `upgrade` takes a value of the version before this one to this one's form. */
+export interface Shape<S> {
+  readonly kind: 'records' | 'journal'
+  readonly version: number
+  readonly upgrade: ((old: unknown, from: number) => unknown) | undefined
+  readonly store?: S
+}
+
+export function records<V> (version: number, upgrade?: (old: unknown, from: number) => unknown): Shape<Records<V>> {
+  return { kind: 'records', version, upgrade }
+}
+
+export function journal<V> (version: number, upgrade?: (old: unknown, from: number) => unknown): Shape<Journal<V>> {
+  return { kind: 'journal', version, upgrade }
+}
+
+export type Shapes = Readonly<Record<string, Shape<unknown>>>
+export type Stores<R extends Shapes> = { readonly [K in keyof R]: R[K] extends Shape<infer S> ? S : never }
+
+/** The storage of one process: one data folder, or one database. */
+export interface Storage {
+  /**
+   * The store of this name (`module.store`), opened, and upgraded where its version on disk is older.
+   * Throws where the version on disk is newer than the shape's.
+   */
+  open<S> (name: string, shape: Shape<S>): Promise<S>
+  /**
+   * Hands writes to the writer as one transaction, together with the others of this turn of the event loop; answers with
+   * their commit number, which is one more than the last. All or nothing of them is stored.
+   */
+  submit (writes: readonly Write[]): number
+  /** The highest commit number at and below which everything has settled, stored or failed. */
+  readonly settled: number
+  /** Calls `then` once commit `number` and all before it have settled, at once where they have; with the error where `number` failed. In order of numbers. */
+  after (number: number, then: (error: Error | undefined) => void): void
+  /** Resolves once all that was submitted has settled. */
+  flush (): Promise<void>
+  /** A write that removes an owner's rows from every store, those no module has opened included. */
+  erasing (owner: string): Write
+  /** undefined: writes succeed. Else why the last commit failed; a later success takes it back. */
+  readonly trouble: Error | undefined
+  /** Writes a consistent copy while running. Throws where the driver has a better tool of its own, naming it. */
+  backup (file: string): Promise<void>
+  close (): Promise<void>
+}
