@@ -1,0 +1,54 @@
+/** Words for the operator: values as he wrote them, and the word he may have meant. */
+
+/** A value as it may stand in a message: texts in single quotes, tables and lists by name only, nothing longer than a line. */
+export function shown (value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 60 ? value.slice(0, 59) + '…' : value}'`
+  if (Array.isArray(value)) return 'a list'
+  if (value instanceof Date) return 'a date'
+  if (typeof value === 'object' && value !== null) return 'a table'
+  return String(value)
+}
+
+/** `; did you mean 'x'?` for the known word nearest to this one, or nothing where none is near. */
+export function didYouMean (word: string, known: Iterable<string>): string {
+  let nearest: string | undefined
+  let least = Math.max(1, Math.floor(word.length / 3)) + 1
+  for (const candidate of known) {
+    if (Math.abs(candidate.length - word.length) >= least) continue
+    const steps = distance(word.toLowerCase(), candidate.toLowerCase())
+    if (steps < least) [nearest, least] = [candidate, steps]
+  }
+  return nearest === undefined ? '' : `; did you mean '${nearest}'?`
+}
+
+/** A path as it is written in TOML, items counted from 0: `host."example.org".admins[0]`. */
+export function dotted (path: readonly (string | number)[]): string {
+  let text = ''
+  for (const step of path) {
+    if (typeof step === 'number') text += `[${step}]`
+    else text += (text === '' ? '' : '.') + (/^[\w-]+$/.test(step) ? step : JSON.stringify(step))
+  }
+  return text
+}
+
+/** Edits from one word to the other: a letter more, less, another, or two swapped (optimal string alignment). */
+function distance (a: string, b: string): number {
+  let before: number[] = []
+  let above = Array.from({ length: b.length + 1 }, (_, j) => j)
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1]
+      let least = Math.min(at(above, j) + 1, at(row, j - 1) + 1, at(above, j - 1) + (same ? 0 : 1))
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, at(before, j - 2) + 1)
+      row.push(least)
+    }
+    before = above
+    above = row
+  }
+  return at(above, b.length)
+}
+
+function at (row: readonly number[], index: number): number {
+  return row[index] ?? Infinity
+}
