@@ -1,0 +1,123 @@
+/** TOML with the place of every key and value. Places are looked up only where there is something to say about them. */
+import { createRequire } from 'node:module'
+import { parse, TomlDate, TomlError } from 'smol-toml'
+import type { AST } from 'toml-eslint-parser'
+import { ConfigProblems, type Place } from './problem.js'
+import { dotted } from './words.js'
+
+/** A TOML table. It has no prototype: `constructor` and `__proto__` are keys like any other. */
+export type Tree = Readonly<Record<string, unknown>>
+/** Keys, and the places in lists counted from 0. */
+export type Path = readonly (string | number)[]
+
+/** Whether it is a TOML table. */
+export function isTree (value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
+}
+
+/** One TOML file. */
+export class Document {
+  readonly file: string
+  readonly root: Tree
+  readonly #text: string
+  #places: Places | undefined
+
+  /** Throws ConfigProblems where the text is not TOML, or holds a date: no setting is one. `file`: its name in messages. */
+  constructor (file: string, text: string) {
+    this.file = file
+    this.#text = text.startsWith('\uFEFF') ? ' ' + text.slice(1) : text
+    this.root = parsed(file, this.#text)
+    const dates = datesIn(this.root, [])
+    if (dates.length === 0) return
+    throw new ConfigProblems(dates.map(path => ({ place: this.valuePlace(path) ?? { file }, text: `${dotted(path)}: no setting is a date` })))
+  }
+
+  /** Where the key stands, or undefined where it does not. */
+  keyPlace (path: Path): Place | undefined { return this.#find(path)?.key }
+  /** Where the value stands, or undefined where it does not. */
+  valuePlace (path: Path): Place | undefined { return this.#find(path)?.value }
+
+  #find (path: Path): Spot | undefined {
+    this.#places ??= placesIn(this.file, this.#text)
+    return this.#places.get(dotted(path))
+  }
+}
+
+function parsed (file: string, text: string): Tree {
+  try {
+    return parse(text, { unsafeKeyBehaviour: 'keep', maxDepth: 16 })
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const [reason = ''] = error.message.replace(/^Invalid TOML document: /, '').split('\n')
+    throw new ConfigProblems([{ place: { file, line: error.line, column: error.column }, text: `this is not TOML: ${reason}` }])
+  }
+}
+
+function datesIn (value: unknown, path: Path): Path[] {
+  if (value instanceof TomlDate) return [path]
+  if (Array.isArray(value)) return value.flatMap((item, index) => datesIn(item, [...path, index]))
+  if (isTree(value)) return Object.keys(value).flatMap(key => datesIn(value[key], [...path, key]))
+  return []
+}
+
+interface Spot { readonly key: Place, readonly value: Place }
+type Places = Map<string, Spot>
+
+function placesIn (file: string, text: string): Places {
+  const places: Places = new Map()
+  const note = (path: Path, key: AST.HasLocs, value: AST.HasLocs): void => {
+    // The first mention stays: of [a.b] and [a.c] the place of `a` is the first.
+    if (!places.has(dotted(path))) places.set(dotted(path), { key: start(file, key), value: start(file, value) })
+  }
+  const [body] = syntaxTree(text).body
+  for (const node of body.body) {
+    if (node.type === 'TOMLKeyValue') {
+      noteSetting(node, [], note)
+      continue
+    }
+    noteHeader(node, note)
+    for (const setting of node.body) noteSetting(setting, node.resolvedKey, note)
+  }
+  return places
+}
+
+type Note = (path: Path, key: AST.HasLocs, value: AST.HasLocs) => void
+
+/** `[host."example.org"]`: each part is a key; `[[listen]]` is an item as well. */
+function noteHeader (node: AST.TOMLTable, note: Note): void {
+  let part = -1
+  node.resolvedKey.forEach((step, index) => {
+    if (typeof step === 'string') part++
+    note(node.resolvedKey.slice(0, index + 1), node.key.keys[part] ?? node, node)
+  })
+}
+
+function noteSetting (node: AST.TOMLKeyValue, above: Path, note: Note): void {
+  let path = above
+  node.key.keys.forEach((key, index) => {
+    path = [...path, key.type === 'TOMLBare' ? key.name : key.value]
+    note(path, key, index === node.key.keys.length - 1 ? node.value : key)
+  })
+  noteContent(node.value, path, note)
+}
+
+function noteContent (node: AST.TOMLContentNode, path: Path, note: Note): void {
+  if (node.type === 'TOMLInlineTable') {
+    for (const setting of node.body) noteSetting(setting, path, note)
+  } else if (node.type === 'TOMLArray') {
+    node.elements.forEach((element, index) => {
+      note([...path, index], element, element)
+      noteContent(element, [...path, index], note)
+    })
+  }
+}
+
+function start (file: string, { loc }: AST.HasLocs): Place {
+  return { file, line: loc.start.line, column: loc.start.column + 1 }
+}
+
+/** This parser is loaded here, and nowhere sooner: a conf file without problems does not need it. */
+function syntaxTree (text: string): AST.TOMLProgram {
+  const parser: typeof import('toml-eslint-parser') = createRequire(import.meta.url)('toml-eslint-parser')
+  return parser.parseTOML(text, { tomlVersion: '1.1' })
+}

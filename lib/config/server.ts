@@ -1,0 +1,120 @@
+/** The settings of the server itself. Those of modules stand in the modules. */
+import type { Path } from './read.js'
+import { address, choice, count, duration, jid, list, optional, path, port, rate, secret, size, table, type Values } from './schema.js'
+
+/** What a listener may be for. What this version does not serve is not here. */
+const SERVED = ['clients'] as const
+
+const listener = {
+  for: choice(...SERVED).says('Whom the server listens to here.'),
+  port: port().says('The TCP port. 0 lets the system choose one.'),
+  address: list(address(), { min: 1, max: 64 }).default(['::', '0.0.0.0'])
+    .says('The IP addresses to listen on. Left out, all of them: IPv6 ("::") and IPv4 ("0.0.0.0").'),
+  tls: choice('required', 'direct', 'none').default('required')
+    .says('"required": STARTTLS before anything else. "direct": TLS from the first byte. "none": never, on loopback addresses only.'),
+  stanza: size({ min: '10000B', max: '16MiB' }).default('256KiB')
+    .says('The largest stanza that is taken. A larger one ends the stream.'),
+  rate: rate({ min: '1KiB/s' }).default('20KiB/s')
+    .says('What one connection may send on average. A faster one is read more slowly; nothing of it is lost.'),
+}
+
+const authentication = table({
+  mechanisms: list(choice(
+    'EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN'), { min: 1, max: 16 })
+    .default(['EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN'])
+    .says('The ways to log in that clients are offered. PLAIN only ever inside TLS, -PLUS where TLS can be bound to, EXTERNAL with `authorities`.'),
+  authorities: optional(path())
+    .says('A folder of CA certificates (*.pem). A client whose certificate one of them has signed may log in without a password (EXTERNAL).'),
+  iterations: count({ min: 4096, max: 1_000_000 }).default(10_000)
+    .says('Iterations of PBKDF2 for a password that is set from now on. More cost an attacker more, and each PLAIN login as well.'),
+  attempts: count({ min: 1, max: 10 }).default(3)
+    .says('Failed logins after which a connection is closed.'),
+  delay: duration({ max: '1m' }).default('1s')
+    .says('How long the answer to a failed login waits. It doubles with each further failure from the same IP address, up to a minute.'),
+  forget: duration({ min: '1s', max: '1d' }).default('10m')
+    .says('How long after its last failure an IP address is answered at once again.'),
+}).says('How clients prove who they are.')
+
+const limits = table({
+  negotiation: duration({ min: '1s', max: '10m' }).default('30s')
+    .says('The time a client has from connecting to having a session.'),
+  keepalive: duration({ min: '10s', max: '1d' }).default('5m')
+    .says('A client that has been silent for so long is sent a space, which shows whether its line still stands.'),
+  idle: duration({ min: '1m', max: '1y' }).default('1d')
+    .says('A client that has been silent for so long is disconnected.'),
+  connections: count({ min: 1 }).default(100)
+    .says('Connections at once from one IP address (IPv6: from one /64). Further ones are closed.'),
+  resources: count({ min: 1, max: 1000 }).default(20)
+    .says('Devices of one account that are online at once.'),
+  unauthenticated: table({
+    stanza: size({ min: '10000B', max: '256KiB' }).default('10000B')
+      .says('The largest element that is taken before login.'),
+    elements: count({ min: 16, max: 10_000 }).default(64)
+      .says('The most elements within one of those.'),
+  }).says('What a client may send before it has logged in.'),
+}).says('Bounds of connections.')
+
+/** The settings of the server, but for `include`, `modules` and `host`. */
+export const server = {
+  data: path().default('data')
+    .says('The folder of all that the server stores: one folder to back up, locked by one process.'),
+  log: table({
+    level: choice('debug', 'info', 'warn', 'error').default('info').says('The least that is worth a line.'),
+    format: choice('pretty', 'json').default('pretty').says('For the eyes of a person, or one JSON object a line.'),
+  }).says('What the server tells of itself, on its standard output.'),
+  storage: table({
+    driver: choice('sqlite', 'postgres', 'memory').default('sqlite')
+      .says('Where accounts and messages are stored. "memory" forgets all when the server stops.'),
+    durability: choice('disk', 'os').default('disk')
+      .says('When a stanza counts as stored: "disk": synced, it survives a power cut. "os": written, it survives a crash of the server.'),
+    url: optional(secret()).says('How to reach PostgreSQL: postgres://user:password@host/database.'),
+  }).says('Where what must not be lost is kept.'),
+  tls: table({
+    certificates: path().default('data/certificates')
+      .says('Certificates, one folder a domain, with fullchain.pem and privkey.pem. Watched: new ones are taken over without a restart.'),
+    oldest: choice('TLSv1.2', 'TLSv1.3').default('TLSv1.2').says('The oldest version of TLS that is spoken.'),
+  }).says('Encryption of connections.'),
+  listen: list(table(listener), { max: 256 })
+    .default([{ for: 'clients', port: 5222, tls: 'required' }, { for: 'clients', port: 5223, tls: 'direct' }])
+    .says('Where the server listens, one table each.'),
+  authentication,
+  limits,
+}
+
+/** The settings of a host, but for `modules`. */
+export const host = {
+  admins: list(jid()).default([]).says('Accounts that may administer this host.'),
+}
+
+export type ServerSettings = Values<typeof server>
+export type ListenSettings = ServerSettings['listen'][number]
+export type AuthenticationSettings = ServerSettings['authentication']
+export type LimitsSettings = ServerSettings['limits']
+export type HostSettings = Values<typeof host>
+
+/** What is right by itself, and wrong together. */
+export function contradictions (settings: ServerSettings): readonly { readonly path: Path, readonly text: string }[] {
+  const found: { readonly path: Path, readonly text: string }[] = []
+  const taken = new Map<string, number>()
+  settings.listen.forEach(({ tls, port, address }, index) => {
+    if (tls === 'none' && !address.every(isLoopback)) {
+      found.push({ path: ['listen', index, 'tls'], text: `listen[${index}].tls: "none" is for loopback only; add address = ["127.0.0.1", "::1"]` })
+    }
+    for (const ip of port === 0 ? [] : address) {
+      const other = taken.get(`${ip} ${port}`)
+      if (other === undefined) taken.set(`${ip} ${port}`, index)
+      else found.push({ path: ['listen', index, 'port'], text: `listen[${index}].port: ${port} on ${ip} is taken by listen[${other}]` })
+    }
+  })
+  if (settings.storage.driver === 'postgres' && settings.storage.url === undefined) {
+    found.push({ path: ['storage', 'url'], text: 'storage.url is missing: driver "postgres" needs it' })
+  }
+  if (settings.limits.idle <= settings.limits.keepalive) {
+    found.push({ path: ['limits', 'idle'], text: 'limits.idle is not longer than limits.keepalive: no client would be asked before it is disconnected' })
+  }
+  return found
+}
+
+function isLoopback (ip: string): boolean {
+  return ip === '::1' || /^127\./.test(ip)
+}
