@@ -15,18 +15,30 @@ export interface Clock {
   every (ms: number, run: () => void): Timer
 }
 
-/** setTimeout takes no more than this many milliseconds; a longer wait would run at once. */
+/** setTimeout takes no more than this many milliseconds (24.8 days); a longer wait would run at once. */
 const LONGEST = 0x7fffffff
 
 /** The system's clock. Its timers do not keep the process alive. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   after (ms, run) {
-    const timer = setTimeout(run, Math.min(ms, LONGEST)).unref()
+    let timer: NodeJS.Timeout
+    const wait = (left: number): void => {
+      timer = setTimeout(() => left > LONGEST ? wait(left - LONGEST) : run(), Math.min(left, LONGEST)).unref()
+    }
+    wait(ms)
     return { cancel: () => clearTimeout(timer) }
   },
   every (ms, run) {
-    const timer = setInterval(run, Math.min(ms, LONGEST)).unref()
-    return { cancel: () => clearInterval(timer) }
+    if (ms <= LONGEST) {
+      const timer = setInterval(run, ms).unref()
+      return { cancel: () => clearInterval(timer) }
+    }
+    let timer = systemClock.after(ms, again)
+    function again (): void {
+      timer = systemClock.after(ms, again)
+      run()
+    }
+    return { cancel: () => timer.cancel() }
   },
 }
