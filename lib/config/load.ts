@@ -41,7 +41,7 @@ export function loadConfig (file: string, modules: Schemas, env: Environment = (
   const server = loading.server()
   loading.modulesOfAll()
   const hosts = loading.hosts()
-  if (server === undefined || problems.length > 0) throw new ConfigProblems(problems)
+  if (server === undefined || problems.length > 0) throw new ConfigProblems(problems, source.files)
   return { file, server, hosts, source, schemas: modules }
 }
 

@@ -14,16 +14,17 @@ export function writePlace ({ file, line, column }: Place): string {
 export class ConfigProblems extends Error {
   readonly problems: readonly Problem[]
 
-  constructor (problems: readonly Problem[]) {
-    const sorted = inOrder(problems)
+  /** `files`: the order they were read in. A file that is not named there comes behind. */
+  constructor (problems: readonly Problem[], files: readonly string[] = []) {
+    const sorted = inOrder(problems, files)
     super(sorted.map(({ place, text }) => `${writePlace(place)}: ${text}`).join('\n'))
     this.problems = sorted
   }
 }
 
-/** File by file as they were read, line by line, each problem once. */
-function inOrder (problems: readonly Problem[]): readonly Problem[] {
-  const files = [...new Set(problems.map(({ place }) => place.file))]
+/** File by file, line by line, each problem once. */
+function inOrder (problems: readonly Problem[], first: readonly string[]): readonly Problem[] {
+  const files = [...new Set([...first, ...problems.map(({ place }) => place.file)])]
   const once = new Map(problems.map(problem => [`${writePlace(problem.place)} ${problem.text}`, problem]))
   return [...once.values()].sort(({ place: a }, { place: b }) =>
     files.indexOf(a.file) - files.indexOf(b.file) || (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0))

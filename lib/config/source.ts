@@ -47,8 +47,8 @@ export class Source {
     for (let length = path.length; length > 0; length--) {
       const above = path.slice(0, length)
       const origin = this.#origins.get(dotted(above)) ?? { document: this.#main, path: above }
-      // What lies above a missing value is named by its header or key, not by where its value begins.
-      const place = origin.document[length === path.length ? which : 'keyPlace'](origin.path)
+      // What is not there would stand in what is above it: that has a place as a value.
+      const place = origin.document[length === path.length ? which : 'valuePlace'](origin.path)
       if (place !== undefined) return place
     }
     return { file: this.#main.file, line: 1, column: 1 }

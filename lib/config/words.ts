@@ -16,7 +16,8 @@ export function didYouMean (word: string, known: Iterable<string>): string {
   for (const candidate of known) {
     if (Math.abs(candidate.length - word.length) >= least) continue
     const steps = distance(word.toLowerCase(), candidate.toLowerCase())
-    if (steps < least) [nearest, least] = [candidate, steps]
+    const alike = steps * 2 < Math.max(word.length, candidate.length)
+    if (alike && steps < least) [nearest, least] = [candidate, steps]
   }
   return nearest === undefined ? '' : `; did you mean '${nearest}'?`
 }
