@@ -36,7 +36,18 @@ export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}
 
 function prettyStream (output: LogOutput): LogOutput {
   const format = pretty.prettyFactory({ colorize: 'isTTY' in output && output.isTTY === true, translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname' })
-  return { write: line => output.write(format(JSON.parse(line) as object)) }
+  return { write: line => output.write(format(JSON.parse(line, harmless) as object)) }
+}
+
+/** What the formatter writes without quotes. */
+const BARE: ReadonlySet<string> = new Set(['msg', 'name', 'caller', 'time', 'level'])
+
+/** Strangers choose some of these texts: none of them may begin a line of its own, or speak to the terminal. */
+function harmless (key: string, value: unknown): unknown {
+  if (typeof value !== 'string') return value
+  // A stack has lines, and is indented; in quotes JSON has escaped all but the last of these already.
+  const control = BARE.has(key) ? /[\0-\x1f\x7f-\x9f]/g : key === 'stack' ? /[\0-\x09\x0b-\x1f\x7f-\x9f]/g : /[\x7f-\x9f]/g
+  return value.replace(control, character => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
 }
 
 function over (log: pino.Logger): Logger {
