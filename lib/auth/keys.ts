@@ -1,0 +1,111 @@
+/** What is kept of a password: salted keys (RFC 5802 §3), from which it cannot be read back. */
+import { createHash, createHmac, pbkdf2, randomBytes } from 'node:crypto'
+import { availableParallelism } from 'node:os'
+import { saslPrep } from '../xmpp/prep.js'
+
+export type HashName = 'sha-1' | 'sha-256' | 'sha-512'
+export const HASH_NAMES: readonly HashName[] = ['sha-1', 'sha-256', 'sha-512']
+
+/** Node's names of the hashes, and the bytes they yield. */
+export const HASHES = {
+  'sha-1': { digest: 'sha1', size: 20 },
+  'sha-256': { digest: 'sha256', size: 32 },
+  'sha-512': { digest: 'sha512', size: 64 },
+} as const satisfies Record<HashName, { digest: string, size: number }>
+
+/** The keys of one password under one hash, as they are stored: base64. */
+export interface Keys {
+  readonly salt: string
+  readonly iterations: number
+  readonly storedKey: string
+  readonly serverKey: string
+}
+
+/** A password that is empty, or longer than MOST_BYTES. */
+export class PasswordError extends Error {}
+/** Too many passwords wait to be derived. */
+export class Overloaded extends Error {}
+
+/** The most bytes a prepared password may have. */
+export const MOST_BYTES = 1024
+const SALT_SIZE = 16
+
+/** The password as every client hashes it (RFC 5802 §2.2). Throws PasswordError, PrepError. */
+export function preparePassword (password: string): string {
+  // Before the preparation, which costs more the longer its input is.
+  if (password.length > MOST_BYTES) throw new PasswordError('the password is too long')
+  const prepared = saslPrep(password)
+  if (prepared === '') throw new PasswordError('the password is empty')
+  if (Buffer.byteLength(prepared) > MOST_BYTES) throw new PasswordError('the password is too long')
+  return prepared
+}
+
+/** PBKDF2 in the thread pool: few at once, so that the loop keeps its core, and the rest in a line with an end. */
+export class Derivations {
+  readonly #atOnce: number
+  readonly #most: number
+  readonly #line: (() => void)[] = []
+  #running = 0
+
+  constructor (how: { readonly atOnce?: number, readonly waiting?: number } = {}) {
+    this.#atOnce = how.atOnce ?? Math.max(1, availableParallelism() - 1)
+    this.#most = how.waiting ?? 512
+  }
+
+  /** How many wait for their turn. */
+  get waiting (): number { return this.#line.length }
+
+  /** SaltedPassword of RFC 5802 §3. Rejects with Overloaded where the line is full. */
+  derive (password: string, salt: Uint8Array, iterations: number, hash: HashName): Promise<Buffer> {
+    const { digest, size } = HASHES[hash]
+    return new Promise((resolve, reject) => {
+      const start = (): void => {
+        this.#running++
+        pbkdf2(password, salt, iterations, size, digest, (error, key) => {
+          this.#running--
+          this.#line.shift()?.()
+          if (error === null) resolve(key)
+          else reject(error)
+        })
+      }
+      if (this.#running < this.#atOnce) start()
+      else if (this.#line.length < this.#most) this.#line.push(start)
+      else reject(new Overloaded('too many passwords are being checked'))
+    })
+  }
+}
+
+/** The one line of this process, for all its hosts: they share the thread pool. */
+export const sharedDerivations = new Derivations()
+
+/** New keys for a prepared password, under a new salt. */
+export async function newKeys (password: string, hash: HashName, iterations: number, derivations: Derivations): Promise<Keys> {
+  const salt = randomBytes(SALT_SIZE)
+  const salted = await derivations.derive(password, salt, iterations, hash)
+  return { salt: salt.toString('base64'), iterations, ...keysFrom(salted, hash) }
+}
+
+/** StoredKey and ServerKey of a SaltedPassword (RFC 5802 §3). */
+export function keysFrom (salted: Uint8Array, hash: HashName): { readonly storedKey: string, readonly serverKey: string } {
+  const { digest } = HASHES[hash]
+  const clientKey = createHmac(digest, salted).update('Client Key').digest()
+  return {
+    storedKey: createHash(digest).update(clientKey).digest('base64'),
+    serverKey: createHmac(digest, salted).update('Server Key').digest('base64'),
+  }
+}
+
+/**
+ * The keys of an account that is not there: the same salt each time, and keys that no password has, so that a stranger who
+ * asks for its salt learns nothing (RFC 5802 §9 leaves it open; user enumeration otherwise).
+ */
+export function fakeKeys (secret: Uint8Array, local: string, hash: HashName, iterations: number): Keys {
+  const { digest, size } = HASHES[hash]
+  const bytes = (what: string): Buffer => createHmac('sha512', secret).update(`${what} ${digest} ${local}`).digest()
+  return {
+    salt: bytes('salt').toString('base64', 0, SALT_SIZE),
+    iterations,
+    storedKey: bytes('stored').toString('base64', 0, size),
+    serverKey: bytes('server').toString('base64', 0, size),
+  }
+}
