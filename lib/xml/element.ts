@@ -17,10 +17,15 @@ export function xml (name: string, attributes?: string | Attributes | null, ...c
 /** Prefixes in force, innermost first. Never changed once made, so that elements may share it. */
 export interface Bindings {
   readonly prefix: string
+  /** A content namespace reads as jabber:client. */
   readonly uri: string
+  /** The namespace as it was written. */
+  readonly declared: string
   readonly next: Bindings | undefined
   /** The depth of the element that declares it: 1 is the stream's root. */
   readonly depth: number
+  /** How many there are from here on. */
+  readonly size: number
 }
 
 /** An element as the parser read it. `ns` is its namespace, resolved; a content namespace reads as jabber:client. */

@@ -1,0 +1,38 @@
+/** Character references and the five entities that XML knows by itself (XML 1.0 §4.1, §4.6). */
+import { QUALIFIED_NAME } from './scan.js'
+import { malformed, XmlError } from './xml-error.js'
+
+/** The text with its references resolved, in linear time. Throws where one is malformed, or not one of the five. */
+export function decodeReferences (text: string): string {
+  let decoded = ''
+  let done = 0
+  for (let at = text.indexOf('&'); at !== -1; at = text.indexOf('&', done)) {
+    const end = text.indexOf(';', at + 1)
+    if (end === -1) malformed('a reference without an end')
+    decoded += text.slice(done, at) + resolve(text.slice(at + 1, end))
+    done = end + 1
+  }
+  return done === 0 ? text : decoded + text.slice(done)
+}
+
+function resolve (name: string): string {
+  switch (name) {
+    case 'amp': return '&'
+    case 'lt': return '<'
+    case 'gt': return '>'
+    case 'quot': return '"'
+    case 'apos': return "'"
+  }
+  if (name.startsWith('#')) return character(name)
+  // RFC 6120 §11.1: no entity references but the predefined ones
+  if (QUALIFIED_NAME.test(name)) throw new XmlError('restricted-xml', 'an entity other than the five of XML')
+  return malformed('an ampersand that begins no reference')
+}
+
+function character (name: string): string {
+  const code = /^#[0-9]+$/.test(name) ? parseInt(name.slice(1), 10) : /^#x[0-9a-fA-F]+$/.test(name) ? parseInt(name.slice(2), 16) : -1
+  const isAllowed = code === 9 || code === 10 || code === 13 || code >= 0x20 && code <= 0xd7ff ||
+    code >= 0xe000 && code <= 0xfffd || code >= 0x10000 && code <= 0x10ffff
+  if (!isAllowed) malformed('a reference to a character that XML does not allow')
+  return String.fromCodePoint(code)
+}
