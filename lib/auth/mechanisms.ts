@@ -4,9 +4,12 @@ import type { Jid } from '../xmpp/jid.js'
 import type { Accounts } from './accounts.js'
 import type { ChannelBinding } from './binding.js'
 import { certifiedAccounts, external } from './external.js'
+import { SaslFault, type SaslCondition } from './fault.js'
 import { Overloaded } from './keys.js'
 import { plain } from './plain.js'
 import { scram } from './scram.js'
+
+export type { SaslCondition } from './fault.js'
 
 /** What a mechanism may know of the stream. */
 export interface MechanismContext {
@@ -29,11 +32,6 @@ export interface Advertised {
   readonly mechanisms: readonly string[]
   readonly bindings: readonly string[] | undefined
 }
-
-/** The conditions of RFC 6120 §6.5. */
-export type SaslCondition =
-  | 'aborted' | 'account-disabled' | 'credentials-expired' | 'encryption-required' | 'incorrect-encoding' | 'invalid-authzid'
-  | 'invalid-mechanism' | 'malformed-request' | 'mechanism-too-weak' | 'not-authorized' | 'temporary-auth-failure'
 
 export interface SaslFailure {
   readonly kind: 'failure'
@@ -60,18 +58,6 @@ export interface SaslDialogue {
 
 /** What a mechanism is made of: its steps. A SaslFault it throws is the failure. */
 export type Exchange = (message: Uint8Array) => Promise<SaslStep>
-
-/** Thrown by a mechanism: the failure that ends it. */
-export class SaslFault extends Error {
-  readonly condition: SaslCondition
-  readonly who: string | undefined
-
-  constructor (condition: SaslCondition, reason: string, who?: string) {
-    super(reason)
-    this.condition = condition
-    this.who = who
-  }
-}
 
 /** All that there are, the strongest first. */
 export const MECHANISMS = [

@@ -1,0 +1,103 @@
+/** SCRAM (RFC 5802; RFC 7677 for SHA-256), with channel binding, and XEP-0474 against downgrades. */
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { strictBase64 } from './base64.js'
+import type { ChannelBinding } from './binding.js'
+import { SaslFault } from './fault.js'
+import { accountNamed, admitted, checkAuthorization } from './identity.js'
+import { HASHES, type HashName, type Keys } from './keys.js'
+import type { Advertised, Exchange, MechanismContext } from './mechanisms.js'
+import { parseClientFinal, parseClientFirst, type ClientFinal, type ClientFirst } from './scram-messages.js'
+import type { Jid } from '../xmpp/jid.js'
+
+export type ScramName = `SCRAM-SHA-${'1' | '256' | '512'}${'' | '-PLUS'}`
+
+/** What was settled by the client's first message, and waits for its proof. */
+interface Pending {
+  readonly account: Jid
+  readonly keys: Keys
+  readonly nonce: string
+  /** What `c=` must hold: the gs2 header, and behind it the data of the channel. */
+  readonly binding: Buffer
+  /** AuthMessage up to the client's last part. */
+  readonly said: string
+}
+
+/**
+ * Two messages of the client: its name and nonce, then its proof. `advertised` is undefined only where nothing was advertised;
+ * then nothing can have been taken away.
+ */
+export function scram (name: ScramName, context: MechanismContext, advertised: Advertised | undefined): Exchange {
+  const hash = HASH_OF[name]
+  let pending: Pending | undefined
+  return async message => {
+    if (pending !== undefined) return await conclude(parseClientFinal(message), pending, hash, context)
+    const first = parseClientFirst(message)
+    const binding = bindingFor(first, name, context.bindings, advertised)
+    const account = accountNamed(first.username, context.accounts)
+    checkAuthorization(first.identity, account)
+    await context.admit?.(account.local)
+    const keys = await context.accounts.credentials(account.local, hash)
+    const nonce = first.nonce + context.ids.next()
+    const extension = advertised === undefined ? '' : `,h=${downgradeHash(advertised, hash)}`
+    const answer = `r=${nonce},s=${keys.salt},i=${keys.iterations}${extension}`
+    pending = { account, keys, nonce, binding, said: `${first.bare},${answer}` }
+    return { kind: 'challenge', data: Buffer.from(answer) }
+  }
+}
+
+const HASH_OF: Readonly<Record<ScramName, HashName>> = {
+  'SCRAM-SHA-1': 'sha-1',
+  'SCRAM-SHA-1-PLUS': 'sha-1',
+  'SCRAM-SHA-256': 'sha-256',
+  'SCRAM-SHA-256-PLUS': 'sha-256',
+  'SCRAM-SHA-512': 'sha-512',
+  'SCRAM-SHA-512-PLUS': 'sha-512',
+}
+
+/** XEP-0474 §4.1: what the server advertised, so that the client notices when it was shown something else. */
+export function downgradeHash ({ mechanisms, bindings }: Advertised, hash: HashName): string {
+  // Names of mechanisms and bindings are ASCII: the order of code units is the order of octets.
+  const lists = bindings === undefined || bindings.length === 0 ? [mechanisms] : [mechanisms, bindings]
+  const text = lists.map(list => [...list].sort().join('\x1e')).join('\x1f')
+  return createHash(HASHES[hash].digest).update(text).digest('base64')
+}
+
+/** RFC 5802 §6: what the flag of the client means for this mechanism. */
+function bindingFor (first: ClientFirst, name: ScramName, bindings: readonly ChannelBinding[], advertised: Advertised | undefined): Buffer {
+  const header = Buffer.from(first.header)
+  const isPlus = name.endsWith('-PLUS')
+  if (first.flag !== 'p') {
+    if (isPlus) throw new SaslFault('malformed-request', 'channel-binding-not-provided')
+    // "y": I would, but you did not offer it. We did: someone in between took it out of the list.
+    const shown = advertised?.mechanisms.some(mechanism => mechanism.startsWith('SCRAM-') && mechanism.endsWith('-PLUS')) ?? false
+    if (first.flag === 'y' && shown) throw new SaslFault('not-authorized', 'server-does-support-channel-binding')
+    return header
+  }
+  if (!isPlus) throw new SaslFault('malformed-request', 'channel binding needs a -PLUS mechanism')
+  const binding = bindings.find(binding => binding.type === first.type)
+  if (binding === undefined) throw new SaslFault('not-authorized', 'unsupported-channel-binding-type')
+  return Buffer.concat([header, binding.bytes()])
+}
+
+async function conclude (final: ClientFinal, pending: Pending, hash: HashName, { accounts }: MechanismContext) {
+  const { account, keys, nonce, binding, said } = pending
+  const who = account.local
+  if (!isSame(Buffer.from(final.nonce), Buffer.from(nonce))) throw new SaslFault('not-authorized', 'other-error', who)
+  if (!isSame(final.binding, binding)) throw new SaslFault('not-authorized', 'channel-bindings-dont-match', who)
+  const { digest, size } = HASHES[hash]
+  if (final.proof.length !== size) throw new SaslFault('not-authorized', WRONG, who)
+  const message = `${said},${final.withoutProof}`
+  const signature = createHmac(digest, Buffer.from(keys.storedKey, 'base64')).update(message).digest()
+  const clientKey = Buffer.from(final.proof.map((byte, index) => byte ^ (signature[index] ?? 0)))
+  const verifier = createHmac(digest, Buffer.from(keys.serverKey, 'base64')).update(message).digest('base64')
+  const storedKey = createHash(digest).update(clientKey).digest()
+  if (!isSame(storedKey, Buffer.from(keys.storedKey, 'base64'))) throw new SaslFault('not-authorized', WRONG, who)
+  return { kind: 'success' as const, account: await admitted(account, accounts), data: Buffer.from(`v=${verifier}`) }
+}
+
+/** The same for a wrong password and for a name that nobody has. */
+const WRONG = 'invalid-proof'
+
+function isSame (a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && timingSafeEqual(a, b)
+}

@@ -1,0 +1,188 @@
+/** Certificates as files: found under the names that certbot, lego and acme.sh give them, read, and checked. */
+import { createHash, X509Certificate, createPrivateKey, constants } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises'
+import { basename, extname, join } from 'node:path'
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { AsnConvert } from '@peculiar/asn1-schema'
+import { Certificate, id_ce_subjectAltName, SubjectAlternativeName } from '@peculiar/asn1-x509'
+import type { CertificateAndKey } from './self-signed.js'
+
+/** How TLS is spoken, whatever the certificate. */
+export interface TlsSettings {
+  readonly oldest: 'TLSv1.2' | 'TLSv1.3'
+  /** Certificates of the authorities that may certify clients, in PEM. */
+  readonly authorities: readonly string[]
+}
+
+/** A certificate that TLS can use. */
+export interface Usable {
+  readonly context: SecureContext
+  /** The first certificate of the chain, as DER. */
+  readonly certificate: Uint8Array
+  /** Its DNS names, in lower case. */
+  readonly names: readonly string[]
+  readonly notBefore: number
+  readonly notAfter: number
+  readonly selfSigned: boolean
+  /** The same for the same files and settings. */
+  readonly digest: string
+}
+
+/** A pair that cannot be used; the message says why. */
+export class CertificateError extends Error {}
+
+const CERTIFICATES = ['fullchain.pem', 'fullchain.cer', 'cert.pem']
+const KEYS = ['privkey.pem', 'key.pem']
+const PRIVATE = /\.key$|^privkey\.pem$|^key\.pem$/
+const PUBLIC = /\.crt$|\.cer$|^fullchain\.pem$|^cert\.pem$/
+/** Nothing that holds a certificate chain or a key is larger. */
+const MOST_BYTES = 1 << 20
+
+export interface PairFiles { readonly certificate: string, readonly key: string }
+
+/**
+ * Where a folder keeps its pair: 'none' where it holds neither part (or is not there), 'half' where it holds one of them.
+ */
+export async function pairIn (folder: string): Promise<PairFiles | 'none' | 'half'> {
+  const files = (await filesIn(folder)).filter(name => !name.endsWith('.issuer.crt'))
+  const certificates = [...CERTIFICATES.filter(name => files.includes(name)), ...files.filter(name => PUBLIC.test(name) && !CERTIFICATES.includes(name))]
+  const keys = [...KEYS.filter(name => files.includes(name)), ...files.filter(name => PRIVATE.test(name) && !KEYS.includes(name))]
+  const [key] = keys
+  // lego calls both by the domain: with several, those of one name belong together.
+  const certificate = certificates.find(name => CERTIFICATES.includes(name) || keys.some(key => stem(key) === stem(name))) ?? certificates[0]
+  if (certificate === undefined || key === undefined) return certificate === key ? 'none' : 'half'
+  const own = CERTIFICATES.includes(certificate) ? key : keys.find(key => stem(key) === stem(certificate)) ?? key
+  return { certificate: join(folder, certificate), key: join(folder, own) }
+}
+
+/** The names in a folder, sorted; none where it is not there. */
+export async function filesIn (folder: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(folder)).sort()
+  } catch (error) {
+    if (hasCode(error, 'ENOENT') || hasCode(error, 'ENOTDIR')) return []
+    throw error
+  }
+}
+
+/** Throws CertificateError, or what the file system says. */
+export async function readPair (files: PairFiles): Promise<CertificateAndKey> {
+  const [certificate, key] = await Promise.all([readText(files.certificate), readText(files.key)])
+  return { certificate, key }
+}
+
+/** The certificates in a folder of authorities, and the files that are none. */
+export async function authoritiesIn (folder: string): Promise<{
+  readonly certificates: readonly string[]
+  readonly problems: readonly { readonly file: string, readonly text: string }[]
+}> {
+  const certificates: string[] = []
+  const problems: { file: string, text: string }[] = []
+  for (const name of (await filesIn(folder)).filter(name => /\.(pem|crt|cer)$/.test(name))) {
+    const file = join(folder, name)
+    try {
+      const text = await readText(file)
+      for (const [block] of text.matchAll(PEM)) {
+        if (!new X509Certificate(block).ca) throw new CertificateError('it may not certify others')
+        certificates.push(block)
+      }
+    } catch (error) {
+      problems.push({ file, text: error instanceof Error ? error.message : String(error) })
+    }
+  }
+  return { certificates, problems }
+}
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
+/** Whether anyone on this machine may read the key. */
+export async function isOpenToAll (file: string): Promise<boolean> {
+  return ((await stat(file)).mode & 0o004) !== 0
+}
+
+/** Writes both for the owner's eyes only; the key comes first, so that nobody sees a certificate without it. */
+export async function writePair (folder: string, pair: CertificateAndKey): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await writeNew(join(folder, 'privkey.pem'), pair.key)
+  await writeNew(join(folder, 'fullchain.pem'), pair.certificate)
+}
+
+/** Makes a pair ready for use. Throws CertificateError where it is not a pair. */
+export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable {
+  try {
+    const leaf = new X509Certificate(pair.certificate)
+    if (!leaf.checkPrivateKey(createPrivateKey(pair.key))) throw new CertificateError('the key belongs to another certificate')
+    return {
+      context: contextOf(pair, settings, leaf.fingerprint256),
+      certificate: new Uint8Array(leaf.raw),
+      names: dnsNames(leaf.raw),
+      notBefore: Date.parse(leaf.validFrom),
+      notAfter: Date.parse(leaf.validTo),
+      selfSigned: leaf.issuer === leaf.subject && leaf.verify(leaf.publicKey),
+      digest: digestOf(pair, settings),
+    }
+  } catch (error) {
+    if (error instanceof CertificateError) throw error
+    throw new CertificateError(error instanceof Error ? error.message : 'it cannot be read', { cause: error })
+  }
+}
+
+/** Names a pair under these settings, so that what did not change is not taken over again. */
+export function digestOf (pair: CertificateAndKey, settings: TlsSettings): string {
+  const parts = [pair.certificate, pair.key, settings.oldest, ...settings.authorities]
+  return createHash('sha256').update(JSON.stringify(parts)).digest('base64')
+}
+
+/** What TLS 1.2 may use: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else. */
+const CIPHERS = [
+  'TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
+  'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305',
+].join(':')
+
+function contextOf (pair: CertificateAndKey, settings: TlsSettings, fingerprint: string): SecureContext {
+  return createSecureContext({
+    cert: pair.certificate,
+    key: pair.key,
+    minVersion: settings.oldest,
+    ciphers: CIPHERS,
+    honorCipherOrder: true,
+    // A peer that renegotiates would have us do public-key work at its will, and channel bindings would change under a login.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+    // OpenSSL refuses to resume a session in which client certificates were asked for without one.
+    sessionIdContext: createHash('sha256').update(fingerprint).digest('hex').slice(0, 32),
+    ...settings.authorities.length > 0 ? { ca: [...settings.authorities] } : {},
+  })
+}
+
+/** RFC 9525 §6.3: DNS names of subjectAltName alone, never the common name. */
+function dnsNames (certificate: Uint8Array): readonly string[] {
+  const { extensions } = AsnConvert.parse(certificate, Certificate).tbsCertificate
+  const extension = extensions?.find(({ extnID }) => extnID === id_ce_subjectAltName)
+  if (extension === undefined) return []
+  return AsnConvert.parse(extension.extnValue, SubjectAlternativeName)
+    .flatMap(({ dNSName }) => dNSName === undefined ? [] : [dNSName.toLowerCase()])
+}
+
+async function readText (file: string): Promise<string> {
+  if ((await stat(file)).size > MOST_BYTES) throw new CertificateError(`${basename(file)} is too large`)
+  return await readFile(file, 'utf8')
+}
+
+/** Whole or not at all, and never over what somebody else has put there. */
+async function writeNew (file: string, text: string): Promise<void> {
+  const handle = await open(`${file}.new`, 'w', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(`${file}.new`, file)
+}
+
+function stem (name: string): string { return basename(name, extname(name)) }
+
+function hasCode (error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}

@@ -1,0 +1,65 @@
+/** An authority for tests, and the certificates it issues to clients: right ones, and such as an attacker would like. */
+import 'reflect-metadata'
+import { webcrypto } from 'node:crypto'
+import { AsnConvert } from '@peculiar/asn1-schema'
+import { GeneralName, id_ce_subjectAltName, OtherName, SubjectAlternativeName } from '@peculiar/asn1-x509'
+import * as x509 from '@peculiar/x509'
+
+x509.cryptoProvider.set(webcrypto)
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' }
+const HASH = { name: 'ECDSA', hash: 'SHA-256' }
+const DAY = 86_400_000
+export const XMPP_ADDRESS = '1.3.6.1.5.5.7.8.5'
+
+export interface Issued { readonly certificate: string, readonly key: string, readonly der: Uint8Array }
+export interface Wanted {
+  readonly subject?: string
+  /** XmppAddr names, or the DER of what stands in their place. */
+  readonly addresses?: readonly (string | Uint8Array)[]
+  readonly names?: readonly GeneralName[]
+  /** How often the extension of names stands in it. */
+  readonly times?: number
+}
+export interface Authority { readonly certificate: string, issue (wanted: Wanted): Promise<Issued> }
+
+export async function makeAuthority (name: string): Promise<Authority> {
+  const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
+  const own = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: '01', name: `CN=${name}`, keys, signingAlgorithm: HASH, ...lifetime(),
+    extensions: [new x509.BasicConstraintsExtension(true, 1, true), new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true)],
+  })
+  return {
+    certificate: own.toString('pem'),
+    async issue ({ subject = 'CN=client', addresses = [], names = [], times = 1 }) {
+      const { publicKey, privateKey } = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
+      const all = new SubjectAlternativeName([...names, ...addresses.map(address => otherName(XMPP_ADDRESS, typeof address === 'string' ? utf8(address) : address))])
+      const extension = new x509.Extension(id_ce_subjectAltName, false, AsnConvert.serialize(all))
+      const certificate = await x509.X509CertificateGenerator.create({
+        serialNumber: '02', subject, issuer: own.subject, publicKey, signingKey: keys.privateKey, signingAlgorithm: HASH, ...lifetime(),
+        extensions: all.length === 0 ? [] : Array.from({ length: times }, () => extension),
+      })
+      const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey)).toString('base64')
+      return {
+        certificate: certificate.toString('pem'),
+        key: `-----BEGIN PRIVATE KEY-----\n${key}\n-----END PRIVATE KEY-----\n`,
+        der: new Uint8Array(certificate.rawData),
+      }
+    },
+  }
+}
+
+export function otherName (typeId: string, value: Uint8Array): GeneralName {
+  return new GeneralName({ otherName: new OtherName({ typeId, value: Uint8Array.from(value).buffer }) })
+}
+
+/** A UTF8String of DER; other tags make other types. */
+export function utf8 (text: string | Uint8Array, tag = 0x0c): Uint8Array {
+  const content = Buffer.from(text)
+  const { length } = content
+  const head = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
+  return Buffer.concat([Buffer.from([tag, ...head]), content])
+}
+
+function lifetime (): { readonly notBefore: Date, readonly notAfter: Date } {
+  return { notBefore: new Date(Date.now() - DAY), notAfter: new Date(Date.now() + DAY) }
+}

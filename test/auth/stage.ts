@@ -1,0 +1,135 @@
+/** What the tests of logging in stand on: accounts over records in memory that note each call, and clients of SCRAM. */
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
+import type { Ids } from '../../lib/base/ids.js'
+import { Accounts, type Account, type AccountsParts } from '../../lib/auth/accounts.js'
+import type { ChannelBinding } from '../../lib/auth/binding.js'
+import { HASHES, type HashName } from '../../lib/auth/keys.js'
+import { MECHANISMS, offered, type Advertised, type MechanismContext, type SaslDialogue, type SaslStep } from '../../lib/auth/mechanisms.js'
+import type { Records, Write } from '../../lib/storage/store.js'
+import { FakeClock } from '../fake-clock.js'
+
+/** Records in memory. Each call is noted in `calls`; writes made by `putting` wait for `commit`. */
+export class NotedRecords<V> implements Records<V> {
+  readonly rows = new Map<string, Map<string, V>>()
+  readonly calls: string[] = []
+  #pending: { readonly owner: string, readonly key: string, readonly value: V | undefined }[] = []
+  /** Reads wait for this one. */
+  gate: Promise<void> = Promise.resolve()
+  broken = false
+
+  async get (owner: string, key: string): Promise<V | undefined> {
+    this.#note('get')
+    const value = this.rows.get(owner)?.get(key)
+    await this.gate
+    return value
+  }
+
+  async all (owner: string, page: { readonly after?: string, readonly limit: number } = { limit: Infinity }): Promise<ReadonlyMap<string, V>> {
+    this.#note('all')
+    const rows = [...this.rows.get(owner) ?? []].sort(([a], [b]) => a < b ? -1 : 1)
+    return new Map(rows.filter(([key]) => page.after === undefined || key > page.after).slice(0, page.limit))
+  }
+
+  async owners (): Promise<readonly string[]> { return [...this.rows.keys()] }
+
+  async put (owner: string, key: string, value: V | undefined): Promise<void> {
+    this.#note('put')
+    this.#set(owner, key, value)
+  }
+
+  async change (owner: string, next: (old: ReadonlyMap<string, V>) => ReadonlyMap<string, V | undefined>): Promise<void> {
+    this.#note('change')
+    for (const [key, value] of next(this.rows.get(owner) ?? new Map<string, V>())) this.#set(owner, key, value)
+  }
+
+  putting (owner: string, key: string, value: V | undefined): Write {
+    this.#pending.push({ owner, key, value })
+    return { store: 'accounts' }
+  }
+
+  clearing (): Write { return { store: 'accounts' } }
+
+  commit (): void {
+    for (const { owner, key, value } of this.#pending) this.#set(owner, key, value)
+    this.#pending = []
+  }
+
+  fail (): void { this.#pending = [] }
+
+  #set (owner: string, key: string, value: V | undefined): void {
+    const rows = this.rows.get(owner) ?? new Map<string, V>()
+    this.rows.set(owner, rows)
+    if (value === undefined) rows.delete(key)
+    else rows.set(key, value)
+  }
+
+  #note (call: string): void {
+    this.calls.push(call)
+    if (this.broken) throw new Error('the disk is gone')
+  }
+}
+
+export const DOMAIN = 'example.org'
+/** Few, for the tests' time. */
+export const ITERATIONS = 100
+
+export async function openAccounts (how: Partial<AccountsParts> = {}) {
+  const records = new NotedRecords<Account>()
+  const secrets = new NotedRecords<{ readonly secret: string }>()
+  const clock = new FakeClock()
+  const accounts = await Accounts.open({ domain: DOMAIN, clock, records, secrets, iterations: ITERATIONS, ...how })
+  return { accounts, records, secrets, clock }
+}
+
+export const EXPORTED: ChannelBinding = { type: 'tls-exporter', bytes: () => Buffer.alloc(32, 'exporter') }
+export const END_POINT: ChannelBinding = { type: 'tls-server-end-point', bytes: () => Buffer.alloc(32, 'certificate') }
+
+export function contextOf (accounts: Accounts, how: Partial<MechanismContext> = {}): MechanismContext {
+  return { accounts, ids: counting(), secure: true, bindings: [EXPORTED, END_POINT], certificate: undefined, allowed: MECHANISMS, ...how }
+}
+
+export function advertisedBy (context: MechanismContext): Advertised {
+  const bindings = context.bindings.map(({ type }) => type)
+  return { mechanisms: offered(context), bindings: bindings.length === 0 ? undefined : bindings }
+}
+
+export function counting (): Ids {
+  let count = 0
+  return { next: () => `id${++count}` }
+}
+
+export interface ScramClient {
+  readonly username: string
+  readonly password: string
+  readonly hash: HashName
+  /** The gs2 header; "n,," where it is left out. */
+  readonly header?: string
+  readonly binding?: Uint8Array
+  readonly nonce?: string
+}
+
+/** Plays a client of SCRAM to the end, independently of what the server is made of. */
+export async function play (dialogue: SaslDialogue, client: ScramClient) {
+  const { username, password, hash, header = 'n,,', binding = new Uint8Array(0), nonce = 'cnonce' } = client
+  const { digest, size } = HASHES[hash]
+  const bare = `n=${username},r=${nonce}`
+  const first = await dialogue.step(Buffer.from(header + bare))
+  if (first.kind !== 'challenge') return { last: first, first: '', verified: false }
+  const challenge = textOf(first)
+  const [, all = '', salt = '', iterations = ''] = /^r=([^,]+),s=([^,]+),i=(\d+)/.exec(challenge) ?? []
+  const withoutProof = `c=${Buffer.concat([Buffer.from(header), binding]).toString('base64')},r=${all}`
+  const message = `${bare},${challenge},${withoutProof}`
+  const salted = pbkdf2Sync(password.normalize('NFKC'), Buffer.from(salt, 'base64'), Number(iterations), size, digest)
+  const clientKey = createHmac(digest, salted).update('Client Key').digest()
+  const signature = createHmac(digest, createHash(digest).update(clientKey).digest()).update(message).digest()
+  const proof = clientKey.map((byte, index) => byte ^ (signature[index] ?? 0))
+  const last = await dialogue.step(Buffer.from(`${withoutProof},p=${Buffer.from(proof).toString('base64')}`))
+  const serverKey = createHmac(digest, salted).update('Server Key').digest()
+  const expected = `v=${createHmac(digest, serverKey).update(message).digest('base64')}`
+  return { last, first: challenge, verified: textOf(last) === expected }
+}
+
+/** The data of a step as text; empty where it has none. */
+export function textOf (step: SaslStep): string {
+  return step.kind === 'failure' || step.data === undefined ? '' : Buffer.from(step.data).toString()
+}
