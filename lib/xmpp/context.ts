@@ -1,0 +1,57 @@
+/** Characters that are allowed beside certain others only (RFC 5892 appendix A). */
+import { JOINS_LAST, JOINS_NEXT, VIRAMA } from './joining.js'
+import { PrepError } from './prep-error.js'
+
+/** Throws PrepError where one of them stands in the wrong place. */
+export function checkContexts (text: string): void {
+  const characters = Array.from(text)
+  for (const [at, character] of characters.entries()) {
+    if (!(RULES.get(character)?.(characters, at) ?? true)) throw new PrepError('has a character out of place')
+  }
+}
+
+type Rule = (characters: readonly string[], at: number) => boolean
+
+const RULES = new Map<string, Rule>([
+  // A.1: ZERO WIDTH NON-JOINER
+  ['\u200c', (characters, at) => afterVirama(characters, at) || betweenJoined(characters, at)],
+  // A.2: ZERO WIDTH JOINER
+  ['\u200d', afterVirama],
+  // A.3: MIDDLE DOT, in Catalan
+  ['\u00b7', (characters, at) => characters[at - 1] === 'l' && characters[at + 1] === 'l'],
+  // A.4: GREEK LOWER NUMERAL SIGN
+  ['\u0375', (characters, at) => /^\p{Script=Greek}/u.test(characters[at + 1] ?? '')],
+  // A.5, A.6: HEBREW PUNCTUATION GERESH, GERSHAYIM
+  ['\u05f3', afterHebrew],
+  ['\u05f4', afterHebrew],
+  // A.7: KATAKANA MIDDLE DOT
+  ['\u30fb', characters => characters.some(character => /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]/u.test(character))],
+  // A.8, A.9: ARABIC-INDIC DIGITS and EXTENDED ARABIC-INDIC DIGITS never stand together
+  ...digits(0x0660, characters => !characters.some(character => /[\u06f0-\u06f9]/.test(character))),
+  ...digits(0x06f0, characters => !characters.some(character => /[\u0660-\u0669]/.test(character))),
+])
+
+function digits (zero: number, rule: Rule): [string, Rule][] {
+  return Array.from({ length: 10 }, (_, digit): [string, Rule] => [String.fromCodePoint(zero + digit), rule])
+}
+
+function afterVirama (characters: readonly string[], at: number): boolean {
+  return VIRAMA.test(characters[at - 1] ?? '')
+}
+
+function afterHebrew (characters: readonly string[], at: number): boolean {
+  return /^\p{Script=Hebrew}/u.test(characters[at - 1] ?? '')
+}
+
+function betweenJoined (characters: readonly string[], at: number): boolean {
+  let before = at - 1
+  while (isTransparent(characters[before])) before--
+  let after = at + 1
+  while (isTransparent(characters[after])) after++
+  return JOINS_NEXT.test(characters[before] ?? '') && JOINS_LAST.test(characters[after] ?? '')
+}
+
+/** Joining_Type T: marks, as far as names have them. */
+function isTransparent (character: string | undefined): boolean {
+  return character !== undefined && /[\p{Mn}\p{Me}\u{1e94b}]/u.test(character)
+}

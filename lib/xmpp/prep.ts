@@ -1,0 +1,75 @@
+/** The profiles that prepare names for comparison: PRECIS (RFC 8265, RFC 8266), SASLprep (RFC 4013), IDNA2008. */
+import { saslprep } from '@mongodb-js/saslprep'
+import { checkBidi } from './bidi.js'
+import { checkFreeform, checkIdentifier, PrepError } from './precis.js'
+import { lowerCase, narrow } from './mapping.js'
+
+export { idnaDomain } from './idna.js'
+export { PrepError } from './precis.js'
+
+/** The name of an account (RFC 8265 §3.3). Throws PrepError. */
+export function usernameCaseMapped (text: string): string {
+  if (/^[!-~]+$/.test(text)) return text.toLowerCase()
+  return nonEmpty(settled(text, username))
+}
+
+/** A password or resource (RFC 8265 §4.2): letters keep their case. Throws PrepError. */
+export function opaqueString (text: string): string {
+  if (/^[ -~]+$/.test(text)) return text
+  return nonEmpty(settled(text, opaque))
+}
+
+/** A nickname as it is shown (RFC 8266 §2.3). Throws PrepError. */
+export function nickname (text: string): string {
+  return nonEmpty(settled(text, named))
+}
+
+/** What two nicknames share where they are taken for the same (RFC 8266 §2.4). Throws PrepError. */
+export function nicknameKey (text: string): string {
+  return nonEmpty(settled(text, text => named(lowerCase(named(text)))))
+}
+
+/** A password as SCRAM hashes it (RFC 4013); unassigned characters are refused. Throws PrepError. */
+export function saslPrep (text: string): string {
+  if (/^[ -~]*$/.test(text)) return text
+  if (/\p{Cs}/u.test(text)) throw new PrepError('is no Unicode text')
+  try {
+    return saslprep(text)
+  } catch (error) {
+    throw new PrepError('has a character that passwords cannot have', { cause: error })
+  }
+}
+
+function username (text: string): string {
+  const narrowed = narrow(text)
+  checkIdentifier(narrowed)
+  const name = lowerCase(narrowed).normalize('NFC')
+  checkBidi(name)
+  return name
+}
+
+function opaque (text: string): string {
+  checkFreeform(text)
+  return text.replace(/\p{Zs}/gu, ' ').normalize('NFC')
+}
+
+function named (text: string): string {
+  checkFreeform(text)
+  return text.replace(/\p{Zs}+/gu, ' ').replace(/^ | $/g, '').normalize('NFKC')
+}
+
+/** RFC 8264 §7: the rules are applied until they change nothing, at most three times more; and so the result is its own. */
+function settled (text: string, rules: (text: string) => string): string {
+  let last = text
+  for (let round = 0; round <= 4; round++) {
+    const next = rules(last)
+    if (next === last) return next
+    last = next
+  }
+  throw new PrepError('does not settle')
+}
+
+function nonEmpty (text: string): string {
+  if (text === '') throw new PrepError('is empty')
+  return text
+}
