@@ -1,6 +1,7 @@
 /** What is kept of a password: salted keys (RFC 5802 §3), from which it cannot be read back. */
 import { createHash, createHmac, pbkdf2, randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
+import { promisify } from 'node:util'
 import { saslPrep } from '../xmpp/prep.js'
 
 export type HashName = 'sha-1' | 'sha-256' | 'sha-512'
@@ -29,6 +30,7 @@ export class Overloaded extends Error {}
 /** The most bytes a prepared password may have. */
 export const MOST_BYTES = 1024
 const SALT_SIZE = 16
+const pbkdf2InPool = promisify(pbkdf2)
 
 /** The password as every client hashes it (RFC 5802 §2.2). Throws PasswordError, PrepError. */
 export function preparePassword (password: string): string {
@@ -56,22 +58,24 @@ export class Derivations {
   get waiting (): number { return this.#line.length }
 
   /** SaltedPassword of RFC 5802 §3. Rejects with Overloaded where the line is full. */
-  derive (password: string, salt: Uint8Array, iterations: number, hash: HashName): Promise<Buffer> {
+  async derive (password: string, salt: Uint8Array, iterations: number, hash: HashName): Promise<Buffer> {
     const { digest, size } = HASHES[hash]
-    return new Promise((resolve, reject) => {
-      const start = (): void => {
-        this.#running++
-        pbkdf2(password, salt, iterations, size, digest, (error, key) => {
-          this.#running--
-          this.#line.shift()?.()
-          if (error === null) resolve(key)
-          else reject(error)
-        })
-      }
-      if (this.#running < this.#atOnce) start()
-      else if (this.#line.length < this.#most) this.#line.push(start)
-      else reject(new Overloaded('too many passwords are being checked'))
-    })
+    await this.#turn()
+    try {
+      return await pbkdf2InPool(password, salt, iterations, size, digest)
+    } finally {
+      this.#running--
+      this.#line.shift()?.()
+    }
+  }
+
+  async #turn (): Promise<void> {
+    if (this.#running >= this.#atOnce) {
+      if (this.#line.length >= this.#most) throw new Overloaded('too many passwords are being checked')
+      await new Promise<void>(resolve => { this.#line.push(() => { this.#running++; resolve() }) })
+    } else {
+      this.#running++
+    }
   }
 }
 
