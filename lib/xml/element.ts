@@ -176,7 +176,8 @@ function defaultNamespace (element: Element): string {
   return NS.CLIENT
 }
 
-function prefixNamespace (element: Element, prefix: string): string | undefined {
+/** What a prefix means at an element, by what is declared around it. */
+export function prefixNamespace (element: Element, prefix: string): string | undefined {
   if (prefix === 'xml') return NS.XML
   for (let at: Element | null = element; at !== null; at = at.parent) {
     if (at instanceof ParsedElement) return bound(at.bindings, prefix)

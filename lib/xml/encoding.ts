@@ -34,6 +34,8 @@ export class Decoder {
     return this.#begun ? octets : this.#first(octets)
   }
 
+  get isIdle (): boolean { return this.#cut === undefined }
+
   /** Forgets a character that was cut off. */
   drop (): void {
     this.#cut = undefined

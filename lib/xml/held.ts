@@ -10,6 +10,8 @@ export type Awaited = 'little' | 'text' | 'section' | 'tag' | 'end'
 const QUOTE = 34, APOSTROPHE = 39, LT = 60, GT = 62
 /** So many small strings are joined at once: a string of strings takes 32 bytes for each. */
 const PIECES = 512
+/** A chunk this long is worth a copy of its rest. */
+const LONG = 2048
 
 export class Held {
   #text = ''
@@ -26,7 +28,7 @@ export class Held {
   keep (data: string, from: number, awaited: Awaited): void {
     const text = data.slice(from)
     // A short rest must not keep a long chunk alive while its connection waits
-    this.#text = from > text.length ? flatten(text) : text
+    this.#text = from > LONG && from > 4 * text.length ? flatten(text) : text
     this.#awaited = awaited
     if (awaited === 'section') this.#last = text.slice(-2)
   }

@@ -46,6 +46,11 @@ export class Parser {
   get limits (): Limits { return this.#tree.limits }
   set limits (limits: Limits) { this.#tree.limits = limits }
 
+  /** Whether nothing is under way: no element, no token, no character is cut off. */
+  get isIdle (): boolean {
+    return this.#tree.depth < 2 && this.#tokenizer.isIdle && this.#decoder.isIdle && this.#waiting.length === 0
+  }
+
   /**
    * Parses a chunk, calling the handlers on the way. Throws XmlError, or what a handler throws; after that, and after the stream's end,
    * nothing is looked at any more. While the parser is stopped the bytes are kept, up to 1 MiB.

@@ -85,6 +85,8 @@ export class Tokenizer {
   /** Whether all that was added is done with. */
   get isDone (): boolean { return this.#at === this.#data.length }
 
+  get isIdle (): boolean { return this.isDone && this.#held.isEmpty }
+
   /** Stops after the handler that runs now. */
   halt (): void { this.#halted = true }
 
