@@ -1,0 +1,143 @@
+/** Programs of others, started for a test: each in a process group of its own, read line by line, ended for certain. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { createServer } from 'node:net'
+import { delimiter, join } from 'node:path'
+
+export interface Command {
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  /** What the program reads from its standard input, which is then closed. Left out: the input stays open for `type`. */
+  readonly input?: string
+}
+
+/** How much of what a program said is kept. */
+const KEPT = 1 << 20
+
+/** A program did not do what it was to do; a failing test shows what it said last. */
+export class Failure extends Error {
+  readonly said: readonly string[]
+
+  constructor (message: string, said: string) {
+    super(message)
+    this.said = said.slice(-4000).split('\n')
+  }
+}
+
+/** One program that runs. */
+export class Program {
+  readonly name: string
+  /** The code with which it ended, or the name of the signal. */
+  readonly ended: Promise<number | string>
+  #said = ''
+  #over: number | string | undefined
+  readonly #child: ChildProcess
+  readonly #listeners = new Set<() => void>()
+
+  constructor (path: string, args: readonly string[], how: Command = {}) {
+    this.name = [path, ...args].join(' ').slice(0, 200)
+    this.#child = spawn(path, args, { cwd: how.cwd, env: { ...process.env, ...how.env }, detached: true, stdio: 'pipe' })
+    this.ended = new Promise(resolve => {
+      this.#child.once('error', error => { this.#hear(`${error.message}\n`); this.#end(127, resolve) })
+      this.#child.once('close', (code, signal) => { this.#end(code ?? signal ?? 0, resolve) })
+    })
+    this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => { this.#hear(text) })
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => { this.#hear(text) })
+    this.#child.stdin?.on('error', () => undefined) // it ended without reading: `ended` tells
+    if (how.input !== undefined) this.#child.stdin?.end(how.input)
+  }
+
+  /** All that it printed so far, on either of its outputs. */
+  get said (): string { return this.#said }
+  get pid (): number { return this.#child.pid ?? 0 }
+
+  type (text: string): void { this.#child.stdin?.write(text) }
+
+  /** Waits until what it printed, from `after` on, matches. Throws with its last words when it ends or the time is over. */
+  async says (wanted: RegExp, seconds = 30, after = 0): Promise<RegExpExecArray> {
+    return await new Promise((resolve, reject) => {
+      const done = (): void => { clearTimeout(timer); this.#listeners.delete(look) }
+      const fail = (why: string): void => { done(); reject(new Failure(`${this.name} ${why} before it said ${String(wanted)}`, this.#said)) }
+      const look = (): void => {
+        const found = wanted.exec(this.#said.slice(after))
+        if (found !== null) { done(); resolve(found) } else if (this.#over !== undefined) fail(`ended with ${this.#over}`)
+      }
+      const timer = setTimeout(() => { fail(`was given ${seconds} s`) }, seconds * 1000)
+      this.#listeners.add(look)
+      look()
+    })
+  }
+
+  /** Asks the whole group to end, and insists after ten seconds. */
+  async stop (): Promise<void> {
+    this.signal('SIGTERM')
+    const timer = setTimeout(() => { this.signal('SIGKILL') }, 10_000)
+    await this.ended
+    clearTimeout(timer)
+    this.signal('SIGKILL') // children that outlived it
+  }
+
+  /** Sends a signal to the program and all that it started in its group. */
+  signal (signal: NodeJS.Signals): void {
+    if (this.#child.pid === undefined) return
+    try {
+      process.kill(-this.#child.pid, signal)
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error // none is left
+    }
+  }
+
+  #hear (text: string): void {
+    this.#said = (this.#said + text).slice(-KEPT)
+    for (const listener of this.#listeners) listener()
+  }
+
+  #end (how: number | string, resolve: (how: number | string) => void): void {
+    this.#over ??= how
+    for (const listener of this.#listeners) listener()
+    resolve(how)
+  }
+}
+
+/** Runs a program to its end and gives what it printed. Throws where it ends otherwise than with 0, or not in time. */
+export async function run (path: string, args: readonly string[], how: Command = {}, seconds = 60): Promise<string> {
+  const program = new Program(path, args, { input: '', ...how })
+  const timer = setTimeout(() => { program.signal('SIGKILL') }, seconds * 1000)
+  const ended = await program.ended
+  clearTimeout(timer)
+  if (ended !== 0) throw new Failure(`${program.name} ended with ${ended}`, program.said)
+  return program.said
+}
+
+/** Why a test cannot be played here and what would change that; false where all the programs are there. */
+export function missing (programs: Readonly<Record<string, string>>): string | false {
+  const packages = Object.entries(programs).filter(([program]) => !isInstalled(program)).map(([, name]) => name)
+  return packages.length > 0 && `missing: apt-get install --no-install-recommends ${[...new Set(packages)].join(' ')}`
+}
+
+function isInstalled (program: string): boolean {
+  const folders = program.includes('/') ? [''] : (process.env['PATH'] ?? '').split(delimiter).concat('/usr/sbin')
+  return folders.some(folder => {
+    try {
+      accessSync(join(folder, program), constants.R_OK)
+      return true
+    } catch (error) {
+      if (error instanceof Error) return false
+      throw error
+    }
+  })
+}
+
+/** Ports of the loopback that were free a moment ago, for programs that cannot be told to take any. */
+export async function freePorts (count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, async () => {
+    const server = createServer()
+    await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
+    return server
+  }))
+  return await Promise.all(servers.map(async server => {
+    const address = server.address()
+    await new Promise(resolve => { server.close(resolve) })
+    return typeof address === 'object' && address !== null ? address.port : 0
+  }))
+}

@@ -1,0 +1,351 @@
+"""What people do with slixmpp, an XMPP library for Python that none of us wrote: scenes between devices, told as TAP."""
+import argparse
+import asyncio
+import logging
+import sys
+import traceback
+import xml.etree.ElementTree as ET
+
+from slixmpp import ClientXMPP
+from slixmpp.exceptions import IqError
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import MatchXPath
+
+PATIENCE = 15
+BOOKMARKS = 'storage:bookmarks'
+
+
+class Device(ClientXMPP):
+    """One device of one account; remembers the stanzas that came, so that a scene can ask for them in any order."""
+
+    def __init__(self, stage, local, resource, password=None, direct=False):
+        super().__init__(f'{local}@{stage.domain}/{resource}', password or stage.password)
+        self.stage = stage
+        self.direct = direct
+        self.came = []
+        self.changed = asyncio.Event()
+        self.ca_certs = stage.ca
+        self.auto_authorize = None
+        self.auto_subscribe = False
+        for plugin in ('0012', '0030', '0049', '0054', '0077', '0092', '0191', '0199', '0202', '0203', '0280'):
+            self.register_plugin(f'xep_{plugin}')
+        self['xep_0077'].create_account = False
+        self.outcome = asyncio.get_running_loop().create_future()
+        self.add_event_handler('session_start', lambda _: self.settle('online'))
+        self.add_event_handler('failed_all_auth', lambda _: self.settle('refused'))
+        self.add_event_handler('connection_failed', lambda why: self.settle(f'no connection: {why}'))
+        self.add_event_handler('ssl_invalid_chain', lambda why: self.settle(f'not trusted: {why}'))
+        for kind in ('message', 'presence'):
+            self.register_handler(Callback(f'keep {kind}', MatchXPath(f'{{jabber:client}}{kind}'), self.keep))
+
+    def settle(self, outcome):
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def keep(self, stanza):
+        self.came.append(stanza)
+        self.changed.set()
+
+    async def arrive(self):
+        """Connects, and says how that went."""
+        self.connect((self.stage.host, self.stage.direct_port if self.direct else self.stage.port),
+                     use_ssl=self.direct, force_starttls=not self.direct, disable_starttls=self.direct)
+        return await asyncio.wait_for(self.outcome, PATIENCE)
+
+    async def online(self, available=True):
+        outcome = await self.arrive()
+        assert outcome == 'online', f'{self.boundjid} is {outcome}'
+        if available:
+            await self.get_roster()
+            self.send_presence()
+            await self.gets(lambda s: s.name == 'presence' and s['from'] == self.boundjid, 'its own presence')
+        return self
+
+    async def gets(self, wanted, what):
+        """The first stanza that came and is wanted; it is taken out, so that the next call finds the next."""
+        async def look():
+            while True:
+                for stanza in self.came:
+                    if wanted(stanza):
+                        self.came.remove(stanza)
+                        return stanza
+                self.changed.clear()
+                await self.changed.wait()
+        try:
+            return await asyncio.wait_for(look(), PATIENCE)
+        except asyncio.TimeoutError:
+            came = '\n'.join(map(str, self.came)) or 'nothing'
+            raise AssertionError(f'{self.boundjid} never got {what}; it got {came}') from None
+
+    async def hears(self, body):
+        return await self.gets(lambda s: s.name == 'message' and s['body'] == body, f'the message {body!r}')
+
+    async def sees(self, whom, kind):
+        return await self.gets(lambda s: s.name == 'presence' and s['from'].bare == whom and s['type'] == kind, f'{kind} of {whom}')
+
+    async def caught_up(self):
+        """All that the server had for us before our ping is here when the answer is: the streams are in order."""
+        await self['xep_0199'].send_ping(self.stage.domain, timeout=PATIENCE)
+
+    async def leave(self):
+        self.disconnect(wait=2.0)
+        await asyncio.wait_for(self.disconnected, PATIENCE)
+
+
+class Stage:
+    def __init__(self, args):
+        self.host, self.port, self.direct_port = args.host, args.port, args.direct_port
+        self.domain, self.password, self.ca = args.domain, args.password, args.ca
+        self.devices = []
+
+    def jid(self, local):
+        return f'{local}@{self.domain}'
+
+    def device(self, *args, **how):
+        device = Device(self, *args, **how)
+        self.devices.append(device)
+        return device
+
+    async def clear(self):
+        for device in self.devices:
+            if device.is_connected():
+                await device.leave()
+        self.devices.clear()
+
+
+async def starttls(stage):
+    """logs in by SCRAM after STARTTLS, trusting the server's certificate"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    mechanism = romeo['feature_mechanisms'].mech.name
+    assert mechanism.startswith('SCRAM-SHA-'), mechanism
+    assert romeo.socket.version() in ('TLSv1.2', 'TLSv1.3'), romeo.socket.version()
+    assert romeo.boundjid.full == f'{stage.jid("romeo")}/orchard', romeo.boundjid
+    return f'{mechanism}, {romeo.socket.version()}'
+
+
+async def direct_tls(stage):
+    """logs in by SCRAM over direct TLS"""
+    juliet = await stage.device('juliet', 'balcony', direct=True).online()
+    mechanism = juliet['feature_mechanisms'].mech.name
+    assert mechanism.startswith('SCRAM-SHA-'), mechanism
+
+
+async def wrong_password(stage):
+    """is refused with a wrong password, and so is one who has no account"""
+    for local in ('romeo', 'nobody'):
+        outcome = await stage.device(local, 'orchard', password='wrong').arrive()
+        assert outcome == 'refused', outcome
+
+
+async def roster_handshake(stage):
+    """asks for a contact's presence, is granted it, and grants the same"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    juliet = await stage.device('juliet', 'balcony').online()
+    romeo.update_roster(stage.jid('juliet'), name='Juliet', groups=['Capulets'])
+    romeo.send_presence_subscription(pto=stage.jid('juliet'), ptype='subscribe')
+    await juliet.sees(stage.jid('romeo'), 'subscribe')
+    juliet.send_presence_subscription(pto=stage.jid('romeo'), ptype='subscribed')
+    juliet.send_presence_subscription(pto=stage.jid('romeo'), ptype='subscribe')
+    await romeo.sees(stage.jid('juliet'), 'subscribed')
+    await romeo.sees(stage.jid('juliet'), 'available')
+    await romeo.sees(stage.jid('juliet'), 'subscribe')
+    romeo.send_presence_subscription(pto=stage.jid('juliet'), ptype='subscribed')
+    await juliet.sees(stage.jid('romeo'), 'available')
+    await romeo.caught_up()
+    item = romeo.client_roster[stage.jid('juliet')]
+    assert item['subscription'] == 'both', item
+    assert item['name'] == 'Juliet' and item['groups'] == ['Capulets'], item
+
+
+async def presence(stage):
+    """shows contacts when one comes, is away, and goes"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    juliet = await stage.device('juliet', 'balcony').online()
+    await romeo.sees(stage.jid('juliet'), 'available')
+    await juliet.sees(stage.jid('romeo'), 'available')
+    juliet.send_presence(pshow='away', pstatus='asleep')
+    away = await romeo.sees(stage.jid('juliet'), 'away')
+    assert away['status'] == 'asleep', away
+    await juliet.leave()
+    await romeo.sees(stage.jid('juliet'), 'unavailable')
+
+
+async def chat(stage):
+    """carries a conversation, whatever its letters, in order"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    juliet = await stage.device('juliet', 'balcony').online()
+    words = [f'{n} <&>"\' ünïcödé 🥀 \n line' for n in range(100)]
+    for word in words:
+        romeo.send_message(mto=stage.jid('juliet'), mbody=word, mtype='chat')
+    for word in words:
+        got = await juliet.gets(lambda s: s.name == 'message' and s['body'], 'a message')
+        assert got['body'] == word and got['from'] == romeo.boundjid, got
+    juliet.send_message(mto=romeo.boundjid, mbody='Ay me!', mtype='chat')
+    await romeo.hears('Ay me!')
+
+
+async def carbons(stage):
+    """shows each device of a user both sides of the conversation"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    balcony = await stage.device('juliet', 'balcony').online()
+    chamber = await stage.device('juliet', 'chamber').online()
+    for device in (balcony, chamber):
+        await device['xep_0280'].enable(timeout=PATIENCE)
+    balcony.send_message(mto=romeo.boundjid, mbody='Wherefore art thou?', mtype='chat')
+    await romeo.hears('Wherefore art thou?')
+    sent = await chamber.gets(lambda s: s.name == 'message' and s['carbon_sent']['body'], 'the carbon of what was sent')
+    assert sent['carbon_sent']['body'] == 'Wherefore art thou?', sent
+    romeo.send_message(mto=balcony.boundjid, mbody='I take thee at thy word', mtype='chat')
+    await balcony.hears('I take thee at thy word')
+    received = await chamber.gets(lambda s: s.name == 'message' and s['carbon_received']['body'], 'the carbon of what was received')
+    assert received['carbon_received']['body'] == 'I take thee at thy word', received
+    await balcony.caught_up()
+    assert not [s for s in balcony.came if s.name == 'message'], 'the device that took part gets no carbon'
+
+
+async def offline(stage):
+    """keeps messages for one who is away, and delivers each once, in order, with the time it was sent"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    words = ['Good night', 'good night', 'parting is such sweet sorrow']
+    for word in words:
+        romeo.send_message(mto=stage.jid('juliet'), mbody=word, mtype='chat')
+    await romeo.caught_up()
+    juliet = await stage.device('juliet', 'balcony').online()
+    for word in words:
+        got = await juliet.gets(lambda s: s.name == 'message' and s['body'], 'a message')
+        assert got['body'] == word, got
+        assert got['delay']['stamp'] is not None, got
+    await juliet.leave()
+    again = await stage.device('juliet', 'chamber').online()
+    await again.caught_up()
+    assert not [s for s in again.came if s.name == 'message'], 'a message was delivered twice'
+
+
+async def blocking(stage):
+    """keeps a blocked contact's messages away, tells all devices, and lets them through again afterwards"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    balcony = await stage.device('juliet', 'balcony').online()
+    chamber = await stage.device('juliet', 'chamber').online()
+    for device in (balcony, chamber):
+        await device['xep_0191'].get_blocked(timeout=PATIENCE)
+    pushed = asyncio.get_running_loop().create_future()
+    chamber.add_event_handler('blocked', lambda iq: pushed.done() or pushed.set_result(iq))
+    await balcony['xep_0191'].block(stage.jid('romeo'), timeout=PATIENCE)
+    push = await asyncio.wait_for(pushed, PATIENCE)
+    assert stage.jid('romeo') in map(str, push['block']['items']), push
+    romeo.send_message(mto=stage.jid('juliet'), mbody='Hear me', mtype='chat')
+    refused = await romeo.gets(lambda s: s.name == 'message' and s['type'] == 'error', 'an error')
+    assert refused['error']['condition'] == 'service-unavailable', refused
+    blocked = await chamber['xep_0191'].get_blocked(timeout=PATIENCE)
+    assert [str(jid) for jid in blocked['blocklist']['items']] == [stage.jid('romeo')], blocked
+    await chamber['xep_0191'].unblock(stage.jid('romeo'), timeout=PATIENCE)
+    romeo.send_message(mto=balcony.boundjid, mbody='Hear me now', mtype='chat')
+    await balcony.hears('Hear me now')
+    assert not [s for s in balcony.came if s.name == 'message' and s['body'] == 'Hear me']
+
+
+async def vcard(stage):
+    """publishes a vCard that others read"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    juliet = await stage.device('juliet', 'balcony').online()
+    card = romeo['xep_0054'].make_vcard()
+    card['FN'] = 'Romeo Montague'
+    card['NICKNAME'] = 'Romeo'
+    await romeo['xep_0054'].publish_vcard(card, timeout=PATIENCE)
+    got = await juliet['xep_0054'].get_vcard(stage.jid('romeo'), timeout=PATIENCE)
+    assert got['vcard_temp']['FN'] == 'Romeo Montague', got
+
+
+async def private_storage(stage):
+    """keeps a client's own notes from one login to the next"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    note = ET.Element(f'{{{BOOKMARKS}}}storage')
+    ET.SubElement(note, f'{{{BOOKMARKS}}}conference', {'jid': 'verona@rooms.example', 'name': 'Verona'})
+    iq = romeo.make_iq_set()
+    query = ET.SubElement(iq.xml, '{jabber:iq:private}query')
+    query.append(note)
+    await iq.send(timeout=PATIENCE)
+    await romeo.leave()
+    later = await stage.device('romeo', 'garden').online()
+    iq = later.make_iq_get()
+    query = ET.SubElement(iq.xml, '{jabber:iq:private}query')
+    query.append(ET.Element(f'{{{BOOKMARKS}}}storage'))
+    answer = await iq.send(timeout=PATIENCE)
+    conference = answer.xml.find(f'.//{{{BOOKMARKS}}}conference')
+    assert conference is not None and conference.get('name') == 'Verona', answer
+
+
+async def questions(stage):
+    """answers what clients ask a server: disco, ping, version, time, and an error for what it does not know"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    info = await romeo['xep_0030'].get_info(jid=stage.domain, timeout=PATIENCE)
+    identities = {(identity[0], identity[1]) for identity in info['disco_info']['identities']}
+    assert ('server', 'im') in identities, identities
+    features = info['disco_info']['features']
+    for feature in ('urn:xmpp:ping', 'urn:xmpp:blocking', 'urn:xmpp:carbons:2', 'vcard-temp'):
+        assert feature in features, f'{feature} is not in {features}'
+    await romeo['xep_0199'].send_ping(stage.domain, timeout=PATIENCE)
+    version = await romeo['xep_0092'].get_version(stage.domain, timeout=PATIENCE)
+    assert version['software_version']['name'], version
+    time = await romeo['xep_0202'].get_entity_time(stage.domain, timeout=PATIENCE)
+    utc = time.xml.find('.//{urn:xmpp:time}utc')  # by hand: the library adds a second Z to it
+    assert utc is not None and utc.text.endswith('Z'), time
+    try:
+        iq = romeo.make_iq_get(ito=stage.domain)
+        ET.SubElement(iq.xml, '{urn:example:unheard-of}query')
+        await iq.send(timeout=PATIENCE)
+    except IqError as error:
+        assert error.iq['error']['condition'] == 'service-unavailable', error.iq
+    else:
+        raise AssertionError('what nobody knows was answered')
+
+
+async def password_change(stage):
+    """changes the password: the new one opens, the old one no longer"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    await romeo['xep_0077'].change_password('a new one', jid=stage.domain, timeout=PATIENCE)
+    await romeo.leave()
+    assert await stage.device('romeo', 'garden', password='a new one').arrive() == 'online'
+    assert await stage.device('romeo', 'street').arrive() == 'refused'
+
+
+SCENES = [starttls, direct_tls, wrong_password, roster_handshake, presence, chat, carbons, offline, blocking, vcard,
+          private_storage, questions, password_change]
+
+
+async def main(args):
+    stage = Stage(args)
+    chosen = [scene for scene in SCENES if not args.scenes or scene.__name__ in args.scenes]
+    print(f'1..{len(chosen)}', flush=True)
+    failed = 0
+    for number, scene in enumerate(chosen, 1):
+        try:
+            await asyncio.wait_for(scene(stage), 60)
+            print(f'ok {number} - {scene.__doc__}', flush=True)
+        except Exception:  # whatever it is, it is the outcome of this scene
+            failed += 1
+            print(f'not ok {number} - {scene.__doc__}', flush=True)
+            print('\n'.join(f'# {line}' for line in traceback.format_exc().splitlines()), flush=True)
+        try:
+            await stage.clear()
+        except Exception:
+            print(f'# while leaving: {traceback.format_exc()}'.replace('\n', '\n# '), flush=True)
+            stage.devices.clear()
+    return failed
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--host', default='127.0.0.1')
+    parser.add_argument('--port', type=int, required=True)
+    parser.add_argument('--direct-port', type=int, required=True)
+    parser.add_argument('--domain', default='localhost')
+    parser.add_argument('--password', required=True, help='of romeo and juliet, whose accounts are there')
+    parser.add_argument('--ca', required=True, help='the certificate to trust, in PEM')
+    parser.add_argument('--debug', action='store_true')
+    parser.add_argument('scenes', nargs='*')
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.CRITICAL, stream=sys.stderr)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    sys.exit(1 if loop.run_until_complete(main(arguments)) else 0)

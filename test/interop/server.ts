@@ -1,0 +1,121 @@
+/** A server of real clients: Sestina as an operator starts it; Prosody in its place where INTEROP_SERVER=prosody asks for it. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { freePorts, Program, run } from './process.js'
+
+export interface ServerUnderTest {
+  readonly host: string
+  /** STARTTLS. */
+  readonly port: number
+  /** TLS from the first byte. */
+  readonly directPort: number
+  readonly domain: string
+  /** The certificate for the domain, in PEM: what a client has to trust. */
+  readonly certificate: string
+  /** A folder of the test's own. */
+  readonly folder: string
+  addUser (local: string, password: string): Promise<void>
+  /** What the server has printed so far. */
+  readonly said: string
+}
+
+/** Whether the clients are tried against Prosody: it tells a fault of the client, or of the script, from one of ours. */
+export const AGAINST_PROSODY = process.env['INTEROP_SERVER'] === 'prosody'
+
+/** Starts a server with data of its own on ports of its own; it is stopped when the test ends. */
+export async function startServer (t: Test): Promise<ServerUnderTest> {
+  const folder = t.testdir({})
+  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder)
+}
+
+const DOMAIN = 'localhost'
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+
+async function startSestina (t: Test, folder: string): Promise<ServerUnderTest> {
+  const [port = 0, directPort = 0] = await freePorts(2)
+  const conf = join(folder, 'sestina.toml')
+  writeFileSync(conf, sestinaConf(port, directPort))
+  const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
+  t.teardown(() => server.stop())
+  await server.says(/\bready\b|server started/i, 60)
+  return {
+    host: '127.0.0.1', port, directPort, domain: DOMAIN, folder,
+    certificate: join(folder, 'data', 'certificates', DOMAIN, 'fullchain.pem'),
+    addUser: async (local, password) => {
+      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
+    },
+    get said () { return server.said },
+  }
+}
+
+function sestinaConf (port: number, directPort: number): string {
+  return `
+data = "data"
+
+[[listen]]
+for = "clients"
+port = ${port}
+address = ["127.0.0.1"]
+
+[[listen]]
+for = "clients"
+port = ${directPort}
+address = ["127.0.0.1"]
+tls = "direct"
+
+[modules]
+roster = true
+presence = true
+message = true
+carbons = true
+offline = true
+disco = true
+caps = true
+blocking = true
+private = true
+vcard = true
+last-activity = true
+version = true
+time = true
+ping = true
+register = true
+
+[host.${DOMAIN}]
+`
+}
+
+async function startProsody (t: Test, folder: string): Promise<ServerUnderTest> {
+  const [port = 0, directPort = 0] = await freePorts(2)
+  const conf = join(folder, 'prosody.cfg.lua')
+  const certificate = join(folder, 'localhost.crt')
+  const key = join(folder, 'localhost.key')
+  await run('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
+    '-subj', `/CN=${DOMAIN}`, '-addext', `subjectAltName=DNS:${DOMAIN}`, '-keyout', key, '-out', certificate])
+  mkdirSync(join(folder, 'data'))
+  writeFileSync(conf, `
+run_as_root = true
+data_path = "${join(folder, 'data')}"
+pidfile = "${join(folder, 'prosody.pid')}"
+log = { { levels = { min = "info" }, to = "console" } }
+interfaces = { "127.0.0.1" }
+c2s_ports = { ${port} }
+c2s_direct_tls_ports = { ${directPort} }
+c2s_require_encryption = true
+ssl = { certificate = "${certificate}", key = "${key}" }
+authentication = "internal_hashed"
+modules_disabled = { "s2s" }
+modules_enabled = { "posix", "tls", "saslauth", "roster", "presence", "message", "iq", "disco", "carbons", "blocklist", "private",
+  "vcard_legacy", "pep", "offline", "register", "ping", "time", "version", "lastactivity", "uptime" }
+VirtualHost "${DOMAIN}"
+`)
+  const server = new Program('prosody', ['--config', conf, '-F'], { cwd: folder })
+  t.teardown(() => server.stop())
+  await server.says(new RegExp(`Activated service 'c2s_direct_tls'.*${directPort}`), 30)
+  return {
+    host: '127.0.0.1', port, directPort, domain: DOMAIN, folder, certificate,
+    addUser: async (local, password) => { await run('prosodyctl', ['--config', conf, '--root', 'register', local, DOMAIN, password]) },
+    get said () { return server.said },
+  }
+}

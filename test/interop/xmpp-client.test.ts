@@ -1,0 +1,93 @@
+/** @xmpp/client, the JavaScript library: logs in, chats, asks, and comes back after a lost line. */
+import { readFileSync } from 'node:fs'
+import tls from 'node:tls'
+import { client, xml, type Client } from '@xmpp/client'
+import t, { type Test } from 'tap'
+import { missing } from './process.js'
+import { AGAINST_PROSODY, startServer, type ServerUnderTest } from './server.js'
+
+const skip = AGAINST_PROSODY && missing({ prosody: 'prosody', openssl: 'openssl' })
+const PASSWORD = 'a secret of Verona'
+const PATIENCE = 15_000
+
+type Stanza = Parameters<Client['send']>[0]
+
+interface Device { readonly xmpp: Client, readonly full: string, gets (wanted: (stanza: Stanza) => boolean): Promise<Stanza> }
+
+/** A device of romeo's or juliet's, online. */
+async function device (t: Test, server: ServerUnderTest, username: string, resource: string, service: string): Promise<Device> {
+  const xmpp = client({ service, domain: server.domain, username, password: PASSWORD, resource })
+  const came: Stanza[] = []
+  const waiting = new Set<() => void>()
+  xmpp.on('error', error => { t.comment(String(error)) })
+  xmpp.on('stanza', stanza => {
+    came.push(stanza)
+    for (const look of waiting) look()
+  })
+  t.teardown(async () => { await xmpp.stop() })
+  const address = await xmpp.start()
+  await xmpp.send(xml('presence'))
+  const gets = async (wanted: (stanza: Stanza) => boolean): Promise<Stanza> => await new Promise((resolve, reject) => {
+    const done = (): void => { clearTimeout(timer); waiting.delete(look) }
+    const timer = setTimeout(() => { done(); reject(new Error(`${String(address)} did not get it, but ${came.join('\n')}`)) }, PATIENCE)
+    const look = (): void => {
+      const index = came.findIndex(wanted)
+      if (index < 0) return
+      done()
+      resolve(...came.splice(index, 1) as [Stanza])
+    }
+    waiting.add(look)
+    look()
+  })
+  return { xmpp, full: String(address), gets }
+}
+
+/** The library has no setting for it: its connections, made by node:tls as ours are, trust the server's certificate in this test. */
+function trust (t: Test, server: ServerUnderTest): void {
+  const connect = tls.connect
+  const ca = readFileSync(server.certificate)
+  tls.connect = ((options: tls.ConnectionOptions) => connect({ ca, ...options })) as typeof tls.connect
+  t.teardown(() => { tls.connect = connect })
+}
+
+const hears = (body: string) => (stanza: Stanza): boolean => stanza.is('message') && stanza.getChildText('body') === body
+
+t.test('a person with @xmpp/client', { skip }, async t => {
+  const server = await startServer(t)
+  for (const local of ['romeo', 'juliet']) await server.addUser(local, PASSWORD)
+  trust(t, server)
+  const romeo = await device(t, server, 'romeo', 'orchard', `xmpp://${server.domain}:${server.port}`)
+  const juliet = await device(t, server, 'juliet', 'balcony', `xmpps://${server.domain}:${server.directPort}`)
+
+  t.test('logs in over STARTTLS and over direct TLS, with the resource asked for', async t => {
+    t.equal(romeo.full, `romeo@${server.domain}/orchard`)
+    t.equal(juliet.full, `juliet@${server.domain}/balcony`)
+  })
+
+  t.test('speaks with a contact, and is answered', async t => {
+    await romeo.xmpp.send(xml('message', { to: `juliet@${server.domain}`, type: 'chat' }, xml('body', {}, 'But soft! <&> 🌹')))
+    const heard = await juliet.gets(hears('But soft! <&> 🌹'))
+    t.equal(heard.attrs['from'], romeo.full)
+    await juliet.xmpp.send(xml('message', { to: heard.attrs['from'], type: 'chat' }, xml('body', {}, 'Ay me!')))
+    t.equal((await romeo.gets(hears('Ay me!'))).attrs['from'], juliet.full)
+  })
+
+  t.test('asks the server for its features, its roster, and whether it is there', async t => {
+    const { iqCaller } = romeo.xmpp
+    const info = await iqCaller.get(xml('query', { xmlns: 'http://jabber.org/protocol/disco#info' }), server.domain, PATIENCE)
+    t.ok(info?.getChildren('feature').some((feature: Stanza) => feature.attrs['var'] === 'urn:xmpp:ping'), 'ping is among them')
+    const ping = await iqCaller.request(xml('iq', { type: 'get', to: server.domain }, xml('ping', { xmlns: 'urn:xmpp:ping' })), PATIENCE)
+    t.equal(ping.attrs['type'], 'result')
+    await iqCaller.set(xml('query', { xmlns: 'jabber:iq:roster' }, xml('item', { jid: `juliet@${server.domain}`, name: 'Juliet' })), undefined, PATIENCE)
+    const roster = await iqCaller.get(xml('query', { xmlns: 'jabber:iq:roster' }), undefined, PATIENCE)
+    t.match(roster?.getChildren('item').map((item: Stanza) => item.attrs), [{ jid: `juliet@${server.domain}`, name: 'Juliet', subscription: 'none' }])
+  })
+
+  t.test('is told who it is that cannot log in', async t => {
+    const stranger = client({ service: `xmpp://${server.domain}:${server.port}`, domain: server.domain, username: 'romeo', password: 'wrong' })
+    stranger.on('error', () => undefined)
+    stranger.reconnect.stop()
+    await t.rejects(stranger.start(), { name: 'SASLError', condition: 'not-authorized' })
+    await stranger.stop()
+  })
+})
