@@ -12,7 +12,7 @@ export function idnaDomain (text: string): string {
   const mapped = ASCII.test(text) ? text.toLowerCase() : map(text)
   const name = mapped.endsWith('.') ? mapped.slice(0, -1) : mapped
   if (name === '') throw new PrepError('is empty')
-  if (name.length > LONGEST_NAME) throw new PrepError('is too long')
+  if (name.length > 2 * LONGEST_NAME) throw new PrepError('is too long')
   if (PLAIN.test(name)) {
     if (name.length > LONGEST_NAME || LONG_LABEL.test(name)) throw new PrepError('is too long')
     return FOUR_NUMBERS.test(name) ? checkedIpv4(name) : name
@@ -21,7 +21,7 @@ export function idnaDomain (text: string): string {
 }
 
 const ASCII = /^[\0-\x7f]*$/
-/** RFC 1035 §2.3.4, without the last dot: of A-labels, of which a U-label is never longer in characters. */
+/** RFC 1035 §2.3.4, without the last dot: of A-labels, of which a U-label is never longer in characters (of two UTF-16 units at most). */
 const LONGEST_NAME = 253
 const LONG_LABEL = /[^.]{64}/
 /** Letters, digits and hyphens, no hyphen at an end of a label (RFC 952, RFC 1123), and no A-label. */

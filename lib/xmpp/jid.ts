@@ -60,7 +60,7 @@ export class Jid {
 
   /** The full address of this resource at the same account or domain. Throws JidError; for none, there is `bare`. */
   withResource (resource: string): Jid {
-    return Jid.#at(`${this.bare.#text}/${prepared('resource', resource, opaqueString)}`, this.bare)
+    return Jid.#at(`${this.bare.#text}/${prepared('resource', resource, resourcePart)}`, this.bare)
   }
 
   toString (): string { return this.#text }
@@ -104,6 +104,13 @@ function localPart (text: string): string {
   const name = usernameCaseMapped(text)
   if (EXCLUDED.test(name)) throw new PrepError('has a character that addresses cannot carry')
   return name
+}
+
+/** RFC 7622 §3.5, row 18: a space in front makes it no address, though the profile would let it in. */
+function resourcePart (text: string): string {
+  const resource = opaqueString(text)
+  if (resource.startsWith(' ')) throw new PrepError('begins with a space')
+  return resource
 }
 
 function prepared (part: string, text: string, prepare: (text: string) => string): string {
