@@ -1,5 +1,5 @@
 /** Character references and the five entities that XML knows by itself (XML 1.0 §4.1, §4.6). */
-import { QUALIFIED_NAME } from './scan.js'
+import { QUALIFIED_NAME } from './names.js'
 import { malformed, XmlError } from './xml-error.js'
 
 /** The text with its references resolved, in linear time. Throws where one is malformed, or not one of the five. */

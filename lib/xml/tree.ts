@@ -133,7 +133,7 @@ export class Tree {
     // RFC 6120 §4.8.1, §4.9.3.10: the stream's namespace, and the content's as the default
     if (namespace !== NS.STREAM || tag.name.slice(tag.colon + 1) !== 'stream') throw new XmlError('invalid-namespace', 'this is not a stream')
     // RFC 6120 §4.8.5, §4.9.3.2
-    if (tag.colon !== 6) throw new XmlError('bad-namespace-prefix', 'the stream has another prefix than stream')
+    if (tag.name !== 'stream:stream') throw new XmlError('bad-namespace-prefix', 'the stream has another prefix than stream')
     if (tag.xmlns !== this.content) throw new XmlError('invalid-namespace', 'not the content namespace of this stream')
   }
 

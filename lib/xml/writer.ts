@@ -3,7 +3,7 @@ import { attributeOf, bound, namespaceOf, ParsedElement, prefixNamespace, type A
 import { escapeAttribute, escapeText } from './escape.js'
 import { NS } from './namespaces.js'
 import { toOctets } from './octets.js'
-import { QUALIFIED_NAME } from './scan.js'
+import { QUALIFIED_NAME } from './names.js'
 
 export { escapeAttribute, escapeText } from './escape.js'
 export { flatten, fromOctets, toOctets } from './octets.js'
