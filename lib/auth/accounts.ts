@@ -5,7 +5,9 @@ import type { Clock } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { records, type Records, type Write } from '../storage/store.js'
 import { Jid } from '../xmpp/jid.js'
-import { fakeKeys, HASH_NAMES, keysFrom, newKeys, preparePassword, sharedDerivations, type Derivations, type HashName, type Keys } from './keys.js'
+import {
+  fakeKeys, HASH_NAMES, keysFrom, newKeys, preparePassword, sharedDerivations, type Derivations, type HashName, type Keys,
+} from './keys.js'
 
 /** An account as it is stored; times are milliseconds since 1970. One that was imported may lack some hashes. */
 export interface Account {
@@ -224,8 +226,8 @@ export class Accounts {
   }
 
   #local (account: Jid): string {
-    if (account.domain !== this.domain || account.local === '') throw new AccountMissing(`${account.toString()} is no account of ${this.domain}`)
-    return account.local
+    if (account.domain === this.domain && account.local !== '') return account.local
+    throw new AccountMissing(`${account.toString()} is no account of ${this.domain}`)
   }
 }
 

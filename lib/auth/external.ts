@@ -17,7 +17,10 @@ export function external ({ accounts, certificate, admit }: MechanismContext): E
   }
 }
 
-/** The accounts of this host that a certificate stands for, by its XmppAddr names alone: never by its subject (RFC 6120 §13.7.1.4, RFC 9525). */
+/**
+ * The accounts of this host that a certificate stands for, by its XmppAddr names alone: never by its subject
+ * (RFC 6120 §13.7.1.4, RFC 9525).
+ */
 export function certifiedAccounts (certificate: Uint8Array, accounts: Accounts): readonly Jid[] {
   const found = new Map<string, Jid>()
   for (const text of xmppAddresses(certificate)) {
@@ -59,7 +62,7 @@ function alternativeNames (certificate: Uint8Array): SubjectAlternativeName | re
 
 /**
  * A DER UTF8String of its full length; undefined for any other type, for bytes that are not UTF-8, and for control characters
- * such as NUL. Read by hand: the library takes what is not UTF-8 for Latin-1, and forgives bytes behind the end.
+ * such as NUL. Read by hand: the library takes what is not UTF-8 for Latin-1.
  */
 function utf8String (bytes: Uint8Array): string | undefined {
   const [tag, first = 0, second = 0, third = 0] = bytes

@@ -35,7 +35,7 @@ function prepared (password: string, who: string): string {
   try {
     return preparePassword(password)
   } catch (error) {
-    if (error instanceof PasswordError || error instanceof PrepError) throw new SaslFault('not-authorized', 'wrong user name or password', who)
-    throw error
+    if (!(error instanceof PasswordError || error instanceof PrepError)) throw error
+    throw new SaslFault('not-authorized', 'wrong user name or password', who)
   }
 }

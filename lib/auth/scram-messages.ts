@@ -51,7 +51,9 @@ export function parseClientFinal (message: Uint8Array): ClientFinal {
   const [, withoutProof, bound, nonce, extensions, proved] = FINAL.exec(textOf(message)) ?? malformed('not a final message of SCRAM')
   const binding = strictBase64(bound ?? '')
   const proof = strictBase64(proved ?? '')
-  if (withoutProof === undefined || nonce === undefined || !binding?.length || !proof?.length) return malformed('not a final message of SCRAM')
+  if (withoutProof === undefined || nonce === undefined || !binding?.length || !proof?.length) {
+    return malformed('not a final message of SCRAM')
+  }
   checkExtensions(extensions)
   return { binding, nonce, proof, withoutProof }
 }

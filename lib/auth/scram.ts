@@ -1,6 +1,5 @@
 /** SCRAM (RFC 5802; RFC 7677 for SHA-256), with channel binding, and XEP-0474 against downgrades. */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
-import { strictBase64 } from './base64.js'
 import type { ChannelBinding } from './binding.js'
 import { SaslFault } from './fault.js'
 import { accountNamed, admitted, checkAuthorization } from './identity.js'

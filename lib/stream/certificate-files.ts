@@ -45,14 +45,20 @@ export interface PairFiles { readonly certificate: string, readonly key: string 
  */
 export async function pairIn (folder: string): Promise<PairFiles | 'none' | 'half'> {
   const files = (await filesIn(folder)).filter(name => !name.endsWith('.issuer.crt'))
-  const certificates = [...CERTIFICATES.filter(name => files.includes(name)), ...files.filter(name => PUBLIC.test(name) && !CERTIFICATES.includes(name))]
-  const keys = [...KEYS.filter(name => files.includes(name)), ...files.filter(name => PRIVATE.test(name) && !KEYS.includes(name))]
+  const certificates = inOrder(files, CERTIFICATES, PUBLIC)
+  const keys = inOrder(files, KEYS, PRIVATE)
   const [key] = keys
   // lego calls both by the domain: with several, those of one name belong together.
-  const certificate = certificates.find(name => CERTIFICATES.includes(name) || keys.some(key => stem(key) === stem(name))) ?? certificates[0]
+  const isPaired = (name: string): boolean => CERTIFICATES.includes(name) || keys.some(key => stem(key) === stem(name))
+  const certificate = certificates.find(isPaired) ?? certificates[0]
   if (certificate === undefined || key === undefined) return certificate === key ? 'none' : 'half'
   const own = CERTIFICATES.includes(certificate) ? key : keys.find(key => stem(key) === stem(certificate)) ?? key
   return { certificate: join(folder, certificate), key: join(folder, own) }
+}
+
+/** The known names first, then whatever looks right. */
+function inOrder (files: readonly string[], known: readonly string[], pattern: RegExp): readonly string[] {
+  return [...known.filter(name => files.includes(name)), ...files.filter(name => pattern.test(name) && !known.includes(name))]
 }
 
 /** The names in a folder, sorted; none where it is not there. */

@@ -5,7 +5,9 @@ import { domainToASCII } from 'node:url'
 import { watch, type FSWatcher } from 'chokidar'
 import type { Clock, Timer } from '../base/clock.js'
 import type { Logger } from '../base/logger.js'
-import { authoritiesIn, CertificateError, digestOf, filesIn, isOpenToAll, pairIn, readPair, usable, writePair, type TlsSettings, type Usable } from './certificate-files.js'
+import {
+  authoritiesIn, CertificateError, digestOf, filesIn, isOpenToAll, pairIn, readPair, usable, writePair, type TlsSettings, type Usable,
+} from './certificate-files.js'
 import { selfSigned } from './self-signed.js'
 
 export interface CertificatesSettings {
@@ -208,7 +210,8 @@ export class Certificates {
     const { names, notBefore, notAfter, selfSigned } = used
     const now = this.#settings.clock.now()
     const problems: string[] = []
-    if (trouble !== undefined) problems.push(`${folder === undefined ? 'a self-signed one stands in' : 'the one before stays in use'}: ${trouble}`)
+    const meanwhile = folder === undefined ? 'a self-signed one stands in' : 'the one before stays in use'
+    if (trouble !== undefined) problems.push(`${meanwhile}: ${trouble}`)
     if (now >= notAfter) problems.push('it has expired')
     else if (now > notAfter - SOON) problems.push(`it expires in ${Math.ceil((notAfter - now) / DAY)} days`)
     if (now < notBefore) problems.push('it is not valid yet')

@@ -32,7 +32,8 @@ t.test('of a password, salted keys are stored, and nothing else', async t => {
   t.equal(new Set(Object.values(stored?.keys ?? {}).map(({ salt }) => salt)).size, 3, 'each with a salt of its own')
   t.notMatch(JSON.stringify(stored), 'correct')
   await accounts.create(JULIET, 'correct horse')
-  t.not(records.rows.get(DOMAIN)?.get('juliet')?.keys['sha-256']?.storedKey, stored?.keys['sha-256']?.storedKey, 'the same password has other keys')
+  t.not(records.rows.get(DOMAIN)?.get('juliet')?.keys['sha-256']?.storedKey, stored?.keys['sha-256']?.storedKey,
+    'the same password has other keys')
   t.ok(await accounts.verifyPassword('romeo', 'correct horse'))
   t.notOk(await accounts.verifyPassword('romeo', 'correct horsf'))
   t.notOk(await accounts.verifyPassword('nobody', 'correct horse'))
@@ -286,12 +287,14 @@ t.test('what the throttle remembers has a bound', t => {
 })
 
 t.test('base64 is read to the letter', t => {
-  const refused = ['=', 'A', 'AA', 'AAA', 'A===', 'AA==AA==', 'AB==', 'AAB=', 'QUJD\n', ' QUJD', 'QU JD', 'QUJD=', '-_-_', 'QUJDä', '====', 'AA=A']
+  const refused = ['=', 'A', 'AA', 'AAA', 'A===', 'AA==AA==', 'AB==', 'AAB=', 'QUJD\n', ' QUJD', 'QU JD', 'QUJD=', '-_-_', 'QUJDä',
+    '====', 'AA=A']
   for (const text of refused) t.equal(strictBase64(text), undefined, JSON.stringify(text))
   t.strictSame(strictBase64(''), Buffer.alloc(0))
   t.strictSame(strictBase64('QUI='), Buffer.from('AB'))
   t.strictSame(strictBase64('+/+/'), Buffer.from([0xfb, 0xff, 0xbf]))
-  for (const bytes of [[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80], [0xe2, 0x82]]) t.equal(strictText(Buffer.from(bytes)), undefined)
+  for (const bytes of [[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80],
+    [0xe2, 0x82]]) t.equal(strictText(Buffer.from(bytes)), undefined)
   t.equal(strictText(Buffer.from('\ufeffä')), '\ufeffä')
   t.end()
 })

@@ -2,7 +2,7 @@
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import { AsnConvert } from '@peculiar/asn1-schema'
-import { GeneralName, id_ce_subjectAltName, OtherName, SubjectAlternativeName } from '@peculiar/asn1-x509'
+import { GeneralName, id_ce_subjectAltName, OtherName } from '@peculiar/asn1-x509'
 import * as x509 from '@peculiar/x509'
 
 x509.cryptoProvider.set(webcrypto)
@@ -32,8 +32,11 @@ export async function makeAuthority (name: string): Promise<Authority> {
     certificate: own.toString('pem'),
     async issue ({ subject = 'CN=client', addresses = [], names = [], times = 1 }) {
       const { publicKey, privateKey } = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
-      const all = new SubjectAlternativeName([...names, ...addresses.map(address => otherName(XMPP_ADDRESS, typeof address === 'string' ? utf8(address) : address))])
-      const extension = new x509.Extension(id_ce_subjectAltName, false, AsnConvert.serialize(all))
+      const all = [
+        ...names.map(name => new Uint8Array(AsnConvert.serialize(name))),
+        ...addresses.map(address => addressName(typeof address === 'string' ? utf8(address) : address)),
+      ]
+      const extension = new x509.Extension(id_ce_subjectAltName, false, tagged(0x30, ...all))
       const certificate = await x509.X509CertificateGenerator.create({
         serialNumber: '02', subject, issuer: own.subject, publicKey, signingKey: keys.privateKey, signingAlgorithm: HASH, ...lifetime(),
         extensions: all.length === 0 ? [] : Array.from({ length: times }, () => extension),
@@ -54,7 +57,16 @@ export function otherName (typeId: string, value: Uint8Array): GeneralName {
 
 /** A UTF8String of DER; other tags make other types. */
 export function utf8 (text: string | Uint8Array, tag = 0x0c): Uint8Array {
-  const content = Buffer.from(text)
+  return tagged(tag, Buffer.from(text))
+}
+
+/** GeneralName of an XmppAddr, by hand: what stands in it need not be DER. */
+function addressName (value: Uint8Array): Uint8Array {
+  return tagged(0xa0, Buffer.from('06082b06010505070805', 'hex'), tagged(0xa0, value))
+}
+
+function tagged (tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const content = Buffer.concat(parts)
   const { length } = content
   const head = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff]
   return Buffer.concat([Buffer.from([tag, ...head]), content])
@@ -62,4 +74,31 @@ export function utf8 (text: string | Uint8Array, tag = 0x0c): Uint8Array {
 
 function lifetime (): { readonly notBefore: Date, readonly notAfter: Date } {
   return { notBefore: new Date(Date.now() - DAY), notAfter: new Date(Date.now() + DAY) }
+}
+
+/** A self-signed certificate for each signature there is, by its name. */
+export async function signedEveryWay (): Promise<ReadonlyMap<string, Uint8Array>> {
+  const made = new Map<string, Uint8Array>()
+  const add = async (name: string, keys: webcrypto.CryptoKeyPair,
+    signingAlgorithm: { readonly name: string, readonly hash?: string, readonly saltLength?: number }): Promise<void> => {
+    const certificate = await x509.X509CertificateGenerator.createSelfSigned({ serialNumber: '03', name: 'CN=x', keys, signingAlgorithm,
+      ...lifetime() })
+    made.set(name, new Uint8Array(certificate.rawData))
+  }
+  const generate = (algorithm: object): Promise<webcrypto.CryptoKeyPair> =>
+    webcrypto.subtle.generateKey({ name: '', ...algorithm }, true, ['sign', 'verify']).then(pair)
+  const rsa = { modulusLength: 1024, publicExponent: new Uint8Array([1, 0, 1]) }
+  for (const hash of ['SHA-1', 'SHA-256', 'SHA-384', 'SHA-512']) {
+    await add(`RSA with ${hash}`, await generate({ name: 'RSASSA-PKCS1-v1_5', hash, ...rsa }), { name: 'RSASSA-PKCS1-v1_5', hash })
+    if (hash !== 'SHA-512') await add(`RSASSA-PSS with ${hash}`, await generate({ name: 'RSA-PSS', hash, ...rsa }),
+      { name: 'RSA-PSS', hash, saltLength: 20 })
+    await add(`ECDSA with ${hash}`, await generate(ALGORITHM), { name: 'ECDSA', hash })
+  }
+  await add('Ed25519', await generate({ name: 'Ed25519' }), { name: 'Ed25519' })
+  return made
+}
+
+function pair (keys: webcrypto.CryptoKey | webcrypto.CryptoKeyPair): webcrypto.CryptoKeyPair {
+  if ('privateKey' in keys) return keys
+  throw new Error('not a pair of keys')
 }

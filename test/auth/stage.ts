@@ -4,9 +4,14 @@ import type { Ids } from '../../lib/base/ids.js'
 import { Accounts, type Account, type AccountsParts } from '../../lib/auth/accounts.js'
 import type { ChannelBinding } from '../../lib/auth/binding.js'
 import { HASHES, type HashName } from '../../lib/auth/keys.js'
-import { MECHANISMS, offered, type Advertised, type MechanismContext, type SaslDialogue, type SaslStep } from '../../lib/auth/mechanisms.js'
+import {
+  MECHANISMS, offered, start, type Advertised, type MechanismContext, type MechanismName, type SaslDialogue, type SaslStep,
+} from '../../lib/auth/mechanisms.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
 import type { Records, Write } from '../../lib/storage/store.js'
 import { FakeClock } from '../fake-clock.js'
+
+interface Page { readonly after?: string, readonly limit: number }
 
 /** Records in memory. Each call is noted in `calls`; writes made by `putting` wait for `commit`. */
 export class NotedRecords<V> implements Records<V> {
@@ -24,7 +29,7 @@ export class NotedRecords<V> implements Records<V> {
     return value
   }
 
-  async all (owner: string, page: { readonly after?: string, readonly limit: number } = { limit: Infinity }): Promise<ReadonlyMap<string, V>> {
+  async all (owner: string, page: Page = { limit: Infinity }): Promise<ReadonlyMap<string, V>> {
     this.#note('all')
     const rows = [...this.rows.get(owner) ?? []].sort(([a], [b]) => a < b ? -1 : 1)
     return new Map(rows.filter(([key]) => page.after === undefined || key > page.after).slice(0, page.limit))
@@ -133,3 +138,20 @@ export async function play (dialogue: SaslDialogue, client: ScramClient) {
 export function textOf (step: SaslStep): string {
   return step.kind === 'failure' || step.data === undefined ? '' : Buffer.from(step.data).toString()
 }
+
+export const ROMEO = parseJid('romeo@example.org')
+export const SCRAM: readonly (readonly [MechanismName, HashName])[] = [
+  ['SCRAM-SHA-1', 'sha-1'], ['SCRAM-SHA-256', 'sha-256'], ['SCRAM-SHA-512', 'sha-512'],
+]
+
+/** Romeo, whose password is "pencil", and a stream that may use every mechanism. */
+export async function staged (how: Partial<MechanismContext> = {}) {
+  const stage = await openAccounts()
+  await stage.accounts.create(ROMEO, 'pencil')
+  const context = contextOf(stage.accounts, how)
+  return { ...stage, context, begin: (name: string) => start(name, context, advertisedBy(context)) }
+}
+
+export const plainOf = (identity: string, name: string, password: string): Buffer => Buffer.from(`${identity}\0${name}\0${password}`)
+export const outcome = (step: SaslStep): string => step.kind === 'failure' ? step.condition : step.kind
+export const settled = (step: SaslStep): string => step.kind === 'success' ? step.account.toString() : outcome(step)

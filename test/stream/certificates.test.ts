@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { connect, TLSSocket, type ConnectionOptions } from 'node:tls'
 import { systemClock } from '../../lib/base/clock.js'
 import { silent, type Fields, type Logger } from '../../lib/base/logger.js'
@@ -80,7 +80,8 @@ t.test('a domain without a certificate gets one of its own, for the eyes of its 
   t.match(certificate.subjectAltName, /XmppAddr:example\.org/)
   t.match(certificate.subjectAltName, /SRVName:_xmpp-client\.example\.org/)
   t.ok(certificate.checkHost('example.org'))
-  t.match(new X509Certificate(readFileSync(join(folder, 'xn--bcher-kva.example/fullchain.pem'))).subjectAltName, /DNS:xn--bcher-kva\.example/)
+  t.match(new X509Certificate(readFileSync(join(folder, 'xn--bcher-kva.example/fullchain.pem'))).subjectAltName,
+    /DNS:xn--bcher-kva\.example/)
   const report = certificates.report()
   t.strictSame(report.map(({ domain, selfSigned, problems }) => ({ domain, selfSigned, problems })), [
     { domain: 'example.org', selfSigned: true, problems: [] },
@@ -123,7 +124,8 @@ t.test('each name gets the certificate of its own, over a real handshake', async
     const { raw } = await handshake(t, certificates, name === undefined ? {} : { servername: name }, domain)
     t.ok(same(raw, certificateOf(pairs[folder].certificate)), `the handshake for ${name} shows ${folder}`)
   }
-  t.equal(certificates.contextFor('rooms.example.org').context, certificates.contextFor('x.example.org').context, 'one context a certificate')
+  t.equal(certificates.contextFor('rooms.example.org').context, certificates.contextFor('x.example.org').context,
+    'one context a certificate')
   await certificates.serve(['example.org', 'new.example.com'])
   t.match(new X509Certificate(certificates.contextFor('new.example.com').certificate).subjectAltName, /new\.example\.com/)
 })
@@ -132,10 +134,13 @@ t.test('files are found under the names that others give them', async t => {
   const first = await selfSigned('example.org', 'example.org', NOW)
   const other = await selfSigned('example.org', 'example.org', NOW)
   const layouts: Readonly<Record<string, Files>> = {
-    'certbot': { 'cert.pem': first.certificate, 'chain.pem': '', 'fullchain.pem': first.certificate, 'privkey.pem': first.key, 'README': '' },
+    'certbot': { 'cert.pem': first.certificate, 'chain.pem': '', 'fullchain.pem': first.certificate, 'privkey.pem': first.key,
+      'README': '' },
     'plain': { 'cert.pem': first.certificate, 'key.pem': first.key },
-    'lego': { 'example.org.crt': first.certificate, 'example.org.key': first.key, 'example.org.issuer.crt': other.certificate, 'example.org.json': '{}' },
-    'acme.sh': { 'fullchain.cer': first.certificate, 'example.org.cer': other.certificate, 'ca.cer': other.certificate, 'example.org.key': first.key },
+    'lego': { 'example.org.crt': first.certificate, 'example.org.key': first.key, 'example.org.issuer.crt': other.certificate,
+      'example.org.json': '{}' },
+    'acme.sh': { 'fullchain.cer': first.certificate, 'example.org.cer': other.certificate, 'ca.cer': other.certificate,
+      'example.org.key': first.key },
     'kubernetes': { 'tls.crt': first.certificate, 'tls.key': first.key },
     'lego, two domains': { 'a.crt': other.certificate, 'a.key': other.key, 'fullchain.pem': first.certificate, 'privkey.pem': first.key },
   }
@@ -153,7 +158,8 @@ t.test('files are found under the names that others give them', async t => {
 t.test('a renewal is noticed and taken over; half of one is not', async t => {
   const folder = join(t.testdir({ c: {} }), 'c')
   const [first, second] = [await selfSigned('example.org', 'example.org', NOW), await selfSigned('example.org', 'example.org', NOW)]
-  write(join(folder, 'archive'), { '1.pem': first.certificate, '1.key.pem': first.key, '2.pem': second.certificate, '2.key.pem': second.key })
+  write(join(folder, 'archive'), { '1.pem': first.certificate, '1.key.pem': first.key, '2.pem': second.certificate,
+    '2.key.pem': second.key })
   mkdirSync(join(folder, 'example.org'))
   const link = (name: string, to: string): void => {
     symlinkSync(join('..', 'archive', to), join(folder, 'example.org', `${name}.new`))
@@ -170,7 +176,8 @@ t.test('a renewal is noticed and taken over; half of one is not', async t => {
   link('fullchain.pem', '2.pem')
   await reloaded
   t.equal(certificates.contextFor('example.org').context, before.context, 'a certificate without its key is not taken')
-  t.match(said, [{ event: 'certificate problem', fields: { problems: ['the one before stays in use: the key belongs to another certificate'] } }])
+  const problems = ['the one before stays in use: the key belongs to another certificate']
+  t.match(said, [{ event: 'certificate problem', fields: { problems } }])
 
   reloaded = certificates.reloaded()
   link('privkey.pem', '2.key.pem')
@@ -189,7 +196,8 @@ t.test('whatever lies in the folder, the server has a certificate and says what 
   const other = await selfSigned('example.org', 'example.org', NOW)
   const standIn = 'a self-signed one stands in: '
   const cases: readonly (readonly [string, Files, string | RegExp])[] = [
-    ['the key of another', { 'fullchain.pem': good.certificate, 'privkey.pem': other.key }, `${standIn}the key belongs to another certificate`],
+    ['the key of another', { 'fullchain.pem': good.certificate, 'privkey.pem': other.key },
+      `${standIn}the key belongs to another certificate`],
     ['no key', { 'fullchain.pem': good.certificate }, `${standIn}the certificate or its key is missing`],
     ['no certificate', { 'privkey.pem': good.key }, `${standIn}the certificate or its key is missing`],
     ['no PEM', { 'fullchain.pem': 'hello', 'privkey.pem': good.key }, /^a self-signed one stands in: ./],
@@ -211,7 +219,8 @@ t.test('whatever lies in the folder, the server has a certificate and says what 
     t.match(report?.problems, [problem], name)
     t.match(said, [{ event: 'certificate problem', fields: { domain: 'example.org' } }], `${name} is logged`)
     t.ok((await handshake(t, certificates, { servername: 'example.org' })).raw, `${name}: TLS works`)
-    for (const [file, text] of Object.entries(files)) t.equal(readFileSync(join(folder, 'example.org', file), 'utf8'), text, `${name}: ${file} is left alone`)
+    for (const [file, text] of Object.entries(files)) t.equal(readFileSync(join(folder, 'example.org', file), 'utf8'), text,
+      `${name}: ${file} is left alone`)
     const before = certificates.contextFor('example.org').certificate
     await certificates.reload()
     t.ok(same(certificates.contextFor('example.org').certificate, Buffer.from(before)), `${name}: the same after a reload`)
@@ -272,8 +281,10 @@ t.test('TLS is spoken from 1.2 on, with forward secrecy, and the conf may ask fo
   t.equal(old.protocol, 'TLSv1.2')
   t.match(old.cipher, /^ECDHE-ECDSA-.*(GCM|POLY1305)/)
   await t.rejects(handshake(t, certificates, { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL@SECLEVEL=0' }))
-  await t.rejects(handshake(t, certificates, { maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA:ECDHE-ECDSA-AES128-SHA@SECLEVEL=0' }), 'no CBC, no RSA exchange')
-  const ordered = await handshake(t, certificates, { maxVersion: 'TLSv1.2', ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256' })
+  await t.rejects(handshake(t, certificates, { maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA:ECDHE-ECDSA-AES128-SHA@SECLEVEL=0' }),
+    'no CBC, no RSA exchange')
+  const ordered = await handshake(t, certificates, { maxVersion: 'TLSv1.2',
+    ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256' })
   t.equal(ordered.cipher, 'ECDHE-ECDSA-AES128-GCM-SHA256', 'the order is the server\'s')
   const strict = await opened(t, ['example.org'], { folder, oldest: 'TLSv1.3' })
   await t.rejects(handshake(t, strict.certificates, { maxVersion: 'TLSv1.2' }))
@@ -294,11 +305,12 @@ t.test('a client cannot renegotiate', async t => {
 
 t.test('a session is resumed, also where clients are asked for certificates', async t => {
   const root = t.testdir({ authorities: {} })
-  write(join(root, 'authorities'), { 'ca.pem': (await makeAuthority('authority')).certificate, 'not-one.pem': (await selfSigned('a', 'a', NOW)).certificate, 'notes.txt': '', 'junk.crt': BROKEN })
+  write(join(root, 'authorities'), { 'ca.pem': (await makeAuthority('authority')).certificate,
+    'not-one.pem': (await selfSigned('a', 'a', NOW)).certificate, 'notes.txt': '', 'junk.crt': BROKEN })
   const { certificates, said } = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'authorities') })
   t.ok(certificates.asksClients)
-  t.strictSame(said.filter(({ event }) => event === 'authority not taken over').map(({ fields }) => String(fields.file).replace(/.*[\\/]/, '')),
-    ['junk.crt', 'not-one.pem'])
+  const refused = said.filter(({ event }) => event === 'authority not taken over').map(({ fields }) => basename(String(fields.file)))
+  t.strictSame(refused, ['junk.crt', 'not-one.pem'])
   const first = await connected(t, certificates, { maxVersion: 'TLSv1.2' })
   const session = first.client.getSession()
   first.client.destroy()
@@ -312,5 +324,36 @@ t.test('a session is resumed, also where clients are asked for certificates', as
   t.notOk(empty.certificates.asksClients)
   t.match(empty.said.map(({ event }) => event), ['no authorities: clients are not asked for certificates'])
 })
+
+t.test('a client is certified by the authorities of the conf, and by nobody else', async t => {
+  const root = t.testdir({ authorities: {} })
+  const [ours, theirs] = [await makeAuthority('authority'), await makeAuthority('authority')]
+  write(join(root, 'authorities'), { 'ca.pem': ours.certificate })
+  const { certificates } = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'authorities') })
+  const wanted = { addresses: ['romeo@example.org'] }
+  const own = await selfSigned('example.org', 'example.org', NOW)
+  const clients = [[await ours.issue(wanted), true], [await theirs.issue(wanted), false], [own, false], [undefined, false]] as const
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    for (const [pair, expected] of clients) {
+      const { client, server } = await connected(t, certificates,
+        { maxVersion, ...pair === undefined ? {} : { cert: pair.certificate, key: pair.key } })
+      client.write('x')
+      await once(server, 'data')
+      t.equal(isVerified(server), expected)
+      if (expected && pair !== undefined) t.ok(same(server.getPeerX509Certificate()?.raw, certificateOf(pair.certificate)))
+      client.destroy()
+      server.destroy()
+    }
+  }
+})
+
+/** `authorized` is set by tls.Server alone; a socket that was wrapped keeps the verdict in its handle. */
+function isVerified (socket: TLSSocket): boolean {
+  const handle: unknown = Reflect.get(socket, '_handle')
+  if (typeof handle !== 'object' || handle === null) throw new Error('the socket is closed')
+  const verifyError: unknown = Reflect.get(handle, 'verifyError')
+  if (typeof verifyError !== 'function') throw new Error('Node has changed')
+  return Reflect.apply(verifyError, handle, []) === null && socket.getPeerX509Certificate() !== undefined
+}
 
 const BROKEN = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'
