@@ -25,7 +25,12 @@ export function hook<E> (name: string): Hook<E> {
   return { name, index: hooks++ }
 }
 
-interface Entry { readonly run: Handler<never>, readonly rank: number, readonly place: HandlerPlace }
+interface Entry {
+  // A method, for the table holds handlers of every event: `on` has seen to it that each gets its own.
+  run (event: unknown): ReturnType<Handler<unknown>>
+  readonly rank: number
+  readonly place: HandlerPlace
+}
 const OBSERVE = PHASES.indexOf('observe')
 const NONE: readonly Entry[] = []
 
@@ -41,7 +46,7 @@ export class Hooks {
 
   /** Adds a handler behind those of its phase, and returns what removes it. */
   on<E> (hook: Hook<E>, handler: Handler<E>, phase: Phase, owner: string): () => void {
-    const entry: Entry = { run: handler as Handler<never>, rank: PHASES.indexOf(phase), place: { hook: hook.name, phase, owner } }
+    const entry: Entry = { run: handler, rank: PHASES.indexOf(phase), place: { hook: hook.name, phase, owner } }
     // A new list each time: a hook that is being fired goes on with the one it began with.
     const list = [...this.#table[hook.index] ?? NONE, entry].sort((a, b) => a.rank - b.rank)
     this.#table[hook.index] = list
@@ -66,10 +71,11 @@ export class Hooks {
 
   #from (list: readonly Entry[], start: number, event: unknown): Verdict | Promise<Verdict> {
     for (let i = start; i < list.length; i++) {
-      const entry = list[i] as Entry
+      const entry = list[i]
+      if (entry === undefined) break
       let verdict
       try {
-        verdict = entry.run(event as never)
+        verdict = entry.run(event)
       } catch (error) {
         if (entry.rank < OBSERVE) throw error
         this.#failed(error, entry.place)

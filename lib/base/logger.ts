@@ -36,7 +36,7 @@ export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}
 
 function prettyStream (output: LogOutput): LogOutput {
   const format = pretty.prettyFactory({ colorize: 'isTTY' in output && output.isTTY === true, translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname' })
-  return { write: line => output.write(format(JSON.parse(line, harmless) as object)) }
+  return { write: line => output.write(format(JSON.parse(line, harmless))) }
 }
 
 /** What the formatter writes without quotes. */

@@ -60,13 +60,12 @@ export class Queue {
 
   #drain (): void {
     while (this.#head < this.#tasks.length) {
-      const task = this.#tasks[this.#head] as Task
-      this.#head++
+      const task = this.#tasks[this.#head++]
       if (this.#head > 64 && this.#head * 2 > this.#tasks.length) {
         this.#tasks = this.#tasks.slice(this.#head)
         this.#head = 0
       }
-      if (!this.#start(task)) return
+      if (task !== undefined && !this.#start(task)) return
     }
     this.clear()
     this.#busy = false

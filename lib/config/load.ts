@@ -145,8 +145,10 @@ class Loading {
     }
   }
 
-  /** The value as its kind reads it, or undefined and problems. `origin`: where a part of it was written. `name`: what the operator calls it. */
-  #read<T> (kind: Kind<T>, value: unknown, origin: (inner: Path) => Path, name: string, counts = (_message: string) => true): T | undefined {
+  /** The value as its kind reads it, or undefined and problems. `origin`: where a part of it stands. `name`: what the operator calls it. */
+  #read<T> (
+    kind: Kind<T>, value: unknown, origin: (inner: Path) => Path, name: string, counts = (_message: string) => true,
+  ): T | undefined {
     const result = kind.zod(this.#world).safeParse(value)
     if (result.success) return result.data
     for (const issue of result.error.issues) {

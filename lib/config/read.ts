@@ -118,6 +118,7 @@ function start (file: string, { loc }: AST.HasLocs): Place {
 
 /** This parser is loaded here, and nowhere sooner: a conf file without problems does not need it. */
 function syntaxTree (text: string): AST.TOMLProgram {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-assignment -- require has no types
   const parser: typeof import('toml-eslint-parser') = createRequire(import.meta.url)('toml-eslint-parser')
   return parser.parseTOML(text, { tomlVersion: '1.1' })
 }

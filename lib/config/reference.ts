@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { toml } from './describe.js'
 import type { Schemas } from './load.js'
-import { list, table, text, type Kind, type Schema } from './schema.js'
+import { list, text, type Kind, type Schema } from './schema.js'
 import { host as hostSchema, server as serverSchema } from './server.js'
 
 const INCLUDE = list(text()).default([])

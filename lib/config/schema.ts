@@ -170,7 +170,9 @@ export function secret (): Kind<string, { readonly file: string } | { readonly e
 }
 
 /** A list whose items are all of this kind. */
-export function list<T, W> (item: Kind<T, W>, bounds: { readonly min?: number, readonly max?: number } = {}): Kind<readonly T[], readonly W[]> {
+export function list<T, W> (
+  item: Kind<T, W>, bounds: { readonly min?: number, readonly max?: number } = {},
+): Kind<readonly T[], readonly W[]> {
   const { min = 0, max = 10_000 } = bounds
   return new Kind<readonly T[], readonly W[]>({
     called: item.fields === undefined ? `list of ${item.called}` : 'list of tables',

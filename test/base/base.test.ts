@@ -304,9 +304,9 @@ t.test('hooks', async t => {
     }, 'act', 'me')
     const leave = some.on(bell, ({ heard }) => { heard.push('second') }, 'act', 'me')
     const heard: string[] = []
-    some.fire(bell, { heard })
+    t.equal(some.fire(bell, { heard }), undefined)
     t.same(heard, ['first', 'second'])
-    some.fire(bell, { heard })
+    t.equal(some.fire(bell, { heard }), undefined)
     t.same(heard, ['first', 'second', 'first', 'newcomer'])
   })
 })

@@ -43,8 +43,8 @@ t.test('each unit is worth what it says', async t => {
 })
 
 t.test('a length is written in the largest unit that holds it whole', async t => {
-  const durations = { '0s': 0, '1ms': 1, '1500ms': 1500, '90s': 90_000, '25h': 90_000_000, '30d': 2_592_000_000, '365d': 0, '1y': 31_536_000_000 }
-  for (const [text, ms] of Object.entries(durations)) if (text !== '365d') t.equal(writeDuration(ms), text)
+  const durations = { '0s': 0, '1ms': 1, '1500ms': 1500, '90s': 90_000, '25h': 90_000_000, '30d': 2_592_000_000, '1y': 31_536_000_000 }
+  for (const [text, ms] of Object.entries(durations)) t.equal(writeDuration(ms), text)
   t.equal(writeDuration(readDuration('365d')), '1y')
   t.equal(writeSize(0), '0B')
   t.equal(writeSize(1025), '1025B')
@@ -61,7 +61,9 @@ t.test('what is not a whole number from 0 on is not written', async t => {
 })
 
 t.test('what was written reads the same, for any number', async t => {
-  fc.assert(fc.property(fc.maxSafeNat(), n => readDuration(writeDuration(n)) === n && readSize(writeSize(n)) === n && readRate(writeRate(n)) === n))
+  fc.assert(fc.property(fc.maxSafeNat(), n => {
+    return readDuration(writeDuration(n)) === n && readSize(writeSize(n)) === n && readRate(writeRate(n)) === n
+  }))
   t.pass('1 000 numbers there and back')
 })
 

@@ -1,0 +1,329 @@
+/** The conf file: what it may say, what the operator reads when it is wrong, and what is in force when it is right. */
+import t from 'tap'
+import fc from 'fast-check'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe } from '../../lib/config/describe.js'
+import { loadConfig } from '../../lib/config/load.js'
+import { ConfigProblems } from '../../lib/config/problem.js'
+import { conf, HOST, load, MODULES, problemsOf } from './conf.js'
+
+t.test('the smallest conf file names a host, and all else has a default', async t => {
+  const folder = conf(t, HOST)
+  const { server, hosts, file } = loadConfig(join(folder, 'sestina.toml'), MODULES)
+  t.equal(file, join(folder, 'sestina.toml'))
+  t.same(server, {
+    data: join(folder, 'data'),
+    log: { level: 'info', format: 'pretty' },
+    storage: { driver: 'sqlite', durability: 'disk' },
+    tls: { certificates: join(folder, 'data/certificates'), oldest: 'TLSv1.2' },
+    listen: [
+      { for: 'clients', port: 5222, address: ['::', '0.0.0.0'], tls: 'required', stanza: 262_144, rate: 20_480 },
+      { for: 'clients', port: 5223, address: ['::', '0.0.0.0'], tls: 'direct', stanza: 262_144, rate: 20_480 },
+    ],
+    authentication: {
+      mechanisms: ['EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN'],
+      iterations: 10_000,
+      attempts: 3,
+      delay: 1000,
+      forget: 600_000,
+    },
+    limits: {
+      negotiation: 30_000,
+      keepalive: 300_000,
+      idle: 86_400_000,
+      connections: 100,
+      resources: 20,
+      unauthenticated: { stanza: 10_000, elements: 64 },
+    },
+  })
+  t.same([...hosts.values()], [{ domain: 'example.org', admins: [], modules: new Map() }])
+})
+
+t.test('a host runs the modules of all, but for what it says itself', async t => {
+  const { hosts } = load(t, `
+    [modules]
+    carbons = true
+    roster = false
+    offline = { keep = 50 }
+    mam = { retain = "2y", default = "never" }
+    push = false
+    [host.a]
+    admins = ["romeo@a"]
+    [host.b.modules]
+    carbons = false
+    roster = true
+    offline = true
+    mam = { retain = "30d" }
+    push = { service = "push.b", retry = { wait = "1m" } }
+    [host.c.modules]
+    mam = false
+    roster = {}
+  `)
+  const modules = (domain: string): unknown => Object.fromEntries(hosts.get(domain)?.modules ?? [])
+  t.same(hosts.get('a')?.admins, ['romeo@a'])
+  t.same(modules('a'), { carbons: {}, offline: { keep: 50, expire: 2_592_000_000 }, mam: { retain: 63_072_000_000, default: 'never' } })
+  t.same(modules('b'), {
+    roster: {},
+    offline: { keep: 50, expire: 2_592_000_000 },
+    mam: { retain: 2_592_000_000, default: 'never' },
+    push: { service: 'push.b', retry: { attempts: 3, wait: 60_000 } },
+  })
+  t.same(modules('c'), { carbons: {}, roster: {}, offline: { keep: 50, expire: 2_592_000_000 } })
+})
+
+t.test('what is required may stand at each host', async t => {
+  const { hosts } = load(t, '[modules]\npush = { retry = { wait = "1s" } }\n[host.a.modules]\npush = { service = "push.a" }\n')
+  t.match(hosts.get('a')?.modules.get('push'), { service: 'push.a', retry: { attempts: 3, wait: 1000 } })
+})
+
+t.test('all problems are told at once, each with its place and a way out', async t => {
+  t.same(problemsOf(t, `
+data = 5
+lgo = { level = "info" }
+
+[log]
+level = "wran"
+fromat = "json"
+
+[storage]
+driver = "postgres"
+durability = true
+
+[[listen]]
+for = "clients"
+port = 5222
+
+[[listen]]
+for = "servers"
+port = 99999
+address = "::"
+
+[[listen]]
+tls = "none"
+
+[modules]
+roster = "yes"
+caarbons = true
+offline = { keep = 200, expire = "1 yeer" }
+mam = { retian = "1y", retain = "1h" }
+push = { retry = { atempts = 3 } }
+
+[host."example.org"]
+admins = ["romeo@example.org", "romeo montague"]
+admin = 3
+
+[host."example.org".modules]
+ofline = false
+mam = { default = 3 }
+
+[host]
+montague = true
+"capulet lit" = { modules = [] }
+`), [
+    'sestina.toml:2:8: data: 5 is not a path in quotes',
+    "sestina.toml:3:1: there is no setting 'lgo'; did you mean 'log'?",
+    "sestina.toml:6:9: log.level: 'wran' is not one of debug, info, warn, error; did you mean 'warn'?",
+    "sestina.toml:7:1: log has no setting 'fromat'; did you mean 'format'?",
+    'sestina.toml:11:14: storage.durability: true is not one of disk, os',
+    "sestina.toml:18:7: listen[1].for: 'servers' is not one of clients",
+    'sestina.toml:19:8: listen[1].port: 99999 is more than 65535',
+    "sestina.toml:20:11: listen[1].address: '::' is not a list, in [ and ]",
+    'sestina.toml:22:1: listen[2].for is missing',
+    'sestina.toml:22:1: listen[2].port is missing',
+    "sestina.toml:26:10: roster: 'yes' is not true, false or a table of settings",
+    "sestina.toml:27:1: there is no module 'caarbons'; did you mean 'carbons'?",
+    "sestina.toml:28:34: offline.expire: '1 yeer' is not a duration such as \"30s\", \"12h\", \"7d\" or \"1y\"",
+    "sestina.toml:29:9: mam has no setting 'retian'; did you mean 'retain'?",
+    "sestina.toml:29:33: mam.retain: '1h' is less than 1d",
+    'sestina.toml:30:8: push.service is missing',
+    'sestina.toml:30:18: push.retry.wait is missing',
+    "sestina.toml:30:20: push.retry has no setting 'atempts'; did you mean 'attempts'?",
+    "sestina.toml:33:32: host.\"example.org\".admins[1]: 'romeo montague' is not an address such as \"romeo@example.org\"",
+    "sestina.toml:34:1: host.\"example.org\" has no setting 'admin'; did you mean 'admins'?",
+    "sestina.toml:37:1: there is no module 'ofline'; did you mean 'offline'?",
+    'sestina.toml:38:19: mam.default: 3 is not one of always, never, roster',
+    'sestina.toml:41:1: host.montague is not a table: write [host.montague]',
+    "sestina.toml:42:1: 'capulet lit' is not a domain such as \"example.org\"",
+    'sestina.toml:42:29: host."capulet lit".modules is not a table',
+  ])
+})
+
+t.test('a problem is told once, however many hosts it reaches, and also where it reaches none', async t => {
+  const hosts = '[host.a]\n[host.b]\n[host.c.modules]\noffline = false\n'
+  t.same(problemsOf(t, `[modules]\noffline = { keep = -1 }\n${hosts}`), ['sestina.toml:2:20: offline.keep: -1 is less than 0'])
+  t.same(problemsOf(t, '[modules]\noffline = { keep = -1 }\n[host.c.modules]\noffline = false\n'),
+    ['sestina.toml:2:20: offline.keep: -1 is less than 0'])
+})
+
+t.test('what is missing is told where its module is turned on', async t => {
+  t.same(problemsOf(t, '[modules]\npush = true\n[host.a]\n[host.b.modules]\npush = { retry = { wait = "1s" } }\n'), [
+    'sestina.toml:2:8: push.service is missing',
+    'sestina.toml:2:8: push.retry is missing',
+    'sestina.toml:5:8: push.service is missing',
+  ])
+})
+
+t.test('settings that are right by themselves, and wrong together', async t => {
+  const listen = '[[listen]]\nfor = "clients"\n'
+  const cases: readonly (readonly [string, readonly string[]])[] = [
+    [`${HOST}${listen}port = 5222\ntls = "none"\n`,
+      ['sestina.toml:5:7: listen[0].tls: "none" is for loopback only; add address = ["127.0.0.1", "::1"]']],
+    [`${HOST}${listen}port = 5222\ntls = "none"\naddress = ["127.0.0.1", "192.0.2.1"]`,
+      ['sestina.toml:5:7: listen[0].tls: "none" is for loopback only; add address = ["127.0.0.1", "::1"]']],
+    [`${HOST}${listen}port = 5222\ntls = "none"\naddress = ["127.0.0.1", "::1", "127.3.2.1"]`, []],
+    [`${HOST}${listen}port = 5222\n${listen}port = 5222\naddress = ["::1", "::"]`,
+      ['sestina.toml:7:8: listen[1].port: 5222 on :: is taken by listen[0]']],
+    [`${HOST}${listen}port = 0\n${listen}port = 0\n`, []],
+    [`${HOST}[storage]\ndriver = "postgres"`, ['sestina.toml:2:1: storage.url is missing: driver "postgres" needs it']],
+    [`${HOST}[limits]\nidle = "1m"`,
+      ['sestina.toml:3:8: limits.idle is not longer than limits.keepalive: no client would be asked before it is disconnected']],
+  ]
+  for (const [text, wanted] of cases) t.same(problemsOf(t, text), wanted)
+})
+
+t.test('a conf file without a host is told what one looks like', async t => {
+  for (const text of ['', '[modules]\n', 'host = 5\n', '[host]\n']) {
+    t.match(problemsOf(t, text), [/^sestina\.toml:1:\d: there is no host: add one, such as \[host\."example\.org"\]$/], text)
+  }
+  t.same(problemsOf(t, `modules = 3\n${HOST}`), ['sestina.toml:1:11: modules is not a table'])
+})
+
+t.test('what is not TOML is told where it ends to be', async t => {
+  const cases: readonly (readonly [string, RegExp])[] = [
+    ['a = \n', /^sestina\.toml:1:5: this is not TOML: invalid value$/],
+    ['[log]\nlevel = "info"\nlevel = "warn"\n', /^sestina\.toml:3:1: this is not TOML: trying to redefine/],
+    ['data = "x\n', /^sestina\.toml:1:\d+: this is not TOML: /],
+    ['data = "a\0b"\n', /^sestina\.toml:1:\d+: this is not TOML: control characters/],
+    [`data = ${'['.repeat(5000)}`, /^sestina\.toml:1:\d+: this is not TOML: /],
+    [`data = ${'{a='.repeat(5000)}`, /^sestina\.toml:1:\d+: this is not TOML: /],
+    ['port = 99999999999999999999\n', /^sestina\.toml:1:8: this is not TOML: integer value/],
+    [`${HOST}admins = 1979-05-27\n[log]\nlevel = [07:32:00]\n`, /^sestina\.toml:2:10: host\."example\.org"\.admins: no setting is a date/],
+  ]
+  for (const [text, wanted] of cases) t.match(problemsOf(t, text)[0], wanted, JSON.stringify(text.slice(0, 30)))
+  t.equal(problemsOf(t, `${HOST}admins = 1979-05-27\n[log]\nlevel = [07:32:00]\n`)[1], 'sestina.toml:4:10: log.level[0]: no setting is a date')
+})
+
+t.test('a file that is not there is a problem, not a crash', async t => {
+  t.throws(() => loadConfig('/nowhere/sestina.toml', MODULES), { message: '/nowhere/sestina.toml: this file cannot be read: ENOENT: no such file or directory' })
+  t.same(problemsOf(t, `include = ["none.toml", "nowhere/*.toml", 3, ""]\n${HOST}`), [
+    "sestina.toml:1:25: include: 'nowhere/*.toml' cannot be read: ENOENT: no such file or directory",
+    'sestina.toml:1:43: include: 3 is not a file',
+    "sestina.toml:1:46: include: '' is not a file",
+    'none.toml: this file cannot be read: ENOENT: no such file or directory',
+  ])
+})
+
+t.test('keys that are words of JavaScript are keys like any other', async t => {
+  t.same(problemsOf(t, `
+__proto__ = { level = "debug" }
+constructor = 1
+[log.__proto__]
+level = "debug"
+[modules]
+__proto__ = true
+toString = { a = 1 }
+offline.__proto__.keep = 3
+[host.a]
+__proto__ = 1
+hasOwnProperty = 2
+`), [
+    "sestina.toml:2:1: there is no setting '__proto__'",
+    "sestina.toml:3:1: there is no setting 'constructor'",
+    "sestina.toml:4:6: log has no setting '__proto__'",
+    "sestina.toml:7:1: there is no module '__proto__'",
+    "sestina.toml:8:1: there is no module 'toString'",
+    "sestina.toml:9:9: offline has no setting '__proto__'",
+    "sestina.toml:11:1: host.a has no setting '__proto__'",
+    "sestina.toml:12:1: host.a has no setting 'hasOwnProperty'",
+  ])
+  t.equal(Reflect.get({}, 'level'), undefined, 'no object has learnt anything')
+  t.same([...load(t, '[host.__proto__]\n[host.constructor]\n').hosts.keys()], ['__proto__', 'constructor'])
+})
+
+t.test('a byte order mark at the beginning of a file does no harm', async t => {
+  t.same(problemsOf(t, `\uFEFF${HOST}`), [])
+  t.same(problemsOf(t, `\uFEFFlgo = 1\n${HOST}`), ["sestina.toml:1:2: there is no setting 'lgo'; did you mean 'log'?"])
+})
+
+t.test('a secret comes from a file or the environment, and is never repeated', async t => {
+  const postgres = (url: string): string => `${HOST}[storage]\ndriver = "postgres"\nurl = ${url}\n`
+  t.equal(load(t, postgres('{ env = "URL" }'), name => name === 'URL' ? 'postgres://a:hunter2@b/c' : undefined).server.storage.url, 'postgres://a:hunter2@b/c')
+  t.equal(load(t, { 'sestina.toml': postgres('{ file = "url" }'), url: 'postgres://b/c\n' }).server.storage.url, 'postgres://b/c')
+  t.same(problemsOf(t, postgres('{ env = "URL" }')), ['sestina.toml:4:7: storage.url: the environment has no URL'])
+  t.match(problemsOf(t, postgres('{ file = "nowhere" }')), [/^sestina\.toml:4:7: storage\.url: the file nowhere cannot be read: ENOENT/])
+  t.same(problemsOf(t, postgres('"postgres://a:hunter2@b/c"')),
+    ['sestina.toml:4:7: storage.url: must be { file = "…" } or { env = "…" }: a secret never stands in the conf file'])
+  const config = load(t, postgres('{ env = "URL" }'), () => 'postgres://a:hunter2@b/c')
+  t.equal(describe(config).find(({ path }) => path === 'storage.url')?.value, '{ env = "URL" }')
+})
+
+t.test('included files are merged: tables join, lists of tables grow, what is set twice is told with both places', async t => {
+  const files = {
+    'sestina.toml': 'include = ["conf.d/*.toml", "last.toml"]\ndata = "here"\n[log]\nlevel = "warn"\n[[listen]]\nfor = "clients"\nport = 1\n[host.a]\n',
+    'conf.d': {
+      'b.toml': '[log]\nformat = "json"\n[[listen]]\nfor = "clients"\nport = 3\n[host.b]\nadmins = ["x@b"]\n',
+      'a.toml': '[[listen]]\nfor = "clients"\nport = 2\n[host.a.modules]\ncarbons = true\n',
+      '.hidden.toml': 'not TOML',
+      'notes.txt': 'not TOML',
+    },
+    'last.toml': '[modules]\nroster = true\n',
+  }
+  const folder = t.testdir(files)
+  const { server, hosts, source } = loadConfig(join(folder, 'sestina.toml'), MODULES)
+  t.same(server.log, { level: 'warn', format: 'json' })
+  t.same(server.listen.map(({ port }) => port), [1, 2, 3])
+  t.same([...hosts].map(([domain, { modules }]) => [domain, [...modules.keys()]]), [['a', ['carbons', 'roster']], ['b', ['roster']]])
+  t.same(source.files.map(file => file.slice(folder.length + 1)), ['sestina.toml', 'conf.d/a.toml', 'conf.d/b.toml', 'last.toml'])
+})
+
+t.test('problems of included files have their places there', async t => {
+  const folder = t.testdir({
+    'sestina.toml': 'include = ["conf.d/*.toml"]\ndata = "here"\n[log]\nlevel = "warn"\n[[listen]]\nfor = "clients"\nport = 1\n[modules]\nmam = true\n[host.a]\nadmns = 1\n',
+    'conf.d': {
+      'a.toml': 'include = ["more.toml"]\ndata = "there"\nlog.level = "info"\n[[listen]]\nport = "x"\n[modules]\nmam.retain = "1s"\n[host.a.modules]\nofline = true\n',
+      'b.toml': 'data = \n',
+      'c.toml': 'log = "loud"\nlisten = 3\n[host.c]\nadmins = ["x", "y z"]\n',
+    },
+  })
+  try {
+    loadConfig(join(folder, 'sestina.toml'), MODULES)
+    t.fail('this must not load')
+  } catch (error) {
+    if (!(error instanceof ConfigProblems)) throw error
+    t.same(error.message.replaceAll(`${folder}/`, '').split('\n'), [
+      "sestina.toml:11:1: host.a has no setting 'admns'; did you mean 'admins'?",
+      'conf.d/a.toml:1:1: an included file cannot include another',
+      'conf.d/a.toml:2:1: data is set twice: also at sestina.toml:2:1',
+      'conf.d/a.toml:3:5: log.level is set twice: also at sestina.toml:4:1',
+      'conf.d/a.toml:4:1: listen[1].for is missing',
+      "conf.d/a.toml:5:8: listen[1].port: 'x' is not a whole number",
+      'conf.d/a.toml:7:1: modules.mam is set twice: also at sestina.toml:9:1',
+      "conf.d/a.toml:9:1: there is no module 'ofline'; did you mean 'offline'?",
+      'conf.d/c.toml:1:1: log is set twice: also at sestina.toml:3:2',
+      'conf.d/c.toml:2:1: listen is set twice: also at sestina.toml:5:3',
+      "conf.d/c.toml:4:16: host.c.admins[1]: 'y z' is not an address such as \"romeo@example.org\"",
+      'conf.d/b.toml:1:8: this is not TOML: invalid value',
+    ])
+    t.same(error.problems.length, 12)
+  }
+  t.same(problemsOf(t, `include = "conf.d/*.toml"\n${HOST}`), ['sestina.toml:1:11: include is not a list of files'])
+})
+
+t.test('any text at all is a conf file or a list of problems, each within the file', async t => {
+  const words = fc.constantFrom('[', ']', '[[', ']]', '=', '\n', '{', '}', ',', '.', '"', "'", '#', ' ', 'log', 'level', 'listen', 'host', 'modules', 'offline',
+    'mam', 'keep', 'true', '"30d"', '5222', '__proto__', 'include', 'é', '\0', '1979-05-27', 'nan')
+  const folder = t.testdir({})
+  const file = join(folder, 'sestina.toml')
+  fc.assert(fc.property(fc.array(words, { maxLength: 30 }), words => {
+    writeFileSync(file, `${words.join('')}\n`)
+    try {
+      loadConfig(file, MODULES)
+    } catch (error) {
+      if (!(error instanceof ConfigProblems)) throw error
+      return error.problems.length > 0 && error.problems.every(({ place, text }) => place.file === file && text !== '')
+    }
+    return true
+  }), { numRuns: 500 })
+  t.pass('500 texts')
+})

@@ -1,0 +1,101 @@
+/** The schema told to others: what is in force, the JSON Schema, the reference page. */
+import t from 'tap'
+import { join } from 'node:path'
+import { describe } from '../../lib/config/describe.js'
+import { loadConfig } from '../../lib/config/load.js'
+import { configReference, jsonSchema } from '../../lib/config/reference.js'
+import { list, table, text } from '../../lib/config/schema.js'
+import { HOST, load, MODULES } from './conf.js'
+
+t.test('every setting in force is told with the place it came from', async t => {
+  const folder = t.testdir({
+    'sestina.toml': `include = ["more.toml"]
+[log]
+level = "warn"
+[[listen]]
+for = "clients"
+port = 5222
+[modules]
+offline = { keep = 50 }
+carbons = true
+mam = true
+[host."example.org".modules]
+offline = { expire = "1d" }
+mam = false
+push = { service = "push.b", retry = { wait = "1m" } }
+`,
+    'more.toml': '[tls]\noldest = "TLSv1.3"\n',
+  })
+  const rows = describe(loadConfig(join(folder, 'sestina.toml'), MODULES))
+  const told = rows.map(({ path, value, from }) => `${path} = ${value} from ${from.replace(`${folder}/`, '')}`)
+  t.same(told.slice(0, 14), [
+    'data = "data" from default',
+    'log.level = "warn" from sestina.toml:3:9',
+    'log.format = "pretty" from default',
+    'storage.driver = "sqlite" from default',
+    'storage.durability = "disk" from default',
+    'tls.certificates = "data/certificates" from default',
+    'tls.oldest = "TLSv1.3" from more.toml:2:10',
+    'listen[0].for = "clients" from sestina.toml:5:7',
+    'listen[0].port = 5222 from sestina.toml:6:8',
+    'listen[0].address = ["::", "0.0.0.0"] from default',
+    'listen[0].tls = "required" from default',
+    'listen[0].stanza = "256KiB" from default',
+    'listen[0].rate = "20KiB/s" from default',
+    'authentication.mechanisms = ["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"] from default',
+  ])
+  t.same(told.slice(-9), [
+    'host."example.org".admins = [] from default',
+    'host."example.org".modules.carbons = true from sestina.toml:9:1',
+    'host."example.org".modules.offline = true from sestina.toml:12:1',
+    'host."example.org".modules.offline.keep = 50 from sestina.toml:8:20',
+    'host."example.org".modules.offline.expire = "1d" from sestina.toml:12:22',
+    'host."example.org".modules.push = true from sestina.toml:14:1',
+    'host."example.org".modules.push.service = "push.b" from sestina.toml:14:20',
+    'host."example.org".modules.push.retry.attempts = 3 from default',
+    'host."example.org".modules.push.retry.wait = "1m" from sestina.toml:14:47',
+  ])
+  const listeners = describe(load(t, HOST)).filter(({ path }) => path.startsWith('listen[1]'))
+  t.match(listeners[1], { path: 'listen[1].port', value: '5223', from: 'default' })
+})
+
+t.test('editors get a JSON Schema with every setting, its kind, default and sentence', async t => {
+  const schema = jsonSchema(MODULES)
+  t.match(schema, {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    properties: {
+      log: { type: 'object', properties: { level: { enum: ['debug', 'info', 'warn', 'error'], default: 'info', description: 'The least that is worth a line.' } } },
+      listen: { type: 'array', items: { required: ['for', 'port'], additionalProperties: false, properties: { port: { minimum: 0, maximum: 65_535 } } } },
+      storage: { properties: { url: { anyOf: [{ properties: { file: {} } }, { properties: { env: {} } }] } } },
+      host: { additionalProperties: { properties: { admins: { type: 'array' }, modules: { $ref: '#/definitions/modules' } } } },
+    },
+    additionalProperties: false,
+    definitions: {
+      'modules': { properties: { offline: { $ref: '#/definitions/module-offline' } }, additionalProperties: false },
+      'module-offline': { anyOf: [{ type: 'boolean' }, { properties: {
+        expire: { type: 'string', pattern: '^(0|[1-9][0-9]*)(ms|s|m|h|d|y)$', default: '30d', description: 'How long they are kept.' },
+      } }] },
+      'module-push': { anyOf: [{}, { required: undefined }] },
+    },
+  })
+  t.same(JSON.parse(JSON.stringify(schema)), schema, 'it is JSON')
+})
+
+t.test('readers get a page with every setting', async t => {
+  const page = configReference(MODULES).split('\n')
+  for (const line of [
+    '| `data` | path | `"data"` | The folder of all that the server stores: one folder to back up, locked by one process. |',
+    '### `[log]`',
+    '### `[[listen]]`',
+    '| `port` | whole number from 0 to 65535 | **required** | The TCP port. 0 lets the system choose one. |',
+    '| `unauthenticated.elements` | whole number from 16 to 10000 | `64` | The most elements within one of those. |',
+    '### `[host."example.org"]`',
+    '| `keep` | whole number from 0 to 100000 | `200` | How many messages are kept. |',
+    '| `default` | "always", "never", "roster" | `"always"` | Which messages \\| all or some. |',
+    '| `retry.wait` | duration | **required** | How long between. |',
+    '| `token` | { file = "…" } or { env = "…" } | none | Who we are. |',
+    'It has no settings.',
+  ]) t.ok(page.includes(line), line)
+  const lists = configReference(new Map([['rooms', { open: list(table({ name: text().says('What.') })).default([]).says('Which.') }]]))
+  t.match(lists, '| `open` | list of tables | `[]` | Which. |\n| `open[].name` | text | **required** | What. |')
+})
