@@ -11,7 +11,8 @@ const bidi = bidiFactory()
 export function checkBidi (text: string): void {
   if (!MAYBE_RIGHT_TO_LEFT.test(text)) return
   const classes = Array.from(text, classOf)
-  if (classes.some(name => name === 'R' || name === 'AL' || name === 'AN') && !obeys(classes)) throw new PrepError('mixes directions of writing')
+  const hasRightToLeft = classes.some(name => name === 'R' || name === 'AL' || name === 'AN')
+  if (hasRightToLeft && !obeys(classes)) throw new PrepError('mixes directions of writing')
 }
 
 /** The blocks whose characters are from right to left, assigned or not (DerivedBidiClass.txt). */

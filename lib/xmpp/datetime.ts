@@ -1,7 +1,7 @@
 /** XEP-0082: dates and times as they are written. */
 import { StanzaError } from './errors.js'
 
-/** The moment (milliseconds since 1970) in UTC; `milliseconds`: they are written too. Throws RangeError outside of the years 0000 to 9999. */
+/** The moment (ms since 1970) in UTC; `milliseconds`: they are written too. Throws RangeError outside of the years 0000 to 9999. */
 export function formatDateTime (moment: number, how: { readonly milliseconds?: boolean } = {}): string {
   const text = new Date(moment).toISOString()
   if (text.length !== WRITTEN) throw new RangeError('a year beyond four digits')
@@ -15,7 +15,7 @@ export function formatOffset (minutes: number): string {
   return `${minutes < 0 ? '-' : '+'}${two(Math.floor(size / 60))}:${two(size % 60)}`
 }
 
-/** The moment in milliseconds since 1970; finer fractions are cut off. Throws StanzaError bad-request for anything but the DateTime profile. */
+/** The moment in ms since 1970; finer fractions are cut off. Throws StanzaError bad-request for anything but the DateTime profile. */
 export function parseDateTime (text: string): number {
   const parts = DATE_TIME.exec(text)
   if (parts === null) throw malformed()

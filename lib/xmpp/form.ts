@@ -65,14 +65,16 @@ export class FormAnswers {
   }
 }
 
+export interface FormTexts { readonly title?: string, readonly instructions?: string }
+
 /** A form that this server knows: written out to be filled in, and read when it comes back. */
 export class DataForm {
   readonly formType: string | undefined
   readonly #fields: readonly FormField<unknown>[]
-  readonly #texts: { readonly title?: string, readonly instructions?: string }
+  readonly #texts: FormTexts
 
   /** `fields` come in the order they are shown in. */
-  constructor (formType: string | undefined, fields: readonly FormField<unknown>[], texts: { readonly title?: string, readonly instructions?: string } = {}) {
+  constructor (formType: string | undefined, fields: readonly FormField<unknown>[], texts: FormTexts = {}) {
     this.formType = formType
     this.#fields = fields
     this.#texts = texts
@@ -151,7 +153,9 @@ export function cancelForm (): Element {
 }
 
 /** Many results of one kind, as a table (§3.4). */
-export function resultTable (formType: string | undefined, columns: readonly FormField<unknown>[], rows: readonly (readonly FilledField[])[]): Element {
+export function resultTable (
+  formType: string | undefined, columns: readonly FormField<unknown>[], rows: readonly (readonly FilledField[])[],
+): Element {
   return formElement('result', formType, [
     xml('reported', {}, ...columns.map(column => fieldElement(column, [], 'typed'))),
     ...rows.map(row => xml('item', {}, ...row.map(one => fieldElement(one.field, one.values, 'bare')))),

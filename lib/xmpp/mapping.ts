@@ -6,8 +6,8 @@ export function narrow (text: string): string {
 }
 
 /**
- * In lower case, each character for itself: the form of a letter does not hang on what stands beside it. A capital sigma at the end of a word
- * is a small sigma therefore, and never a final one.
+ * In lower case, each character for itself: the form of a letter does not hang on what stands beside it. A capital sigma
+ * at the end of a word is a small sigma therefore, and never a final one.
  */
 export function lowerCase (text: string): string {
   let lower = ''
