@@ -1,0 +1,183 @@
+/** Transport over a TCP socket, plain or under TLS (RFC 6120 §3, §5). */
+import type { Socket } from 'node:net'
+import { TLSSocket, type SecureContext } from 'node:tls'
+import type { Clock, Timer } from '../base/clock.js'
+import { FAREWELL, plainAddress, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
+
+const NOTHING: TransportHandlers = { data () {}, drained () {}, closed () {} }
+
+export class TcpTransport implements Transport {
+  readonly address: string
+  readonly #clock: Clock
+  #socket: Socket
+  #tls: TlsInfo | undefined
+  #handlers = NOTHING
+  #gathered = ''
+  #flushing = false
+  #state: 'open' | 'ending' | 'closed' = 'open'
+  #reason: Error | undefined
+  #farewell: Timer | undefined
+  #handshake: ((error: Error) => void) | undefined
+
+  constructor (socket: Socket, clock: Clock) {
+    this.#socket = socket
+    this.#clock = clock
+    this.address = plainAddress(socket.remoteAddress)
+    socket.setNoDelay(true) // we gather ourselves
+    this.#hear(socket)
+  }
+
+  get tls (): TlsInfo | undefined { return this.#tls }
+  get isClosed (): boolean { return this.#state === 'closed' }
+  get backlog (): number { return this.#gathered.length + this.#socket.writableLength }
+
+  open (handlers: TransportHandlers): void {
+    this.#handlers = handlers
+    this.#socket.on('data', this.#data)
+  }
+
+  write (octets: string): void {
+    if (this.#state !== 'open') return
+    this.#gathered += octets
+    if (this.#flushing) return
+    this.#flushing = true
+    process.nextTick(this.#flush)
+  }
+
+  pause (): void { if (this.#state === 'open') this.#socket.pause() }
+  resume (): void { if (this.#state === 'open') this.#socket.resume() }
+
+  async startTls (how: TlsSettings): Promise<TlsInfo> {
+    const plain = this.#socket
+    // What comes from now on stays in the socket, which hands it to TLS: never to the stream.
+    plain.pause()
+    plain.off('data', this.#data)
+    await this.#flushed()
+    return new Promise((resolve, reject) => {
+      if (this.#state !== 'open') { reject(this.#reason ?? new Error('the connection is gone')); return }
+      this.#handshake = reject
+      const tls = this.#wrap(plain, how, info => {
+        this.#handshake = undefined
+        tls.disableRenegotiation() // CVE-2021-32920: it costs us more than them
+        this.#tls = info
+        tls.on('data', this.#data)
+        resolve(info)
+      })
+    })
+  }
+
+  end (): void {
+    if (this.#state !== 'open') return
+    this.#flush()
+    this.#state = 'ending'
+    this.#farewell = this.#clock.after(FAREWELL, () => { this.destroy() })
+    this.#socket.end()
+    // Reading on, for unread bytes would turn our farewell into a reset; nobody hears them.
+    this.#socket.resume()
+  }
+
+  destroy (reason?: Error): void {
+    if (this.#state === 'closed') return
+    this.#state = 'ending'
+    this.#reason ??= reason
+    this.#gathered = ''
+    this.#socket.destroy()
+  }
+
+  #wrap (plain: Socket, how: TlsSettings, done: (info: TlsInfo) => void): TLSSocket {
+    const first = how.contextFor(undefined)
+    let shown = first
+    const tls = new TLSSocket(plain, {
+      isServer: true,
+      secureContext: first.context,
+      SNICallback: (name: string, answer: (error: Error | null, context?: SecureContext) => void) => {
+        shown = how.contextFor(name)
+        answer(null, shown.context)
+      },
+      ALPNProtocols: [how.alpn],
+      requestCert: how.asksPeer,
+      rejectUnauthorized: false,
+    })
+    plain.off('error', this.#failed).on('error', () => { tls.destroy() })
+    plain.off('close', this.#closed).off('end', this.#ended).off('drain', this.#drained)
+    this.#socket = tls
+    this.#hear(tls)
+    tls.once('secure', () => { if (this.#state === 'open') done(infoOf(tls, shown.certificate, how.asksPeer)) })
+    return tls
+  }
+
+  #hear (socket: Socket): void {
+    socket.on('error', this.#failed)
+    socket.on('end', this.#ended)
+    socket.on('close', this.#closed)
+    socket.on('drain', this.#drained)
+  }
+
+  readonly #data = (chunk: Uint8Array): void => { if (this.#state === 'open') this.#handlers.data(chunk) }
+  readonly #drained = (): void => { if (this.#state === 'open') this.#handlers.drained() }
+  readonly #failed = (error: Error): void => {
+    this.#reason ??= error
+    this.#socket.destroy()
+  }
+
+  /** The peer has ended its side: nothing more will come, and an XMPP stream needs both. */
+  readonly #ended = (): void => { this.end() }
+
+  readonly #closed = (): void => {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#gathered = ''
+    this.#farewell?.cancel()
+    this.#handshake?.(this.#reason ?? new Error('the peer left during the TLS handshake'))
+    this.#handlers.closed(this.#reason)
+  }
+
+  readonly #flush = (): void => {
+    this.#flushing = false
+    const text = this.#gathered
+    if (text === '' || this.#state !== 'open') return
+    this.#gathered = ''
+    this.#socket.write(text, 'latin1')
+  }
+
+  #flushed (): Promise<void> {
+    this.#flush()
+    return new Promise(resolve => {
+      if (this.#socket.writableLength === 0) resolve()
+      else this.#socket.write('', 'latin1', () => { resolve() })
+    })
+  }
+}
+
+function infoOf (socket: TLSSocket, certificate: Uint8Array, asked: boolean): TlsInfo {
+  const alpn: unknown = socket.alpnProtocol
+  const peerCertificates = asked ? chainOf(socket) : []
+  return {
+    protocol: socket.getProtocol(),
+    cipher: socket.getCipher().standardName,
+    alpn: typeof alpn === 'string' ? alpn : undefined,
+    certificate,
+    peerCertificates,
+    authorized: peerCertificates.length > 0 && isVerified(socket),
+    exporter: (label, length) => socket.exportKeyingMaterial(length, label, Buffer.alloc(0)),
+  }
+}
+
+const LONGEST_CHAIN = 16
+
+function chainOf (socket: TLSSocket): Uint8Array[] {
+  const chain: Uint8Array[] = []
+  for (let next = socket.getPeerX509Certificate(); next !== undefined && chain.length < LONGEST_CHAIN; next = next.issuerCertificate) {
+    if (chain.some(known => Buffer.from(known).equals(next?.raw ?? known))) break // a root is its own issuer
+    chain.push(next.raw)
+  }
+  return chain
+}
+
+/** Node tells a server socket that was made by hand nothing of this but through its handle; where that should change, nobody is trusted. */
+function isVerified (socket: TLSSocket): boolean {
+  const handle: unknown = Reflect.get(socket, '_handle')
+  if (typeof handle !== 'object' || handle === null) return false
+  const verifyError: unknown = Reflect.get(handle, 'verifyError')
+  return typeof verifyError === 'function' && Reflect.apply(verifyError, handle, []) === null
+}
