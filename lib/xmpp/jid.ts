@@ -13,7 +13,8 @@ const LONGEST_KEPT = 200
 /** RFC 7622 §3.2 to §3.4: no part is longer, in octets. */
 const LONGEST_PART = 1023
 /** Preparation composes at most four characters into one: what is longer cannot become short enough, and is not worth a look. */
-const LONGEST_TEXT = 3 * 4 * LONGEST_PART
+const LONGEST_UNPREPARED = 4 * LONGEST_PART
+const LONGEST_TEXT = 3 * LONGEST_UNPREPARED
 /** RFC 7622 §3.3.1: what the profile would let into a local part, but addresses would not survive. */
 const EXCLUDED = /["&'/:<>@]/
 
@@ -114,7 +115,7 @@ function resourcePart (text: string): string {
 }
 
 function prepared (part: string, text: string, prepare: (text: string) => string): string {
-  if (text.length > LONGEST_TEXT) throw new JidError(`the ${part} is too long`)
+  if (text.length > LONGEST_UNPREPARED) throw new JidError(`the ${part} is too long`)
   try {
     const ready = prepare(text)
     if (Buffer.byteLength(ready) > LONGEST_PART) throw new PrepError('is too long')

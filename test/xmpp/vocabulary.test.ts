@@ -113,7 +113,8 @@ t.test('a form that does not fit is refused, and the error says which field', as
   }
   for (const [text, condition] of [
     ["<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:room</value></field></x>", 'not-acceptable'],
-    ["<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:room</value></field><field var='name'><value/></field></x>", 'not-acceptable'],
+    ["<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:room</value></field>" +
+      "<field var='name'><value/></field></x>", 'not-acceptable'],
     ["<x xmlns='jabber:x:data' type='submit'><field var='name'><value>x</value></field></x>", 'bad-request'],
     ["<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:other</value></field></x>", 'bad-request'],
     ["<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='text-single'><value>urn:room</value></field></x>", 'bad-request'],
@@ -170,7 +171,8 @@ t.test('a form is written to be filled in, with all that its reader needs', asyn
   ])
   const [name, who] = [form.getChildByAttr('var', 'name'), form.getChildByAttr('var', 'who')]
   if (!isElement(name) || !isElement(who)) throw new Error('no such field')
-  t.equal(name.toString(), '<field var="name" type="text-single" label="Name"><desc>What it is called</desc><required/><value>Hall</value></field>')
+  t.equal(name.toString(), '<field var="name" type="text-single" label="Name">' +
+    '<desc>What it is called</desc><required/><value>Hall</value></field>')
   t.equal(who.toString(), '<field var="who" type="list-single"><value>anyone</value>' +
     '<option label="Anyone"><value>anyone</value></option><option label="Members"><value>members</value></option></field>')
   const note: FormField<string> = field.fixed('note')
@@ -190,7 +192,8 @@ t.test('results, submissions, tables and cancellations are written', async t => 
   t.equal(resultTable(undefined, [SEATS], [[SEATS.is(1)],
     [SEATS.is(2)]]).toString(), '<x xmlns="jabber:x:data" type="result"><reported><field var="seats" type="text-single"/></reported>' +
     '<item><field var="seats"><value>1</value></field></item><item><field var="seats"><value>2</value></field></item></x>')
-  const payload = parseElement("<query xmlns='q'><x xmlns='other'/><x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='text-single'><value>n</value></field></x></query>")
+  const payload = parseElement("<query xmlns='q'><x xmlns='other'/><x xmlns='jabber:x:data' type='result'>" +
+    "<field var='FORM_TYPE' type='text-single'><value>n</value></field></x></query>")
   const found = formIn(payload)
   t.ok(found)
   if (found !== undefined) t.strictSame([readForm(found).formType, readForm(found).fields.get('FORM_TYPE')?.values],
@@ -210,7 +213,8 @@ t.test('XEP-0059: nonsense is a bad request', async t => {
     '<index>1</index><after>a</after>', '<index>1</index><before/>', '<after>a</after><after>b</after>', '<before/><before/>']) {
     refuses(t, () => readPaging(paged(inside)), 'bad-request', inside)
   }
-  refuses(t, () => readPaging(parseElement("<query xmlns='q'><set xmlns='http://jabber.org/protocol/rsm'/><set xmlns='http://jabber.org/protocol/rsm'/></query>")), 'bad-request', 'two')
+  const set = "<set xmlns='http://jabber.org/protocol/rsm'/>"
+  refuses(t, () => readPaging(parseElement(`<query xmlns='q'>${set}${set}</query>`)), 'bad-request', 'two')
   for (const inside of ['<count>many</count>', "<first index='x'>a</first>", '<first>a</first><first>b</first>']) refuses(t,
     () => readPage(paged(inside)), 'bad-request', inside)
 })
