@@ -11,7 +11,7 @@ export type Child = Element | string | number | boolean | null | undefined | rea
 /** An element made here: `xml('a', { xmlns: NS.X }, 'text', xml('b'))`. Attributes of null or undefined are left out. */
 export function xml (name: string, attributes?: string | Attributes | null, ...children: readonly Child[]): Element {
   const given = typeof attributes === 'object' && attributes !== null ? { ...attributes } : attributes ?? undefined
-  return createElement(name, given as Parameters<typeof createElement>[1], ...children as string[])
+  return createElement(name, given, ...children as string[])
 }
 
 /** Prefixes in force, innermost first. Never changed once made, so that elements may share it. */
@@ -79,8 +79,13 @@ export function define (attributes: Record<string, string>, name: string, value:
 
 /** The attribute's value, and never what every object inherits. */
 export function attributeOf (element: Element, name: string): string | undefined {
-  const value: unknown = Object.hasOwn(element.attrs, name) ? element.attrs[name] : undefined
-  return value === undefined || value === null ? undefined : String(value)
+  return Object.hasOwn(element.attrs, name) ? spelled(element.attrs[name]) : undefined
+}
+
+/** ltx lets an attribute be anything that can say what it is. */
+function spelled (value: unknown): string | undefined {
+  if (typeof value === 'string') return value
+  return value === undefined || value === null ? undefined : (value as { toString (): string }).toString()
 }
 
 /**
@@ -123,7 +128,10 @@ export function has (element: Element, namespace: string, name?: string): boolea
 /** The text that stands directly in the element. */
 export function textOf (element: Element): string {
   let text = ''
-  for (const node of element.children as readonly unknown[]) if (typeof node === 'string' || typeof node === 'number') text += node
+  for (const node of element.children as readonly unknown[]) {
+    if (typeof node === 'string') text += node
+    else if (typeof node === 'number') text += String(node)
+  }
   return text
 }
 
@@ -144,14 +152,14 @@ export function clone (element: Element): Element {
 function copied (element: Element, parent: Element | null): Element {
   const attributes: Record<string, string> = {}
   for (const key of Object.keys(element.attrs)) {
-    const value: unknown = element.attrs[key]
-    if (value !== undefined && value !== null) define(attributes, key, String(value))
+    const value = attributeOf(element, key)
+    if (value !== undefined) define(attributes, key, value)
   }
   const copy = element instanceof ParsedElement
     ? new ParsedElement(element.name, attributes, null, element.ns, element.bindings)
     : plain(element.name, attributes)
   copy.parent = parent
-  copy.children = element.children.map(node => typeof node === 'object' && node !== null ? copied(node, copy) : node)
+  copy.children = element.children.map(node => isElement(node) ? copied(node, copy) : node)
   return copy
 }
 
@@ -161,8 +169,13 @@ function plain (name: string, attributes: Record<string, string>): Element {
   return element
 }
 
-function isMatch (node: Element | string, namespace: string | undefined, name: string | undefined): node is Element {
-  if (typeof node !== 'object' || node === null) return false
+/** Whether this child is an element. ltx takes numbers and null for children too, whatever its types say. */
+export function isElement (node: unknown): node is Element {
+  return typeof node === 'object' && node !== null
+}
+
+function isMatch (node: unknown, namespace: string | undefined, name: string | undefined): node is Element {
+  if (!isElement(node)) return false
   if (namespace !== undefined && namespaceOf(node) !== namespace) return false
   return name === undefined || node.name === name || localName(node) === name
 }

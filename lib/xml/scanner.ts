@@ -1,4 +1,4 @@
-/** Scans tags and text of one piece of data. Where each next `<`, `&`, `]]>` and high byte stands is remembered, which spares a look at each value. */
+/** Scans tags and text of a piece of data. Where the next `<`, `&`, `]]>` and high byte stand is remembered: no value is searched. */
 import { fromOctets } from './octets.js'
 import { decodeReferences } from './entities.js'
 import { CLASS, internName, internNamespace, NAME, NAME_START, SPACE, wideName } from './names.js'

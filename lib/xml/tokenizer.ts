@@ -51,7 +51,7 @@ export class Tokenizer {
     const { length } = this.#scanner.data
     while (this.#at < length) {
       const whole = this.#scanner.data.charCodeAt(this.#at) === LT ? this.#markup() : this.#characters()
-      if (this.#halted && this.#at < length) return
+      if (this.#isHalted() && this.#at < length) return
       if (!whole) break
     }
     this.#tree.carry(this.#scanner.data, this.#at)
@@ -67,6 +67,9 @@ export class Tokenizer {
 
   /** Stops after the handler that runs now. */
   halt (): void { this.#halted = true }
+
+  /** A handler may have halted it meanwhile. */
+  #isHalted (): boolean { return this.#halted }
 
   /** Expects a new stream; of what is left, forgets all or goes on with it. */
   reset (keepRest: boolean): void {

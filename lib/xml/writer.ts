@@ -1,5 +1,5 @@
 /** An element as the text of a stream: namespaces declared where they change, all escaped, nothing that XML cannot carry. */
-import { attributeOf, bound, namespaceOf, ParsedElement, prefixNamespace, type Attributes, type Element } from './element.js'
+import { attributeOf, bound, isElement, namespaceOf, ParsedElement, prefixNamespace, type Attributes, type Element } from './element.js'
 import { escapeAttribute, escapeText } from './escape.js'
 import { NS } from './namespaces.js'
 import { toOctets } from './octets.js'
@@ -50,7 +50,7 @@ function written (element: Element, namespace: string | undefined, context: stri
     if (at >= 0) {
       if (key.startsWith('xmlns:')) {
         scope = declared(key.slice(6), value, scope)
-        if (scope === undefined || scope.prefix === 'xml') continue
+        if (scope.prefix === 'xml') continue
       } else (prefixes ??= new Set()).add(key.slice(0, at))
     }
     tag += attribute(key, value)
@@ -73,10 +73,8 @@ function content (element: Element, context: string, scope: Scope | undefined): 
   let text = ''
   for (const node of element.children as readonly unknown[]) {
     if (typeof node === 'string') text += escapeText(node)
-    else if (typeof node === 'object' && node !== null) {
-      const child = node as Element
-      text += written(child, namespaceWithin(child, element, context), context, scope)
-    } else if (typeof node === 'number') text += String(node)
+    else if (isElement(node)) text += written(node, namespaceWithin(node, element, context), context, scope)
+    else if (typeof node === 'number') text += String(node)
   }
   return text === '' ? '/>' : `>${text}</${element.name}>`
 }
