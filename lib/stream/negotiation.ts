@@ -1,10 +1,5 @@
-/** Stream negotiation (RFC 6120 §4.3): features are offered, the peer takes one, until the stream is established. */
-import type { Logger } from '../base/logger.js'
-import type { Maybe } from '../base/maybe.js'
-import { childElements, localName, namespaceOf, xml, type Element, type ParsedElement } from '../xml/element.js'
-import { NS } from '../xml/namespaces.js'
-import { octets } from '../xml/writer.js'
-import { StreamError } from '../xmpp/errors.js'
+/** Stream negotiation as features see it (RFC 6120 §4.3): each one step that a peer may take until its stream is established. */
+import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { StreamState } from './stream.js'
 import type { TlsInfo } from './transport.js'
@@ -36,11 +31,13 @@ export interface Negotiation {
   startTls (): Promise<void>
 }
 
-/** 'restart': a new stream over the same connection (RFC 6120 §4.3.3). 'continue': the features once more, on this one. */
+/**
+ * 'restart': a new stream over the same connection (RFC 6120 §4.3.3). 'continue': the peer may take another of what it was offered.
+ * 'identity': it is authenticated, and is offered more on the same stream. 'session': the stream is established.
+ */
 export type Outcome<S = unknown> =
   | { readonly go: 'restart', readonly identity?: Jid }
   | { readonly go: 'continue' }
-  | { readonly go: 'wait' }
   | { readonly go: 'identity', readonly identity: Jid }
   | { readonly go: 'session', readonly session: S }
 
@@ -51,4 +48,9 @@ export interface StreamFeature<S = unknown> {
   offered (stream: Negotiation): Element | undefined
   /** The peer's request: a nonza of this namespace, or an iq with a payload of it. Left out: the feature is an announcement only. */
   take?(stream: Negotiation, request: Element): Promise<Outcome<S>>
+}
+
+/** The stream ended while a feature was at work. */
+export class StreamOver extends Error {
+  constructor () { super('the stream is over') }
 }

@@ -1,0 +1,369 @@
+/** Stream: one XML stream over one transport (RFC 6120 §4): opened, restarted, closed; its elements handed over one at a time. */
+import type { Clock, Timer } from '../base/clock.js'
+import type { Ids } from '../base/ids.js'
+import type { Logger } from '../base/logger.js'
+import type { Maybe } from '../base/maybe.js'
+import { Queue } from '../base/queue.js'
+import { children, localName, textOf, type ParsedElement, type Source } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { Parser, XmlError, type Limits } from '../xml/parser.js'
+import { octets } from '../xml/writer.js'
+import { StreamError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
+import { headerOctets, readHeader, type StreamHeader } from './header.js'
+import type { TokenBucket } from './rate.js'
+import type { TlsInfo, TlsSettings, Transport } from './transport.js'
+import { Watch, type WatchTimes } from './whitespace.js'
+
+export type StreamState<T = unknown> =
+  | { readonly at: 'opening' }
+  | { readonly at: 'negotiating', readonly secure: boolean, readonly identity: Jid | undefined }
+  | { readonly at: 'established', readonly by: T }
+  | { readonly at: 'closing', readonly side: 'ours' | 'theirs' }
+  | { readonly at: 'closed', readonly reason: Error | undefined }
+
+export interface StreamSettings {
+  readonly role: 'receiving' | 'initiating'
+  /** Of the content: jabber:client or jabber:server. */
+  readonly namespace: string
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly log: Logger
+  readonly limits: Limits
+  /** Whom we speak for in a header of ours that comes before theirs is understood; undefined: nobody is named. */
+  readonly domain: string | undefined
+  /** What the peer may send in the long run; it is read more slowly when it sends more. */
+  readonly rate?: { readonly bytes?: TokenBucket, readonly elements?: TokenBucket }
+  /** Elements that may wait for their turn; then reading pauses. */
+  readonly queue?: number
+  /** Bytes that may wait for the peer before we stop reading it, and before it is given up. */
+  readonly highWater?: number
+  readonly backlogBound?: number
+}
+
+/** How a stream came to its end: closed by the peer as RFC 6120 §4.4 wants, by us, or with its connection. */
+export interface StreamEnd { readonly by: 'peer' | 'us' | 'loss', readonly reason: Error | undefined }
+
+export interface StreamHandlers {
+  /** The peer's header has come, and is in order. Receiving, it answers with `reply`. May throw StreamError. */
+  opened (header: StreamHeader): void
+  /** One element; the next comes when this has been handled. May throw or reject with StreamError. */
+  element (element: ParsedElement, source: Source): Maybe<void>
+  /** Nothing is read or sent any more. Told once. */
+  over (end: StreamEnd): void
+  /** The connection is gone too. Told once, after `over`. */
+  closed (): void
+}
+
+/** `<stream:error/>` from the peer. `host`: where it wants us to go (RFC 6120 §4.9.3.19, see-other-host). */
+export class PeerStreamError extends Error {
+  readonly condition: string
+  readonly host: string | undefined
+
+  constructor (condition: string, host?: string) {
+    super(`the peer ended the stream: ${condition}`)
+    this.condition = condition
+    this.host = host
+  }
+}
+
+/** How long a peer may take to close its stream after we have closed ours (RFC 6120 §4.4), in milliseconds. */
+export const CLOSING = 5000
+const QUEUE = 32
+const HIGH_WATER = 256 * 1024
+const BACKLOG = 8 * 1024 * 1024
+
+/** Why reading is paused; each is lifted by itself. */
+const WORK = 1, SLOW_READER = 2, RATE = 4, OWNER = 8
+const TAG = '</stream:stream>'
+
+export class Stream<T = unknown> {
+  readonly transport: Transport
+  /** When the peer was last heard, in milliseconds since 1970. */
+  lastRead: number
+  readonly #how: StreamSettings
+  readonly #handlers: StreamHandlers
+  readonly #parser: Parser
+  readonly #queue: Queue
+  #state: StreamState<T> = { at: 'opening' }
+  #header: StreamHeader | undefined
+  #headerSent = false
+  #id: string | undefined
+  #holds = 0
+  #isOver = false
+  #watch: Watch | undefined
+  #deadline: Timer | undefined
+  #resting: Timer | undefined
+  #patience: Timer | undefined
+
+  constructor (transport: Transport, how: StreamSettings, handlers: StreamHandlers) {
+    this.transport = transport
+    this.#how = how
+    this.#handlers = handlers
+    this.lastRead = how.clock.now()
+    this.#queue = new Queue(how.queue ?? QUEUE, error => { this.fail(error) }, () => { this.#release(WORK) })
+    this.#parser = new Parser({ limits: how.limits, contentNamespace: how.namespace }, {
+      opened: root => { this.#opened(root) },
+      element: (element, source) => { this.#element(element, source) },
+      closed: () => { this.#inTurn(() => { this.#closedByPeer() }) },
+    })
+  }
+
+  get state (): StreamState<T> { return this.#state }
+  /** Nothing is read or sent any more. */
+  get isOver (): boolean { return this.#isOver }
+  /** The peer's header; undefined until it has come. */
+  get header (): StreamHeader | undefined { return this.#header }
+  /** Of the stream: made by whom it was opened to (RFC 6120 §4.7.3). */
+  get id (): string | undefined { return this.#id }
+  get limits (): Limits { return this.#parser.limits }
+  set limits (limits: Limits) { this.#parser.limits = limits }
+
+  /** Begins to read. */
+  start (): void {
+    this.transport.open({
+      data: chunk => { this.#data(chunk) },
+      drained: () => { this.#release(SLOW_READER) },
+      closed: reason => { this.#lost(reason) },
+    })
+  }
+
+  /** Initiating: sends our header (RFC 6120 §4.2). */
+  open (addresses: { readonly from?: string, readonly to: string }): void {
+    this.#sendHeader({ namespace: this.#how.namespace, from: addresses.from, to: addresses.to })
+  }
+
+  /** Receiving: answers the peer's header with ours, in the name of a domain that we serve. */
+  reply (domain: string | undefined): void {
+    this.#id = this.#how.ids.next()
+    // RFC 6120 §4.7.1, §4.7.2: ours names the domain, and the peer if it has named itself
+    this.#sendHeader({ namespace: this.#how.namespace, id: this.#id, from: domain, to: this.#header?.from?.toString() })
+  }
+
+  /** The stream is open in both directions, and stands where negotiation is. */
+  negotiate (secure: boolean, identity: Jid | undefined): void {
+    if (!this.#isOver) this.#state = { at: 'negotiating', secure, identity }
+  }
+
+  /** Stanzas flow from now on. */
+  establish (by: T): void {
+    if (!this.#isOver) this.#state = { at: 'established', by }
+  }
+
+  /** Expects a new header (RFC 6120 §4.3.3). What the peer has sent already belongs to the new stream. */
+  restart (): void {
+    this.#parser.reset({ keepRest: true })
+    this.#reopen()
+  }
+
+  /** Encrypts, and expects a new header. What the peer has sent already is dropped: anybody may have (RFC 6120 §5.4.3.3). */
+  async startTls (how: TlsSettings): Promise<TlsInfo> {
+    this.#parser.reset({ keepRest: false })
+    const tls = await this.transport.startTls(how)
+    this.#parser.reset({ keepRest: false })
+    return tls
+  }
+
+  /** UTF-8, one character a byte. A peer that reads too slowly is not read itself, and given up at last. */
+  send (octets: string): void {
+    if (this.#isOver) return
+    const { transport } = this
+    transport.write(octets)
+    const { backlog } = transport
+    if (backlog <= (this.#how.highWater ?? HIGH_WATER)) return
+    if (backlog > (this.#how.backlogBound ?? BACKLOG)) this.close(new StreamError('policy-violation', 'reading too slowly'))
+    else this.#hold(SLOW_READER)
+  }
+
+  pause (): void { this.#hold(OWNER) }
+  resume (): void { this.#release(OWNER) }
+
+  /** Ends the stream at this time unless `established` is called before: connection-timeout. In milliseconds from now; undefined: never mind. */
+  expire (ms: number | undefined): void {
+    this.#deadline?.cancel()
+    this.#deadline = ms === undefined || this.#isOver ? undefined : this.#how.clock.after(ms, () => {
+      this.close(new StreamError('connection-timeout', 'the negotiation took too long'))
+    })
+  }
+
+  /** Watches over its silence from now on. */
+  watch (times: WatchTimes): void {
+    this.#watch?.stop()
+    if (this.#isOver) return
+    this.#watch = new Watch(this.#how.clock, times, () => { this.send(' ') }, () => {
+      this.close(new StreamError('connection-timeout', 'silent for too long'))
+    })
+  }
+
+  /** Ends the stream with whatever went wrong: a StreamError as it is; anything else is a defect, which the peer hears nothing of. */
+  fail (error: unknown): void {
+    if (this.#isOver) return
+    if (error instanceof StreamError) { this.close(error); return }
+    if (error instanceof XmlError) { this.close(new StreamError(error.condition, error.message, { cause: error })); return }
+    this.#how.log.error('defect', { error })
+    this.close(new StreamError('internal-server-error', undefined, { cause: error }))
+  }
+
+  /** Closes the stream, with an error if one is given. Calling it again does nothing. */
+  close (error?: StreamError): void {
+    if (this.#isOver) return
+    // RFC 6120 §4.9.1.2: an error in the peer's header follows a header of ours all the same.
+    if (!this.#headerSent) this.reply(this.#how.domain)
+    this.transport.write(error === undefined ? TAG : octets(error.element()) + TAG)
+    const hasPeer = this.#header !== undefined
+    this.#finish({ at: 'closing', side: 'ours' }, { by: 'us', reason: error })
+    // RFC 6120 §4.4: the peer may close its side in peace; after an error (§4.9.1.1) there is nothing to wait for.
+    if (error !== undefined || !hasPeer) this.transport.end()
+    else this.#patience = this.#how.clock.after(CLOSING, () => { this.transport.end() })
+  }
+
+  /** Cuts the connection, without a word: what a handshake that failed deserves. */
+  cut (reason: Error): void { this.transport.destroy(reason) }
+
+  // ---- From the transport -----------------------------------------------------------
+
+  #data (chunk: Uint8Array): void {
+    this.lastRead = this.#how.clock.now()
+    this.#watch?.hear()
+    try {
+      this.#parser.write(chunk)
+    } catch (error) {
+      this.#inTurn(() => { this.#broken(error) })
+    }
+    const wait = this.#how.rate?.bytes?.take(chunk.length) ?? 0
+    if (wait > 0) this.#rest(wait)
+  }
+
+  #lost (reason: Error | undefined): void {
+    if (this.#isOver) this.#state = { at: 'closed', reason }
+    else this.#finish({ at: 'closed', reason }, { by: 'loss', reason })
+    this.#patience?.cancel()
+    this.#handlers.closed()
+  }
+
+  // ---- From the parser ----------------------------------------------------------------
+
+  #opened (root: ParsedElement): void {
+    if (this.#isOver) return
+    this.#hold(WORK)
+    try {
+      const header = readHeader(root)
+      this.#header = header
+      if (this.#how.role === 'initiating') this.#id = header.id
+      this.#handlers.opened(header)
+    } catch (error) {
+      this.fail(error)
+    }
+    this.#release(WORK)
+  }
+
+  #element (element: ParsedElement, source: Source): void {
+    if (this.#isOver) return
+    if (element.ns === NS.STREAM && localName(element) === 'error') {
+      this.#inTurn(() => { this.#endedByPeer(peerError(element)) })
+      return
+    }
+    const wait = this.#how.rate?.elements?.take(1) ?? 0
+    if (wait > 0) this.#rest(wait)
+    // While it is negotiated, what comes behind an element may belong to another stream: it is not even parsed.
+    if (this.#state.at !== 'established') this.#hold(WORK)
+    this.#queue.run(() => this.#handle(element, source))
+    if (this.#queue.full) this.#hold(WORK)
+  }
+
+  #handle (element: ParsedElement, source: Source): Maybe<void> {
+    if (this.#isOver) return undefined
+    try {
+      const wait = this.#handlers.element(element, source)
+      return wait instanceof Promise ? wait.catch((error: unknown) => { this.fail(error) }) : undefined
+    } catch (error) {
+      this.fail(error)
+      return undefined
+    }
+  }
+
+  /** Does it behind the elements that wait. */
+  #inTurn (task: () => void): void {
+    if (this.#isOver || !this.#queue.run(task)) task()
+  }
+
+  #broken (error: unknown): void {
+    if (this.#isOver) this.transport.end()
+    else this.fail(error)
+  }
+
+  /** RFC 6120 §4.4. */
+  #closedByPeer (): void {
+    if (this.#isOver) { this.#patience?.cancel(); this.transport.end(); return }
+    this.#endedByPeer(undefined)
+  }
+
+  #endedByPeer (reason: Error | undefined): void {
+    if (this.#isOver) return
+    this.transport.write(TAG)
+    this.#finish({ at: 'closing', side: 'theirs' }, { by: 'peer', reason })
+    this.transport.end()
+  }
+
+  // ---- Its own ------------------------------------------------------------------------
+
+  #sendHeader (header: Parameters<typeof headerOctets>[0]): void {
+    this.#headerSent = true
+    this.transport.write(headerOctets(header))
+  }
+
+  #reopen (): void {
+    if (this.#isOver) return
+    this.#state = { at: 'opening' }
+    this.#header = undefined
+    this.#headerSent = false
+  }
+
+  #finish (state: StreamState<T>, end: StreamEnd): void {
+    this.#isOver = true
+    this.#state = state
+    this.#queue.clear()
+    this.#watch?.stop()
+    this.#deadline?.cancel()
+    this.#resting?.cancel()
+    if (this.#holds !== 0) this.#proceed() // what is left is read, to find the end of it, and not looked at
+    this.#handlers.over(end)
+  }
+
+  #rest (ms: number): void {
+    if (this.#isOver) return
+    this.#resting?.cancel()
+    this.#hold(RATE)
+    this.#resting = this.#how.clock.after(ms, () => { this.#release(RATE) })
+  }
+
+  #hold (why: number): void {
+    if (this.#isOver) return
+    if (this.#holds === 0) this.transport.pause()
+    this.#holds |= why
+    this.#parser.stop()
+  }
+
+  #release (why: number): void {
+    if ((this.#holds & why) === 0 || this.#isOver) return
+    this.#holds &= ~why
+    if (this.#holds === 0) this.#proceed()
+  }
+
+  #proceed (): void {
+    this.#holds = 0
+    try {
+      this.#parser.resume()
+    } catch (error) {
+      this.#inTurn(() => { this.#broken(error) })
+    }
+    if (this.#holds === 0) this.transport.resume()
+  }
+}
+
+function peerError (element: ParsedElement): PeerStreamError {
+  const condition = children(element, NS.STREAMS).find(child => localName(child) !== 'text')
+  if (condition === undefined) return new PeerStreamError('undefined-condition')
+  const name = localName(condition)
+  return new PeerStreamError(name.slice(0, 64), name === 'see-other-host' ? textOf(condition).slice(0, 1100) : undefined)
+}
