@@ -9,7 +9,12 @@ export interface Command {
   readonly cwd?: string
   /** What the program reads from its standard input, which is then closed. Left out: the input stays open for `type`. */
   readonly input?: string
+  /** Run by the user nobody where we are root: some programs refuse root. */
+  readonly asNobody?: boolean
 }
+
+/** The user nobody, or nothing where we are not root and so may not become another. */
+export const NOBODY = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined
 
 /** How much of what a program said is kept. */
 const KEPT = 1 << 20
@@ -24,6 +29,11 @@ export class Failure extends Error {
   }
 }
 
+/** What still runs when the test's own process ends, be it in the middle, ends with it. */
+const running = new Set<Program>()
+process.once('exit', () => { for (const program of running) program.signal('SIGKILL') })
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { process.exit(1) })
+
 /** One program that runs. */
 export class Program {
   readonly name: string
@@ -36,7 +46,8 @@ export class Program {
 
   constructor (path: string, args: readonly string[], how: Command = {}) {
     this.name = [path, ...args].join(' ').slice(0, 200)
-    this.#child = spawn(path, args, { cwd: how.cwd, env: { ...process.env, ...how.env }, detached: true, stdio: 'pipe' })
+    this.#child = spawn(path, args, { cwd: how.cwd, env: { ...process.env, ...how.env }, detached: true, stdio: 'pipe', ...how.asNobody === true ? NOBODY : {} })
+    running.add(this)
     this.ended = new Promise(resolve => {
       this.#child.once('error', error => { this.#hear(`${error.message}\n`); this.#end(127, resolve) })
       this.#child.once('close', (code, signal) => { this.#end(code ?? signal ?? 0, resolve) })
@@ -94,6 +105,7 @@ export class Program {
 
   #end (how: number | string, resolve: (how: number | string) => void): void {
     this.#over ??= how
+    running.delete(this)
     for (const listener of this.#listeners) listener()
     resolve(how)
   }

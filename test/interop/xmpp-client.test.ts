@@ -52,6 +52,8 @@ function trust (t: Test, server: ServerUnderTest): void {
 
 const hears = (body: string) => (stanza: Stanza): boolean => stanza.is('message') && stanza.getChildText('body') === body
 
+t.setTimeout(240_000)
+
 t.test('a person with @xmpp/client', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet']) await server.addUser(local, PASSWORD)
