@@ -10,8 +10,6 @@ export interface StreamHeader {
   readonly from: Jid | undefined
   readonly lang: string | undefined
   readonly id: string | undefined
-  /** As it came, with the namespaces it declares. */
-  readonly root: ParsedElement
 }
 
 export interface OwnHeader {
@@ -30,12 +28,12 @@ const LONGEST_LANGUAGE = 64
 export function readHeader (root: ParsedElement): StreamHeader {
   checkVersion(attributeOf(root, 'version'))
   const lang = attributeOf(root, 'xml:lang')
+  const id = attributeOf(root, 'id')
   return {
     to: addressIn(root, 'to'),
     from: addressIn(root, 'from'),
     lang: lang === undefined || !isLanguage(lang) ? undefined : flatten(lang),
-    id: attributeOf(root, 'id'),
-    root,
+    id: id === undefined ? undefined : flatten(id), // kept as long as the stream: no window on its chunk
   }
 }
 

@@ -27,8 +27,8 @@ export interface Negotiation {
   next (): Promise<Element>
   /** Resolves after so many milliseconds. Rejects where the stream ends first. */
   wait (ms: number): Promise<void>
-  /** Drops what came too early, and encrypts. Rejects where the handshake fails. */
-  startTls (): Promise<void>
+  /** Sends `proceed`, drops what came too early, and encrypts. Rejects, the connection being cut, where the handshake fails. */
+  startTls (proceed: Element): Promise<void>
 }
 
 /**

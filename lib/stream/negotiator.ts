@@ -122,8 +122,7 @@ export class Negotiator<S> {
     const isStanza = element.ns === NS.CLIENT
     const namespace = isStanza ? payloadNamespace(element) : element.ns
     for (const feature of this.#offered) {
-      // A provider may have taken its offer back since: asked again, for what follows from it is decided now.
-      if (feature.namespace !== namespace || feature.take === undefined || feature.offered(this.#stream) === undefined) continue
+      if (feature.namespace !== namespace || feature.take === undefined) continue
       return feature.take.bind(feature, this.#stream, element)
     }
     if (isStanza) throw new StreamError(isStanzaName(localName(element)) ? 'not-authorized' : 'unsupported-stanza-type')

@@ -11,7 +11,7 @@ import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
-import type { TokenBucket } from './rate.js'
+import type { TokenBucket } from '../base/rate.js'
 import type { TlsInfo, TlsSettings, Transport } from './transport.js'
 import { Watch, type WatchTimes } from './whitespace.js'
 
@@ -45,8 +45,8 @@ export interface StreamSettings {
 export interface StreamEnd { readonly by: 'peer' | 'us' | 'loss', readonly reason: Error | undefined }
 
 export interface StreamHandlers {
-  /** The peer's header has come, and is in order. Receiving, it answers with `reply`. May throw StreamError. */
-  opened (header: StreamHeader): void
+  /** The peer's header has come, and is in order. Receiving, it answers with `reply`. `root`: as it came. May throw StreamError. */
+  opened (header: StreamHeader, root: ParsedElement): void
   /** One element; the next comes when this has been handled. May throw or reject with StreamError. */
   element (element: ParsedElement, source: Source): Maybe<void>
   /** Nothing is read or sent any more. Told once. */
@@ -91,6 +91,7 @@ export class Stream<T = unknown> {
   #id: string | undefined
   #holds = 0
   #isOver = false
+  #isShaking = false
   #watch: Watch | undefined
   #deadline: Timer | undefined
   #resting: Timer | undefined
@@ -152,6 +153,7 @@ export class Stream<T = unknown> {
 
   /** Expects a new header (RFC 6120 §4.3.3). What the peer has sent already belongs to the new stream. */
   restart (): void {
+    if (this.#state.at === 'opening') return // as it is after startTls
     this.#parser.reset({ keepRest: true })
     this.#reopen()
   }
@@ -159,9 +161,15 @@ export class Stream<T = unknown> {
   /** Encrypts, and expects a new header. What the peer has sent already is dropped: anybody may have (RFC 6120 §5.4.3.3). */
   async startTls (how: TlsSettings): Promise<TlsInfo> {
     this.#parser.reset({ keepRest: false })
-    const tls = await this.transport.startTls(how)
-    this.#parser.reset({ keepRest: false })
-    return tls
+    this.#isShaking = true
+    try {
+      const tls = await this.transport.startTls(how)
+      this.#parser.reset({ keepRest: false })
+      this.#reopen()
+      return tls
+    } finally {
+      this.#isShaking = false
+    }
   }
 
   /** UTF-8, one character a byte. A peer that reads too slowly is not read itself, and given up at last. */
@@ -178,7 +186,7 @@ export class Stream<T = unknown> {
   pause (): void { this.#hold(OWNER) }
   resume (): void { this.#release(OWNER) }
 
-  /** Ends the stream at this time unless `established` is called before: connection-timeout. In milliseconds from now; undefined: never mind. */
+  /** Ends the stream with connection-timeout in so many milliseconds; undefined: never mind. */
   expire (ms: number | undefined): void {
     this.#deadline?.cancel()
     this.#deadline = ms === undefined || this.#isOver ? undefined : this.#how.clock.after(ms, () => {
@@ -207,6 +215,7 @@ export class Stream<T = unknown> {
   /** Closes the stream, with an error if one is given. Calling it again does nothing. */
   close (error?: StreamError): void {
     if (this.#isOver) return
+    if (this.#isShaking) { this.cut(error ?? new Error('closed during the TLS handshake')); return }
     // RFC 6120 §4.9.1.2: an error in the peer's header follows a header of ours all the same.
     if (!this.#headerSent) this.reply(this.#how.domain)
     this.transport.write(error === undefined ? TAG : octets(error.element()) + TAG)
@@ -217,8 +226,11 @@ export class Stream<T = unknown> {
     else this.#patience = this.#how.clock.after(CLOSING, () => { this.transport.end() })
   }
 
-  /** Cuts the connection, without a word: what a handshake that failed deserves. */
-  cut (reason: Error): void { this.transport.destroy(reason) }
+  /** Cuts the connection without a word: what a handshake that failed deserves. */
+  cut (reason: Error): void {
+    this.transport.destroy(reason)
+    if (!this.#isOver) this.#finish({ at: 'closing', side: 'ours' }, { by: 'loss', reason })
+  }
 
   // ---- From the transport -----------------------------------------------------------
 
@@ -250,7 +262,7 @@ export class Stream<T = unknown> {
       const header = readHeader(root)
       this.#header = header
       if (this.#how.role === 'initiating') this.#id = header.id
-      this.#handlers.opened(header)
+      this.#handlers.opened(header, root)
     } catch (error) {
       this.fail(error)
     }

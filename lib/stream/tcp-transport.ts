@@ -14,6 +14,7 @@ export class TcpTransport implements Transport {
   #handlers = NOTHING
   #gathered = ''
   #flushing = false
+  #isOpen = false
   #state: 'open' | 'ending' | 'closed' = 'open'
   #reason: Error | undefined
   #farewell: Timer | undefined
@@ -33,7 +34,9 @@ export class TcpTransport implements Transport {
 
   open (handlers: TransportHandlers): void {
     this.#handlers = handlers
-    this.#socket.on('data', this.#data)
+    this.#isOpen = true
+    if (this.#state === 'closed') process.nextTick(() => { handlers.closed(this.#reason) })
+    else this.#socket.on('data', this.#data)
   }
 
   write (octets: string): void {
@@ -60,7 +63,7 @@ export class TcpTransport implements Transport {
         this.#handshake = undefined
         tls.disableRenegotiation() // CVE-2021-32920: it costs us more than them
         this.#tls = info
-        tls.on('data', this.#data)
+        if (this.#isOpen) tls.on('data', this.#data)
         resolve(info)
       })
     })
@@ -166,10 +169,13 @@ function infoOf (socket: TLSSocket, certificate: Uint8Array, asked: boolean): Tl
 const LONGEST_CHAIN = 16
 
 function chainOf (socket: TLSSocket): Uint8Array[] {
-  const chain: Uint8Array[] = []
-  for (let next = socket.getPeerX509Certificate(); next !== undefined && chain.length < LONGEST_CHAIN; next = next.issuerCertificate) {
-    if (chain.some(known => Buffer.from(known).equals(next?.raw ?? known))) break // a root is its own issuer
-    chain.push(next.raw)
+  const chain: Buffer[] = []
+  let next = socket.getPeerX509Certificate()
+  while (next !== undefined && chain.length < LONGEST_CHAIN) {
+    const { raw } = next
+    if (chain.some(known => known.equals(raw))) break // a root is its own issuer
+    chain.push(raw)
+    next = next.issuerCertificate
   }
   return chain
 }

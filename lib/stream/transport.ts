@@ -52,7 +52,7 @@ export interface Transport {
   /** Stops reading. A chunk that is on its way within this turn may still come. */
   pause (): void
   resume (): void
-  /** Sends what was written, then encrypts. What has come before and is not handed over is not either. Rejects where the handshake fails. */
+  /** Sends what was written, then encrypts. What came before is handed to TLS, or to nobody. Rejects where the handshake fails. */
   startTls (how: TlsSettings): Promise<TlsInfo>
   /** Sends what was written and says goodbye; hands over nothing more. A peer that does not answer in time is cut off. */
   end (): void

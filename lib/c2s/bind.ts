@@ -1,0 +1,70 @@
+/** Resource binding (RFC 6120 §7), and the session of RFC 3921 that old clients still ask for. */
+import type { Host } from '../host/host.js'
+import type { Connection, Session } from '../host/session.js'
+import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
+import { attributeOf, child, childElements, localName, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { flatten } from '../xml/writer.js'
+import { StanzaError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
+
+export type BindingHost = Pick<Host, 'bind'>
+
+/** Binds the sessions of `connection` at the host of its stream. */
+export function bindFeature (connection: Connection, host: () => BindingHost | undefined): StreamFeature<Session> {
+  return {
+    namespace: NS.BIND,
+
+    offered: stream => stream.identity === undefined ? undefined : xml('bind', { xmlns: NS.BIND }),
+
+    async take (stream, request) {
+      const id = attributeOf(request, 'id')
+      try {
+        const session = await bound(stream, request)
+        stream.send(xml('iq', { type: 'result', id }, xml('bind', { xmlns: NS.BIND }, xml('jid', {}, session.jid.toString()))))
+        return { go: 'session', session }
+      } catch (error) {
+        if (!(error instanceof StanzaError)) throw error
+        // RFC 6120 §7.6.2, §7.7.2: the client may ask again, for another resource.
+        stream.send(xml('iq', { type: 'error', id }, error.element()))
+        return { go: 'continue' }
+      }
+    },
+  }
+
+  async function bound (stream: Negotiation, request: Element): Promise<Session> {
+    const { identity } = stream
+    const home = host()
+    if (identity === undefined || home === undefined) throw new Error('bound before login')
+    const session = await home.bind(identity, resourceIn(request), connection)
+    if (!stream.isOver) return session
+    session.detach(connection, new StreamOver())
+    throw new StreamOver()
+  }
+}
+
+/** RFC 3921 §3, as RFC 6121 leaves it: clients that know no better see that it is optional, or ask and are told that all is well. */
+export const legacySession: StreamFeature<never> = {
+  namespace: NS.SESSION,
+  offered: stream => stream.identity === undefined ? undefined : xml('session', { xmlns: NS.SESSION }, xml('optional')),
+}
+
+/** Whether this asks for the session of RFC 3921, which a bound stream has. Only for what goes to the server or the account itself. */
+export function asksForSession (element: Element, account: Jid): boolean {
+  if (localName(element) !== 'iq' || attributeOf(element, 'type') !== 'set') return false
+  const to = attributeOf(element, 'to')
+  if (to !== undefined && to !== account.domain && to !== account.toString()) return false
+  const payload = childElements(element)[0]
+  return payload !== undefined && namespaceOf(payload) === NS.SESSION
+}
+
+/** The resource that the client wants; undefined where it leaves that to us (RFC 6120 §7.6). Throws StanzaError. */
+function resourceIn (request: Element): string | undefined {
+  const bind = child(request, NS.BIND, 'bind')
+  if (attributeOf(request, 'type') !== 'set' || bind === undefined || attributeOf(request, 'id') === undefined) {
+    throw new StanzaError('bad-request')
+  }
+  const resource = child(bind, NS.BIND, 'resource')
+  const text = resource === undefined ? '' : textOf(resource)
+  return text === '' ? undefined : flatten(text)
+}
