@@ -9,8 +9,10 @@ export interface Write {
 /** Everything that one stanza or request commits: one transaction. Delivery, and every ack that counts it, wait for it. */
 export interface Batch {
   add (write: Write): void
-  /** Runs once the batch is stored; at once after the request where it holds no write. Not run when storing failed. */
+  /** Runs once the batch is stored and the stanza delivered or answered; where it holds no write, as soon as that is done. */
   committed (run: () => void): void
+  /** Runs if storing fails: what was changed in memory meanwhile is forgotten here. */
+  failed (run: (error: Error) => void): void
 }
 
 /** Small values by owner and key. A value is what JSON can carry. Reads see every commit that settled before the call. */
@@ -22,7 +24,10 @@ export interface Records<V> {
   owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]>
   /** Resolves once it is stored. `undefined` removes. */
   put (owner: string, key: string, value: V | undefined): Promise<void>
-  /** Reads and writes atomically. `next` is pure, runs under a lock on the owner, and may run again; what it leaves out of its answer stays. */
+  /**
+   * Reads and writes atomically. `next` is pure, runs under a lock on the owner, and may run again; what it leaves out of its
+   * answer stays.
+   */
   change (owner: string, next: (old: ReadonlyMap<string, V>) => ReadonlyMap<string, V | undefined>): Promise<void>
   putting (owner: string, key: string, value: V | undefined): Write
   /** Removes all that the owner has here. */
@@ -105,7 +110,10 @@ export interface Storage {
   submit (writes: readonly Write[]): number
   /** The highest commit number at and below which everything has settled, stored or failed. */
   readonly settled: number
-  /** Calls `then` once commit `number` and all before it have settled, at once where they have; with the error where `number` failed. In order of numbers. */
+  /**
+   * Calls `then` once commit `number` and all before it have settled, at once where they have; with the error where `number`
+   * failed. In the order of numbers, and for one number in the order of asking.
+   */
   after (number: number, then: (error: Error | undefined) => void): void
   /** Resolves once all that was submitted has settled. */
   flush (): Promise<void>

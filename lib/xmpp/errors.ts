@@ -1,5 +1,5 @@
 /** The two errors XMPP knows (RFC 6120 §4.9, §8.3), and their elements. */
-import { xml, type Element } from '../xml/element.js'
+import { child, children, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 
 export type ErrorType = 'auth' | 'cancel' | 'continue' | 'modify' | 'wait'
@@ -91,4 +91,17 @@ export class StreamError extends Error {
     if (this.plus !== undefined) children.push(this.plus)
     return xml('stream:error', {}, ...children)
   }
+}
+
+/** The error that a stanza of type 'error' carries; undefined-condition where it says none that we know (RFC 6120 §8.3.3). */
+export function stanzaErrorOf (element: Element): StanzaError {
+  const error = child(element, NS.CLIENT, 'error')
+  const defined = error === undefined ? [] : children(error, NS.STANZAS)
+  const condition = defined.map(element => element.getName()).find(isCondition) ?? 'undefined-condition'
+  const text = defined.find(element => element.getName() === 'text')
+  return new StanzaError(condition, text === undefined ? undefined : textOf(text))
+}
+
+function isCondition (name: string): name is StanzaCondition {
+  return Object.hasOwn(CONDITIONS, name)
 }

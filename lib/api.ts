@@ -1,0 +1,54 @@
+/** The one door of a module: a module imports this file, and nothing else of lib/. */
+
+// ---- Addresses and stanzas ------------------------------------------------
+export { jidOf, parseJid, JidError } from './xmpp/jid.js'
+export type { Jid } from './xmpp/jid.js'
+export { addressed, errorReply, forwarded, isAddressed, isIq, isMessage, isPresence, stanza, Stanza } from './xmpp/stanza.js'
+export type { Addressed, Iq, Kind, Message, Presence } from './xmpp/stanza.js'
+export { StanzaError, StreamError } from './xmpp/errors.js'
+export type { StanzaCondition, StreamCondition } from './xmpp/errors.js'
+export { formatDateTime, formatOffset, parseDateTime } from './xmpp/datetime.js'
+export * from './xmpp/form.js'
+export * from './xmpp/paging.js'
+export { PrepError } from './xmpp/prep.js'
+
+// ---- XML --------------------------------------------------------------------
+export { child, childElements, children, clone, Element, has, namespaceOf, textOf, xml } from './xml/element.js'
+export { NS } from './xml/namespaces.js'
+export { fromOctets, octets, toOctets } from './xml/writer.js'
+export { parseElement } from './xml/parse-element.js'
+
+// ---- Streams and sessions -----------------------------------------------------
+export type { Negotiation, Outcome, StreamFeature } from './stream/negotiation.js'
+export type { Session } from './host/session.js'
+export type { Sessions } from './host/sessions.js'
+export { flag, service, slot } from './base/slot.js'
+export type { Codec, Service, Slot } from './base/slot.js'
+
+// ---- Hooks, requests, services ----------------------------------------------------
+export { hook } from './base/hook.js'
+export type { Hook, Phase, Verdict } from './base/hook.js'
+export * from './host/events.js'
+export * from './host/services.js'
+export type { Answer, IqTable, IqTarget, Request } from './host/iq.js'
+export { follow } from './base/maybe.js'
+export type { Maybe } from './base/maybe.js'
+
+// ---- Storage ------------------------------------------------------------------------
+export { journal, records, UnknownEntry } from './storage/store.js'
+export type { Batch, Entry, Journal, Records, Shape, Shapes, Stores, Write } from './storage/store.js'
+
+// ---- Settings, and the world handed in --------------------------------------------------
+export { Cache } from './base/cache.js'
+export { TokenBucket } from './base/rate.js'
+export { Kept } from './base/kept.js'
+export * as setting from './config/schema.js'
+export type { Schema, Values } from './config/schema.js'
+export type { Clock, Timer } from './base/clock.js'
+export type { Ids } from './base/ids.js'
+export type { Fields, Logger } from './base/logger.js'
+export { VERSION } from './base/package.js'
+
+// ---- Modules ----------------------------------------------------------------------------
+export { defineModule } from './host/module.js'
+export type { AccountsOfHost, AnyModule, Module, ModuleHost } from './host/module.js'

@@ -1,0 +1,115 @@
+/** The border for a client's stanzas: addresses are checked and stamped here, and once (RFC 6120 §8.1, RFC 6121 §8). */
+import type { Maybe } from '../base/maybe.js'
+import type { Hooks } from '../base/hook.js'
+import { PendingBatch } from '../storage/batch.js'
+import { namespaceOf, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
+import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
+import { addressed, Stanza, type Kind } from '../xmpp/stanza.js'
+import { iqSent, messageSent, presenceSent } from './events.js'
+import { payloadOf } from './iq.js'
+import { unlessHandled, type Passage, type Router } from './router.js'
+import type { Session } from './session.js'
+
+export interface EntryHome {
+  readonly hooks: Hooks
+  readonly router: Router
+}
+
+/** Takes one stanza of an established client stream as far as the router. Throws StreamError where the stream must end. */
+export function enter (home: EntryHome, session: Session, kind: Kind, element: ParsedElement, source: Source): Maybe<void> {
+  checkFrom(session, element)
+  languageOf(session, element)
+  const passage: Passage = { session, batch: new PendingBatch() }
+  let to: Jid | undefined
+  try {
+    to = recipient(element)
+  } catch (error) {
+    if (!(error instanceof JidError)) throw error
+    home.router.fail(new Stanza(kind, element, session.jid, undefined), passage, new StanzaError('jid-malformed', undefined, { cause: error }))
+    return undefined
+  }
+  const stanza = clean(new Stanza(kind, element, session.jid, to, source), home.router)
+  return home.router.guard(stanza, passage, () => send(home, stanza, passage, session))
+}
+
+function send (home: EntryHome, stanza: Stanza, passage: Passage, session: Session): Maybe<void> {
+  const { hooks, router } = home
+  const done = (): void => { router.settle(stanza, passage, () => {}) }
+  if (stanza.kind === 'presence') {
+    const event = { presence: as(stanza, 'presence'), session, batch: passage.batch }
+    return unlessHandled(hooks.fire(presenceSent, event), () => {
+      const { presence } = event
+      if (presence.to === undefined) { done(); return undefined }
+      return router.pass(addressed(presence, presence.to), passage)
+    }, done)
+  }
+  // RFC 6120 §10.3: without an address, a message or an iq is for the sender's own account.
+  const to = stanza.to ?? session.account
+  if (stanza.kind === 'message') {
+    const event = { message: addressed(as(stanza, 'message'), to), session, batch: passage.batch }
+    return unlessHandled(hooks.fire(messageSent, event), () => router.pass(event.message, passage), done)
+  }
+  const event = { iq: addressed(as(stanza, 'iq'), to), session, batch: passage.batch }
+  payloadOf(event.iq)
+  return unlessHandled(hooks.fire(iqSent, event), () => router.pass(event.iq, passage), done)
+}
+
+/** The same stanza, its kind known to the types. */
+function as<K extends Kind> (stanza: Stanza, kind: K): Stanza<K> {
+  if (!hasKind(stanza, kind)) throw new Error(`a ${stanza.kind} is no ${kind}`)
+  return stanza
+}
+
+function hasKind<K extends Kind> (stanza: Stanza, kind: K): stanza is Stanza<K> {
+  return stanza.kind === kind
+}
+
+/** RFC 6120 §8.1.2.1: a client may name itself, by its full or bare address, and nobody else. */
+function checkFrom (session: Session, element: Element): void {
+  const from: unknown = element.attrs['from']
+  if (from === undefined || from === session.jid.toString() || from === session.account.toString()) return
+  try {
+    const named = parseJid(String(from))
+    if (named.equals(session.jid) || named.equals(session.account)) return
+  } catch (error) {
+    if (!(error instanceof JidError)) throw error
+  }
+  throw new StreamError('invalid-from')
+}
+
+/** RFC 6120 §8.1.5: a stanza without xml:lang has that of its stream. */
+function languageOf (session: Session, element: Element): void {
+  if (session.lang !== undefined && element.attrs['xml:lang'] === undefined) element.attrs['xml:lang'] = session.lang
+}
+
+function recipient (element: Element): Jid | undefined {
+  const to: unknown = element.attrs['to']
+  return to === undefined ? undefined : parseJid(String(to))
+}
+
+/** Removes what only this server may say: stanza ids by its addresses (XEP-0359 §5), delays in its name (XEP-0203 §4). */
+export function clean<K extends Kind> (stanza: Stanza<K>, router: Router): Stanza<K> {
+  if (!stanza.has(NS.STANZA_ID) && !stanza.has(NS.DELAY)) return stanza
+  return stanza.with({ without: child => isForged(child, router) })
+}
+
+function isForged (child: Element, router: Router): boolean {
+  const namespace = namespaceOf(child)
+  if (namespace === NS.STANZA_ID && child.getName() === 'stanza-id') return isOurs(child.attrs['by'], router)
+  if (namespace === NS.DELAY && child.getName() === 'delay') return isOurs(child.attrs['from'], router)
+  return false
+}
+
+/** A host of this server, or a bare address at one: who stamps for its users. */
+function isOurs (address: unknown, router: Router): boolean {
+  if (address === undefined) return false
+  try {
+    const jid = parseJid(String(address))
+    return jid.resource === '' && router.serves(jid.domain)
+  } catch (error) {
+    if (error instanceof JidError) return false
+    throw error
+  }
+}

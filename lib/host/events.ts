@@ -1,0 +1,83 @@
+/**
+ * The hooks of the core, in the order of a stanza's way. Read this first.
+ *
+ * bytes → xml/parser → stream queue (one at a time) → c2s/client → Host.receive: addresses, stamps `from`
+ *   message   → messageSent → router → messageArriving (screen, stamp, act: modules/message picks sessions, RFC 6121 §8)
+ *             → messageAddressed (record) → one commit → sending (gate) → socket → messageDelivered (observe)
+ *   presence  → presenceSent (subscription, broadcast, directed) → router → presenceArriving → sending → socket
+ *   iq        → iqSent → router → iqArriving → a handler of the iq table, or a session
+ * A StanzaError thrown anywhere on the way becomes the reply in host/router.ts, and only there.
+ */
+import { hook } from '../base/hook.js'
+import type { Batch } from '../storage/store.js'
+import type { StanzaError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
+import type { Addressed, Message, Presence, Stanza } from '../xmpp/stanza.js'
+import type { Session } from './session.js'
+
+// ---- What a client sends ------------------------------------------------------
+/** A client's message, `from` stamped. Handlers may put another in its place. */
+export interface MessageSent { message: Message, readonly session: Session, readonly batch: Batch }
+export const messageSent = hook<MessageSent>('messageSent')
+
+/** A client's presence; without `to` it is the session's own. 'handled': it is not routed further. */
+export interface PresenceSent { presence: Presence, readonly session: Session, readonly batch: Batch }
+export const presenceSent = hook<PresenceSent>('presenceSent')
+
+/** A client's request or reply to somebody else. */
+export interface IqSent { iq: Addressed<'iq'>, readonly session: Session, readonly batch: Batch }
+export const iqSent = hook<IqSent>('iqSent')
+
+// ---- What reaches a local account -----------------------------------------------
+/** For a local account that exists. `act` fills `recipients`; 'handled' ends it silently; StanzaError answers. */
+interface Arriving {
+  readonly account: Jid
+  /** The sender's session, where the sender is a client of this server. */
+  readonly session: Session | undefined
+  recipients: readonly Session[]
+  readonly batch: Batch
+}
+export interface MessageArriving extends Arriving { message: Message }
+export const messageArriving = hook<MessageArriving>('messageArriving')
+export interface PresenceArriving extends Arriving { presence: Addressed<'presence'> }
+export const presenceArriving = hook<PresenceArriving>('presenceArriving')
+/** Before a request or reply to a local account or session is handled. */
+export const iqArriving = hook<{ readonly iq: Addressed<'iq'>, readonly account: Jid, readonly session: Session | undefined }>('iqArriving')
+
+/** Recipients are chosen (none: nobody is there). Archive and offline store write here, and set `kept`; unkept and without recipients, the sender gets service-unavailable. */
+export interface MessageAddressed { readonly message: Message, readonly account: Jid, readonly recipients: readonly Session[], kept: boolean, readonly batch: Batch }
+export const messageAddressed = hook<MessageAddressed>('messageAddressed')
+
+/** Committed, and handed to these sessions. To observe only. */
+export const messageDelivered = hook<{ readonly message: Message, readonly account: Jid, readonly recipients: readonly Session[] }>('messageDelivered')
+
+/** The last gate before a session's socket. `stanza` may be put in place of another; 'handled': it is held or dropped. */
+export const sending = hook<{ readonly session: Session, stanza: Stanza }>('sending')
+
+// ---- A session's life -------------------------------------------------------------
+export const sessionBound = hook<{ readonly session: Session }>('sessionBound')
+/** It has sent available presence, its first or another. What it was before stands beside it. */
+export const sessionPresent = hook<{ readonly session: Session, readonly before: { readonly available: boolean, readonly priority: number } }>('sessionPresent')
+/** Its first presence, or the first after unavailable. `first`: no other session of the account was available. */
+export const sessionAvailable = hook<{ readonly session: Session, readonly first: boolean }>('sessionAvailable')
+/** `last`: no other session of the account is available. */
+export const sessionUnavailable = hook<{ readonly session: Session, readonly last: boolean }>('sessionUnavailable')
+/** Its connection is gone. A handler that sets `keep` has it wait for another; else it is closed. */
+export const sessionDetached = hook<{ readonly session: Session, readonly reason: Error | undefined, keep: boolean }>('sessionDetached')
+export const sessionResumed = hook<{ readonly session: Session }>('sessionResumed')
+/** It is no longer among the host's sessions; its presence can still be read. */
+export const sessionClosed = hook<{ readonly session: Session, readonly reason: Error | undefined }>('sessionClosed')
+
+// ---- Accounts -----------------------------------------------------------------------
+export const accountCreated = hook<{ readonly account: Jid, readonly batch: Batch }>('accountCreated')
+/** Before it is gone. Its own rows go by themselves; a handler takes care of the traces elsewhere. */
+export const accountRemoved = hook<{ readonly account: Jid, readonly batch: Batch }>('accountRemoved')
+export const passwordChanged = hook<{ readonly account: Jid }>('passwordChanged')
+/** An account's subscription to a contact, or a contact's to it, is another now. */
+export const subscriptionChanged = hook<{ readonly account: Jid, readonly contact: Jid, readonly batch: Batch }>('subscriptionChanged')
+
+// ---- The host -------------------------------------------------------------------------
+/** A stanza came back as an error made here. */
+export const stanzaBounced = hook<{ readonly stanza: Addressed, readonly error: StanzaError }>('stanzaBounced')
+/** What the host offers has changed: a module came or went. */
+export const offersChanged = hook<Record<never, never>>('offersChanged')

@@ -1,0 +1,259 @@
+/** Host: one domain with its modules, sessions and stores. */
+import { Hooks } from '../base/hook.js'
+import type { Clock } from '../base/clock.js'
+import type { Ids } from '../base/ids.js'
+import type { Logger } from '../base/logger.js'
+import { follow, type Maybe } from '../base/maybe.js'
+import type { Service } from '../base/slot.js'
+import type { Accounts } from '../auth/accounts.js'
+import type { StreamFeature } from '../stream/negotiation.js'
+import { PendingBatch } from '../storage/batch.js'
+import type { Batch, Storage } from '../storage/store.js'
+import { namespaceOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
+import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
+import { stanza as stanzaOf, type Addressed, type Kind, type Stanza } from '../xmpp/stanza.js'
+import { Delivery } from './delivery.js'
+import { enter } from './entry.js'
+import { accountCreated, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached, sessionPresent, sessionUnavailable, stanzaBounced } from './events.js'
+import { IqHandlers, PendingRequests } from './iq.js'
+import type { Destination, Passage, Router } from './router.js'
+import { Session, type Connection, type SessionHome } from './session.js'
+import { Sessions } from './sessions.js'
+
+/** What the conf says of a host, beside its modules. */
+export interface HostSettings {
+  /** Bare addresses of those who may administer. */
+  readonly admins: readonly string[]
+  /** Sessions an account may have at a time. */
+  readonly resources: number
+  /** What happens when a device asks for a resource that another one has (RFC 6120 §7.7.2.2). */
+  readonly conflict: 'replace' | 'refuse'
+}
+
+/** What a host is made of. */
+export interface HostParts {
+  readonly domain: string
+  readonly settings: HostSettings
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly log: Logger
+  readonly storage: Storage
+  readonly router: Router
+  readonly accounts: Accounts
+}
+
+export type NonzaHandler = (nonza: Element, session: Session) => void
+export type Served = (stanza: Addressed) => Maybe<'handled' | undefined | void>
+export type Command = (args: readonly string[]) => Promise<unknown>
+
+/** How long the server waits for an answer to a request of its own, in milliseconds. */
+const PATIENCE = 30_000
+/** Bytes that may wait for a slow reader before its session ends. */
+const BACKLOG = 4 * 1024 * 1024
+
+export class Host implements Destination, SessionHome {
+  readonly domain: string
+  readonly jid: Jid
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly log: Logger
+  readonly storage: Storage
+  readonly router: Router
+  readonly accounts: Accounts
+  readonly hooks: Hooks
+  readonly sessions: Sessions
+  readonly handlers = new IqHandlers()
+  readonly requests: PendingRequests
+  readonly backlogBound = BACKLOG
+  settings: HostSettings
+  /** What modules offer while a stream negotiates. */
+  readonly features: StreamFeature[] = []
+  readonly nonzas = new Map<string, NonzaHandler>()
+  readonly commands = new Map<string, Command>()
+  readonly services = new Map<string, unknown>()
+  readonly counters = new Map<string, number>()
+  served: Served | undefined
+  readonly #delivery: Delivery
+  #stopping = false
+
+  constructor (parts: HostParts) {
+    this.domain = parts.domain
+    this.jid = parseJid(parts.domain)
+    this.settings = parts.settings
+    this.clock = parts.clock
+    this.ids = parts.ids
+    this.log = parts.log.with({ host: parts.domain })
+    this.storage = parts.storage
+    this.router = parts.router
+    this.accounts = parts.accounts
+    this.hooks = new Hooks((error, place) => { this.log.error('hook failed', { ...place, error }) })
+    this.requests = new PendingRequests(parts.clock)
+    this.sessions = new Sessions({
+      present: (session, before) => { void this.hooks.fire(sessionPresent, { session, before }) },
+      available: (session, first) => { void this.hooks.fire(sessionAvailable, { session, first }) },
+      unavailable: (session, last) => { void this.hooks.fire(sessionUnavailable, { session, last }) },
+    })
+    this.#delivery = new Delivery(this)
+  }
+
+  // ---- From the stream ----------------------------------------------------------
+
+  /** A new session for a device that has authenticated (RFC 6120 §7). Throws StanzaError: conflict, resource-constraint, bad-request. */
+  bind (account: Jid, resource: string | undefined, connection: Connection): Maybe<Session> {
+    if (this.#stopping) throw new StreamError('system-shutdown')
+    const jid = this.#addressFor(account, resource)
+    const old = this.sessions.at(jid)
+    if (old !== undefined && this.settings.conflict === 'refuse') throw new StanzaError('conflict')
+    if (old === undefined && this.sessions.of(account).length >= this.settings.resources) throw new StanzaError('resource-constraint')
+    old?.close(new StreamError('conflict', 'replaced by a new connection'))
+    const session = new Session(this, jid, connection)
+    this.sessions.add(session)
+    return follow(this.hooks.fire(sessionBound, { session }), () => {
+      if (session.connection === 'closed') throw new StanzaError('conflict')
+      this.log.info('session bound', { jid: jid.toString(), address: connection.address })
+      return session
+    })
+  }
+
+  /** One stanza or nonza of an established stream. Throws StreamError where the stream must end. */
+  receive (session: Session, element: ParsedElement, source: Source): Maybe<void> {
+    if (session.connection === 'closed') return undefined
+    const name = element.getName()
+    if (namespaceOf(element) === NS.CLIENT) {
+      if (!isKind(name)) throw new StreamError('unsupported-stanza-type')
+      return enter(this, session, name, element, source)
+    }
+    const nonza = this.nonzas.get(`${namespaceOf(element) ?? ''} ${name}`)
+    if (nonza === undefined) throw new StreamError('unsupported-stanza-type')
+    nonza(element, session)
+    return undefined
+  }
+
+  // ---- From the router ------------------------------------------------------------
+
+  deliver (stanza: Addressed, passage: Passage): Maybe<void> {
+    return this.#delivery.deliver(stanza, passage)
+  }
+
+  bounced (stanza: Addressed, error: StanzaError): void {
+    void this.hooks.fire(stanzaBounced, { stanza, error })
+  }
+
+  // ---- From sessions ----------------------------------------------------------------
+
+  gate (session: Session, stanza: Stanza): Stanza | undefined {
+    if (!this.hooks.has(sending)) return stanza
+    const event = { session, stanza }
+    return this.hooks.fire(sending, event) === 'handled' ? undefined : event.stanza
+  }
+
+  detached (session: Session, reason: Error | undefined): void {
+    const event = { session, reason, keep: false }
+    void this.hooks.fire(sessionDetached, event)
+    if (!event.keep) session.close(reason)
+  }
+
+  closed (session: Session, reason: Error | undefined): void {
+    this.sessions.remove(session)
+    this.log.info('session closed', { jid: session.jid.toString(), reason: reason?.message })
+    void this.hooks.fire(sessionClosed, { session, reason })
+  }
+
+  // ---- From modules and the operator ---------------------------------------------------
+
+  /** Sends a request of the server's own and waits for its result; rejects with the StanzaError that came instead. */
+  ask (to: Jid, payload: Element, how: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number } = {}): Promise<Element> {
+    const id = this.ids.next()
+    const answer = this.requests.wait(to, id, how.timeout ?? PATIENCE)
+    const iq = stanzaOf(xml('iq', { type: how.type ?? 'get', id }, payload), how.from ?? this.jid, to)
+    const session = this.sessions.at(to)
+    if (session !== undefined) session.send(iq)
+    else this.router.route(iq)
+    return answer
+  }
+
+  exists (account: Jid): Maybe<boolean> { return this.accounts.exists(account) }
+
+  /** Makes an account. Throws AccountExists, JidError, PrepError. */
+  async createAccount (account: Jid, password: string): Promise<void> {
+    const batch = new PendingBatch()
+    batch.add(await this.accounts.creating(account, password))
+    await this.hooks.fire(accountCreated, { account, batch })
+    await this.commit(batch)
+    this.log.info('account created', { account: account.toString() })
+  }
+
+  async setPassword (account: Jid, password: string): Promise<void> {
+    await this.accounts.setPassword(account, password)
+    await this.hooks.fire(passwordChanged, { account })
+  }
+
+  /** Removes an account and every trace of it; its sessions end (RFC 6120 §4.9.3.12 not-authorized). */
+  async removeAccount (account: Jid): Promise<void> {
+    const batch = new PendingBatch()
+    await this.removingAccount(account, batch)
+    await this.commit(batch)
+  }
+
+  /** The same as part of a batch: the sessions end once it is stored, and what asked for it is answered. */
+  removingAccount (account: Jid, batch: Batch): Maybe<void> {
+    return follow(this.hooks.fire(accountRemoved, { account, batch }), () => {
+      batch.add(this.storage.erasing(account.toString()))
+      batch.add(this.accounts.removing(account))
+      batch.committed(() => {
+        this.kick(account, new StreamError('not-authorized', 'the account was removed'))
+        this.log.info('account removed', { account: account.toString() })
+      })
+    })
+  }
+
+  /** Ends all sessions of an account; answers how many there were. */
+  kick (account: Jid, reason: StreamError): number {
+    const sessions = this.sessions.of(account)
+    for (const session of sessions) session.close(reason)
+    return sessions.length
+  }
+
+  /** Stores a batch that belongs to no stanza. */
+  async commit (batch: PendingBatch): Promise<void> {
+    const number = batch.submit(this.storage)
+    await new Promise<void>((resolve, reject) => {
+      if (number === 0) resolve()
+      else this.storage.after(number, error => { if (error === undefined) resolve(); else reject(error) })
+    })
+    batch.done()
+  }
+
+  count (metric: string, by = 1): void {
+    this.counters.set(metric, (this.counters.get(metric) ?? 0) + by)
+  }
+
+  service<T> (service: Service<T>): T | undefined {
+    return this.services.get(service.name) as T | undefined
+  }
+
+  defect (error: unknown): void { this.log.error('defect', { error }) }
+
+  /** Ends every session. New ones are refused. */
+  stop (): void {
+    this.#stopping = true
+    for (const session of [...this.sessions.all()]) session.close(new StreamError('system-shutdown'))
+    this.requests.clear(new StanzaError('service-unavailable'))
+  }
+
+  #addressFor (account: Jid, resource: string | undefined): Jid {
+    if (resource === undefined || resource === '') return account.withResource(this.ids.next())
+    try {
+      return account.withResource(resource)
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error
+      throw new StanzaError('bad-request', 'this resource is not valid', { cause: error }) // RFC 6120 §7.7.2.1
+    }
+  }
+}
+
+function isKind (name: string): name is Kind {
+  return name === 'message' || name === 'presence' || name === 'iq'
+}

@@ -1,0 +1,93 @@
+/** Modules: what one declares, and what it takes. It never gives back: its scope does. */
+import type { Clock } from '../base/clock.js'
+import type { Handler, Hook, Phase } from '../base/hook.js'
+import type { Ids } from '../base/ids.js'
+import type { Logger } from '../base/logger.js'
+import type { Maybe } from '../base/maybe.js'
+import type { Cleanup } from '../base/scope.js'
+import type { Service } from '../base/slot.js'
+import type { Schema, Values } from '../config/schema.js'
+import type { Batch, Shapes, Stores } from '../storage/store.js'
+import type { StreamFeature } from '../stream/negotiation.js'
+import type { Element } from '../xml/element.js'
+import type { Jid } from '../xmpp/jid.js'
+import type { Addressed } from '../xmpp/stanza.js'
+import type { Command, NonzaHandler, Served } from './host.js'
+import type { IqTable } from './iq.js'
+import type { Sessions } from './sessions.js'
+
+/** Accounts, as far as modules go. */
+export interface AccountsOfHost {
+  exists (account: Jid): Maybe<boolean>
+  /** Throws where it exists, or where the name or the password is not valid. */
+  create (account: Jid, password: string): Promise<void>
+  setPassword (account: Jid, password: string): Promise<void>
+  /** Removes the account and every trace of it with this batch; its sessions end once that is stored. */
+  removing (account: Jid, batch: Batch): Maybe<void>
+}
+
+/** One host, as one module sees it. What a module takes here is given back when it is unloaded. */
+export interface ModuleHost<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> {
+  readonly domain: string
+  /** The domain as an address. */
+  readonly jid: Jid
+  readonly settings: Values<C>
+  readonly stores: Stores<R>
+  readonly log: Logger
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly sessions: Sessions
+  readonly accounts: AccountsOfHost
+  readonly router: { route (stanza: Addressed): void, serves (domain: string): boolean }
+  readonly iq: IqTable
+  on<E> (hook: Hook<E>, handler: Handler<E>, phase?: Phase): void
+  /** Fires a hook of the module's own, or one of the core that is its to fire (subscriptionChanged). */
+  fire<E> (hook: Hook<E>, event: E): Maybe<'handled' | undefined>
+  offer (feature: StreamFeature): void
+  /** A nonza of an established stream: `<r/>`, `<a/>`, `<active/>`. */
+  nonza (namespace: string, name: string, handler: NonzaHandler): void
+  /** Sends a request of the server's own and waits for its result, matched by peer and id; rejects with the StanzaError that came instead. `timeout` in milliseconds. */
+  ask (to: Jid, payload: Element, how?: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number }): Promise<Element>
+  /** A batch for writes that belong to no stanza; `commit` stores it. */
+  batch (): Batch & { commit (): Promise<void> }
+  /** Every stanza to this host and to any address at it: rooms, pubsub, components. One module a host. */
+  serve (handler: Served): void
+  /** What `sestina NAME …` runs; its answer is printed. */
+  command (name: string, run: Command): void
+  count (metric: string, by?: number): void
+  /** The features that the modules of this host declare, sorted. */
+  features (of: 'host' | 'account'): readonly string[]
+  provide<T> (service: Service<T>, implementation: T): void
+  /** Throws where no module provides it: name the provider in `requires`. */
+  use<T> (service: Service<T>): T
+  /** The same where going without is fine. */
+  find<T> (service: Service<T>): T | undefined
+  /** Runs when the module is unloaded. */
+  defer (cleanup: Cleanup): void
+}
+
+export interface Module<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> {
+  /** Its file's name, and its name in the conf. */
+  readonly name: string
+  /** One sentence for the reference page of the conf. */
+  readonly about?: string
+  /** '0280 v1.0.1': the README's table is made from these. */
+  readonly xeps?: readonly string[]
+  /** For disco, while the module is up. */
+  readonly features?: { readonly host?: readonly string[], readonly account?: readonly string[] }
+  /** Set up before this one; reloaded with it. */
+  readonly requires?: readonly string[]
+  /** Set up before this one where the conf has it. */
+  readonly after?: readonly string[]
+  readonly settings?: C
+  readonly stores?: R
+  setup (host: ModuleHost<C, R>): void | Promise<void>
+}
+
+/** Any module, whatever its settings and stores. */
+export type AnyModule = Module<Schema, Shapes>
+
+/** Types a module's definition: the type of `host.settings` and `host.stores` follows from what it declares. */
+export function defineModule<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> (module: Module<C, R>): Module<C, R> {
+  return module
+}

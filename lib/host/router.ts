@@ -1,0 +1,126 @@
+/** The router: a local account, a local service, or another server. The one place where errors become replies. */
+import { follow, type Maybe } from '../base/maybe.js'
+import type { Logger } from '../base/logger.js'
+import { PendingBatch } from '../storage/batch.js'
+import type { Storage } from '../storage/store.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
+import { errorReply, isAddressed, type Addressed, type Stanza } from '../xmpp/stanza.js'
+import type { Session } from './session.js'
+
+/** One stanza's way: whose order it keeps, and what it commits. */
+export interface Passage {
+  readonly session: Session | undefined
+  readonly batch: PendingBatch
+}
+
+/** What stands behind a domain of this server. */
+export interface Destination {
+  /** Takes a stanza to its recipients. Errors are thrown, at once or in the promise. */
+  deliver (stanza: Addressed, passage: Passage): Maybe<void>
+  /** Told of each error that was made for a stanza. */
+  bounced (stanza: Addressed, error: StanzaError): void
+}
+
+/** Until there is another: nobody is found elsewhere (RFC 6120 §8.3.3.15). */
+const nowhere: Destination = {
+  deliver () { throw new StanzaError('remote-server-not-found') },
+  bounced () {},
+}
+
+/** Routing waits for nobody: what must wait (disk, another server) has its own queue. */
+export class Router {
+  readonly storage: Storage
+  readonly #log: Logger
+  readonly #destinations = new Map<string, Destination>()
+  /** What takes stanzas for domains that are not ours. */
+  remote: Destination = nowhere
+
+  constructor (storage: Storage, log: Logger) {
+    this.storage = storage
+    this.#log = log
+  }
+
+  add (domain: string, destination: Destination): void { this.#destinations.set(domain, destination) }
+  remove (domain: string): void { this.#destinations.delete(domain) }
+  /** Whether stanzas to this domain stay on this server. */
+  serves (domain: string): boolean { return this.#destinations.has(domain) }
+
+  /** Sends a stanza of the server's own on its way. */
+  route (stanza: Addressed): void {
+    const passage: Passage = { session: undefined, batch: new PendingBatch() }
+    void this.guard(stanza, passage, () => this.pass(stanza, passage))
+  }
+
+  /** The same inside a passage that has begun: errors are the caller's. */
+  pass (stanza: Addressed, passage: Passage): Maybe<void> {
+    return (this.#destinations.get(stanza.to.domain) ?? this.remote).deliver(stanza, passage)
+  }
+
+  /** Runs what a stanza asks for, and answers each error. A StreamError goes on to the stream. */
+  guard (stanza: Stanza, passage: Passage, work: () => Maybe<void>): Maybe<void> {
+    try {
+      const wait = work()
+      return wait instanceof Promise ? wait.catch((error: unknown) => { this.fail(stanza, passage, error) }) : undefined
+    } catch (error) {
+      this.fail(stanza, passage, error)
+      return undefined
+    }
+  }
+
+  /** Commits what the passage holds; runs `then` once it is stored, behind what its session released before. */
+  settle (stanza: Stanza, passage: Passage, then: () => void): void {
+    const { session, batch } = passage
+    const number = batch.submit(this.storage)
+    const stored = (error: Error | undefined): void => {
+      try {
+        if (error !== undefined) {
+          batch.fail(error)
+          throw new StanzaError('resource-constraint', 'try again later', { type: 'wait', cause: error })
+        }
+        then()
+        batch.done()
+      } catch (error) {
+        this.fail(stanza, passage, error)
+      }
+    }
+    if (session !== undefined) session.release(number, stored)
+    else if (number === 0) stored(undefined)
+    else this.storage.after(number, stored)
+  }
+
+  /** Hands a reply to the one who asked: straight to a session of ours, whatever it blocks. */
+  reply (reply: Addressed, passage: Passage): void {
+    const { session } = passage
+    if (session === undefined || !session.jid.equals(reply.to)) this.route(reply)
+    else session.send(reply)
+  }
+
+  /** Answers a stanza with an error, as far as it may be answered (RFC 6120 §8.3.1, §8.2.3). */
+  fail (stanza: Stanza, passage: Passage, thrown: unknown): void {
+    if (thrown instanceof StreamError) {
+      if (passage.session === undefined) this.#defect(stanza, thrown)
+      passage.session?.close(thrown)
+      return
+    }
+    const error = thrown instanceof StanzaError ? thrown : this.#defect(stanza, thrown)
+    if (isAddressed(stanza)) this.#destinations.get(stanza.from.domain)?.bounced(stanza, error)
+    if (stanza.type === 'error' || stanza.kind === 'iq' && stanza.type === 'result') return
+    const reply = errorReply(stanza, error)
+    if (passage.session !== undefined) passage.session.release(0, () => { this.reply(reply, passage) })
+    else this.route(reply)
+  }
+
+  /** What nobody foresaw is logged once; the stranger learns nothing of our inside. */
+  #defect (stanza: Stanza, thrown: unknown): StanzaError {
+    this.#log.error('stanza failed', { kind: stanza.kind, type: stanza.type, from: stanza.from.toString(), to: stanza.to?.toString(), error: thrown })
+    return new StanzaError('internal-server-error', undefined, { cause: thrown })
+  }
+}
+
+/** Goes on with `next` unless a hook has said that the stanza is handled. */
+export function unlessHandled (verdict: Maybe<'handled' | undefined>, next: () => Maybe<void>, handled: () => void): Maybe<void> {
+  return follow(verdict, verdict => {
+    if (verdict === 'handled') { handled(); return undefined }
+    return next()
+  })
+}

@@ -1,0 +1,94 @@
+/** Server: its hosts on one storage; start, reload, stop in order. */
+import type { Clock } from '../base/clock.js'
+import type { Ids } from '../base/ids.js'
+import type { Logger } from '../base/logger.js'
+import { Accounts, accountsShape, secretShape } from '../auth/accounts.js'
+import type { Storage } from '../storage/store.js'
+import type { Jid } from '../xmpp/jid.js'
+import { Host, type HostSettings } from './host.js'
+import { Modules, type Wanted } from './loader.js'
+import { Router } from './router.js'
+
+export interface ServerParts {
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly log: Logger
+  readonly storage: Storage
+}
+
+/** One host as the conf wants it. */
+export interface HostPlan {
+  readonly domain: string
+  readonly settings: HostSettings
+  readonly modules: readonly Wanted[]
+}
+
+interface Standing { readonly host: Host, readonly modules: Modules }
+
+export class Server {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly storage: Storage
+  readonly router: Router
+  readonly #ids: Ids
+  readonly #standing = new Map<string, Standing>()
+  readonly #since: number
+
+  constructor (parts: ServerParts) {
+    this.clock = parts.clock
+    this.log = parts.log
+    this.storage = parts.storage
+    this.router = new Router(parts.storage, parts.log)
+    this.#ids = parts.ids
+    this.#since = parts.clock.now()
+  }
+
+  /** When it was started, in milliseconds since 1970. */
+  get since (): number { return this.#since }
+  get hosts (): readonly Host[] { return [...this.#standing.values()].map(({ host }) => host) }
+  host (domain: string): Host | undefined { return this.#standing.get(domain)?.host }
+  hostOf (account: Jid): Host | undefined { return this.host(account.domain) }
+  modules (domain: string): Modules | undefined { return this.#standing.get(domain)?.modules }
+
+  /** Makes the hosts be these: new ones stand up, others take over their settings, those left out end. Throws where a module cannot be set up. */
+  async load (plans: readonly HostPlan[]): Promise<void> {
+    for (const plan of plans) {
+      const standing = this.#standing.get(plan.domain) ?? await this.#raise(plan)
+      await standing.modules.load(plan.modules)
+      standing.host.settings = plan.settings
+      this.#standing.set(plan.domain, standing)
+      this.router.add(plan.domain, standing.host)
+    }
+    const wanted = new Set(plans.map(plan => plan.domain))
+    for (const [domain, standing] of [...this.#standing]) {
+      if (!wanted.has(domain)) await this.#end(domain, standing)
+    }
+  }
+
+  /** Ends every session, then the modules; returns when all that was acknowledged is stored. */
+  async stop (): Promise<void> {
+    for (const { host } of this.#standing.values()) host.stop()
+    await this.storage.flush()
+    for (const [domain, standing] of [...this.#standing]) await this.#end(domain, standing)
+    await this.storage.flush()
+  }
+
+  async #raise (plan: HostPlan): Promise<Standing> {
+    const { clock, log, storage, router } = this
+    const accounts = await Accounts.open({
+      domain: plan.domain,
+      clock,
+      records: await storage.open('accounts', accountsShape),
+      secrets: await storage.open('accounts.secret', secretShape),
+    })
+    const host = new Host({ domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts })
+    return { host, modules: new Modules(host) }
+  }
+
+  async #end (domain: string, standing: Standing): Promise<void> {
+    standing.host.stop()
+    this.router.remove(domain)
+    this.#standing.delete(domain)
+    await standing.modules.unload()
+  }
+}

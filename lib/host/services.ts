@@ -1,0 +1,81 @@
+/** What modules offer to each other: they meet here, never by import. */
+import type { Maybe } from '../base/maybe.js'
+import { service } from '../base/slot.js'
+import type { Batch } from '../storage/store.js'
+import type { Element } from '../xml/element.js'
+import type { Jid } from '../xmpp/jid.js'
+import type { Presence } from '../xmpp/stanza.js'
+
+/** RFC 6121 §2.1.2: one contact as an account sees it. */
+export interface RosterItem {
+  readonly jid: Jid
+  readonly name: string
+  readonly groups: readonly string[]
+  readonly subscription: 'none' | 'to' | 'from' | 'both'
+  /** A subscription request of ours waits for the contact's answer ("pending out"). */
+  readonly ask: boolean
+  /** Pre-approved (RFC 6121 §3.4). */
+  readonly approved: boolean
+}
+
+/** An account's roster, as it stands now. */
+export interface Roster {
+  /** XEP-0237-style version: changes with every change of an item. */
+  readonly version: string
+  item (contact: Jid): RosterItem | undefined
+  items (): Iterable<RosterItem>
+  /** A request from this contact waits for the account's answer ("pending in"): the stanza, to be shown again at each login. */
+  pendingIn (contact: Jid): string | undefined
+}
+
+export interface Rosters {
+  /** At once for an account that is in memory: one with sessions always is. */
+  of (account: Jid): Maybe<Roster>
+  /** Adds or replaces an item as an administrator or import would; devices get the push once the batch is stored. Throws StanzaError at the quota. */
+  put (account: Jid, item: RosterItem, batch: Batch): Maybe<void>
+}
+export const rosters = service<Rosters>('rosters')
+
+export interface Blocklists {
+  /** Whether the account has blocked this address (XEP-0191 §3: full, bare, domain with resource, domain). */
+  blocks (account: Jid, other: Jid): Maybe<boolean>
+  /** What the account has blocked. */
+  of (account: Jid): Maybe<readonly Jid[]>
+}
+export const blocklists = service<Blocklists>('blocklists')
+
+/** XEP-0030 §3: what an entity is. */
+export interface Identity { readonly category: string, readonly type: string, readonly name?: string }
+export interface DiscoItem { readonly jid: Jid, readonly node?: string, readonly name?: string }
+
+/** What modules add to the host's answers to disco; features they declare in their definition. */
+export interface Discovery {
+  identity (identity: Identity): void
+  /** A form of XEP-0128, made anew for each answer. */
+  form (make: () => Element): void
+  item (item: DiscoItem): void
+  /** The disco#info answer of the host itself: what its caps hash is computed from. */
+  info (): Element
+}
+export const discovery = service<Discovery>('discovery')
+
+export interface Capabilities {
+  /** The features that a device last declared and proved (XEP-0115 §5.4); undefined: not known (yet). */
+  of (device: Jid): ReadonlySet<string> | undefined
+  /** The presence to broadcast: without its caps where they are the same as those that went out before (§8.4). */
+  trimmed (presence: Presence, before: Presence | undefined): Presence
+}
+/** XEP-0115 §4: names the software, beside its hash. */
+export const CAPS_NODE = 'urn:sestina:server'
+export const capabilities = service<Capabilities>('capabilities')
+
+/** An account's messages that wait for it. */
+export interface OfflineMessages {
+  /** How many messages an account has waiting. */
+  count (account: Jid): Promise<number>
+  /** All that waits, oldest first, as text of stanzas; for export. */
+  all (account: Jid): AsyncIterable<{ readonly at: number, readonly octets: string }>
+  /** Adds one as import does. Throws StanzaError at the quota. */
+  add (account: Jid, message: { readonly at: number, readonly from: Jid, readonly octets: string }, batch: Batch): Maybe<void>
+}
+export const offlineMessages = service<OfflineMessages>('offlineMessages')

@@ -1,0 +1,147 @@
+/** One module on one host: what it took, installed at once and given back at once. */
+import { Scope } from '../base/scope.js'
+import type { Service } from '../base/slot.js'
+import type { Shapes, Stores } from '../storage/store.js'
+import type { Schema, Values } from '../config/schema.js'
+import { PendingBatch } from '../storage/batch.js'
+import type { Host } from './host.js'
+import type { IqTable } from './iq.js'
+import type { AnyModule, ModuleHost } from './module.js'
+
+/** Puts something in place, and returns what takes it out again. */
+type Installation = () => () => void
+
+export class Setup {
+  readonly module: AnyModule
+  readonly settings: Readonly<Record<string, unknown>>
+  readonly #host: Host
+  readonly #features: (of: 'host' | 'account') => readonly string[]
+  readonly #scope = new Scope()
+  readonly #waiting: Installation[] = []
+  readonly #installed: (() => void)[] = []
+  /** What this module provides: seen by those set up after it, before it is installed. */
+  readonly #provided = new Map<string, unknown>()
+  #companions: readonly Setup[] = []
+  #up = false
+
+  constructor (host: Host, module: AnyModule, settings: Readonly<Record<string, unknown>>, features: (of: 'host' | 'account') => readonly string[]) {
+    this.#host = host
+    this.module = module
+    this.settings = settings
+    this.#features = features
+  }
+
+  /** Opens its stores and runs its setup; nothing takes effect yet. `companions`: this one and those before it. */
+  async prepare (companions: readonly Setup[]): Promise<void> {
+    this.#companions = companions
+    const stores: Record<string, unknown> = {}
+    for (const [name, shape] of Object.entries(this.module.stores ?? {})) {
+      stores[name] = await this.#host.storage.open(`${this.module.name}.${name}`, shape)
+    }
+    await this.module.setup(this.#view(stores as Stores<Shapes>))
+  }
+
+  install (): void {
+    this.#up = true
+    for (const installation of this.#waiting.splice(0)) this.#installed.push(installation())
+  }
+
+  uninstall (): void {
+    for (const undo of this.#installed.splice(0).reverse()) undo()
+  }
+
+  async dispose (): Promise<void> {
+    this.uninstall()
+    await this.#scope.dispose()
+  }
+
+  provided (name: string): unknown { return this.#provided.get(name) }
+
+  #put (installation: Installation): void {
+    if (this.#up) this.#installed.push(installation())
+    else this.#waiting.push(installation)
+  }
+
+  #view (stores: Stores<Shapes>): ModuleHost<Schema, Shapes> {
+    const host = this.#host
+    const { name } = this.module
+    return {
+      domain: host.domain,
+      jid: host.jid,
+      settings: this.settings as Values<Schema>,
+      stores,
+      log: host.log.with({ module: name }),
+      clock: host.clock,
+      ids: host.ids,
+      sessions: host.sessions,
+      accounts: {
+        exists: account => host.accounts.exists(account),
+        create: (account, password) => host.createAccount(account, password),
+        setPassword: (account, password) => host.setPassword(account, password),
+        removing: (account, batch) => host.removingAccount(account, batch),
+      },
+      router: host.router,
+      iq: this.#iqTable(),
+      on: (hook, handler, phase = 'act') => { this.#put(() => host.hooks.on(hook, handler, phase, name)) },
+      fire: (hook, event) => host.hooks.fire(hook, event),
+      offer: feature => { this.#put(() => added(host.features, feature)) },
+      nonza: (namespace, element, handler) => { this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler)) },
+      ask: (to, payload, how) => host.ask(to, payload, how),
+      batch: () => {
+        const batch = new PendingBatch()
+        return { add: write => { batch.add(write) }, committed: run => { batch.committed(run) }, failed: run => { batch.failed(run) }, commit: () => host.commit(batch) }
+      },
+      serve: handler => {
+        this.#put(() => {
+          if (host.served !== undefined) throw new Error(`two modules serve ${host.domain}`)
+          host.served = handler
+          return () => { host.served = undefined }
+        })
+      },
+      command: (command, run) => { this.#put(() => keyed(host.commands, command, run)) },
+      count: (metric, by) => { host.count(`${name}.${metric}`, by) },
+      features: this.#features,
+      provide: (service, implementation) => {
+        this.#provided.set(service.name, implementation)
+        this.#put(() => keyed(host.services, service.name, implementation))
+      },
+      use: service => {
+        const found = this.#find(service)
+        if (found === undefined) throw new Error(`module '${name}' uses '${service.name}', which no module of ${host.domain} provides`)
+        return found
+      },
+      find: service => this.#find(service),
+      defer: cleanup => { this.#scope.defer(cleanup) },
+    }
+  }
+
+  /** While modules are being set up, the newest; later what is in force. */
+  #find<T> (service: Service<T>): T | undefined {
+    if (this.#up) return this.#host.service(service)
+    const companion = this.#companions.findLast(setup => setup.#provided.has(service.name))
+    return (companion?.provided(service.name) ?? this.#host.services.get(service.name)) as T | undefined
+  }
+
+  #iqTable (): IqTable {
+    const add = (type: 'get' | 'set'): IqTable['get'] => (to, namespace, name, answer) => {
+      this.#put(() => this.#host.handlers.add(to, type, namespace, name, request => {
+        const { session } = request
+        if (to !== 'self') return answer(request as never)
+        if (session === undefined) throw new Error('a request to oneself came without a session')
+        return answer({ ...request, session })
+      }))
+    }
+    return { get: add('get'), set: add('set') }
+  }
+}
+
+function added<T> (list: T[], item: T): () => void {
+  list.push(item)
+  return () => { list.splice(list.indexOf(item), 1) }
+}
+
+function keyed<T> (map: Map<string, T>, key: string, value: T): () => void {
+  if (map.has(key)) throw new Error(`'${key}' is taken already`)
+  map.set(key, value)
+  return () => { map.delete(key) }
+}

@@ -1,0 +1,193 @@
+/** The only place where the parts are put together: conf → storage → hosts → listeners. */
+import { systemClock, type Clock } from './base/clock.js'
+import { randomIds, type Ids } from './base/ids.js'
+import type { Logger } from './base/logger.js'
+import { Throttle } from './auth/throttle.js'
+import { ClientListener } from './c2s/listener.js'
+import type { ClientWorld } from './c2s/settings.js'
+import { loadConfig, type Config, type Environment, type HostConfig } from './config/load.js'
+import type { Schema } from './config/schema.js'
+import { findModules } from './host/loader.js'
+import type { AnyModule } from './host/module.js'
+import { Server, type HostPlan } from './host/server.js'
+import { openStorage } from './storage/open.js'
+import type { Storage } from './storage/store.js'
+import { Certificates } from './stream/certificates.js'
+
+/** What a start needs; all but the conf file and the logger has its usual value. */
+export interface StartParts {
+  readonly file: string
+  readonly modules: ReadonlyMap<string, AnyModule>
+  readonly log: Logger
+  readonly env?: Environment
+  readonly clock?: Clock
+  readonly ids?: Ids
+  /** Without listeners, for a command while no server runs. */
+  readonly quiet?: boolean
+}
+
+/** Where a listener of the conf listens. */
+export interface Listening { readonly address: string, readonly port: number, readonly tls: 'required' | 'direct' | 'none' }
+
+/** The modules in a folder, and their schemas for the conf. */
+export { findModules }
+
+export function schemasOf (modules: ReadonlyMap<string, AnyModule>): ReadonlyMap<string, Schema> {
+  return new Map([...modules].map(([name, module]) => [name, module.settings ?? {}]))
+}
+
+/**
+ * Starts what the conf file describes. Throws ConfigProblems, or what keeps storage or a port from being had; then nothing is
+ * left standing.
+ */
+export async function start (parts: StartParts): Promise<Running> {
+  const config = loadConfig(parts.file, schemasOf(parts.modules), parts.env)
+  const { data, storage: wanted } = config.server
+  const { driver, durability, url } = wanted
+  const storage = await openStorage({ driver, folder: data, durability, log: parts.log, ...url === undefined ? {} : { url } })
+  const running = new Running(parts, config, storage)
+  try {
+    await running.raise()
+  } catch (error) {
+    await running.stop()
+    throw error
+  }
+  return running
+}
+
+/** A server that stands. */
+export class Running {
+  readonly server: Server
+  readonly #parts: StartParts
+  readonly #clock: Clock
+  readonly #ids: Ids
+  readonly #storage: Storage
+  readonly #listeners: ClientListener[] = []
+  #config: Config
+  #certificates: Certificates | undefined
+  #world: ClientWorld | undefined
+  #listening: readonly Listening[] = []
+  #stopping: Promise<void> | undefined
+
+  constructor (parts: StartParts, config: Config, storage: Storage) {
+    this.#parts = parts
+    this.#clock = parts.clock ?? systemClock
+    this.#ids = parts.ids ?? randomIds
+    this.#config = config
+    this.#storage = storage
+    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage })
+  }
+
+  get config (): Config { return this.#config }
+  get listening (): readonly Listening[] { return this.#listening }
+  get certificates (): Certificates | undefined { return this.#certificates }
+
+  /** Connections of clients, and how many of them have a session. */
+  get connections (): { readonly connections: number, readonly established: number } {
+    return this.#listeners.map(listener => listener.counts).reduce((a, b) => ({
+      connections: a.connections + b.connections,
+      established: a.established + b.established,
+    }), { connections: 0, established: 0 })
+  }
+
+  async raise (): Promise<void> {
+    await this.server.load(plansOf(this.#config, this.#parts.modules))
+    if (this.#parts.quiet === true) return
+    const { tls, authentication } = this.#config.server
+    this.#certificates = await Certificates.open({
+      folder: tls.certificates,
+      domains: [...this.#config.hosts.keys()],
+      clock: this.#clock,
+      log: this.#parts.log,
+      oldest: tls.oldest,
+      authorities: authentication.authorities,
+    })
+    this.#world = this.#worldOf(this.#certificates)
+    this.#listening = await this.#listen(this.#world)
+  }
+
+  /** Takes over the conf file as it is now: hosts, modules, certificates, limits. Throws ConfigProblems, and changes nothing then. */
+  async reload (): Promise<void> {
+    const config = loadConfig(this.#parts.file, schemasOf(this.#parts.modules), this.#parts.env)
+    await this.server.load(plansOf(config, this.#parts.modules))
+    this.#config = config
+    const world = this.#world
+    if (world !== undefined) {
+      world.limits = config.server.limits
+      world.authentication = config.server.authentication
+    }
+    await this.#certificates?.serve([...config.hosts.keys()])
+    await this.#certificates?.reload()
+    this.#parts.log.info('reloaded', { file: this.#parts.file })
+  }
+
+  /** Ends it all in order: no new clients, the sessions, the modules, the storage. All that was acknowledged is stored then. */
+  stop (): Promise<void> {
+    return this.#stopping ??= this.#stop()
+  }
+
+  async #stop (): Promise<void> {
+    const closing = this.#listeners.map(listener => listener.close())
+    await this.server.stop()
+    await Promise.all(closing)
+    await this.#certificates?.close()
+    await this.#storage.close()
+  }
+
+  #worldOf (certificates: Certificates): ClientWorld {
+    const { limits, authentication } = this.#config.server
+    return {
+      clock: this.#clock,
+      ids: this.#ids,
+      log: this.#parts.log,
+      certificates,
+      throttle: new Throttle({ clock: this.#clock, delay: authentication.delay, forget: authentication.forget }),
+      limits,
+      authentication,
+      host: domain => this.server.host(domain),
+      domain: [...this.#config.hosts.keys()][0] ?? 'localhost',
+    }
+  }
+
+  async #listen (world: ClientWorld): Promise<readonly Listening[]> {
+    const listening: Listening[] = []
+    for (const { tls, stanza, rate, address, port } of this.#config.server.listen) {
+      const listener = new ClientListener(world, { tls, stanza, rate })
+      this.#listeners.push(listener)
+      for (const ip of address) listening.push(...await this.#listenAt(listener, ip, port, tls, address.length > 1))
+    }
+    return listening
+  }
+
+  /** A machine without IPv6 is no reason not to start, where IPv4 is there as well. */
+  async #listenAt (listener: ClientListener, address: string, port: number, tls: Listening['tls'], hasOthers: boolean): Promise<readonly Listening[]> {
+    try {
+      const taken = await listener.listen(address, port)
+      this.#parts.log.info('listening', { for: 'clients', address, port: taken, tls })
+      return [{ address, port: taken, tls }]
+    } catch (error) {
+      if (!hasOthers || !isMissingFamily(error)) throw error
+      this.#parts.log.warn('not listening', { address, port, error })
+      return []
+    }
+  }
+}
+
+function plansOf (config: Config, modules: ReadonlyMap<string, AnyModule>): HostPlan[] {
+  return [...config.hosts.values()].map(host => ({
+    domain: host.domain,
+    settings: { admins: host.admins, resources: config.server.limits.resources, conflict: 'replace' },
+    modules: wantedOf(host, modules),
+  }))
+}
+
+function wantedOf (host: HostConfig, modules: ReadonlyMap<string, AnyModule>): HostPlan['modules'] {
+  return [...host.modules].flatMap(([name, settings]) => {
+    const module = modules.get(name)
+    return module === undefined ? [] : [{ module, settings }]
+  })
+}
+
+function isMissingFamily (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'EAFNOSUPPORT' || error.code === 'EADDRNOTAVAIL')
+}

@@ -1,0 +1,40 @@
+/** A stanza's writes, and who waits for them. */
+import type { Batch, Storage, Write } from './store.js'
+
+const NOTHING: readonly Write[] = []
+
+/** Gathers what one stanza commits. Costs nothing while it is empty. */
+export class PendingBatch implements Batch {
+  #writes: Write[] | undefined
+  #committed: (() => void)[] | undefined
+  #failed: ((error: Error) => void)[] | undefined
+
+  add (write: Write): void { (this.#writes ??= []).push(write) }
+  committed (run: () => void): void { (this.#committed ??= []).push(run) }
+  failed (run: (error: Error) => void): void { (this.#failed ??= []).push(run) }
+
+  get writes (): readonly Write[] { return this.#writes ?? NOTHING }
+
+  /** Hands the writes over; their commit number, or 0 where there are none. */
+  submit (storage: Storage): number {
+    const writes = this.#writes
+    if (writes === undefined) return 0
+    this.#writes = undefined
+    return storage.submit(writes)
+  }
+
+  /** It is stored, and what it was for has happened: those who wait for that run, each once. */
+  done (): void {
+    const runs = this.#committed
+    this.#committed = undefined
+    if (runs !== undefined) for (const run of runs) run()
+  }
+
+  /** It could not be stored. */
+  fail (error: Error): void {
+    const runs = this.#failed
+    this.#failed = undefined
+    this.#committed = undefined
+    if (runs !== undefined) for (const run of runs) run(error)
+  }
+}

@@ -1,0 +1,226 @@
+/** Storage that forgets: for tests, and for trying. */
+import { Commits } from './commits.js'
+import { pageOf } from './select.js'
+import type { Entry, Journal, JournalPage, JournalQuery, Records, Shape, Storage, Write } from './store.js'
+
+type Owners<T> = Map<string, T>
+
+/** A write, as the closure that does it. */
+interface MemoryWrite extends Write { readonly run: () => void }
+
+export class MemoryStorage implements Storage {
+  readonly #commits = new Commits()
+  readonly #records = new Map<string, MemoryRecords>()
+  readonly #journals = new Map<string, MemoryJournal>()
+  readonly #pending: (readonly Write[])[] = []
+  #scheduled = false
+  #isHeld = false
+  /** While it is set, every commit fails with it: a disk that is full. */
+  failing: Error | undefined
+
+  open<S> (name: string, shape: Shape<S>): Promise<S> {
+    const store = shape.kind === 'records'
+      ? found(this.#records, name, () => new MemoryRecords(name, this))
+      : found(this.#journals, name, () => new MemoryJournal(name, this))
+    return Promise.resolve(store as unknown as S)
+  }
+
+  submit (writes: readonly Write[]): number {
+    this.#pending.push(writes)
+    this.#schedule()
+    return this.#commits.next()
+  }
+
+  get settled (): number { return this.#commits.settled }
+  get trouble (): Error | undefined { return this.#commits.trouble }
+  after (number: number, then: (error: Error | undefined) => void): void { this.#commits.after(number, then) }
+  async flush (): Promise<void> { if (!this.#isHeld) await this.#commits.flush() }
+
+  /** Nothing settles until `release`: tests see who waits. */
+  hold (): void { this.#isHeld = true }
+  release (): void {
+    this.#isHeld = false
+    this.#schedule()
+  }
+
+  erasing (owner: string): Write {
+    return write('*', () => { for (const store of [...this.#records.values(), ...this.#journals.values()]) store.erase(owner) })
+  }
+
+  backup (): Promise<void> { return Promise.reject(new Error('what is in memory only cannot be backed up')) }
+  close (): Promise<void> { return this.flush() }
+
+  /** One write by itself; resolves once it is stored. */
+  put (write: Write): Promise<void> {
+    const number = this.submit([write])
+    return new Promise((resolve, reject) => {
+      this.after(number, error => { if (error === undefined) resolve(); else reject(error) })
+    })
+  }
+
+  #schedule (): void {
+    if (this.#scheduled || this.#isHeld) return
+    this.#scheduled = true
+    setImmediate(() => { this.#run() })
+  }
+
+  #run (): void {
+    this.#scheduled = false
+    if (this.#isHeld) return
+    for (const writes of this.#pending.splice(0)) {
+      if (this.failing === undefined) for (const one of writes) (one as MemoryWrite).run()
+      this.#commits.settle(this.failing)
+    }
+  }
+}
+
+function write (store: string, run: () => void): MemoryWrite { return { store, run } }
+
+function found<T> (map: Map<string, T>, key: string, make: () => T): T {
+  const old = map.get(key)
+  if (old !== undefined) return old
+  const fresh = make()
+  map.set(key, fresh)
+  return fresh
+}
+
+function copy<T> (value: T): T { return JSON.parse(JSON.stringify(value)) as T }
+
+class MemoryRecords implements Records<unknown> {
+  readonly #name: string
+  readonly #storage: MemoryStorage
+  readonly #owners: Owners<Map<string, unknown>> = new Map()
+
+  constructor (name: string, storage: MemoryStorage) {
+    this.#name = name
+    this.#storage = storage
+  }
+
+  get (owner: string, key: string): Promise<unknown> {
+    const value = this.#owners.get(owner)?.get(key)
+    return Promise.resolve(value === undefined ? undefined : copy(value))
+  }
+
+  all (owner: string, page: { readonly after?: string, readonly limit: number } = { limit: Infinity }): Promise<ReadonlyMap<string, unknown>> {
+    const { after, limit } = page
+    const entries = [...this.#owners.get(owner) ?? []].sort(([a], [b]) => byCodePoint(a, b))
+      .filter(([key]) => after === undefined || byCodePoint(key, after) > 0).slice(0, limit)
+    return Promise.resolve(new Map(entries.map(([key, value]) => [key, copy(value)])))
+  }
+
+  owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
+    return Promise.resolve(ownersOf(this.#owners.keys(), page))
+  }
+
+  put (owner: string, key: string, value: unknown): Promise<void> { return this.#storage.put(this.putting(owner, key, value)) }
+
+  change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
+    let failure: { readonly error: unknown } | undefined
+    return this.#storage.put(write(this.#name, () => {
+      try {
+        for (const [key, value] of next(new Map([...this.#owners.get(owner) ?? []].map(([key, value]) => [key, copy(value)])))) this.#set(owner, key, value)
+      } catch (error) {
+        failure = { error }
+      }
+    })).then(() => { if (failure !== undefined) throw failure.error })
+  }
+
+  putting (owner: string, key: string, value: unknown): Write {
+    const kept = value === undefined ? undefined : copy(value)
+    return write(this.#name, () => { this.#set(owner, key, kept) })
+  }
+
+  clearing (owner: string): Write { return write(this.#name, () => { this.erase(owner) }) }
+  erase (owner: string): void { this.#owners.delete(owner) }
+
+  #set (owner: string, key: string, value: unknown): void {
+    const keys = found(this.#owners, owner, () => new Map<string, unknown>())
+    if (value === undefined) keys.delete(key)
+    else keys.set(key, value)
+    if (keys.size === 0) this.#owners.delete(owner)
+  }
+}
+
+class MemoryJournal implements Journal<unknown> {
+  readonly #name: string
+  readonly #storage: MemoryStorage
+  readonly #owners: Owners<Entry<unknown>[]> = new Map()
+
+  constructor (name: string, storage: MemoryStorage) {
+    this.#name = name
+    this.#storage = storage
+  }
+
+  appending (owner: string, entry: Entry<unknown>): Write {
+    const kept = copy(entry)
+    return write(this.#name, () => { found(this.#owners, owner, () => []).push(kept) })
+  }
+
+  removing (owner: string, ids: readonly string[]): Write {
+    return write(this.#name, () => { this.#keep(owner, entry => !ids.includes(entry.id)) })
+  }
+
+  replacing (owner: string, id: string, value: unknown): Write {
+    const kept = copy(value)
+    return write(this.#name, () => {
+      this.#owners.set(owner, (this.#owners.get(owner) ?? []).map(entry => entry.id === id ? { ...entry, value: kept } : entry))
+    })
+  }
+
+  clearing (owner: string): Write { return write(this.#name, () => { this.erase(owner) }) }
+  erase (owner: string): void { this.#owners.delete(owner) }
+
+  page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
+    const entries = this.#owners.get(owner) ?? []
+    try {
+      return Promise.resolve(pageOf(entries.map(copy), query))
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+  }
+
+  size (owner: string): Promise<{ entries: number, bytes: number }> {
+    const entries = this.#owners.get(owner) ?? []
+    return Promise.resolve({ entries: entries.length, bytes: entries.reduce((sum, { value }) => sum + bytesOf(value), 0) })
+  }
+
+  owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
+    return Promise.resolve(ownersOf(this.#owners.keys(), page))
+  }
+
+  async trim (owner: string, keep: { readonly newest?: number, readonly since?: number }): Promise<number> {
+    let count = 0
+    await this.#storage.put(write(this.#name, () => {
+      const all = this.#owners.get(owner) ?? []
+      const first = keep.newest === undefined ? 0 : all.length - keep.newest
+      count = this.#keep(owner, (entry, index) => index >= first && (keep.since === undefined || entry.at >= keep.since))
+    }))
+    return count
+  }
+
+  async expire (since: number, limit: number): Promise<number> {
+    let count = 0
+    await this.#storage.put(write(this.#name, () => {
+      for (const owner of [...this.#owners.keys()]) {
+        if (count < limit) this.#keep(owner, entry => entry.at >= since || ++count > limit)
+      }
+      count = Math.min(count, limit)
+    }))
+    return count
+  }
+
+  #keep (owner: string, isKept: (entry: Entry<unknown>, index: number) => boolean): number {
+    const old = this.#owners.get(owner) ?? []
+    const kept = old.filter(isKept)
+    if (kept.length === 0) this.#owners.delete(owner)
+    else this.#owners.set(owner, kept)
+    return old.length - kept.length
+  }
+}
+
+function ownersOf (owners: Iterable<string>, { after, limit }: { readonly after?: string, readonly limit: number }): string[] {
+  return [...owners].sort(byCodePoint).filter(owner => after === undefined || byCodePoint(owner, after) > 0).slice(0, limit)
+}
+
+function byCodePoint (a: string, b: string): number { return Buffer.compare(Buffer.from(a), Buffer.from(b)) }
+function bytesOf (value: unknown): number { return Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value)) }

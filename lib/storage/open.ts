@@ -1,0 +1,38 @@
+/** The storage that the conf asks for. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Logger } from '../base/logger.js'
+import { holdFolder } from './lock.js'
+import { MemoryStorage } from './memory.js'
+import { SqliteStorage } from './sqlite/driver.js'
+import type { Storage } from './store.js'
+
+/** `folder` is where SQLite's files lie, and made where it is missing; `url` leads to a database elsewhere. */
+export interface StorageSettings {
+  readonly driver: 'memory' | 'sqlite' | 'postgres'
+  readonly folder?: string
+  readonly url?: string
+  /** Whether a commit is on the disk, or with the operating system, before anybody hears of it. */
+  readonly durability: 'disk' | 'os'
+  readonly log: Logger
+}
+
+/** Opens it. Throws where another process holds the folder, and where a newer version has written what is there. */
+export async function openStorage (how: StorageSettings): Promise<Storage> {
+  if (how.driver === 'memory') return new MemoryStorage()
+  if (how.driver === 'postgres') throw new Error('PostgreSQL is not served by this version')
+  if (how.folder === undefined) throw new Error('SQLite needs a data folder')
+  mkdirSync(how.folder, { recursive: true, mode: 0o700 })
+  const lock = holdFolder(how.folder)
+  try {
+    return await SqliteStorage.open({
+      file: join(how.folder, 'sestina.db'),
+      durability: how.durability,
+      log: how.log,
+      closed: () => { lock.release() },
+    })
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}

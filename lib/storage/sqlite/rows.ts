@@ -1,0 +1,44 @@
+/** What travels between the driver and its writer: plain arrays, the cheapest there is to copy from thread to thread. */
+import type { Write } from '../store.js'
+import type { Durability } from './connection.js'
+
+/** One write. Stores go by their numbers, values are JSON, `ids` is a JSON array. */
+export type Row =
+  | readonly [op: 'put', store: number, owner: string, key: string, value: string]
+  | readonly [op: 'remove', store: number, owner: string, key: string]
+  | readonly [op: 'clear', store: number, owner: string]
+  | readonly [op: 'append', store: number, owner: string, id: string, at: number, bare: string, full: string, bytes: number, value: string]
+  | readonly [op: 'drop', store: number, owner: string, ids: string]
+  | readonly [op: 'replace', store: number, owner: string, id: string, bytes: number, value: string]
+  | readonly [op: 'empty', store: number, owner: string]
+  | readonly [op: 'trim', store: number, owner: string, newest: number | null, since: number | null]
+  | readonly [op: 'expire', store: number, since: number, limit: number]
+  | readonly [op: 'erase', owner: string]
+
+/** What a turn of the event loop submitted: its batches, each all or nothing; or the wish to end. */
+export type Request = readonly (readonly Row[])[] | 'close'
+
+/** How a batch went: how many rows its last write changed, and why it failed where it did. */
+export type Result = readonly [changes: number, error?: string]
+
+/** What a writer is started with. */
+export interface WriterSettings {
+  readonly file: string
+  readonly durability: Durability
+  /** The most pages the database may have: tests make it full with this. */
+  readonly maxPages?: number
+}
+
+/** A write as this driver makes it. */
+export interface SqliteWrite extends Write { readonly row: Row }
+
+/** Whether a row changes what an owner has in a store of records. */
+export function touches (row: Row, store: number, owner: string): boolean {
+  if (row[0] === 'erase') return row[1] === owner
+  return row[1] === store && row[2] === owner
+}
+
+/** The bytes a value counts for: a text its own, anything else those of its JSON. */
+export function bytesOf (value: unknown, json: string): number {
+  return Buffer.byteLength(typeof value === 'string' ? value : json)
+}

@@ -1,0 +1,196 @@
+/** Message, presence and iq over an element (RFC 6120 §8): addresses checked once, content never changed. */
+import { attributeOf, Element, child, clone, has, namespaceOf, type Source } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { flatten, octets as written, startTag } from '../xml/writer.js'
+import type { Jid } from './jid.js'
+import type { StanzaError } from './errors.js'
+
+export type Kind = 'message' | 'presence' | 'iq'
+
+/** What `with` changes. `without` says which direct children go; `plus` come last. */
+export interface StanzaChange {
+  readonly to?: Jid
+  readonly from?: Jid
+  readonly without?: (child: Element) => boolean
+  readonly plus?: readonly Element[]
+}
+
+const NOTHING: readonly Element[] = []
+
+/**
+ * A stanza whose addresses were checked once, at the border. Never changed after it is routed: `with` copies.
+ * Its content namespace reads as jabber:client whatever stream it came from.
+ */
+export class Stanza<K extends Kind = Kind> {
+  readonly kind: K
+  readonly element: Element
+  readonly id: string | undefined
+  /** The default filled in: 'normal' for a message, 'available' for a presence. */
+  readonly type: string
+  readonly from: Jid
+  /** undefined: sent without an address. The router sees addressed stanzas only. */
+  readonly to: Jid | undefined
+  readonly #source: Source | undefined
+  readonly #plus: readonly Element[]
+  #inner: string | undefined
+  #octets: string | undefined
+
+  constructor (
+    kind: K, element: Element, from: Jid, to: Jid | undefined, source?: Source, plus: readonly Element[] = NOTHING, inner?: string,
+  ) {
+    this.kind = kind
+    this.element = element
+    this.id = attributeOf(element, 'id')
+    this.type = attributeOf(element, 'type') ?? DEFAULT_TYPE[kind]
+    this.from = from
+    this.to = to
+    this.#source = source
+    this.#plus = plus
+    this.#inner = inner
+    this.#octets = undefined
+  }
+
+  /** The first direct child of this namespace, and name where one is given. */
+  child (namespace: string, name?: string): Element | undefined {
+    return child(this.element, namespace, name) ?? this.#plus.find(element => matches(element, namespace, name))
+  }
+
+  has (namespace: string, name?: string): boolean {
+    return has(this.element, namespace, name) || this.#plus.some(element => matches(element, namespace, name))
+  }
+
+  /** The direct child elements, those that were added last. */
+  * children (): Iterable<Element> {
+    for (const node of this.element.children) if (typeof node !== 'string') yield node
+    yield* this.#plus
+  }
+
+  /** A copy that shares the children and the source; what is added stands beside them. */
+  with (change: StanzaChange): Stanza<K> {
+    const from = change.from ?? this.from
+    const to = change.to ?? this.to
+    const plus = change.plus === undefined ? this.#plus : [...this.#plus, ...change.plus]
+    const { without } = change
+    if (without !== undefined && this.element.children.some(node => typeof node !== 'string' && without(node))) {
+      return new Stanza(this.kind, lessened(this.element, without), from, to, undefined, plus)
+    }
+    return new Stanza(this.kind, this.element, from, to, this.#source, plus, change.plus === undefined ? this.#inside() : undefined)
+  }
+
+  /** A copy that pins no network buffer, to be held for longer than its own way (design: substrings pin their chunk). */
+  kept (): Stanza<K> {
+    const source = { octets: flatten(this.octets()), head: 0, portable: false }
+    const copy = new Stanza(this.kind, clone(this.whole()), this.from, this.to)
+    copy.#octets = source.octets
+    return copy
+  }
+
+  /** The stanza as it goes out: UTF-8, one character a byte. Its own source wherever that can be forwarded. */
+  octets (): string {
+    return this.#octets ??= this.#tag(undefined) + this.#inside() + `</${this.kind}>`
+  }
+
+  /** The stanza with its additions as one element, addresses written in, to be put into another element: never the node itself. */
+  whole (namespace?: string): Element {
+    const element = new Element(this.kind, this.#attributes(namespace))
+    for (const node of this.element.children) element.children.push(node)
+    for (const node of this.#plus) element.children.push(node)
+    return element
+  }
+
+  #tag (namespace: string | undefined): string {
+    return startTag(this.kind, this.#attributes(namespace))
+  }
+
+  #attributes (namespace: string | undefined): Record<string, string> {
+    const attributes: Record<string, string> = {}
+    for (const name in this.element.attrs) {
+      if (name !== 'xmlns' && name !== 'from' && name !== 'to') attributes[name] = String(this.element.attrs[name])
+    }
+    if (namespace !== undefined) attributes['xmlns'] = namespace
+    attributes['from'] = this.from.toString()
+    if (this.to !== undefined) attributes['to'] = this.to.toString()
+    return attributes
+  }
+
+  #inside (): string {
+    return this.#inner ??= this.#content() + this.#plus.map(element => written(element)).join('')
+  }
+
+  #content (): string {
+    const source = this.#source
+    if (source?.portable === true) {
+      const { octets, head } = source
+      return head === octets.length ? '' : octets.slice(head, octets.lastIndexOf('</'))
+    }
+    const body = written(this.whole())
+    const head = this.#tag(undefined).length
+    return body.length <= head ? '' : body.slice(head, body.lastIndexOf('</'))
+  }
+}
+
+export type Addressed<K extends Kind = Kind> = Stanza<K> & { readonly to: Jid }
+export type Message = Addressed<'message'>
+export type Presence = Stanza<'presence'>
+export type Iq = Addressed<'iq'>
+
+const DEFAULT_TYPE: Readonly<Record<Kind, string>> = { message: 'normal', presence: 'available', iq: '' }
+
+/** A stanza with a recipient. */
+export function isAddressed<K extends Kind> (stanza: Stanza<K>): stanza is Addressed<K> {
+  return stanza.to !== undefined
+}
+
+export function isMessage (stanza: Stanza): stanza is Stanza<'message'> { return stanza.kind === 'message' }
+export function isPresence (stanza: Stanza): stanza is Stanza<'presence'> { return stanza.kind === 'presence' }
+export function isIq (stanza: Stanza): stanza is Stanza<'iq'> { return stanza.kind === 'iq' }
+
+/** A stanza of the server's own, from an element made with xml(). Throws where the element is no stanza. */
+export function stanza (element: Element, from: Jid, to: Jid): Addressed {
+  const kind = element.name
+  if (kind !== 'message' && kind !== 'presence' && kind !== 'iq') throw new Error(`<${kind}/> is not a stanza`)
+  return addressed(new Stanza(kind, element, from, to), to)
+}
+
+/** The same stanza, typed as addressed, with this recipient. */
+export function addressed<K extends Kind> (stanza: Stanza<K>, to: Jid): Addressed<K> {
+  const copy = stanza.to === to ? stanza : stanza.with({ to })
+  if (!isAddressed(copy)) throw new Error('a stanza lost its recipient')
+  return copy
+}
+
+/** The answer that carries an error back to the sender (RFC 6120 §8.3.1). `from` is left out where the request named nobody. */
+export function errorReply (stanza: Stanza, error: StanzaError): Addressed {
+  const element = new Element(stanza.kind, replyAttributes(stanza, 'error'))
+  element.append(error.element())
+  return addressed(new Stanza(stanza.kind, element, stanza.to ?? stanza.from.bare, stanza.from), stanza.from)
+}
+
+/** The result of a request, with its payload if there is one (RFC 6120 §8.2.3). */
+export function resultReply (request: Addressed<'iq'>, payload: Element | undefined): Addressed<'iq'> {
+  const element = new Element('iq', replyAttributes(request, 'result'))
+  if (payload !== undefined) element.children.push(payload)
+  return addressed(new Stanza('iq', element, request.to, request.from), request.from)
+}
+
+/** XEP-0297: the stanza inside `<forwarded/>`, its content a view of the stanza and not the node itself. */
+export function forwarded (stanza: Stanza, before: readonly Element[] = NOTHING): Element {
+  const element = new Element('forwarded', { xmlns: NS.FORWARD })
+  for (const node of before) element.children.push(node)
+  element.children.push(stanza.whole(NS.CLIENT))
+  return element
+}
+
+function replyAttributes (stanza: Stanza, type: string): Record<string, string> {
+  return stanza.id === undefined ? { type } : { type, id: stanza.id }
+}
+
+function lessened (element: Element, without: (child: Element) => boolean): Element {
+  const copy = new Element(element.name, element.attrs)
+  for (const node of element.children) if (typeof node === 'string' || !without(node)) copy.children.push(node)
+  return copy
+}
+
+function matches (element: Element, namespace: string, name: string | undefined): boolean {
+  return (name === undefined || element.getName() === name) && namespaceOf(element) === namespace
+}

@@ -1,0 +1,165 @@
+/** XEP-0191 Blocking Command: nothing to the blocked, nothing from them. */
+import {
+  addressed, blocklists, children, defineModule, follow, iqArriving, iqSent, JidError, Kept, messageArriving, messageSent, NS, parseJid,
+  presenceArriving, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot, stanza, StanzaError, xml,
+} from '../lib/api.js'
+import type { Addressed, Batch, Element, Jid, Maybe } from '../lib/api.js'
+
+/** §3.2: has asked for the list, and gets pushes. */
+const interested = slot('blocking.interested', { initial: () => false })
+
+/** Block lists kept in memory although nobody of the account is there. */
+const IDLE = 5000
+
+export default defineModule({
+  name: 'blocking',
+  about: 'Lets a user block others: nothing is exchanged with them.',
+  xeps: ['0191 v1.3'],
+  features: { host: [NS.BLOCKING] },
+  after: ['roster'],
+  settings: {
+    items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most addresses that an account may block.'),
+  },
+  stores: { blocked: records<true>(1) },
+
+  setup (host) {
+    const { blocked } = host.stores
+    const lists = new Kept(async owner => new Set((await blocked.all(owner)).keys()), IDLE)
+    const listOf = (account: Jid): Maybe<Set<string>> => lists.of(account.bare.toString())
+
+    host.provide(blocklists, {
+      blocks: (account, other) => follow(listOf(account), list => matches(list, account, other)),
+      of: account => follow(listOf(account), list => [...list].map(parseJid)),
+    })
+    host.on(sessionBound, ({ session }) => follow(lists.hold(session.account.toString()), () => undefined), 'record')
+    host.on(sessionClosed, ({ session }) => { lists.release(session.account.toString()) }, 'record')
+
+    // ---- The list ---------------------------------------------------------------------
+
+    host.iq.get('self', NS.BLOCKING, 'blocklist', ({ session }) => follow(listOf(session.account), list => {
+      session.put(interested, true)
+      return xml('blocklist', { xmlns: NS.BLOCKING }, ...[...list].map(jid => xml('item', { jid })))
+    }))
+
+    host.iq.set('self', NS.BLOCKING, 'block', ({ session, payload, batch }) => {
+      const items = itemsOf(payload)
+      if (items.length === 0) throw new StanzaError('bad-request', 'nobody is named') // §3.3
+      return follow(listOf(session.account), list => {
+        const fresh = items.filter(jid => !list.has(jid.toString()))
+        if (list.size + fresh.length > host.settings.items) throw new StanzaError('resource-constraint', 'the block list is full', { type: 'cancel' })
+        for (const jid of fresh) leave(session.account, jid) // while it may still be sent to them
+        change(session.account, list, fresh, true, batch)
+        batch.committed(() => { push(session.account, payload) })
+      })
+    })
+
+    host.iq.set('self', NS.BLOCKING, 'unblock', ({ session, payload, batch }) => follow(listOf(session.account), list => {
+      const items = itemsOf(payload)
+      const gone = items.length === 0 ? [...list].map(parseJid) : items.filter(jid => list.has(jid.toString())) // §3.5: none named, all meant
+      change(session.account, list, gone, false, batch)
+      batch.committed(() => {
+        push(session.account, payload)
+        for (const jid of gone) comeBack(session.account, jid)
+      })
+    }))
+
+    function change (account: Jid, list: Set<string>, items: readonly Jid[], isBlocked: boolean, batch: Batch): void {
+      const owner = account.toString()
+      for (const jid of items) {
+        if (isBlocked) list.add(jid.toString())
+        else list.delete(jid.toString())
+        batch.add(blocked.putting(owner, jid.toString(), isBlocked ? true : undefined))
+      }
+      if (items.length > 0) {
+        void lists.hold(owner)
+        batch.committed(() => { lists.release(owner) })
+      }
+      batch.failed(() => { lists.forget(owner) })
+    }
+
+    function push (account: Jid, payload: Element): void {
+      for (const device of host.sessions.of(account)) {
+        if (!device.get(interested)) continue
+        device.send(xml('iq', { type: 'set', id: host.ids.next() }, xml(payload.getName(), { xmlns: NS.BLOCKING },
+          ...itemsOf(payload).map(jid => xml('item', { jid: jid.toString() })))))
+      }
+    }
+
+    // ---- Presence that follows from it ----------------------------------------------------
+
+    /** §3.3: the blocked see that the user is gone. */
+    function leave (account: Jid, other: Jid): void {
+      eachSubscriber(account, other, contact => {
+        for (const device of host.sessions.of(account)) {
+          if (device.available) host.router.route(stanza(xml('presence', { type: 'unavailable' }), device.jid, contact))
+        }
+      })
+    }
+
+    /** §3.5: who is unblocked sees the user again. */
+    function comeBack (account: Jid, other: Jid): void {
+      eachSubscriber(account, other, contact => {
+        for (const { presence } of host.sessions.of(account)) {
+          if (presence !== undefined) host.router.route(addressed(presence.with({ to: contact }), contact))
+        }
+      })
+    }
+
+    /** The contacts that an item means and that see the account's presence. */
+    function eachSubscriber (account: Jid, other: Jid, tell: (contact: Jid) => void): void {
+      const roster = host.find(rosters)?.of(account)
+      if (roster === undefined) return
+      void follow(roster, contacts => {
+        for (const { jid, subscription } of contacts.items()) {
+          if ((subscription === 'from' || subscription === 'both') && matches(new Set([other.toString()]), account, jid)) tell(jid)
+        }
+      })
+    }
+
+    // ---- What stops at it ---------------------------------------------------------------------
+
+    host.on(messageSent, ({ message, session }) => refuse(session.account, message.to), 'screen')
+    host.on(iqSent, ({ iq, session }) => refuse(session.account, iq.to), 'screen')
+    host.on(presenceSent, ({ presence, session }) => presence.to === undefined ? undefined : refuse(session.account, presence.to), 'screen')
+
+    /** §3.3: whoever writes to somebody they have blocked is told so. */
+    function refuse (account: Jid, to: Jid): Maybe<undefined> {
+      return follow(listOf(account), list => {
+        if (!matches(list, account, to)) return undefined
+        throw new StanzaError('not-acceptable', undefined, { type: 'cancel', plus: xml('blocked', { xmlns: NS.BLOCKING_ERRORS }) })
+      })
+    }
+
+    host.on(messageArriving, ({ message, account }) => stop(account, message), 'screen')
+    host.on(presenceArriving, ({ presence, account }) => stop(account, presence), 'screen')
+    host.on(iqArriving, ({ iq, account }) => stop(account, iq), 'screen')
+
+    /** §3.3: presence, replies and errors vanish; a message or a request finds nobody. */
+    function stop (account: Jid, arriving: Addressed): Maybe<'handled' | undefined> {
+      return follow(listOf(account), list => {
+        if (!matches(list, account, arriving.from)) return undefined
+        const answers = arriving.kind === 'message' ? arriving.type !== 'error' : arriving.type === 'get' || arriving.type === 'set'
+        if (arriving.kind !== 'presence' && answers) throw new StanzaError('service-unavailable')
+        return 'handled'
+      })
+    }
+  },
+})
+
+/** §2.2, from the narrowest to the widest. The account itself and its server are never blocked: without them nothing works. */
+function matches (list: ReadonlySet<string>, account: Jid, other: Jid): boolean {
+  if (list.size === 0 || other.bare.equals(account.bare) || other.toString() === account.domain) return false
+  return list.has(other.toString()) || list.has(other.bare.toString()) || list.has(other.domain) ||
+    other.resource !== '' && list.has(`${other.domain}/${other.resource}`)
+}
+
+function itemsOf (payload: Element): Jid[] {
+  return children(payload, NS.BLOCKING, 'item').map(item => {
+    try {
+      return parseJid(String(item.attrs['jid'] ?? ''))
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error
+      throw new StanzaError('jid-malformed', undefined, { cause: error })
+    }
+  })
+}

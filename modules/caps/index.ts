@@ -1,0 +1,96 @@
+/** XEP-0115 Entity Capabilities: the server's own, and those of devices, asked for once and believed only when proved. */
+import {
+  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, namespaceOf, NS, offersChanged, presenceArriving, presenceSent, StanzaError, xml,
+} from '../../lib/api.js'
+import type { Element, Jid, Presence } from '../../lib/api.js'
+import { capsOf, featuresOf, isKnownHash, verificationOf } from './verification.js'
+
+/** Answers that are kept, and devices of which it is known which answer is theirs. */
+const ANSWERS = 5000
+const DEVICES = 50_000
+/** Questions that may be under way at once. */
+const QUESTIONS = 100
+/** Features of one answer that are kept. */
+const FEATURES = 500
+
+export default defineModule({
+  name: 'caps',
+  about: 'Says in one hash what the server can, and learns from their hashes what devices can.',
+  xeps: ['0115 v1.6.0'],
+  features: { host: [NS.CAPS, NS.CAPS_OPTIMIZE] },
+  requires: ['disco', 'presence'],
+
+  setup (host) {
+    const answers = new Cache<string, ReadonlySet<string>>({ max: ANSWERS })
+    const devices = new Cache<string, string>({ max: DEVICES })
+    const asking = new Set<string>()
+
+    // ---- The server's own --------------------------------------------------------------
+
+    let own: Element | undefined
+    host.on(offersChanged, () => { own = undefined }, 'observe')
+    host.offer({
+      namespace: NS.CAPS,
+      offered: () => own ??= xml('c', { xmlns: NS.CAPS, hash: 'sha-1', node: CAPS_NODE, ver: verificationOf(host.use(discovery).info()) ?? '' }),
+    })
+
+    // ---- Those of devices -----------------------------------------------------------------
+
+    host.provide(capabilities, {
+      of: device => {
+        const key = devices.get(device.toString())
+        return key === undefined ? undefined : answers.get(key)
+      },
+      // §8.4: whoever heard the first presence knows.
+      trimmed: (presence, before) => before !== undefined && isSame(presence, before) ? presence.with({ without: isCaps }) : presence,
+    })
+
+    host.on(presenceSent, ({ presence, session }) => {
+      if (presence.to === undefined) learn(presence, session.jid, host.jid)
+    }, 'stamp')
+    host.on(presenceArriving, ({ presence, account, session }) => {
+      if (session === undefined) learn(presence, presence.from, account)
+    }, 'observe')
+
+    function learn (presence: Presence, device: Jid, asker: Jid): void {
+      const name = device.toString()
+      if (presence.type !== 'available') {
+        if (presence.type === 'unavailable') devices.delete(name)
+        return
+      }
+      const caps = capsOf(presence.child(NS.CAPS, 'c'))
+      if (caps === undefined || !isKnownHash(caps.hash)) return
+      const key = `${caps.hash} ${caps.ver}`
+      devices.set(name, key)
+      if (answers.has(key) || asking.has(key) || asking.size >= QUESTIONS) return
+      asking.add(key)
+      void ask(device, asker, caps, key).finally(() => { asking.delete(key) })
+    }
+
+    /** §5.4: an answer that does not give the hash is nobody's: it would poison all who share the hash. */
+    async function ask (device: Jid, asker: Jid, caps: { readonly hash: string, readonly ver: string, readonly node: string }, key: string): Promise<void> {
+      try {
+        const reply = await host.ask(device, xml('query', { xmlns: NS.DISCO_INFO, node: `${caps.node}#${caps.ver}` }), { from: asker })
+        const info = child(reply, NS.DISCO_INFO, 'query')
+        if (info === undefined || verificationOf(info, caps.hash) !== caps.ver) {
+          host.log.debug('caps not proved', { device: device.toString(), node: caps.node })
+          return
+        }
+        answers.set(key, new Set(featuresOf(info).slice(0, FEATURES)))
+      } catch (error) {
+        if (!(error instanceof StanzaError)) throw error
+        host.log.debug('caps not told', { device: device.toString(), condition: error.condition })
+      }
+    }
+  },
+})
+
+function isCaps (element: Element): boolean {
+  return element.getName() === 'c' && namespaceOf(element) === NS.CAPS
+}
+
+function isSame (presence: Presence, before: Presence): boolean {
+  const now = capsOf(presence.child(NS.CAPS, 'c'))
+  const then = capsOf(before.child(NS.CAPS, 'c'))
+  return now !== undefined && then !== undefined && now.ver === then.ver && now.hash === then.hash && now.node === then.node
+}

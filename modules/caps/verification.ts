@@ -1,0 +1,72 @@
+/** XEP-0115 §5: the verification string, and what may not be hashed at all. Pure. */
+import { childElements, children, namespaceOf, NS, textOf } from '../../lib/api.js'
+import type { Element } from '../../lib/api.js'
+import { createHash } from 'node:crypto'
+
+/** Hash functions by their IANA names (§7.1: SHA-1 must be known; MD5 and MD2 are not worth it). */
+const HASHES: Readonly<Record<string, string>> = { 'sha-1': 'sha1', 'sha-256': 'sha256', 'sha-512': 'sha512' }
+
+export function isKnownHash (name: string): boolean {
+  return Object.hasOwn(HASHES, name)
+}
+
+/** §5.1: the hash of a disco#info answer, in base64; undefined where the answer is ill-formed (§5.4), so that no hash stands for it. */
+export function verificationOf (info: Element, hash = 'sha-1'): string | undefined {
+  const algorithm = HASHES[hash]
+  const text = algorithm === undefined ? undefined : textToHash(info)
+  return algorithm === undefined || text === undefined ? undefined : createHash(algorithm).update(text).digest('base64')
+}
+
+/** The features in a disco#info answer. */
+export function featuresOf (info: Element): readonly string[] {
+  return children(info, NS.DISCO_INFO, 'feature').map(feature => String(feature.attrs['var'] ?? ''))
+}
+
+function textToHash (info: Element): string | undefined {
+  const identities = children(info, NS.DISCO_INFO, 'identity').map(({ attrs }) =>
+    [attrs['category'], attrs['type'], attrs['xml:lang'], attrs['name']].map(part => String(part ?? '')).join('/'))
+  const features = featuresOf(info)
+  const forms = childElements(info).filter(element => namespaceOf(element) === NS.DATA && element.getName() === 'x').map(formText)
+  if (hasTwins(identities) || hasTwins(features)) return undefined
+  const known = forms.filter(form => form !== undefined)
+  if (known.some(form => form === 'ill-formed') || hasTwins(known.map(form => form.split('<', 1)[0] ?? ''))) return undefined
+  // "<" ends each part, so no part may hold one: two answers would have one text.
+  if ([...identities, ...features].some(part => part.includes('<'))) return undefined
+  return [...identities, ...features].length === 0 && known.length === 0
+    ? ''
+    : [...identities.sort(byCodePoint), ...features.toSorted(byCodePoint)].map(part => `${part}<`).join('') + known.sort(byCodePoint).join('')
+}
+
+/** §5.1 rules 6 and 7; undefined for a form that does not count (§5.4: no hidden FORM_TYPE). */
+function formText (form: Element): string | 'ill-formed' | undefined {
+  const fields = children(form, NS.DATA, 'field').map(field => ({
+    name: String(field.attrs['var'] ?? ''),
+    type: String(field.attrs['type'] ?? ''),
+    values: children(field, NS.DATA, 'value').map(textOf),
+  }))
+  const type = fields.find(field => field.name === 'FORM_TYPE')
+  if (type === undefined || type.type !== 'hidden') return undefined
+  if (new Set(type.values).size > 1) return 'ill-formed'
+  if (fields.some(field => [field.name, ...field.values].some(part => part.includes('<')))) return 'ill-formed'
+  const others = fields.filter(field => field !== type).sort((a, b) => byCodePoint(a.name, b.name))
+  return `${type.values[0] ?? ''}<` + others.map(({ name, values }) => [name, ...values.sort(byCodePoint)].map(part => `${part}<`).join('')).join('')
+}
+
+function hasTwins (texts: readonly string[]): boolean {
+  return new Set(texts).size < texts.length
+}
+
+/** "i;octet" (§5.1): UTF-8 sorts as code points do. */
+function byCodePoint (a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b))
+}
+
+/** The caps in an element: which function, what it gave. */
+export function capsOf (element: Element | undefined): { readonly hash: string, readonly ver: string, readonly node: string } | undefined {
+  if (element === undefined) return undefined
+  const hash: unknown = element.attrs['hash']
+  const ver: unknown = element.attrs['ver']
+  const node: unknown = element.attrs['node']
+  if (typeof hash !== 'string' || typeof ver !== 'string' || typeof node !== 'string' || ver.length > 128) return undefined
+  return { hash, ver, node }
+}

@@ -1,0 +1,57 @@
+/** XEP-0280 Message Carbons: each device of a user sees the whole conversation. */
+import { defineModule, flag, forwarded, messageDelivered, messageSent, slot, xml, NS } from '../lib/api.js'
+import type { Jid, Message, Session } from '../lib/api.js'
+
+const enabled = slot('carbons.enabled', { initial: () => false, codec: flag, shared: true })
+
+export default defineModule({
+  name: 'carbons',
+  about: 'Copies a conversation to every device of a user that asks for it.',
+  xeps: ['0280 v1.0.1'],
+  features: { host: [NS.CARBONS, NS.CARBONS_RULES], account: [NS.CARBONS, NS.CARBONS_RULES] },
+
+  setup (host) {
+    host.iq.set('self', NS.CARBONS, 'enable', ({ session }) => { session.put(enabled, true) })
+    host.iq.set('self', NS.CARBONS, 'disable', ({ session }) => { session.put(enabled, false) })
+
+    host.on(messageSent, ({ message, session, batch }) => {
+      if (isWanted(message)) batch.committed(() => { copy('sent', message, otherDevices(session.account, [session])) })
+    }, 'observe')
+
+    host.on(messageDelivered, ({ message, account, recipients }) => {
+      if (message.from.bare.equals(account)) return // a note to self: 'sent' has reached them all
+      if (isWanted(message) && !isRoomWhisper(message)) copy('received', message, otherDevices(account, recipients))
+    }, 'observe')
+
+    function otherDevices (account: Jid, but: readonly Session[]): readonly Session[] {
+      return host.sessions.of(account).filter(device => !but.includes(device) && device.get(enabled))
+    }
+  },
+})
+
+function copy (direction: 'sent' | 'received', message: Message, devices: readonly Session[]): void {
+  for (const device of devices) {
+    device.send(
+      xml('message', { from: device.account.toString(), to: device.jid.toString(), type: message.type },
+        xml(direction, { xmlns: NS.CARBONS }, forwarded(message))))
+  }
+}
+
+/** XEP-0280 §6.1. Any element of the carbons namespace forbids: a wish for privacy, or a carbon itself. */
+function isWanted (message: Message): boolean {
+  if (message.has(NS.CARBONS) || message.has(NS.HINTS, 'no-copy')) return false
+  switch (message.type) {
+    case 'groupchat': return false
+    case 'error': return false // eligible only as the answer to an eligible one, which would need tracking
+    case 'chat': return true
+    case 'normal': if (message.has(NS.CLIENT, 'body')) return true
+  }
+  return CONVERSATION.some(namespace => message.has(namespace)) || message.has(NS.MUC_USER, 'x') && !isRoomWhisper(message)
+}
+
+const CONVERSATION: readonly string[] = [NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.INVITATION]
+
+/** A whisper in a room comes to a full address, and the room sends it to each joined device itself. */
+function isRoomWhisper (message: Message): boolean {
+  return message.to.resource !== '' && message.has(NS.MUC_USER, 'x') && !message.has(NS.MUC_USER, 'invite')
+}

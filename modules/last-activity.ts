@@ -1,0 +1,56 @@
+/** XEP-0012 Last Activity: how long a device has been silent, an account away, the server up. */
+import { defineModule, follow, NS, presenceSent, records, rosters, sessionUnavailable, slot, StanzaError, textOf, xml } from '../lib/api.js'
+import type { Element, Jid, Maybe } from '../lib/api.js'
+
+/** When an account was last here, and the last it said of itself. */
+interface Last { readonly at: number, readonly status: string }
+
+/** What was said with the last unavailable presence, until the session is gone. */
+const farewell = slot('last-activity.farewell', { initial: () => '' })
+const STATUS_LIMIT = 1023
+
+export default defineModule({
+  name: 'last-activity',
+  about: 'Tells those who may see an account when it was last here.',
+  xeps: ['0012 v2.0'],
+  features: { host: [NS.LAST], account: [NS.LAST] },
+  requires: ['roster', 'presence'],
+  stores: { last: records<Last>(1) },
+
+  setup (host) {
+    const { last } = host.stores
+    const started = host.clock.now()
+
+    host.on(presenceSent, ({ presence, session }) => {
+      if (presence.type !== 'unavailable' || presence.to !== undefined) return
+      const status = presence.child(NS.CLIENT, 'status')
+      session.put(farewell, status === undefined ? '' : textOf(status).slice(0, STATUS_LIMIT))
+    }, 'stamp')
+
+    host.on(sessionUnavailable, async ({ session, last: isLast }) => {
+      if (isLast) await last.put(session.account.toString(), 'last', { at: host.clock.now(), status: session.get(farewell) })
+    }, 'observe')
+
+    host.iq.get('host', NS.LAST, 'query', () => seconds(host.clock.now() - started)) // §6: how long it has been up
+
+    host.iq.get('account', NS.LAST, 'query', ({ stanza }) => follow(mayKnow(stanza.from, stanza.to), async allowed => {
+      if (!allowed) throw new StanzaError('forbidden') // §4: only who may see the presence
+      if (host.sessions.of(stanza.to).some(device => device.available)) return seconds(0)
+      const known = await last.get(stanza.to.toString(), 'last')
+      if (known === undefined) throw new StanzaError('item-not-found', 'it was never here')
+      return seconds(host.clock.now() - known.at, known.status)
+    }))
+
+    function mayKnow (asker: Jid, account: Jid): Maybe<boolean> {
+      if (asker.bare.equals(account)) return true
+      return follow(host.use(rosters).of(account), roster => {
+        const subscription = roster.item(asker.bare)?.subscription
+        return subscription === 'from' || subscription === 'both'
+      })
+    }
+  },
+})
+
+function seconds (ms: number, status = ''): Element {
+  return xml('query', { xmlns: NS.LAST, seconds: String(Math.max(0, Math.floor(ms / 1000))) }, ...status === '' ? [] : [status])
+}

@@ -1,0 +1,148 @@
+/** XEP-0160 Offline Messages, with XEP-0203 delays: what finds nobody waits. */
+import {
+  addressed, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed, messageArriving, NS,
+  namespaceOf, offlineMessages, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
+} from '../lib/api.js'
+import type { Batch, Element, Entry, Jid, Maybe, Message, Session } from '../lib/api.js'
+
+/** How much waits for an account. */
+interface Waiting { entries: number, bytes: number }
+
+/** Accounts whose amount is kept in memory. */
+const IDLE = 10_000
+/** Messages that are read at a time. */
+const PAGE = 50
+/** Expired messages that are removed at a time, and how often that is looked for. */
+const SWEEP = 1000
+const HOUR = 3_600_000
+
+export default defineModule({
+  name: 'offline',
+  about: 'Keeps messages for accounts of which no device is there.',
+  xeps: ['0160 v1.0.1', '0203 v2.0'],
+  features: { host: [NS.MSG_OFFLINE] },
+  requires: ['message'],
+  settings: {
+    keep: setting.count({ min: 1, max: 1_000_000 }).default(200).says('The most messages that wait for an account.'),
+    bytes: setting.size({ min: '10KiB', max: '1GiB' }).default('5MiB').says('The most that they may hold together.'),
+    expire: setting.duration({ min: '1h', max: '10y' }).default('30d').says('How long a message waits.'),
+  },
+  stores: { messages: journal<string>(1) },
+
+  setup (host) {
+    const { messages } = host.stores
+    const waiting = new Kept<Waiting>(async owner => ({ ...await messages.size(owner) }), IDLE)
+    /** Accounts whose messages are being handed over: what arrives meanwhile comes behind. */
+    const handing = new Map<string, Promise<void>>()
+
+    host.on(messageArriving, ({ account }) => handing.get(account.toString()), 'screen')
+
+    host.on(messageAddressed, event => {
+      if (event.recipients.length > 0 || event.kept) return undefined
+      event.kept = true
+      if (!isWorthKeeping(event.message)) return undefined
+      const { message, account, batch } = event
+      return follow(waiting.of(account.toString()), amount => { keep(account, amount, entryOf(message), batch) })
+    }, 'record')
+
+    function entryOf (message: Message): Entry<string> {
+      return { id: host.ids.next(), at: host.clock.now(), with: message.from.toString(), value: fromOctets(message.octets()) }
+    }
+
+    function keep (account: Jid, amount: Waiting, entry: Entry<string>, batch: Batch): void {
+      const owner = account.toString()
+      const bytes = Buffer.byteLength(entry.value)
+      if (amount.entries >= host.settings.keep || amount.bytes + bytes > host.settings.bytes) {
+        throw new StanzaError('service-unavailable', 'too many messages wait') // XEP-0160 §3
+      }
+      amount.entries++
+      amount.bytes += bytes
+      batch.add(messages.appending(owner, entry))
+      batch.failed(() => { waiting.forget(owner) })
+    }
+
+    // ---- Handing over ------------------------------------------------------------------
+
+    /** XEP-0160 §2: to the first device whose priority is not negative. */
+    host.on(sessionPresent, ({ session, before }) => {
+      if (session.priority < 0 || before.available && before.priority >= 0) return
+      const owner = session.account.toString()
+      if (handing.has(owner)) return
+      const work = handOver(session, owner).catch((error: unknown) => { host.log.error('offline messages stay', { jid: session.jid.toString(), error }) })
+      handing.set(owner, work.finally(() => { handing.delete(owner) }))
+    }, 'observe')
+
+    async function handOver (session: Session, owner: string): Promise<void> {
+      if ((await waiting.of(owner)).entries === 0) return
+      for (;;) {
+        const { entries, complete } = await messages.page(owner, { limit: PAGE })
+        const sent = entries.filter(entry => session.connection === 'attached' && session.send(delayed(entry, session.account)) === 'sent')
+        if (sent.length > 0) await remove(owner, sent)
+        if (complete || sent.length < entries.length) return
+      }
+    }
+
+    async function remove (owner: string, sent: readonly Entry<string>[]): Promise<void> {
+      const batch = host.batch()
+      batch.add(messages.removing(owner, sent.map(entry => entry.id)))
+      await batch.commit()
+      waiting.forget(owner)
+    }
+
+    /** XEP-0203 §2: when it came, said by the server that kept it. One that a sender wrote stays beside it. */
+    function delayed (entry: Entry<string>, account: Jid): Message {
+      const element = parseElement(toOctets(entry.value))
+      const to = recipientOf(element, account)
+      const delay = xml('delay', { xmlns: NS.DELAY, from: host.domain, stamp: formatDateTime(entry.at) })
+      return addressed(new Stanza('message', element, parseJid(entry.with), to).with({ plus: [delay] }), to)
+    }
+
+    // ---- Keeping it bounded, and for others --------------------------------------------------
+
+    const sweep = host.clock.every(HOUR, () => { void expire() })
+    host.defer(() => { sweep.cancel() })
+
+    async function expire (): Promise<void> {
+      try {
+        while (await messages.expire(host.clock.now() - host.settings.expire, SWEEP) >= SWEEP) continue
+      } catch (error) {
+        host.log.warn('expired messages stay', { error })
+      }
+    }
+
+    host.provide(offlineMessages, {
+      count: async account => (await messages.size(account.toString())).entries,
+      async * all (account) {
+        for (let after: string | undefined; ;) {
+          const page = await messages.page(account.toString(), { limit: PAGE, ...after === undefined ? {} : { after } })
+          for (const { at, value } of page.entries) yield { at, octets: toOctets(value) }
+          after = page.entries.at(-1)?.id
+          if (page.complete || after === undefined) return
+        }
+      },
+      add: (account, { at, from, octets }, batch): Maybe<void> => follow(waiting.of(account.toString()), amount => {
+        keep(account, amount, { id: host.ids.next(), at, with: from.toString(), value: fromOctets(octets) }, batch)
+      }),
+    })
+  },
+})
+
+/** XEP-0160 §3, XEP-0334 §4: what a user wants to find later. */
+function isWorthKeeping (message: Message): boolean {
+  if (message.has(NS.HINTS, 'no-store')) return false
+  if (message.type !== 'chat' && message.type !== 'normal') return false
+  if (message.has(NS.HINTS, 'store')) return true
+  return message.type === 'normal' || [...message.children()].some(isContent)
+}
+
+/** Chat states say how it is now, and mean nothing later. */
+function isContent (element: Element): boolean {
+  const namespace = namespaceOf(element)
+  if (namespace === NS.CLIENT) return element.getName() !== 'thread'
+  return namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID
+}
+
+function recipientOf (element: Element, account: Jid): Jid {
+  const to: unknown = element.attrs['to']
+  return to === undefined ? account : parseJid(String(to))
+}

@@ -1,0 +1,51 @@
+/** XEP-0049 Private XML Storage: what a client keeps for itself. */
+import { childElements, defineModule, NS, namespaceOf, octets, fromOctets, toOctets, parseElement, records, setting, StanzaError, xml } from '../lib/api.js'
+import type { Element } from '../lib/api.js'
+
+export default defineModule({
+  name: 'private',
+  about: 'Keeps small pieces of XML for the clients of an account.',
+  xeps: ['0049 v1.2'],
+  features: { host: [NS.PRIVATE] },
+  settings: {
+    bytes: setting.size({ min: '1KiB', max: '64MiB' }).default('256KiB').says('The most that an account may keep here.'),
+    pieces: setting.count({ min: 1, max: 10_000 }).default(100).says('The most pieces that an account may keep.'),
+  },
+  stores: { pieces: records<string>(1) },
+
+  setup (host) {
+    const { pieces } = host.stores
+
+    host.iq.get('self', NS.PRIVATE, 'query', async ({ session, payload }) => {
+      const wanted = childElements(payload)
+      if (wanted.length === 0) throw new StanzaError('bad-request', 'one piece is asked for by name and namespace')
+      const found: Element[] = []
+      for (const piece of wanted) {
+        const kept = await pieces.get(session.account.toString(), keyOf(piece))
+        found.push(kept === undefined ? xml(piece.getName(), { xmlns: namespaceOf(piece) ?? '' }) : parseElement(toOctets(kept)))
+      }
+      return xml('query', { xmlns: NS.PRIVATE }, ...found)
+    })
+
+    host.iq.set('self', NS.PRIVATE, 'query', async ({ session, payload }) => {
+      const given = childElements(payload)
+      if (given.length === 0) throw new StanzaError('bad-request')
+      const fresh = new Map(given.map(piece => [keyOf(piece), fromOctets(octets(piece))]))
+      await pieces.change(session.account.toString(), old => {
+        const after = new Map([...old, ...fresh])
+        const bytes = [...after.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0)
+        if (after.size > host.settings.pieces || bytes > host.settings.bytes) {
+          throw new StanzaError('resource-constraint', 'there is no room for more', { type: 'cancel' })
+        }
+        return fresh
+      })
+    })
+  },
+})
+
+/** §3: one piece a name and namespace. Nothing of the namespaces that are the server's own affair. */
+function keyOf (piece: Element): string {
+  const namespace = namespaceOf(piece) ?? ''
+  if (namespace === '' || namespace === NS.CLIENT || namespace === NS.PRIVATE) throw new StanzaError('not-acceptable', 'a piece has a namespace of its own')
+  return `${piece.getName()} ${namespace}`
+}

@@ -1,0 +1,272 @@
+/** RFC 6121 §2, §3: the roster, and the subscriptions that are kept in it. */
+import {
+  accountRemoved, addressed, children, defineModule, follow, has, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable,
+  sessionBound, sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
+} from '../../lib/api.js'
+import type { Addressed, Batch, Element, Jid, Maybe, Presence, RosterItem, Session } from '../../lib/api.js'
+import { AccountRosters, contactOf, withState, type AccountRoster, type StoredItem } from './items.js'
+import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type Step, type SubscriptionType } from './subscription.js'
+
+/** RFC 6121 §2.2: has asked for the roster, and gets pushes. */
+const interested = slot('roster.interested', { initial: () => false })
+
+export default defineModule({
+  name: 'roster',
+  about: 'Keeps the contacts of an account, and who may see whose presence.',
+  xeps: ['0237 v1.3'],
+  features: { host: [NS.ROSTER] },
+  settings: {
+    items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most contacts of an account.'),
+    requests: setting.count({ min: 1, max: 10_000 }).default(100).says('The most subscription requests that wait for an account to answer them.'),
+    name: setting.size({ min: '64B', max: '16KiB' }).default('1023B').says('The longest name of a contact or of a group.'),
+    groups: setting.count({ min: 1, max: 1000 }).default(50).says('The most groups that a contact is in.'),
+  },
+  stores: { items: records<StoredItem>(1), versions: records<number>(1) },
+
+  setup (host) {
+    const all = new AccountRosters(host.stores.items, host.stores.versions)
+
+    host.provide(rosters, {
+      of: account => all.of(account),
+      put: (account, item, batch) => follow(all.of(account), roster => { keep(account, roster, item.jid, { ...roster.stored(item.jid), ...partsOf(item), listed: true }, batch) }),
+    })
+    host.offer({ namespace: NS.ROSTER_VERSION, offered: stream => stream.identity === undefined ? undefined : xml('ver', { xmlns: NS.ROSTER_VERSION }) })
+    host.offer({ namespace: NS.PRE_APPROVAL, offered: stream => stream.identity === undefined ? undefined : xml('sub', { xmlns: NS.PRE_APPROVAL }) })
+
+    host.on(sessionBound, ({ session }) => follow(all.pin(session.account), () => undefined), 'record')
+    host.on(sessionClosed, ({ session }) => { all.unpin(session.account) }, 'record')
+
+    // ---- The roster itself ------------------------------------------------------------
+
+    host.iq.get('self', NS.ROSTER, 'query', ({ session, payload }) => follow(all.of(session.account), roster => {
+      session.put(interested, true)
+      // §2.6.2: what the client has is what it is: an empty result.
+      if (payload.attrs['ver'] === roster.version) return undefined
+      return xml('query', { xmlns: NS.ROSTER, ver: roster.version }, ...[...roster.items()].map(itemElement))
+    }))
+
+    host.iq.set('self', NS.ROSTER, 'query', ({ session, payload, batch }) => {
+      const items = children(payload, NS.ROSTER, 'item')
+      const [item] = items
+      if (item === undefined || items.length > 1) throw new StanzaError('bad-request', 'a roster set has exactly one item') // §2.3.3
+      const contact = contactOf(attribute(item, 'jid'))
+      return follow(all.of(session.account), roster => {
+        if (item.attrs['subscription'] === 'remove') remove(session.account, roster, contact, batch)
+        else update(session.account, roster, contact, item, batch)
+      })
+    })
+
+    function update (account: Jid, roster: AccountRoster, contact: Jid, item: Element, batch: Batch): void {
+      if (contact.equals(account)) throw new StanzaError('not-allowed', 'an account is not its own contact')
+      const { name, groups } = wantedOf(item, host.settings)
+      const old = roster.stored(contact)
+      keep(account, roster, contact, { ...old, name, groups, listed: true }, batch)
+    }
+
+    /** §2.5: with the item go the subscriptions in both directions, and what was asked. */
+    function remove (account: Jid, roster: AccountRoster, contact: Jid, batch: Batch): void {
+      if (roster.item(contact) === undefined) throw new StanzaError('item-not-found')
+      const old = roster.stored(contact)
+      all.change(account, roster, contact, undefined, batch)
+      batch.committed(() => {
+        push(account, xml('item', { jid: contact.toString(), subscription: 'remove' }), roster.version)
+        part(account, contact, old)
+      })
+      void host.fire(subscriptionChanged, { account, contact, batch })
+    }
+
+    /** Ends what there is between an account and a contact. */
+    function part (account: Jid, contact: Jid, old: StoredItem): void {
+      if (hasTo(old) || old.ask) tell(account, contact, 'unsubscribe')
+      if (!hasFrom(old) && old.request === undefined) return
+      if (hasFrom(old)) absent(account, contact)
+      tell(account, contact, 'unsubscribed')
+    }
+
+    function keep (account: Jid, roster: AccountRoster, contact: Jid, item: StoredItem, batch: Batch): void {
+      if (!roster.has(contact) && roster.size >= host.settings.items) throw new StanzaError('resource-constraint', 'the roster is full', { type: 'cancel' })
+      all.change(account, roster, contact, item, batch)
+      pushLater(account, roster, contact, batch)
+    }
+
+    function pushLater (account: Jid, roster: AccountRoster, contact: Jid, batch: Batch): void {
+      const item = roster.item(contact)
+      const { version } = roster
+      if (item !== undefined) batch.committed(() => { push(account, itemElement(item), version) })
+    }
+
+    /** §2.1.6: to each interested device. */
+    function push (account: Jid, item: Element, ver: string): void {
+      for (const device of host.sessions.of(account)) {
+        if (!device.get(interested)) continue
+        device.send(xml('iq', { type: 'set', id: host.ids.next() }, xml('query', { xmlns: NS.ROSTER, ver }, item)))
+      }
+    }
+
+    // ---- Subscriptions: what a device of the account says -----------------------------------
+
+    host.on(presenceSent, event => {
+      const { type, to } = event.presence
+      if (!isSubscriptionType(type) || to === undefined) return undefined
+      const { account } = event.session
+      if (to.bare.equals(account)) return 'handled' // nobody subscribes to oneself
+      // §3.1.2: from and to are bare.
+      const leaving = addressed(event.presence.with({ from: account, to: to.bare }), to.bare)
+      event.presence = leaving
+      return follow(all.of(account), roster => says(account, roster, leaving, type, event.batch))
+    })
+
+    function says (account: Jid, roster: AccountRoster, presence: Addressed<'presence'>, type: SubscriptionType, batch: Batch): 'handled' | undefined {
+      const contact = presence.to
+      const before = roster.state(contact)
+      const step = outbound(before, type)
+      if (type === 'unsubscribed' && hasFrom(before)) absent(account, contact) // §3.2.2: unavailable first
+      take(account, roster, contact, step, batch)
+      // §3.1.5: whoever is let in sees at once who is there.
+      if (type === 'subscribed' && step.pass) batch.committed(() => { present(account, contact) })
+      return step.pass ? undefined : 'handled'
+    }
+
+    // ---- Subscriptions: what a contact says -------------------------------------------------------
+
+    host.on(presenceArriving, event => {
+      const { type } = event.presence
+      if (!isSubscriptionType(type)) return undefined
+      const { account } = event
+      // §3.1.3: whatever resource it came from or goes to, it is between accounts.
+      const arriving = addressed(event.presence.with({ from: event.presence.from.bare, to: account }), account)
+      event.presence = arriving
+      return follow(all.of(account), roster => {
+        if (!hears(account, roster, arriving, type, event.batch)) return 'handled'
+        event.recipients = host.sessions.of(account).filter(device => type === 'subscribe' ? device.available : device.get(interested))
+        return undefined
+      })
+    })
+
+    function hears (account: Jid, roster: AccountRoster, presence: Addressed<'presence'>, type: SubscriptionType, batch: Batch): boolean {
+      const contact = presence.from
+      const before = roster.state(contact)
+      const step = inbound(before, type)
+      if (type === 'subscribe' && step.pass) roomForRequest(roster)
+      take(account, roster, contact, step, batch, type === 'subscribe' ? requestOf(presence) : undefined)
+      if (step.answer !== undefined) {
+        batch.committed(() => {
+          tell(account, contact, 'subscribed')
+          present(account, contact)
+        })
+      }
+      // §3.3.3: whoever does not want to know any longer hears that everybody is gone.
+      if (type === 'unsubscribe' && hasFrom(before)) batch.committed(() => { absent(account, contact) })
+      return step.pass
+    }
+
+    function roomForRequest (roster: AccountRoster): void {
+      if (roster.requests >= host.settings.requests || roster.size >= host.settings.items + host.settings.requests) {
+        throw new StanzaError('resource-constraint', 'too many requests wait')
+      }
+    }
+
+    /** Takes over the state behind a step, on disk with the batch; devices hear of it where it shows (§2.1.6). */
+    function take (account: Jid, roster: AccountRoster, contact: Jid, step: Step, batch: Batch, request?: string): void {
+      const before = roster.state(contact)
+      const old = roster.stored(contact)
+      const item = withState(old, step.state, request ?? old.request)
+      if (isSame(before, step.state) && request === undefined) return
+      if (!roster.has(contact) && request === undefined && roster.size >= host.settings.items) throw new StanzaError('resource-constraint', 'the roster is full', { type: 'cancel' })
+      const shown = roster.item(contact)
+      all.change(account, roster, contact, item, batch)
+      const shows = roster.item(contact)
+      if (shows !== undefined && !isSameItem(shown, shows)) pushLater(account, roster, contact, batch)
+      if (shows === undefined && shown !== undefined) {
+        const { version } = roster
+        batch.committed(() => { push(account, xml('item', { jid: contact.toString(), subscription: 'remove' }), version) })
+      }
+      if (before.subscription !== step.state.subscription) void host.fire(subscriptionChanged, { account, contact, batch })
+    }
+
+    // ---- Presence that follows from it ----------------------------------------------------------------
+
+    function tell (account: Jid, contact: Jid, type: SubscriptionType): void {
+      host.router.route(stanza(xml('presence', { type }), account, contact))
+    }
+
+    function present (account: Jid, contact: Jid): void {
+      for (const device of host.sessions.of(account)) {
+        if (device.presence !== undefined) host.router.route(addressed(device.presence, contact))
+      }
+    }
+
+    function absent (account: Jid, contact: Jid): void {
+      for (const device of host.sessions.of(account)) {
+        if (device.available) host.router.route(stanza(xml('presence', { type: 'unavailable' }), device.jid, contact))
+      }
+    }
+
+    /** §3.1.3: requests that wait are shown to each device that comes. */
+    host.on(sessionAvailable, ({ session }) => follow(all.of(session.account), roster => { showRequests(session, roster) }), 'observe')
+
+    function showRequests (session: Session, roster: AccountRoster): void {
+      for (const [contact, { request }] of roster.all()) {
+        if (request !== undefined) session.send(stanza(xml('presence', { type: 'subscribe' }, ...statusOf(request)), contact, session.account))
+      }
+    }
+
+    host.on(accountRemoved, ({ account, batch }): Maybe<void> => follow(all.of(account), roster => {
+      const contacts = [...roster.all()]
+      batch.committed(() => {
+        for (const [contact, item] of contacts) part(account, contact, item)
+        all.forget(account)
+      })
+    }), 'record')
+  },
+})
+
+const NICK_LIMIT = 1024
+
+/** What of a request is kept until it is answered: its status, and the name its sender gives. */
+function requestOf (presence: Presence): string {
+  const status = presence.child(NS.CLIENT, 'status')
+  return status === undefined ? '' : textOf(status).slice(0, NICK_LIMIT)
+}
+
+function statusOf (request: string): Element[] {
+  return request === '' ? [] : [xml('status', {}, request)]
+}
+
+function itemElement (item: RosterItem): Element {
+  const attributes: Record<string, string> = { jid: item.jid.toString(), subscription: item.subscription }
+  if (item.name !== '') attributes['name'] = item.name
+  if (item.ask) attributes['ask'] = 'subscribe'
+  if (item.approved) attributes['approved'] = 'true'
+  return xml('item', attributes, ...item.groups.map(group => xml('group', {}, group)))
+}
+
+interface Bounds { readonly name: number, readonly groups: number }
+
+/** §2.3.3: the errors a client may make. */
+function wantedOf (item: Element, bounds: Bounds): { readonly name: string, readonly groups: readonly string[] } {
+  const name = attribute(item, 'name') ?? ''
+  const groups = children(item, NS.ROSTER, 'group').map(textOf)
+  if ([name, ...groups].some(text => Buffer.byteLength(text) > bounds.name)) throw new StanzaError('not-acceptable', 'a name is too long')
+  if (groups.includes('')) throw new StanzaError('not-acceptable', 'a group has a name')
+  if (groups.length > bounds.groups) throw new StanzaError('not-acceptable', 'too many groups')
+  if (new Set(groups).size < groups.length) throw new StanzaError('bad-request', 'a group is named twice')
+  return { name, groups }
+}
+
+function partsOf ({ name, groups, subscription, ask, approved }: RosterItem): Omit<RosterItem, 'jid'> {
+  return { name, groups, subscription, ask, approved }
+}
+
+function attribute (element: Element, name: string): string | undefined {
+  const value: unknown = element.attrs[name]
+  return value === undefined ? undefined : String(value)
+}
+
+function isSame (a: Step['state'], b: Step['state']): boolean {
+  return a.subscription === b.subscription && a.ask === b.ask && a.approved === b.approved && a.pendingIn === b.pendingIn
+}
+
+function isSameItem (a: RosterItem | undefined, b: RosterItem): boolean {
+  return a !== undefined && a.subscription === b.subscription && a.ask === b.ask && a.approved === b.approved
+}

@@ -1,0 +1,134 @@
+/** The rosters of accounts: in memory while they are used, each change a write of the batch that asks for it. */
+import { jidOf, Kept, parseJid, StanzaError } from '../../lib/api.js'
+import type { Batch, Jid, Maybe, Records, Roster, RosterItem } from '../../lib/api.js'
+import type { State } from './subscription.js'
+
+/** One contact as it is stored, under its bare address. */
+export interface StoredItem {
+  readonly name: string
+  readonly groups: readonly string[]
+  readonly subscription: RosterItem['subscription']
+  readonly ask: boolean
+  readonly approved: boolean
+  /** The user put it there: it stays in the roster with no subscription at all. */
+  readonly listed: boolean
+  /** The contact's request that waits for an answer, as XML. */
+  readonly request?: string
+}
+
+const UNKNOWN: StoredItem = { name: '', groups: [], subscription: 'none', ask: false, approved: false, listed: false }
+
+export class AccountRoster implements Roster {
+  readonly #items: Map<string, StoredItem>
+  #changes: number
+
+  constructor (items: ReadonlyMap<string, StoredItem>, changes: number) {
+    this.#items = new Map(items)
+    this.#changes = changes
+  }
+
+  get version (): string { return String(this.#changes) }
+  get changes (): number { return this.#changes }
+  /** Contacts, those who only wait for an answer included. */
+  get size (): number { return this.#items.size }
+  /** Requests that wait for an answer. */
+  get requests (): number {
+    let count = 0
+    for (const item of this.#items.values()) if (item.request !== undefined) count++
+    return count
+  }
+
+  stored (contact: Jid): StoredItem { return this.#items.get(contact.bare.toString()) ?? UNKNOWN }
+  has (contact: Jid): boolean { return this.#items.has(contact.bare.toString()) }
+
+  state (contact: Jid): State {
+    const { subscription, ask, approved, request } = this.stored(contact)
+    return { subscription, ask, approved, pendingIn: request !== undefined }
+  }
+
+  item (contact: Jid): RosterItem | undefined {
+    const stored = this.#items.get(contact.bare.toString())
+    return stored === undefined || !isVisible(stored) ? undefined : itemOf(contact.bare, stored)
+  }
+
+  * items (): Iterable<RosterItem> {
+    for (const [address, stored] of this.#items) if (isVisible(stored)) yield itemOf(parseJid(address), stored)
+  }
+
+  /** All contacts with a state, those not visible included. */
+  * all (): Iterable<readonly [Jid, StoredItem]> {
+    for (const [address, stored] of this.#items) yield [parseJid(address), stored]
+  }
+
+  pendingIn (contact: Jid): string | undefined { return this.stored(contact).request }
+
+  /** For AccountRosters alone. */
+  set (contact: Jid, item: StoredItem | undefined): void {
+    const key = contact.bare.toString()
+    if (item === undefined) this.#items.delete(key)
+    else this.#items.set(key, item)
+    this.#changes++
+  }
+}
+
+/** RFC 6121 §2.1: in the roster, as far as clients see it. A contact who has only asked is not (§3.1.3). */
+function isVisible (item: StoredItem): boolean {
+  return item.listed || item.subscription !== 'none' || item.ask || item.approved
+}
+
+function itemOf (jid: Jid, { name, groups, subscription, ask, approved }: StoredItem): RosterItem {
+  return { jid, name, groups, subscription, ask, approved }
+}
+
+/** Rosters kept in memory although nobody of the account is there. */
+const IDLE = 2000
+
+export class AccountRosters {
+  readonly #items: Records<StoredItem>
+  readonly #versions: Records<number>
+  readonly #rosters: Kept<AccountRoster>
+
+  constructor (items: Records<StoredItem>, versions: Records<number>) {
+    this.#items = items
+    this.#versions = versions
+    this.#rosters = new Kept(async key => new AccountRoster(await items.all(key), await versions.get(key, 'version') ?? 0), IDLE)
+  }
+
+  of (account: Jid): Maybe<AccountRoster> { return this.#rosters.of(account.bare.toString()) }
+  /** Keeps it in memory until `unpin` was called as often: an account with sessions has its roster at hand. */
+  pin (account: Jid): Maybe<AccountRoster> { return this.#rosters.hold(account.bare.toString()) }
+  unpin (account: Jid): void { this.#rosters.release(account.bare.toString()) }
+  forget (account: Jid): void { this.#rosters.forget(account.bare.toString()) }
+
+  /** Changes an item now, and on disk with the batch. Where that fails, memory forgets it as well. */
+  change (account: Jid, roster: AccountRoster, contact: Jid, item: StoredItem | undefined, batch: Batch): void {
+    const owner = account.bare.toString()
+    const kept = item !== undefined && (isVisible(item) || item.request !== undefined) ? item : undefined
+    roster.set(contact, kept)
+    batch.add(this.#items.putting(owner, contact.bare.toString(), kept))
+    batch.add(this.#versions.putting(owner, 'version', roster.changes))
+    // Until the write has settled, nobody may read the old state from disk.
+    void this.#rosters.hold(owner)
+    batch.committed(() => { this.#rosters.release(owner) })
+    batch.failed(() => { this.#rosters.forget(owner) })
+  }
+}
+
+/** An item that takes over a state, its request aside. */
+export function withState (item: StoredItem, state: State, request: string | undefined): StoredItem {
+  const { request: _, ...rest } = item
+  const next = { ...rest, subscription: state.subscription, ask: state.ask, approved: state.approved }
+  return state.pendingIn && request !== undefined ? { ...next, request } : next
+}
+
+/** Reads a contact's address from an item. Throws StanzaError. */
+export function contactOf (text: string | undefined): Jid {
+  if (text === undefined) throw new StanzaError('bad-request', 'an item has a jid')
+  try {
+    const jid = parseJid(text)
+    return jid.resource === '' ? jid : jidOf(jid.local, jid.domain)
+  } catch (error) {
+    throw new StanzaError('jid-malformed', undefined, { cause: error })
+  }
+}
+

@@ -1,0 +1,42 @@
+/** XEP-0054 vcard-temp and XEP-0292 vCard4: what a user tells everybody of themselves. */
+import { defineModule, fromOctets, NS, octets, parseElement, records, setting, StanzaError, toOctets, xml } from '../lib/api.js'
+
+/** The two forms, each by its own name and namespace. */
+const FORMS = [
+  { name: 'vCard', namespace: NS.VCARD },
+  { name: 'vcard', namespace: NS.VCARD4 },
+] as const
+
+export default defineModule({
+  name: 'vcard',
+  about: "Keeps the vCards of accounts: a user's name, picture and addresses.",
+  xeps: ['0054 v1.3.0', '0292 v0.12.0'],
+  features: { host: [NS.VCARD], account: [NS.VCARD, NS.VCARD4] },
+  settings: {
+    bytes: setting.size({ min: '1KiB', max: '16MiB' }).default('128KiB').says('The largest vCard.'),
+  },
+  stores: { cards: records<string>(1) },
+
+  setup (host) {
+    const { cards } = host.stores
+
+    for (const { name, namespace } of FORMS) {
+      host.iq.get('account', namespace, name, async ({ stanza }) => {
+        const kept = await cards.get(stanza.to.toString(), name)
+        if (kept !== undefined) return parseElement(toOctets(kept))
+        // XEP-0054 §3.1: for oneself, an empty one.
+        if (stanza.from.bare.equals(stanza.to)) return xml(name, { xmlns: namespace })
+        throw new StanzaError('item-not-found')
+      })
+
+      host.iq.set('self', namespace, name, ({ session, payload, batch }) => {
+        const text = fromOctets(octets(payload))
+        if (Buffer.byteLength(text) > host.settings.bytes) throw new StanzaError('resource-constraint', 'the vCard is too large', { type: 'cancel' })
+        batch.add(cards.putting(session.account.toString(), name, text))
+      })
+
+      // XEP-0054 §3.2: nobody writes another's.
+      host.iq.set('account', namespace, name, () => { throw new StanzaError('forbidden') })
+    }
+  },
+})

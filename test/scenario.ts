@@ -1,0 +1,162 @@
+/** Devices on a stage: they say, ask, get, lose; over the real parser and the real core, with counted ids and a clock of their own. */
+import type { Test } from 'tap'
+import { join } from 'node:path'
+import { PACKAGE_ROOT } from '../lib/base/package.js'
+import { readDuration, type Duration } from '../lib/base/units.js'
+import type { Fields, Logger } from '../lib/base/logger.js'
+import { findModules, type Wanted } from '../lib/host/loader.js'
+import type { AnyModule } from '../lib/host/module.js'
+import type { Host, HostSettings } from '../lib/host/host.js'
+import { Server } from '../lib/host/server.js'
+import { MemoryStorage } from '../lib/storage/memory.js'
+import type { Schema } from '../lib/config/schema.js'
+import { parseJid, type Jid } from '../lib/xmpp/jid.js'
+import { Device } from './device.js'
+import { FakeClock } from './fake-clock.js'
+
+export { Device }
+
+export interface Scene {
+  /** Names of modules, those they require included; a table beside the name holds settings. */
+  readonly modules?: readonly (string | AnyModule)[]
+  readonly settings?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
+  readonly hosts?: readonly string[]
+  readonly host?: Partial<HostSettings>
+  readonly storage?: MemoryStorage
+}
+
+/** One line of the log. */
+export interface Line { readonly level: string, readonly event: string, readonly fields: Fields }
+
+const FOLDER = join(PACKAGE_ROOT, import.meta.url.endsWith('.ts') ? 'modules' : 'dist/modules')
+const WORLD = { folder: '/', env: () => undefined, file: () => '' }
+let known: Promise<ReadonlyMap<string, AnyModule>> | undefined
+
+/** A server with these modules, taken down when the test ends: then no timer may be left. */
+export async function scenario (t: Test, scene: Scene = {}): Promise<Scenario> {
+  known ??= findModules(FOLDER)
+  const s = new Scenario(scene, await known)
+  await s.raise(scene.hosts ?? [])
+  t.teardown(async () => {
+    await s.end()
+    t.equal(s.clock.timers, 0, 'no timer is left')
+    t.same(s.lines.filter(line => line.level === 'error').map(line => [line.event, String(line.fields['error'])]), s.expectedErrors, 'nothing failed unforeseen')
+  })
+  return s
+}
+
+export class Scenario {
+  readonly clock = new FakeClock()
+  readonly storage: MemoryStorage
+  readonly lines: Line[] = []
+  /** Log lines of level error that the test wants: [event, text of the error]. */
+  readonly expectedErrors: (readonly [string, string])[] = []
+  readonly server: Server
+  readonly #known: ReadonlyMap<string, AnyModule>
+  readonly #devices: Device[] = []
+  #scene: Scene
+  #ids = 0
+
+  constructor (scene: Scene, known: ReadonlyMap<string, AnyModule>) {
+    this.#scene = scene
+    this.#known = known
+    this.storage = scene.storage ?? new MemoryStorage()
+    this.server = new Server({ clock: this.clock, ids: { next: () => `id-${++this.#ids}` }, log: this.#log({}), storage: this.storage })
+  }
+
+  host (domain: string): Host {
+    const host = this.server.host(domain)
+    if (host === undefined) throw new Error(`no host ${domain}`)
+    return host
+  }
+
+  async raise (domains: readonly string[]): Promise<void> {
+    const standing = new Set([...this.server.hosts.map(host => host.domain), ...domains])
+    await this.server.load([...standing].map(domain => ({
+      domain,
+      settings: { admins: [], resources: 20, conflict: 'replace' as const, ...this.#scene.host },
+      modules: this.#wanted(),
+    })))
+  }
+
+  /** An account without a device; made where it is not there. */
+  async account (address: string): Promise<Jid> {
+    const jid = parseJid(address).bare
+    if (this.server.host(jid.domain) === undefined) await this.raise([jid.domain])
+    const { accounts } = this.host(jid.domain)
+    if (!await accounts.exists(jid)) await this.host(jid.domain).createAccount(jid, 'a secret for tests')
+    return jid
+  }
+
+  /** A device whose stream is established; available, unless told otherwise. Its account is made where it is not there. */
+  async device (address: string, how: { readonly presence?: string | false, readonly address?: string } = {}): Promise<Device> {
+    const jid = parseJid(address)
+    await this.account(address)
+    const device = await Device.bind(this, this.host(jid.domain), jid, how.address ?? '192.0.2.1')
+    this.#devices.push(device)
+    const presence = how.presence ?? (this.#has('presence') ? '<presence/>' : false)
+    if (presence !== false) await device.says(presence)
+    for (const one of this.#devices) one.forget()
+    return device
+  }
+
+  /** Time passes. */
+  async pass (time: Duration): Promise<void> {
+    this.clock.pass(readDuration(time))
+    await this.settled()
+  }
+
+  /** The module is set up anew, with other settings if some are given. */
+  async reload (name: string, settings?: Readonly<Record<string, unknown>>): Promise<void> {
+    const hosts = this.server.hosts.map(host => host.domain)
+    this.#scene = { ...this.#scene, settings: { ...this.#scene.settings, [name]: settings ?? { ...this.#scene.settings?.[name], ' ': this.#ids++ } } }
+    await this.raise(hosts)
+    await this.settled()
+  }
+
+  /** Waits until nothing is under way any more: all is stored, every promise has run. */
+  async settled (): Promise<void> {
+    for (let quiet = 0; quiet < 3; quiet++) {
+      await this.storage.flush()
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }
+
+  async end (): Promise<void> {
+    await this.server.stop()
+    await this.settled()
+  }
+
+  #has (name: string): boolean {
+    return this.#wanted().some(wanted => wanted.module.name === name)
+  }
+
+  #wanted (): Wanted[] {
+    const wanted = new Map<string, AnyModule>()
+    const add = (module: AnyModule): void => {
+      if (wanted.has(module.name)) return
+      for (const name of module.requires ?? []) add(this.#module(name))
+      wanted.set(module.name, module)
+    }
+    for (const module of this.#scene.modules ?? []) add(typeof module === 'string' ? this.#module(module) : module)
+    return [...wanted.values()].map(module => ({ module, settings: settingsOf(module, this.#scene.settings?.[module.name] ?? {}) }))
+  }
+
+  #module (name: string): AnyModule {
+    const module = this.#known.get(name)
+    if (module === undefined) throw new Error(`there is no module '${name}'`)
+    return module
+  }
+
+  #log (fields: Fields): Logger {
+    const at = (level: string) => (event: string, more: Fields = {}): void => { this.lines.push({ level, event, fields: { ...fields, ...more } }) }
+    return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error'), with: more => this.#log({ ...fields, ...more }) }
+  }
+}
+
+/** Defaults of the module's schema, and over them what the scene says, written as in the conf. */
+function settingsOf (module: AnyModule, given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const schema: Schema = module.settings ?? {}
+  const read = Object.entries(schema).map(([name, kind]) => [name, kind.zod(WORLD).parse(given[name])])
+  return { ...Object.fromEntries(read), ...' ' in given ? { ' ': given[' '] } : {} }
+}
