@@ -91,7 +91,7 @@ export class MemoryTransport implements Transport {
     this.#state = 'ending'
     this.#farewell = this.#how.clock.after(FAREWELL, () => { this.destroy() })
     if (this.#peerEnded) this.destroy()
-    else this.#peer?.push()
+    else this.push()
   }
 
   destroy (reason?: Error): void {
