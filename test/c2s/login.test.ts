@@ -1,9 +1,7 @@
-import t from 'tap'
 import { play } from '../auth/stage.js'
-import { bind, DOMAIN, header, PASSWORD, stage, STARTTLS } from './stage.js'
+import { bind, DOMAIN, header, PASSWORD, scene, STARTTLS } from './stage.js'
 
-t.test('a client comes from the first byte to a stanza of its own, by STARTTLS and SCRAM', async t => {
-  const s = await stage(t)
+scene('a client comes from the first byte to a stanza of its own, by STARTTLS and SCRAM', {}, async (t, s) => {
   const client = s.connect()
   await client.opens()
   t.match(client.heard, /^<\?xml version='1.0'\?><stream:stream [^>]*from=["']montague.lit["']/)

@@ -1,5 +1,6 @@
 /** What the tests of clients' streams stand on: a server in memory, and clients that speak bytes. */
-import type { Test } from 'tap'
+import { X509Certificate } from 'node:crypto'
+import t, { type Test } from 'tap'
 import type { Fields, Logger } from '../../lib/base/logger.js'
 import { TokenBucket } from '../../lib/base/rate.js'
 import { Throttle } from '../../lib/auth/throttle.js'
@@ -12,7 +13,6 @@ import { MemoryStorage } from '../../lib/storage/memory.js'
 import { memoryPair, type MemoryTransport } from '../../lib/stream/memory-transport.js'
 import { selfSigned } from '../../lib/stream/self-signed.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
-import { X509Certificate } from 'node:crypto'
 import { FakeClock } from '../fake-clock.js'
 
 export const PASSWORD = 'a secret of Verona'
@@ -27,7 +27,6 @@ export interface StageSettings {
 }
 
 export interface Line { readonly level: string, readonly event: string, readonly fields: Fields }
-type Tap = Pick<Test, 'teardown' | 'equal'>
 
 export const LISTENER: ListenerSettings = { tls: 'required', stanza: 262_144, rate: 1_000_000 }
 export const LIMITS: ClientWorld['limits'] = {
@@ -36,19 +35,18 @@ export const LIMITS: ClientWorld['limits'] = {
 const MECHANISMS = ['EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN']
 let certificate: Promise<Uint8Array> | undefined
 
-/** A server with romeo@ and juliet@ at two hosts. When the test ends, nothing may be left of any connection. */
-export async function stage (t: Tap, how: StageSettings = {}): Promise<Stage> {
-  certificate ??= selfSigned(DOMAIN, DOMAIN, Date.now()).then(pair => new X509Certificate(pair.certificate).raw)
-  const stage = new Stage(how, await certificate)
-  await stage.raise()
-  t.teardown(async () => {
-    for (const client of stage.clients) client.transport.destroy()
-    await stage.settled()
+/** A test with romeo@ and juliet@ at two hosts. When it has been played, nothing may be left of any connection. */
+export function scene (title: string, how: StageSettings, play: (t: Test, s: Stage) => Promise<void>): void {
+  void t.test(title, async t => {
+    certificate ??= selfSigned(DOMAIN, DOMAIN, Date.now()).then(pair => new X509Certificate(pair.certificate).raw)
+    const stage = new Stage(how, await certificate)
+    await stage.raise()
+    await play(t, stage)
+    await stage.end()
     t.equal(stage.gone, stage.clients.length, 'each connection was given back')
-    await stage.server.stop()
     t.equal(stage.clock.timers, 0, 'no timer is left')
+    t.same(stage.lines.filter(line => line.level === 'error' && !stage.expected.includes(line.event)), [], 'nothing failed unforeseen')
   })
-  return stage
 }
 
 export class Stage {
@@ -60,6 +58,8 @@ export class Stage {
   readonly world: ClientWorld
   readonly settings: ListenerSettings
   readonly certificate: Uint8Array
+  /** Events of level error that the test wants. */
+  readonly expected: string[] = []
   gone = 0
   #ids = 0
   readonly #how: StageSettings
@@ -92,6 +92,13 @@ export class Stage {
     await this.server.load([DOMAIN, OTHER].map(domain => ({ domain, settings, modules: [] })))
     for (const name of ['romeo', 'juliet']) await this.host.createAccount(parseJid(`${name}@${DOMAIN}`), PASSWORD)
     await this.server.host(OTHER)?.createAccount(parseJid(`juliet@${OTHER}`), PASSWORD)
+  }
+
+  async end (): Promise<void> {
+    for (const client of this.clients) client.transport.destroy()
+    await this.settled()
+    await this.server.stop()
+    await this.settled()
   }
 
   get host (): Host {
