@@ -1,0 +1,98 @@
+/** What the documentation takes from the code: the reference of the conf file, its JSON Schema, the README's table of XEPs. */
+import { configReference, jsonSchema } from '../lib/config/reference.js'
+import type { Schema } from '../lib/config/schema.js'
+
+/** What a module says of itself, as far as readers go. */
+export interface Documented {
+  readonly name: string
+  readonly xeps?: readonly string[]
+  readonly settings?: Schema
+}
+
+/** What the core speaks without a module: 'number vVersion', or an RFC. */
+export const CORE: readonly string[] = ['RFC 6120', 'RFC 6121', 'RFC 7622', '0359 v0.7.0', '0368 v1.1.0', '0440 v1.0.0', '0474 v0.5.0', '0478 v0.2.0']
+
+/** The names of the specifications; one that a module declares and that is not here makes `xepTable` throw. */
+const TITLES: Readonly<Record<string, string>> = {
+  'RFC 6120': 'XMPP: Core',
+  'RFC 6121': 'XMPP: Instant Messaging and Presence',
+  'RFC 7622': 'XMPP: Address Format',
+  '0012': 'Last Activity',
+  '0030': 'Service Discovery',
+  '0049': 'Private XML Storage',
+  '0054': 'vcard-temp',
+  '0077': 'In-Band Registration',
+  '0092': 'Software Version',
+  '0115': 'Entity Capabilities',
+  '0128': 'Service Discovery Extensions',
+  '0157': 'Contact Addresses for XMPP Services',
+  '0160': 'Best Practices for Handling Offline Messages',
+  '0191': 'Blocking Command',
+  '0199': 'XMPP Ping',
+  '0202': 'Entity Time',
+  '0203': 'Delayed Delivery',
+  '0205': 'Best Practices to Discourage Denial of Service Attacks',
+  '0237': 'Roster Versioning',
+  '0280': 'Message Carbons',
+  '0292': 'vCard4 Over XMPP',
+  '0359': 'Unique and Stable Stanza IDs',
+  '0368': 'SRV records for XMPP over TLS',
+  '0440': 'SASL Channel-Binding Type Capability',
+  '0474': 'SASL SCRAM Downgrade Protection',
+  '0478': 'Stream Limits Advertisement',
+}
+
+/** Where the table stands in README.md. */
+const BEGIN = '<!-- specifications: written by npm run docs -->'
+const END = '<!-- end of specifications -->'
+
+/** docs/configuration.md. */
+export function configurationPage (modules: ReadonlyMap<string, Documented>): string {
+  return `# The conf file
+
+This page is written by \`npm run docs\` from the schemas that the server checks the file with.
+The file is [TOML](https://toml.io). Durations, sizes and rates are quoted words with a unit: \`"30s"\`, \`"12h"\`, \`"7d"\`, \`"1y"\`;
+\`"500B"\`, \`"256KiB"\`, \`"10MiB"\`; \`"20KiB/s"\`. Relative paths start at the conf file's folder.
+A secret is written as \`{ file = "…" }\` or \`{ env = "…" }\`, never as itself.
+Mistakes are told all at once, each with its file, line and column.
+
+${configReference(schemasIn(modules))}`
+}
+
+/** conf/sestina.schema.json. */
+export function schemaFile (modules: ReadonlyMap<string, Documented>): string {
+  return JSON.stringify(jsonSchema(schemasIn(modules)), null, 2) + '\n'
+}
+
+/** The README with its table made anew. Throws where the markers are not there. */
+export function withTable (readme: string, modules: ReadonlyMap<string, Documented>): string {
+  const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)]
+  if (begin < 0 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`)
+  return `${readme.slice(0, begin)}${BEGIN}\n${xepTable(modules)}\n${readme.slice(end)}`
+}
+
+/** One row a specification: RFCs first, then XEPs by number. */
+function xepTable (modules: ReadonlyMap<string, Documented>): string {
+  const rows = [
+    ...CORE.map(text => rowOf(text, 'core')),
+    ...[...modules.values()].flatMap(({ name, xeps = [] }) => xeps.map(text => rowOf(text, `\`${name}\``))),
+  ]
+  rows.sort((a, b) => a.order < b.order ? -1 : 1)
+  return ['| specification | version | title | module |', '|---|---|---|---|', ...rows.map(row => row.line)].join('\n')
+}
+
+function rowOf (text: string, where: string): { readonly order: string, readonly line: string } {
+  const match = /^(?:(RFC \d{4})|(\d{4}) v(\d[\d.]*))$/.exec(text)
+  if (match === null) throw new Error(`'${text}' is no specification: write '0280 v1.0.1'`)
+  const [, rfc, xep = '', version = ''] = match
+  const title = TITLES[rfc ?? xep]
+  if (title === undefined) throw new Error(`XEP-${xep} has no title in bin/pages.ts`)
+  const link = rfc === undefined
+    ? `[XEP-${xep}](https://xmpp.org/extensions/xep-${xep}.html)`
+    : `[${rfc}](https://www.rfc-editor.org/rfc/rfc${rfc.slice(4)})`
+  return { order: rfc ?? `XEP-${xep} ${where}`, line: `| ${link} | ${version} | ${title} | ${where} |` }
+}
+
+function schemasIn (modules: ReadonlyMap<string, Documented>): ReadonlyMap<string, Schema> {
+  return new Map([...modules].map(([name, { settings = {} }]) => [name, settings]))
+}

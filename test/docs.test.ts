@@ -1,0 +1,68 @@
+/** The documentation is true: what is generated is up to date, what is quoted stands in files that are tested. */
+import t from 'tap'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { configurationPage, CORE, schemaFile, withTable } from '../bin/pages.js'
+import { PACKAGE_ROOT } from '../lib/base/package.js'
+import { findModules } from '../lib/host/loader.js'
+import { messageSent } from '../lib/host/events.js'
+import * as events from '../lib/host/events.js'
+
+const written = (path: string): string => readFileSync(join(PACKAGE_ROOT, path), 'utf8')
+const PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/writing-a-module.md', 'docs/operating.md', 'docs/configuration.md']
+const modules = await findModules(fileURLToPath(new URL('../modules/', import.meta.url)))
+
+t.test('what `npm run docs` writes is up to date', async t => {
+  t.equal(written('docs/configuration.md'), configurationPage(modules), 'docs/configuration.md')
+  t.equal(written('conf/sestina.schema.json'), schemaFile(modules), 'conf/sestina.schema.json')
+  t.equal(written('README.md'), withTable(written('README.md'), modules), 'the table in README.md')
+})
+
+t.test('the README names every specification that the core or a module declares, with version and module', async t => {
+  const rows = written('README.md').split('\n').filter(line => line.startsWith('| ['))
+  const declared = [
+    ...CORE.map(text => ({ text, where: 'core' })),
+    ...[...modules.values()].flatMap(({ name, xeps = [] }) => xeps.map(text => ({ text, where: `\`${name}\`` }))),
+  ]
+  for (const { text, where } of declared) {
+    const [number = '', version = ''] = text.startsWith('RFC') ? [text] : text.split(' v')
+    const row = rows.find(line => line.includes(`${number}]`) && line.includes(`| ${version} |`) && line.endsWith(`| ${where} |`))
+    t.ok(row, `${text} of ${where}`)
+  }
+  t.equal(rows.length, declared.length, 'and no other')
+})
+
+t.test('a README without markers, and a specification without a number, are refused', async t => {
+  t.throws(() => withTable('# Sestina', modules), /README.md has no/)
+  const marked = written('README.md')
+  t.throws(() => withTable(marked, new Map([['x', { name: 'x', xeps: ['0280'] }]])), /no specification/)
+  t.throws(() => withTable(marked, new Map([['x', { name: 'x', xeps: ['9999 v1'] }]])), /XEP-9999 has no title/)
+})
+
+t.test('the tutorial shows the module and the test that are run here, word for word', async t => {
+  const page = written('docs/writing-a-module.md')
+  const module = written('test/tutorial/greeting.ts').replace('../../lib/api.js', '../lib/api.js')
+  const test = written('test/tutorial.test.ts').replace('./tutorial/greeting.js', '../../modules/greeting.js').replace('./scenario.js', '../scenario.js')
+  t.ok(page.includes('```ts\n' + module + '```\n'), 'modules/greeting.ts')
+  t.ok(page.includes('```ts\n' + test + '```\n'), 'test/modules/greeting.test.ts')
+})
+
+t.test('the list of hooks names every hook there is', async t => {
+  const page = written('docs/writing-a-module.md')
+  const hooks = Object.values(events).flatMap(value => isHook(value) ? [value.name] : [])
+  t.ok(hooks.includes(messageSent.name))
+  for (const name of hooks) t.ok(page.includes(`\`${name}\``), name)
+})
+
+t.test('links between the pages lead somewhere', async t => {
+  for (const page of PAGES) {
+    for (const [, target = ''] of written(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {
+      t.ok(existsSync(join(PACKAGE_ROOT, page, '..', target)), `${page}: ${target}`)
+    }
+  }
+})
+
+function isHook (value: unknown): value is { readonly name: string } {
+  return typeof value === 'object' && value !== null && 'name' in value && typeof value.name === 'string' && 'index' in value
+}
