@@ -75,7 +75,8 @@ export class Running {
     this.#ids = parts.ids ?? randomIds
     this.#config = config
     this.#storage = storage
-    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage })
+    const { iterations } = config.server.authentication
+    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations })
   }
 
   get config (): Config { return this.#config }

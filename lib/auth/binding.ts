@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto'
 import { AsnConvert, AsnProp, AsnPropTypes, AsnType, AsnTypeTypes } from '@peculiar/asn1-schema'
 import { AlgorithmIdentifier, Certificate } from '@peculiar/asn1-x509'
 
-export type ChannelBindingType = 'tls-exporter' | 'tls-server-end-point'
+export type ChannelBindingType = 'tls-exporter' | 'tls-server-end-point' | 'tls-unique'
 
 export interface ChannelBinding {
   readonly type: ChannelBindingType
+  /** Whether clients are told of it. */
+  readonly announced: boolean
   /** The data to compare; made only when a client asks for this type. */
   bytes (): Uint8Array
 }
@@ -18,6 +20,8 @@ export interface BoundConnection {
   /** The certificate that the server showed, as DER. */
   readonly certificate: Uint8Array
   exporter (label: string, length: number): Uint8Array
+  /** The first Finished message of the handshake, where it can be had. */
+  readonly firstFinished?: () => Uint8Array | undefined
 }
 
 /** What this connection can be bound to, the strongest first. */
@@ -25,12 +29,16 @@ export function channelBindings (connection: BoundConnection): readonly ChannelB
   const bindings: ChannelBinding[] = []
   // RFC 9266 §4.2: below TLS 1.3 it is unique only with an extended master secret, which Node does not tell of.
   if (connection.protocol === 'TLSv1.3') {
-    bindings.push({ type: 'tls-exporter', bytes: () => connection.exporter('EXPORTER-Channel-Binding', 32) })
+    bindings.push({ type: 'tls-exporter', announced: true, bytes: () => connection.exporter('EXPORTER-Channel-Binding', 32) })
   }
   const hash = endPointHash(connection.certificate)
   if (hash !== undefined) {
-    bindings.push({ type: 'tls-server-end-point', bytes: () => createHash(hash).update(connection.certificate).digest() })
+    bindings.push({ type: 'tls-server-end-point', announced: true, bytes: () => createHash(hash).update(connection.certificate).digest() })
   }
+  // COMPAT(slixmpp, 1.8): binds to nothing else, whatever is announced, and calls it so in TLS 1.3 too, where RFC 9266 §3 has no
+  // name for it. It ties a login to this handshake all the same; nobody is invited to use it.
+  const finished = connection.firstFinished?.()
+  if (finished !== undefined) bindings.push({ type: 'tls-unique', announced: false, bytes: () => finished })
   return bindings
 }
 

@@ -38,7 +38,7 @@ export class SaslLogin {
       if (!stream.secure || stream.identity !== undefined) return undefined
       const names = offered(this.#context(stream))
       const bindings = this.#bindingsOf(stream)
-      this.#advertised = { mechanisms: names, bindings: bindings.length === 0 ? undefined : bindings.map(({ type }) => type) }
+      this.#advertised = { mechanisms: names, bindings: typesOf(bindings) }
       return names.length === 0 ? undefined : xml('mechanisms', { xmlns: NS.SASL }, ...names.map(name => xml('mechanism', {}, name)))
     },
     take: (stream, request) => this.#login(stream, request),
@@ -49,9 +49,9 @@ export class SaslLogin {
     namespace: NS.SASL_CHANNEL_BINDING,
     offered: stream => {
       if (!stream.secure || stream.identity !== undefined) return undefined
-      const bindings = this.#bindingsOf(stream)
-      if (bindings.length === 0) return undefined
-      return xml('sasl-channel-binding', { xmlns: NS.SASL_CHANNEL_BINDING }, ...bindings.map(({ type }) => xml('channel-binding', { type })))
+      const types = typesOf(this.#bindingsOf(stream))
+      if (types === undefined) return undefined
+      return xml('sasl-channel-binding', { xmlns: NS.SASL_CHANNEL_BINDING }, ...types.map(type => xml('channel-binding', { type })))
     },
   }
 
@@ -104,7 +104,7 @@ export class SaslLogin {
     return {
       accounts: host.accounts,
       ids: this.#world.ids,
-      secure: stream.secure,
+      secure: stream.tls !== undefined, // PLAIN is for TLS alone, whatever the listener does without
       bindings: this.#bindingsOf(stream),
       certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
       allowed: this.#world.authentication.mechanisms,
@@ -118,6 +118,12 @@ export class SaslLogin {
   #bindingsOf ({ tls }: Negotiation): readonly ChannelBinding[] {
     return tls === undefined ? [] : this.#bindings ??= channelBindings(tls)
   }
+}
+
+/** Those that clients are told of; undefined for none. */
+function typesOf (bindings: readonly ChannelBinding[]): readonly string[] | undefined {
+  const types = bindings.filter(binding => binding.announced).map(({ type }) => type)
+  return types.length === 0 ? undefined : types
 }
 
 /** Within an attempt: RFC 6120 §6.4.3 knows a response, §6.4.4 the end of it. */

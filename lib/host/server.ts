@@ -14,6 +14,8 @@ export interface ServerParts {
   readonly ids: Ids
   readonly log: Logger
   readonly storage: Storage
+  /** Of PBKDF2, for passwords that are set from now on. */
+  readonly iterations?: number
 }
 
 /** One host as the conf wants it. */
@@ -33,6 +35,7 @@ export class Server {
   readonly #ids: Ids
   readonly #standing = new Map<string, Standing>()
   readonly #since: number
+  readonly #iterations: number | undefined
 
   constructor (parts: ServerParts) {
     this.clock = parts.clock
@@ -41,6 +44,7 @@ export class Server {
     this.router = new Router(parts.storage, parts.log)
     this.#ids = parts.ids
     this.#since = parts.clock.now()
+    this.#iterations = parts.iterations
   }
 
   /** When it was started, in milliseconds since 1970. */
@@ -80,6 +84,7 @@ export class Server {
       clock,
       records: await storage.open('accounts', accountsShape),
       secrets: await storage.open('accounts.secret', secretShape),
+      ...this.#iterations === undefined ? {} : { iterations: this.#iterations },
     })
     const host = new Host({ domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts })
     return { host, modules: new Modules(host) }

@@ -163,6 +163,8 @@ function infoOf (socket: TLSSocket, certificate: Uint8Array, asked: boolean): Tl
     peerCertificates,
     authorized: peerCertificates.length > 0 && isVerified(socket),
     exporter: (label, length) => socket.exportKeyingMaterial(length, label, Buffer.alloc(0)),
+    // RFC 5929 §3.1: the client's is the first, but in a resumed session the server's.
+    firstFinished: () => socket.isSessionReused() ? socket.getFinished() : socket.getPeerFinished(),
   }
 }
 

@@ -16,6 +16,8 @@ export interface TlsInfo {
   readonly authorized: boolean
   /** Keying material of this connection (RFC 5705). */
   exporter (label: string, length: number): Uint8Array
+  /** The first Finished message of the handshake (RFC 5929 §3.1), where it can be had. */
+  readonly firstFinished?: () => Uint8Array | undefined
 }
 
 /** How the server's side of a handshake is done. */

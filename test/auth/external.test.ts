@@ -100,6 +100,10 @@ t.test('a connection is bound by its exporter in TLS 1.3, and by the certificate
     '07'.repeat(32), createHash('sha384').update(certificate).digest('hex'),
   ])
   t.strictSame(asked, [['EXPORTER-Channel-Binding', 32]], 'RFC 9266 §2')
+  const finished = channelBindings({ protocol: 'TLSv1.3', certificate, exporter, firstFinished: () => Buffer.from('finished') }).at(-1)
+  t.equal(finished?.type, 'tls-unique')
+  t.equal(finished?.announced, false, 'nobody is invited to use it')
+  t.strictSame(finished?.bytes(), Buffer.from('finished'))
   t.strictSame(channelBindings({ protocol: 'TLSv1.2', certificate, exporter }).map(({ type }) => type), ['tls-server-end-point'])
   const edwards = certificates.get('Ed25519') ?? Buffer.alloc(0)
   t.strictSame(channelBindings({ protocol: 'TLSv1.3', certificate: edwards, exporter }).map(({ type }) => type), ['tls-exporter'])

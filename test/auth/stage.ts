@@ -86,8 +86,8 @@ export async function openAccounts (how: Partial<AccountsParts> = {}) {
   return { accounts, records, secrets, clock }
 }
 
-export const EXPORTED: ChannelBinding = { type: 'tls-exporter', bytes: () => Buffer.alloc(32, 'exporter') }
-export const END_POINT: ChannelBinding = { type: 'tls-server-end-point', bytes: () => Buffer.alloc(32, 'certificate') }
+export const EXPORTED: ChannelBinding = { type: 'tls-exporter', announced: true, bytes: () => Buffer.alloc(32, 'exporter') }
+export const END_POINT: ChannelBinding = { type: 'tls-server-end-point', announced: true, bytes: () => Buffer.alloc(32, 'certificate') }
 
 export function contextOf (accounts: Accounts, how: Partial<MechanismContext> = {}): MechanismContext {
   return { accounts, ids: counting(), secure: true, bindings: [EXPORTED, END_POINT], certificate: undefined, allowed: MECHANISMS, ...how }
