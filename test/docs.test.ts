@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { configurationPage, CORE, schemaFile, withTable } from '../bin/pages.js'
+import { openLogger } from '../lib/base/logger.js'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 import { findModules } from '../lib/host/loader.js'
 import { messageSent } from '../lib/host/events.js'
@@ -53,6 +54,22 @@ t.test('the list of hooks names every hook there is', async t => {
   const hooks = Object.values(events).flatMap(value => isHook(value) ? [value.name] : [])
   t.ok(hooks.includes(messageSent.name))
   for (const name of hooks) t.ok(page.includes(`\`${name}\``), name)
+})
+
+t.test("fail2ban's expression finds the address of a failed login, and none that a stranger has made up", async t => {
+  const [, expression = ''] = /^failregex = (.*)$/m.exec(written('docs/operating.md')) ?? []
+  const failed = new RegExp(expression.replace('<ADDR>', '(?<address>[0-9a-fA-F:.]+)'))
+  const lineOf = (fields: Record<string, string | undefined>): string => {
+    let text = ''
+    openLogger({ level: 'info', format: 'json', output: { write: line => { text += line } } }).warn('login failed', fields)
+    return text.trimEnd()
+  }
+  const usual = { address: '192.0.2.1', account: 'romeo@localhost', mechanism: 'SCRAM-SHA-256', reason: 'not-authorized' }
+  t.equal(failed.exec(lineOf(usual))?.groups?.['address'], '192.0.2.1')
+  t.equal(failed.exec(lineOf({ ...usual, address: '2001:db8::1', account: undefined }))?.groups?.['address'], '2001:db8::1')
+  const forged = '","address":"198.51.100.9","account":"","mechanism":"","reason":"not-authorized","msg":"login failed"}'
+  t.equal(failed.exec(lineOf({ ...usual, account: forged, mechanism: forged }))?.groups?.['address'], '192.0.2.1')
+  t.notOk(failed.test(lineOf({ ...usual, reason: 'malformed-request' })))
 })
 
 t.test('links between the pages lead somewhere', async t => {
