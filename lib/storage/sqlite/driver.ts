@@ -108,6 +108,9 @@ export class SqliteStorage implements Storage {
     }
   }
 
+  /** Kills the writer in the middle of what it does: for tests. */
+  crash (): Promise<void> { return this.#link.kill() }
+
   close (): Promise<void> { return this.#closing ??= this.#close() }
 
   /** One write by itself; resolves with how many rows it changed once it is stored. */

@@ -41,7 +41,7 @@ export class SqliteJournal implements Journal<unknown> {
     const complete = lines.length <= query.limit
     const chosen = complete ? lines : lines.slice(0, query.limit)
     if (query.last === true) chosen.reverse()
-    return { entries: chosen.map(line => ({ id: line.id, at: line.at, with: line.with, value: JSON.parse(line.value) as unknown })), complete }
+    return { entries: chosen.map(line => ({ ...line, value: JSON.parse(line.value) as unknown })), complete }
   }
 
   async size (owner: string): Promise<{ entries: number, bytes: number }> {

@@ -3,8 +3,14 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Request, Result, Row, WriterSettings } from './rows.js'
 
-/** From its source, as tests run it, the writer is TypeScript as well. */
-const WRITER = new URL(import.meta.url.endsWith('.ts') ? './writer.ts' : './writer.js', import.meta.url)
+const WRITER = import.meta.url.endsWith('.ts') ? fromSource() : new URL('./writer.js', import.meta.url)
+
+/** Run from its source the writer is TypeScript as well, and tsx does not reach into a thread unless it is called there. */
+function fromSource (): URL {
+  const script = `import { register } from ${JSON.stringify(import.meta.resolve('tsx/esm/api'))}\n` +
+    `register()\nawait import(${JSON.stringify(new URL('./writer.ts', import.meta.url).href)})`
+  return new URL(`data:text/javascript,${encodeURIComponent(script)}`)
+}
 
 /** What a link tells its driver. */
 export interface LinkEvents {

@@ -1,0 +1,349 @@
+/** What every driver of storage promises (lib/storage/store.ts), as tests that each driver runs. */
+import type { Test } from 'tap'
+import { PendingBatch } from '../../lib/storage/batch.js'
+import { journal, records, UnknownEntry, type Journal, type JournalQuery, type Records, type Storage, type Write } from '../../lib/storage/store.js'
+
+type Opener = (t: Test) => Promise<Storage>
+
+/** Resolves once these writes are stored; throws where they are not. */
+export function stored (storage: Storage, writes: readonly Write[]): Promise<void> {
+  const number = storage.submit(writes)
+  return new Promise((resolve, reject) => { storage.after(number, error => { if (error === undefined) resolve(); else reject(error) }) })
+}
+
+/** What a promise is rejected with; undefined where it is not. */
+export function failureOf (promise: Promise<unknown>): Promise<unknown> { return promise.then(() => undefined, (error: unknown) => error) }
+
+/** Every promise, kept by the storage that `open` opens empty for each test. */
+export function contract (t: Test, open: Opener): void {
+  recordPromises(t, open)
+  journalPromises(t, open)
+  commitPromises(t, open)
+}
+
+function recordPromises (t: Test, open: Opener): void {
+  t.test('a record is what was put, until it is put anew or removed', async t => {
+    const store = await rosters(await open(t))
+    t.equal(await store.get('a', 'k'), undefined)
+    for (const value of [{ n: 1, deep: [null, 'ü', '\u{1f600}'] }, 'text', 0, false, null, []]) {
+      await store.put('a', 'k', value)
+      t.same(await store.get('a', 'k'), value)
+    }
+    await store.put('a', 'k', undefined)
+    t.equal(await store.get('a', 'k'), undefined)
+    t.same(await store.owners({ limit: 10 }), [])
+  })
+
+  t.test('what was put is a copy, and so is what is read', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    const value = { list: ['a'] }
+    const writing = store.putting('a', 'k', value)
+    value.list.push('b')
+    await stored(storage, [writing])
+    const first = await store.get('a', 'k') as { list: string[] }
+    t.same(first, { list: ['a'] })
+    first.list.push('c')
+    t.same(await store.get('a', 'k'), { list: ['a'] })
+  })
+
+  t.test('records come in the order of code points, a page at a time, one owner\'s and one store\'s alone', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    const other = await storage.open('test.other', records<unknown>(1))
+    const keys = ['', 'A', 'a', 'b', 'é', '\uffee', '\u{1f600}'] // by UTF-16 the last would come before the one before it
+    await stored(storage, [...keys].reverse().map(key => store.putting('a', key, key)))
+    await stored(storage, [store.putting('b', 'x', 1), other.putting('a', 'y', 2)])
+    t.same([...await store.all('a')], keys.map(key => [key, key]))
+    t.same([...(await store.all('a', { limit: 2 })).keys()], ['', 'A'])
+    t.same([...(await store.all('a', { after: 'b', limit: 2 })).keys()], ['é', '\uffee'])
+    t.same([...(await store.all('a', { after: '\uffee', limit: Infinity })).keys()], ['\u{1f600}'])
+    t.same([...(await store.all('a', { limit: 0 })).keys()], [])
+    t.same([...await store.all('nobody')], [])
+    t.same([...await other.all('a')], [['y', 2]])
+  })
+
+  t.test('owners come in order, a page at a time', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    await stored(storage, ['c', 'a', '', 'b', '\u{1f600}', '\uffee'].flatMap(owner => [store.putting(owner, '1', 1), store.putting(owner, '2', 1)]))
+    t.same(await store.owners({ limit: 3 }), ['', 'a', 'b'])
+    t.same(await store.owners({ after: 'b', limit: 3 }), ['c', '\uffee', '\u{1f600}'])
+    t.same(await store.owners({ after: '\u{1f600}', limit: 3 }), [])
+    t.same(await store.owners({ limit: 0 }), [])
+  })
+
+  t.test('clearing removes what the owner has in this store, and nothing else', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    const other = await storage.open('test.other', records<unknown>(1))
+    await stored(storage, [store.putting('a', '1', 1), store.putting('a', '2', 2), store.putting('b', '1', 1), other.putting('a', '1', 1)])
+    await stored(storage, [store.clearing('a')])
+    t.same([...await store.all('a')], [])
+    t.same(await store.owners({ limit: 9 }), ['b'])
+    t.equal(await other.get('a', '1'), 1)
+  })
+
+  t.test('a change sees all that was there, and what it leaves out stays', async t => {
+    const store = await rosters(await open(t))
+    await store.put('a', 'stays', 1)
+    await store.put('a', 'goes', 2)
+    await store.change('a', old => {
+      t.same([...old].sort(), [['goes', 2], ['stays', 1]])
+      return new Map([['goes', undefined], ['new', 3]])
+    })
+    t.same([...await store.all('a')], [['new', 3], ['stays', 1]])
+    await store.change('a', () => new Map())
+    t.equal((await store.all('a')).size, 2)
+  })
+
+  t.test('a change that throws changes nothing and says why', async t => {
+    const store = await rosters(await open(t))
+    await t.rejects(store.change('a', () => { throw new Error('no such group') }), { message: 'no such group' })
+    t.same([...await store.all('a')], [])
+    await store.put('a', 'k', 1)
+    t.equal(await store.get('a', 'k'), 1)
+  })
+
+  t.test('of many changes at once, with batches between them, none is lost', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    const changes: Promise<void>[] = []
+    for (let n = 0; n < 50; n++) {
+      changes.push(store.change('a', old => new Map([['count', Number(old.get('count') ?? 0) + 1]])))
+      storage.submit([store.putting('a', `other ${n}`, n)])
+      if (n === 25) await new Promise(resolve => { setImmediate(resolve) })
+    }
+    await Promise.all(changes)
+    t.equal(await store.get('a', 'count'), 50)
+    t.equal((await store.all('a')).size, 51)
+  })
+
+  t.test('a change reads what was submitted before it', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    storage.submit([store.putting('a', 'k', 'before')])
+    await store.change('a', old => new Map([['seen', old.get('k')]]))
+    t.equal(await store.get('a', 'seen'), 'before')
+    storage.submit([storage.erasing('a')])
+    await store.change('a', old => new Map([['seen', [...old.keys()]]]))
+    t.same(await store.get('a', 'seen'), [])
+  })
+}
+
+const JULIET = 'juliet@capulet.lit'
+
+function journalPromises (t: Test, open: Opener): void {
+  t.test('a page of a journal is what its query says', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    await fill(storage, store)
+    const ids = async (query: JournalQuery): Promise<string> => {
+      const { entries, complete } = await store.page('a', query)
+      return `${entries.map(({ id }) => id).join('')}${complete ? '.' : '…'}`
+    }
+    const table: readonly (readonly [JournalQuery, string])[] = [
+      [{ limit: 9 }, 'cafbed.'],
+      [{ limit: Infinity }, 'cafbed.'],
+      [{ limit: 6 }, 'cafbed.'],
+      [{ limit: 5 }, 'cafbe…'],
+      [{ limit: 0 }, '…'],
+      [{ limit: 0, last: true }, '…'],
+      [{ limit: 2, last: true }, 'ed…'],
+      [{ limit: 6, last: true }, 'cafbed.'],
+      [{ limit: 9, after: 'f' }, 'bed.'],
+      [{ limit: 2, after: 'f' }, 'be…'],
+      [{ limit: 9, after: 'd' }, '.'],
+      [{ limit: 9, before: 'f' }, 'ca.'],
+      [{ limit: 1, before: 'f' }, 'c…'],
+      [{ limit: 1, before: 'f', last: true }, 'a…'],
+      [{ limit: 9, after: 'a', before: 'e' }, 'fb.'],
+      [{ limit: 9, after: 'e', before: 'a' }, '.'],
+      [{ limit: 9, with: JULIET }, 'cab.'],
+      [{ limit: 9, with: `${JULIET}/balcony` }, 'a.'],
+      [{ limit: 9, with: `${JULIET}/ball` }, '.'],
+      [{ limit: 9, with: 'juliet@capulet' }, '.'],
+      [{ limit: 9, with: 'nurse@capulet.lit' }, 'f.'],
+      [{ limit: 9, with: 'room@muc.lit/a/b' }, 'e.'],
+      [{ limit: 9, with: 'room@muc.lit' }, 'e.'],
+      [{ limit: 1, with: JULIET, last: true }, 'b…'],
+      [{ limit: 9, since: 200 }, 'afbed.'],
+      [{ limit: 9, since: 201 }, 'bed.'],
+      [{ limit: 9, until: 200 }, 'caf.'],
+      [{ limit: 9, until: 99 }, '.'],
+      [{ limit: 9, since: 200, until: 300 }, 'afb.'],
+      [{ limit: 2, since: 200, until: 300, last: true }, 'fb…'],
+      [{ limit: 9, ids: ['d', 'c', 'nothing'] }, 'cd.'],
+      [{ limit: 9, ids: [] }, '.'],
+      [{ limit: 9, ids: ['a', 'b', 'd'], with: JULIET, since: 300, after: 'c' }, 'b.'],
+    ]
+    for (const [query, wanted] of table) t.equal(await ids(query), wanted, JSON.stringify(query))
+    t.same((await store.page('b', { limit: 9 })).entries, [{ id: 'a', at: 5_000_000_000_000, with: '', value: 'of b' }])
+    t.same(await store.page('nobody', { limit: 9 }), { entries: [], complete: true })
+  })
+
+  t.test('a page behind or before an entry that is not there says so', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    await fill(storage, store)
+    t.ok(await failureOf(store.page('a', { after: 'x', limit: 1 })) instanceof UnknownEntry)
+    t.ok(await failureOf(store.page('a', { before: 'x', limit: 1 })) instanceof UnknownEntry)
+    t.ok(await failureOf(store.page('b', { after: 'c', limit: 1 })) instanceof UnknownEntry)
+  })
+
+  t.test('an entry comes back as it was appended', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const entry = { id: 'ü/\u{1f600}', at: 1_800_000_000_123, with: 'ä@ö/\u{1f600}', value: { deep: [1, null, '"'], text: '\u0000\u001f' } }
+    await stored(storage, [store.appending('a', entry)])
+    t.same((await store.page('a', { limit: 1 })).entries, [entry])
+  })
+
+  t.test('entries are removed, replaced in their place, and cleared', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    await fill(storage, store)
+    await stored(storage, [store.removing('a', ['a', 'd', 'nothing']), store.removing('a', []), store.replacing('a', 'f', 'new'), store.replacing('a', 'x', 1)])
+    t.same((await store.page('a', { limit: 9 })).entries.map(({ id, value }) => [id, value]), [['c', 'c'], ['f', 'new'], ['b', 'b'], ['e', 'e']])
+    t.equal((await store.page('b', { limit: 9 })).entries.length, 1, 'another owner\'s entry with the same id stays')
+    await stored(storage, [store.clearing('a')])
+    t.same(await store.page('a', { limit: 9 }), { entries: [], complete: true })
+    t.same(await store.owners({ limit: 9 }), ['b'])
+  })
+
+  t.test('a journal knows how much an owner holds', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    t.same(await store.size('a'), { entries: 0, bytes: 0 })
+    await stored(storage, [store.appending('a', { id: '1', at: 1, with: 'x', value: 'ü"' }), store.appending('a', { id: '2', at: 1, with: 'x', value: { a: 'ü' } })])
+    t.same(await store.size('a'), { entries: 2, bytes: 3 + 10 })
+    await stored(storage, [store.replacing('a', '1', 'longer')])
+    t.same(await store.size('a'), { entries: 2, bytes: 6 + 10 })
+  })
+
+  t.test('trimming keeps the newest, or what is young enough, or what is both, and counts what went', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const left = async (owner: string): Promise<string> => (await store.page(owner, { limit: 9 })).entries.map(({ id }) => id).join('')
+    await fill(storage, store)
+    t.equal(await store.trim('a', {}), 0)
+    t.equal(await store.trim('a', { newest: 9 }), 0)
+    t.equal(await store.trim('a', { newest: 4 }), 2)
+    t.equal(await left('a'), 'fbed')
+    t.equal(await store.trim('a', { since: 300 }), 1)
+    t.equal(await left('a'), 'bed')
+    t.equal(await store.trim('a', { newest: 2, since: 400 }), 1)
+    t.equal(await store.trim('a', { newest: 2, since: 600 }), 1, 'the last in order is not always the youngest')
+    t.equal(await left('a'), 'e')
+    t.equal(await store.trim('a', { newest: 0 }), 1)
+    t.equal(await left('b'), 'a')
+  })
+
+  t.test('what is too old goes from every owner, so much at a call', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const other = await storage.open('test.other', journal<unknown>(1))
+    const entries = ['x', 'y', 'z'].flatMap(owner => [1, 2, 3].map(at => ({ owner, entry: { id: `${at}`, at, with: '', value: at } })))
+    await stored(storage, entries.map(({ owner, entry }) => store.appending(owner, entry)))
+    await stored(storage, [other.appending('x', { id: '1', at: 1, with: '', value: 1 })])
+    t.equal(await store.expire(3, 4), 4)
+    t.equal(await store.expire(3, 4), 2)
+    t.equal(await store.expire(3, 4), 0)
+    for (const owner of ['x', 'y', 'z']) t.same((await store.page(owner, { limit: 9 })).entries.map(({ at }) => at), [3])
+    t.equal((await other.size('x')).entries, 1)
+  })
+
+  t.test('a journal\'s owners come in order, a page at a time', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    await stored(storage, ['c', 'a', 'b', 'a'].map((owner, n) => store.appending(owner, { id: `${n}`, at: 1, with: '', value: 1 })))
+    t.same(await store.owners({ limit: 2 }), ['a', 'b'])
+    t.same(await store.owners({ after: 'b', limit: 2 }), ['c'])
+  })
+}
+
+function commitPromises (t: Test, open: Opener): void {
+  t.test('commits are numbered one by one and settle in order', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    const heard: number[] = []
+    const first = storage.submit([store.putting('a', 'k', 1)])
+    const numbers = [first, storage.submit([]), storage.submit([store.putting('a', 'k', 2)])]
+    t.same(numbers, [first, first + 1, first + 2])
+    for (const number of [...numbers].reverse()) storage.after(number, error => { heard.push(error === undefined ? number : -1) })
+    t.ok(storage.settled < first, 'nothing settles before submit has answered')
+    t.same(heard, [])
+    await storage.flush()
+    t.same(heard, numbers)
+    t.equal(storage.settled, first + 2)
+    storage.after(first, () => { heard.push(0) })
+    t.equal(heard.at(-1), 0, 'what has settled is heard at once')
+    t.equal(storage.trouble, undefined)
+  })
+
+  t.test('who waits for a commit reads it', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    for (let n = 0; n < 20; n++) {
+      await stored(storage, [store.putting('a', 'k', n)])
+      t.equal(await store.get('a', 'k'), n)
+    }
+  })
+
+  t.test('the writes of a batch happen in their order', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    await stored(storage, [store.putting('a', 'k', 1), store.clearing('a'), store.putting('a', 'l', 2), store.putting('a', 'l', 3)])
+    t.same([...await store.all('a')], [['l', 3]])
+  })
+
+  t.test('erasing an owner empties every store of it, and those of nobody else', async t => {
+    const storage = await open(t)
+    const roster = await rosters(storage)
+    const store = await archive(storage)
+    await fill(storage, store)
+    await stored(storage, [roster.putting('a', 'k', 1), roster.putting('b', 'k', 1)])
+    await stored(storage, [storage.erasing('a')])
+    t.same(await roster.owners({ limit: 9 }), ['b'])
+    t.same(await store.owners({ limit: 9 }), ['b'])
+  })
+
+  t.test('a store opened twice is one store', async t => {
+    const storage = await open(t)
+    await (await rosters(storage)).put('a', 'k', 1)
+    t.equal(await (await rosters(storage)).get('a', 'k'), 1)
+  })
+
+  t.test('a batch that holds nothing commits nothing; one that holds writes says when they are stored', async t => {
+    const storage = await open(t)
+    const store = await rosters(storage)
+    const batch = new PendingBatch()
+    t.equal(batch.submit(storage), 0)
+    batch.add(store.putting('a', 'k', 1))
+    t.equal(batch.writes.length, 1)
+    const ran: string[] = []
+    batch.committed(() => { ran.push('committed') })
+    batch.failed(() => { ran.push('failed') })
+    const number = batch.submit(storage)
+    await new Promise<void>(resolve => { storage.after(number, () => { resolve() }) })
+    batch.done()
+    batch.done()
+    t.same(ran, ['committed'])
+    batch.fail(new Error('too late for what has run'))
+    t.same(ran, ['committed', 'failed'])
+  })
+}
+
+async function rosters (storage: Storage): Promise<Records<unknown>> { return storage.open('test.roster', records<unknown>(1)) }
+async function archive (storage: Storage): Promise<Journal<unknown>> { return storage.open('test.archive', journal<unknown>(1)) }
+
+/** Ids that are in no order of their own; times that are not quite in order either. */
+async function fill (storage: Storage, store: Journal<unknown>): Promise<void> {
+  const lines: readonly (readonly [string, number, string])[] = [
+    ['c', 100, JULIET], ['a', 200, `${JULIET}/balcony`], ['f', 200, 'nurse@capulet.lit/hall'],
+    ['b', 300, `${JULIET}/garden`], ['e', 600, 'room@muc.lit/a/b'], ['d', 500, 'romeo@montague.lit'],
+  ]
+  await stored(storage, lines.slice(0, 3).map(([id, at, address]) => store.appending('a', { id, at, with: address, value: id })))
+  await stored(storage, [store.appending('b', { id: 'a', at: 5_000_000_000_000, with: '', value: 'of b' })])
+  await stored(storage, lines.slice(3).map(([id, at, address]) => store.appending('a', { id, at, with: address, value: id })))
+}

@@ -1,0 +1,42 @@
+/** Storage in memory keeps the promises of storage, and fails and waits as tests want it. */
+import t from 'tap'
+import { silent } from '../../lib/base/logger.js'
+import { MemoryStorage } from '../../lib/storage/memory.js'
+import { openStorage } from '../../lib/storage/open.js'
+import { records, type Storage } from '../../lib/storage/store.js'
+import { contract, stored } from './contract.js'
+
+contract(t, () => openStorage({ driver: 'memory', durability: 'disk', log: silent }))
+
+t.test('while it is held nothing settles', async t => {
+  const storage = new MemoryStorage()
+  const store = await storage.open('test.roster', records<number>(1))
+  storage.hold()
+  const number = storage.submit([store.putting('a', 'k', 1)])
+  await storage.flush()
+  await new Promise(resolve => { setImmediate(resolve) })
+  t.ok(storage.settled < number)
+  t.equal(await store.get('a', 'k'), undefined)
+  storage.release()
+  await storage.flush()
+  t.equal(await store.get('a', 'k'), 1)
+})
+
+t.test('while it fails every commit fails with that, and afterwards none does', async t => {
+  const storage = new MemoryStorage()
+  const store = await storage.open('test.roster', records<number>(1))
+  storage.failing = new Error('the disk is full')
+  await t.rejects(stored(storage, [store.putting('a', 'k', 1)]), { message: 'the disk is full' })
+  await t.rejects(store.put('a', 'k', 1), { message: 'the disk is full' })
+  t.equal(storage.trouble, storage.failing)
+  storage.failing = undefined
+  await store.put('a', 'k', 2)
+  t.equal(storage.trouble, undefined)
+  t.equal(await store.get('a', 'k'), 2)
+})
+
+t.test('there is nothing to back up', async t => {
+  const storage = new MemoryStorage()
+  await t.rejects((storage as Storage).backup('copy'), { message: /in memory/ })
+  await storage.close()
+})
