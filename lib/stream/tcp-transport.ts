@@ -105,6 +105,8 @@ export class TcpTransport implements Transport {
     plain.off('close', this.#closed).off('end', this.#ended).off('drain', this.#drained)
     this.#socket = tls
     this.#hear(tls)
+    // A server socket made by hand tells its errors, a new negotiation among them, to those only who listen for this event.
+    tls.on('_tlsError', this.#failed)
     tls.once('secure', () => { if (this.#state === 'open') done(infoOf(tls, shown.certificate, how.asksPeer)) })
     return tls
   }

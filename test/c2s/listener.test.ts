@@ -1,0 +1,274 @@
+import t, { type Test } from 'tap'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { systemClock } from '../../lib/base/clock.js'
+import { silent } from '../../lib/base/logger.js'
+import { ClientListener } from '../../lib/c2s/listener.js'
+import type { ClientWorld, ListenerSettings } from '../../lib/c2s/settings.js'
+import { Certificates } from '../../lib/stream/certificates.js'
+import { auth, bind, DOMAIN, header, LISTENER, OTHER, PASSWORD, Stage, STARTTLS, type StageSettings } from './stage.js'
+
+/** A listener on a port of the system's choice, with certificates for two domains. */
+async function listening (t: Test, how: StageSettings & { readonly address?: string, readonly world?: Partial<ClientWorld> } = {}) {
+  const s = new Stage(how, new Uint8Array())
+  await s.raise()
+  const folder = join(t.testdir({ certificates: {} }), 'certificates')
+  const certificates = await Certificates.open({ folder, domains: [DOMAIN, OTHER], clock: systemClock, log: silent })
+  const world: ClientWorld = { ...s.world, clock: systemClock, certificates, ...how.world }
+  const settings: ListenerSettings = { ...LISTENER, ...how.listener }
+  const listener = new ClientListener(world, settings)
+  const port = await listener.listen(how.address ?? '127.0.0.1', 0)
+  const people: Person[] = []
+  t.teardown(async () => {
+    for (const person of people) person.socket.destroy()
+    await listener.close()
+    await s.server.stop()
+    await certificates.close()
+  })
+  return {
+    s, listener, port, certificates,
+    async person (host = '127.0.0.1'): Promise<Person> {
+      const socket = connect(port, host)
+      socket.on('error', () => {})
+      await once(socket, 'connect')
+      const person = new Person(socket)
+      people.push(person)
+      return person
+    },
+    async direct (options: ConnectionOptions = {}): Promise<Person> {
+      const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, servername: DOMAIN, ...options })
+      const person = new Person(socket)
+      people.push(person)
+      await Promise.race([once(socket, 'secureConnect'), once(socket, 'close').then(() => { throw new Error('no handshake') })])
+      return person
+    },
+  }
+}
+
+/** Somebody at the other end of a real socket. */
+class Person {
+  socket: Socket | TLSSocket
+  heard = ''
+  isClosed = false
+  #woken = (): void => {}
+
+  constructor (socket: Socket) {
+    this.socket = socket
+    this.#hear(socket)
+  }
+
+  says (text: string): void { this.socket.write(text) }
+
+  /** Waits for what was said to contain this; answers with all of it, and forgets it. */
+  async gets (text: string): Promise<string> {
+    while (!this.heard.includes(text)) {
+      if (this.isClosed) throw new Error(`closed without ${text}: ${this.heard}`)
+      await new Promise<void>(resolve => { this.#woken = resolve })
+    }
+    const { heard } = this
+    this.heard = ''
+    return heard
+  }
+
+  async closes (): Promise<string> {
+    while (!this.isClosed) await new Promise<void>(resolve => { this.#woken = resolve })
+    return this.heard
+  }
+
+  async encrypts (options: ConnectionOptions = {}): Promise<TLSSocket> {
+    this.socket.removeAllListeners()
+    this.socket.on('error', () => {})
+    const socket = connectTls({ socket: this.socket, rejectUnauthorized: false, servername: DOMAIN, ...options })
+    this.socket = socket
+    this.#hear(socket)
+    await Promise.race([once(socket, 'secureConnect'), once(socket, 'close').then(() => { throw new Error('no handshake') })])
+    return socket
+  }
+
+  #hear (socket: Socket): void {
+    socket.on('error', () => {})
+    socket.on('data', (chunk: Buffer) => { this.heard += chunk.toString(); this.#woken() })
+    socket.on('close', () => { this.isClosed = true; this.#woken() })
+  }
+}
+
+async function logsIn (person: Person, resource: string): Promise<void> {
+  person.says(header())
+  await person.gets('</stream:features>')
+  person.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
+  await person.gets('<success')
+  person.says(header() + bind(resource))
+  await person.gets('</iq>')
+}
+
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  void t.test(`over TCP, STARTTLS with ${version}, login and binding lead to stanzas`, async t => {
+    const { person, listener } = await listening(t)
+    const romeo = await person()
+    romeo.says(header())
+    await romeo.gets('</stream:features>')
+    romeo.says(STARTTLS)
+    await romeo.gets('<proceed')
+    const tls = await romeo.encrypts({ minVersion: version, maxVersion: version })
+    t.equal(tls.getProtocol(), version)
+    await logsIn(romeo, 'orchard')
+    t.match(listener.counts, { connections: 1, established: 1, states: { established: 1 } })
+    romeo.says('</stream:stream>')
+    t.match(await romeo.closes(), /<\/stream:stream>$/)
+  })
+}
+
+void t.test('direct TLS shows the certificate of the name that was asked for, and speaks xmpp-client', async t => {
+  const { direct, certificates } = await listening(t, { listener: { tls: 'direct' } })
+  for (const domain of [DOMAIN, OTHER]) {
+    const person = await direct({ servername: domain, ALPNProtocols: ['xmpp-client'] })
+    const socket = person.socket as TLSSocket
+    t.ok(socket.getPeerX509Certificate()?.raw.equals(certificates.contextFor(domain).certificate), domain)
+    t.equal(socket.alpnProtocol, 'xmpp-client')
+  }
+  const silent = await direct({ servername: '' })
+  await logsIn(silent, 'orchard')
+  await t.rejects(direct({ ALPNProtocols: ['http/1.1'] }), { message: /no handshake|alert|ECONNRESET/ })
+})
+
+void t.test('STARTTLS is not offered where TLS is there already', async t => {
+  const { direct } = await listening(t, { listener: { tls: 'direct' } })
+  const person = await direct()
+  person.says(header())
+  t.notMatch(await person.gets('</stream:features>'), /starttls/)
+  person.says(STARTTLS)
+  t.match(await person.closes(), /<policy-violation/)
+})
+
+void t.test('what is said in the clear behind <starttls/> is never part of the encrypted stream', async t => {
+  const { person, s } = await listening(t)
+  const inOne = await person()
+  inOne.says(header() + STARTTLS + header() + auth('PLAIN', `\0romeo\0${PASSWORD}`))
+  await inOne.gets('<proceed')
+  await inOne.encrypts()
+  inOne.says(header())
+  const heard = await inOne.gets('</stream:features>')
+  t.notMatch(heard, /success/)
+  t.equal(heard.split('<stream:stream').length, 2, 'one header only')
+  t.same(s.logged('login'), [])
+
+  const later = await person()
+  later.says(header())
+  await later.gets('</stream:features>')
+  later.says(STARTTLS)
+  await later.gets('<proceed')
+  later.says(header() + '<auth/>')
+  await t.rejects(later.encrypts())
+  t.same(s.logged('login failed'), [])
+})
+
+void t.test('a handshake that fails ends the connection without a word', async t => {
+  const { person, listener } = await listening(t)
+  const romeo = await person()
+  romeo.says(header() + STARTTLS)
+  await romeo.gets('<proceed')
+  romeo.says('this is no TLS'.repeat(10))
+  const heard = await romeo.closes()
+  t.notMatch(heard, /stream/)
+  await gone(listener)
+})
+
+void t.test('a handshake that never ends is cut by the time limit of the negotiation', async t => {
+  const { person, direct, listener } = await listening(t, { limits: { negotiation: 300 } })
+  const romeo = await person()
+  romeo.says(header() + STARTTLS)
+  await romeo.gets('<proceed')
+  t.equal(await romeo.closes(), '')
+  await gone(listener)
+  await t.rejects(direct(), 'TLS from the first byte is no stream')
+})
+
+void t.test('a direct handshake that never begins is cut as well', async t => {
+  const { person, listener } = await listening(t, { limits: { negotiation: 100 }, listener: { tls: 'direct' } })
+  const romeo = await person()
+  t.equal(await romeo.closes(), '')
+  await gone(listener)
+})
+
+void t.test('TLS is not negotiated anew within a connection', async t => {
+  const { direct, listener } = await listening(t, { listener: { tls: 'direct' } })
+  const person = await direct({ maxVersion: 'TLSv1.2' })
+  person.says(header())
+  await person.gets('</stream:features>')
+  const socket = person.socket as TLSSocket
+  socket.renegotiate({ rejectUnauthorized: false }, () => {})
+  await person.closes()
+  await gone(listener)
+})
+
+void t.test('a listener that may do without TLS has clients log in without it, but takes no password in the clear', async t => {
+  const { person } = await listening(t, { listener: { tls: 'none' } })
+  const romeo = await person()
+  romeo.says(header())
+  const features = await romeo.gets('</stream:features>')
+  t.match(features, /<mechanism>SCRAM-SHA-256<\/mechanism>/)
+  t.notMatch(features, /starttls|PLAIN|PLUS/)
+  romeo.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
+  t.match(await romeo.gets('</failure>'), /<invalid-mechanism/)
+})
+
+void t.test('so many connections come from one network and no more, and the counters go back', async t => {
+  const { person, listener, s } = await listening(t, { limits: { connections: 2 } })
+  const [one, two] = [await person(), await person()]
+  for (const each of [one, two]) each.says(header())
+  for (const each of [one, two]) await each.gets('</stream:features>')
+  const three = await person()
+  t.equal(await three.closes(), '')
+  t.same(s.logged('connections turned away').map(line => line.fields), [{ why: 'too many from one network', network: '127.0.0.1', count: 1 }])
+  one.socket.destroy()
+  while (listener.counts.connections > 1) await new Promise(resolve => { setImmediate(resolve) })
+  const four = await person()
+  four.says(header())
+  await four.gets('</stream:features>')
+  two.socket.destroy()
+  four.socket.destroy()
+  await gone(listener)
+  t.equal(listener.networks, 0)
+})
+
+void t.test('closing, a listener says system-shutdown to all, and waits until they are gone', async t => {
+  const { direct, listener, port } = await listening(t, { listener: { tls: 'direct' } })
+  const [bound, waiting] = [await direct(), await direct()]
+  await logsIn(bound, 'orchard')
+  waiting.says(header())
+  await waiting.gets('</stream:features>')
+  const closing = listener.close()
+  for (const each of [bound, waiting]) t.match(await each.closes(), /<system-shutdown .*<\/stream:stream>$/)
+  await closing
+  t.equal(listener.counts.connections, 0)
+  const late = connect(port, '127.0.0.1')
+  await t.rejects(once(late, 'connect'), { code: 'ECONNREFUSED' })
+})
+
+void t.test('both families are listened at, each by itself, and addresses are told plainly', async t => {
+  const { listener, port, s } = await listening(t, { address: '::' }).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT') return { listener: undefined, port: 0, s: undefined }
+    throw error
+  })
+  if (listener === undefined || s === undefined) { t.pass('this machine has no IPv6'); return }
+  t.equal(await listener.listen('0.0.0.0', port), port)
+  for (const host of ['::1', '127.0.0.1']) {
+    const socket = connect(port, host)
+    const person = new Person(socket)
+    await once(socket, 'connect')
+    person.says(header('nowhere.lit'))
+    t.match(await person.closes(), /<host-unknown/, host)
+  }
+  await gone(listener)
+})
+
+void t.test('an address that is taken is a rejection', async t => {
+  const { listener, port } = await listening(t)
+  await t.rejects(listener.listen('127.0.0.1', port), { code: 'EADDRINUSE' })
+})
+
+async function gone (listener: ClientListener): Promise<void> {
+  while (listener.counts.connections > 0) await new Promise(resolve => { setImmediate(resolve) })
+}
