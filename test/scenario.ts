@@ -1,6 +1,8 @@
 /** Devices on a stage: they say, ask, get, lose; over the real parser and the real core, with counted ids and a clock of their own. */
 import type { Test } from 'tap'
+import { isDeepStrictEqual } from 'node:util'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 import { readDuration, type Duration } from '../lib/base/units.js'
 import type { Fields, Logger } from '../lib/base/logger.js'
@@ -39,8 +41,10 @@ export async function scenario (t: Test, scene: Scene = {}): Promise<Scenario> {
   await s.raise(scene.hosts ?? [])
   t.teardown(async () => {
     await s.end()
-    t.equal(s.clock.timers, 0, 'no timer is left')
-    t.same(s.lines.filter(line => line.level === 'error').map(line => [line.event, String(line.fields['error'])]), s.expectedErrors, 'nothing failed unforeseen')
+    // Thrown, for tap takes no assertion once a test has ended.
+    if (s.clock.timers > 0) throw new Error(`${s.clock.timers} timers are left`)
+    const errors = s.lines.filter(line => line.level === 'error').map(line => [line.event, String(line.fields['error'])])
+    if (!isDeepStrictEqual(errors, s.expectedErrors)) throw new Error(`something failed unforeseen: ${JSON.stringify(errors)}`)
   })
   return s
 }
