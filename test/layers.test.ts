@@ -42,7 +42,6 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'pino': ['lib/base/logger.ts'],
   'pino-pretty': ['lib/base/logger.ts'],
   'better-sqlite3': ['lib/storage/sqlite'],
-  'pg': ['lib/storage/postgres.ts', 'lib/storage/postgres'],
   '@peculiar/x509': ['lib/stream'],
   'reflect-metadata': ['lib/stream'],
   'chokidar': ['lib/stream'],

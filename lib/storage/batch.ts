@@ -23,11 +23,12 @@ export class PendingBatch implements Batch {
     return storage.submit(writes)
   }
 
-  /** It is stored, and what it was for has happened: those who wait for that run, each once. */
+  /** It is stored, and what it was for has happened: those who wait for that run, each once; who asks meanwhile comes last. */
   done (): void {
-    const runs = this.#committed
-    this.#committed = undefined
-    if (runs !== undefined) for (const run of runs) run()
+    for (let runs = this.#committed; runs !== undefined; runs = this.#committed) {
+      this.#committed = undefined
+      for (const run of runs) run()
+    }
   }
 
   /** It could not be stored. */

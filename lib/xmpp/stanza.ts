@@ -92,9 +92,15 @@ export class Stanza<K extends Kind = Kind> {
 
   /** The stanza with its additions as one element, addresses written in, to be put into another element: never the node itself. */
   whole (namespace?: string): Element {
+    const element = this.#bare(namespace)
+    for (const node of this.#plus) element.children.push(node)
+    return element
+  }
+
+  /** The same without what was added. */
+  #bare (namespace: string | undefined): Element {
     const element = new Element(this.kind, this.#attributes(namespace))
     for (const node of this.element.children) element.children.push(node)
-    for (const node of this.#plus) element.children.push(node)
     return element
   }
 
@@ -123,7 +129,7 @@ export class Stanza<K extends Kind = Kind> {
       const { octets, head } = source
       return head === octets.length ? '' : octets.slice(head, octets.lastIndexOf('</'))
     }
-    const body = written(this.whole())
+    const body = written(this.#bare(undefined))
     const head = this.#tag(undefined).length
     return body.length <= head ? '' : body.slice(head, body.lastIndexOf('</'))
   }

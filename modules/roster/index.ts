@@ -122,8 +122,8 @@ export default defineModule({
       const step = outbound(before, type)
       if (type === 'unsubscribed' && hasFrom(before)) absent(account, contact) // §3.2.2: unavailable first
       take(account, roster, contact, step, batch)
-      // §3.1.5: whoever is let in sees at once who is there.
-      if (type === 'subscribed' && step.pass) batch.committed(() => { present(account, contact) })
+      // §3.1.5: whoever is let in sees at once who is there, but not before their own roster says so.
+      if (type === 'subscribed' && step.pass) batch.committed(() => { batch.committed(() => { present(account, contact) }) })
       return step.pass ? undefined : 'handled'
     }
 
