@@ -22,7 +22,7 @@ export function contract (t: Test, open: Opener): void {
 }
 
 function recordPromises (t: Test, open: Opener): void {
-  t.test('a record is what was put, until it is put anew or removed', async t => {
+  void t.test('a record is what was put, until it is put anew or removed', async t => {
     const store = await rosters(await open(t))
     t.equal(await store.get('a', 'k'), undefined)
     for (const value of [{ n: 1, deep: [null, 'ü', '\u{1f600}'] }, 'text', 0, false, null, []]) {
@@ -34,7 +34,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.same(await store.owners({ limit: 10 }), [])
   })
 
-  t.test('what was put is a copy, and so is what is read', async t => {
+  void t.test('what was put is a copy, and so is what is read', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const value = { list: ['a'] }
@@ -47,7 +47,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.same(await store.get('a', 'k'), { list: ['a'] })
   })
 
-  t.test('records come in the order of code points, a page at a time, one owner\'s and one store\'s alone', async t => {
+  void t.test('records come in the order of code points, a page at a time, one owner\'s and one store\'s alone', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const other = await storage.open('test.other', records<unknown>(1))
@@ -63,7 +63,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.same([...await other.all('a')], [['y', 2]])
   })
 
-  t.test('owners come in order, a page at a time', async t => {
+  void t.test('owners come in order, a page at a time', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     await stored(storage, ['c', 'a', '', 'b', '\u{1f600}', '\uffee'].flatMap(owner => [store.putting(owner, '1', 1), store.putting(owner, '2', 1)]))
@@ -73,7 +73,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.same(await store.owners({ limit: 0 }), [])
   })
 
-  t.test('clearing removes what the owner has in this store, and nothing else', async t => {
+  void t.test('clearing removes what the owner has in this store, and nothing else', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const other = await storage.open('test.other', records<unknown>(1))
@@ -84,7 +84,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal(await other.get('a', '1'), 1)
   })
 
-  t.test('a change sees all that was there, and what it leaves out stays', async t => {
+  void t.test('a change sees all that was there, and what it leaves out stays', async t => {
     const store = await rosters(await open(t))
     await store.put('a', 'stays', 1)
     await store.put('a', 'goes', 2)
@@ -97,7 +97,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal((await store.all('a')).size, 2)
   })
 
-  t.test('a change that throws changes nothing and says why', async t => {
+  void t.test('a change that throws changes nothing and says why', async t => {
     const store = await rosters(await open(t))
     await t.rejects(store.change('a', () => { throw new Error('no such group') }), { message: 'no such group' })
     t.same([...await store.all('a')], [])
@@ -105,7 +105,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal(await store.get('a', 'k'), 1)
   })
 
-  t.test('of many changes at once, with batches between them, none is lost', async t => {
+  void t.test('of many changes at once, with batches between them, none is lost', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const changes: Promise<void>[] = []
@@ -119,7 +119,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal((await store.all('a')).size, 51)
   })
 
-  t.test('a change reads what was submitted before it', async t => {
+  void t.test('a change reads what was submitted before it', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     storage.submit([store.putting('a', 'k', 'before')])
@@ -134,7 +134,7 @@ function recordPromises (t: Test, open: Opener): void {
 const JULIET = 'juliet@capulet.lit'
 
 function journalPromises (t: Test, open: Opener): void {
-  t.test('a page of a journal is what its query says', async t => {
+  void t.test('a page of a journal is what its query says', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await fill(storage, store)
@@ -182,7 +182,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.same(await store.page('nobody', { limit: 9 }), { entries: [], complete: true })
   })
 
-  t.test('a page behind or before an entry that is not there says so', async t => {
+  void t.test('a page behind or before an entry that is not there says so', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await fill(storage, store)
@@ -191,7 +191,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.ok(await failureOf(store.page('b', { after: 'c', limit: 1 })) instanceof UnknownEntry)
   })
 
-  t.test('an entry comes back as it was appended', async t => {
+  void t.test('an entry comes back as it was appended', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const entry = { id: 'ü/\u{1f600}', at: 1_800_000_000_123, with: 'ä@ö/\u{1f600}', value: { deep: [1, null, '"'], text: '\u0000\u001f' } }
@@ -199,7 +199,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.same((await store.page('a', { limit: 1 })).entries, [entry])
   })
 
-  t.test('entries are removed, replaced in their place, and cleared', async t => {
+  void t.test('entries are removed, replaced in their place, and cleared', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await fill(storage, store)
@@ -211,7 +211,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.same(await store.owners({ limit: 9 }), ['b'])
   })
 
-  t.test('a journal knows how much an owner holds', async t => {
+  void t.test('a journal knows how much an owner holds', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     t.same(await store.size('a'), { entries: 0, bytes: 0 })
@@ -221,7 +221,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.same(await store.size('a'), { entries: 2, bytes: 6 + 10 })
   })
 
-  t.test('trimming keeps the newest, or what is young enough, or what is both, and counts what went', async t => {
+  void t.test('trimming keeps the newest, or what is young enough, or what is both, and counts what went', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const left = async (owner: string): Promise<string> => (await store.page(owner, { limit: 9 })).entries.map(({ id }) => id).join('')
@@ -239,7 +239,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await left('b'), 'a')
   })
 
-  t.test('what is too old goes from every owner, so much at a call', async t => {
+  void t.test('what is too old goes from every owner, so much at a call', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const other = await storage.open('test.other', journal<unknown>(1))
@@ -253,7 +253,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal((await other.size('x')).entries, 1)
   })
 
-  t.test('a journal\'s owners come in order, a page at a time', async t => {
+  void t.test('a journal\'s owners come in order, a page at a time', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await stored(storage, ['c', 'a', 'b', 'a'].map((owner, n) => store.appending(owner, { id: `${n}`, at: 1, with: '', value: 1 })))
@@ -263,7 +263,7 @@ function journalPromises (t: Test, open: Opener): void {
 }
 
 function commitPromises (t: Test, open: Opener): void {
-  t.test('commits are numbered one by one and settle in order', async t => {
+  void t.test('commits are numbered one by one and settle in order', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const heard: number[] = []
@@ -281,7 +281,7 @@ function commitPromises (t: Test, open: Opener): void {
     t.equal(storage.trouble, undefined)
   })
 
-  t.test('who waits for a commit reads it', async t => {
+  void t.test('who waits for a commit reads it', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     for (let n = 0; n < 20; n++) {
@@ -290,14 +290,14 @@ function commitPromises (t: Test, open: Opener): void {
     }
   })
 
-  t.test('the writes of a batch happen in their order', async t => {
+  void t.test('the writes of a batch happen in their order', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     await stored(storage, [store.putting('a', 'k', 1), store.clearing('a'), store.putting('a', 'l', 2), store.putting('a', 'l', 3)])
     t.same([...await store.all('a')], [['l', 3]])
   })
 
-  t.test('erasing an owner empties every store of it, and those of nobody else', async t => {
+  void t.test('erasing an owner empties every store of it, and those of nobody else', async t => {
     const storage = await open(t)
     const roster = await rosters(storage)
     const store = await archive(storage)
@@ -308,13 +308,13 @@ function commitPromises (t: Test, open: Opener): void {
     t.same(await store.owners({ limit: 9 }), ['b'])
   })
 
-  t.test('a store opened twice is one store', async t => {
+  void t.test('a store opened twice is one store', async t => {
     const storage = await open(t)
     await (await rosters(storage)).put('a', 'k', 1)
     t.equal(await (await rosters(storage)).get('a', 'k'), 1)
   })
 
-  t.test('a batch that holds nothing commits nothing; one that holds writes says when they are stored', async t => {
+  void t.test('a batch that holds nothing commits nothing; one that holds writes says when they are stored', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const batch = new PendingBatch()

@@ -24,7 +24,8 @@ contract(t, async t => {
 
 /** The driver alone, on a file of its own. */
 async function driver (t: Test, more: Partial<SqliteSettings> = {}): Promise<SqliteStorage> {
-  const storage = await SqliteStorage.open({ file: join(t.testdir(), 'test.db'), durability: 'os', log: silent, ...more })
+  const file = more.file ?? join(t.testdir(), 'test.db') // t.testdir () empties the folder
+  const storage = await SqliteStorage.open({ file, durability: 'os', log: silent, ...more })
   t.teardown(() => storage.close())
   return storage
 }
@@ -215,7 +216,8 @@ t.test('a backup is a whole copy of one moment, taken while writes go on', async
   const backup = storage.backup(copy).finally(() => { isDone = true })
   while (!isDone) {
     n++
-    await stored(storage, [roster.putting('a', 'pair', n), roster.putting('b', 'pair', n)])
+    storage.submit([roster.putting('a', 'pair', n), roster.putting('b', 'pair', n)])
+    await new Promise(resolve => { setImmediate(resolve) }) // the copy takes a step at each turn too
   }
   await backup
   t.ok(storage.settled > before)
@@ -232,8 +234,10 @@ t.test('a backup is a whole copy of one moment, taken while writes go on', async
   t.match(await failureOf(storage.backup(join(t.testdirName, 'nowhere', 'copy.db'))), { code: 'ENOENT' })
 })
 
+interface Committer { readonly child: ChildProcess, readonly acked: readonly number[], upTo (n: number): Promise<void> }
+
 /** A process that commits into the folder, and the numbers it has seen stored so far. */
-function committer (t: Test, folder: string, ...more: string[]): { child: ChildProcess, acked: number[], upTo: (n: number) => Promise<void> } {
+function committer (t: Test, folder: string, ...more: string[]): Committer {
   const child = spawn(process.execPath, [...process.execArgv, COMMITTER, folder, ...more], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => { child.kill('SIGKILL') })
   const acked: number[] = []
