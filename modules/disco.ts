@@ -20,9 +20,9 @@ export default defineModule({
       ...forms.map(make => make()))
 
     host.provide(discovery, {
-      identity: identity => { identities.push(identity) },
-      form: make => { forms.push(make) },
-      item: item => { items.push(item) },
+      identity: identity => added(identities, identity),
+      form: make => added(forms, make),
+      item: item => added(items, item),
       info,
     })
 
@@ -64,6 +64,11 @@ export default defineModule({
     }
   },
 })
+
+function added<T> (list: T[], one: T): () => void {
+  list.push(one)
+  return () => { list.splice(list.indexOf(one), 1) }
+}
 
 function nodeOf (payload: Element): string | undefined {
   if (childElements(payload).some(child => child.getName() !== 'set')) throw new StanzaError('bad-request')

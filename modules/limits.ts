@@ -11,7 +11,7 @@ const BURST = 10
 export default defineModule({
   name: 'limits',
   about: 'Slows down devices that send too much, and stops floods from strangers.',
-  xeps: ['0205 v1.0.1'],
+  xeps: ['0205 v1.0.2'],
   after: ['roster'],
   settings: {
     session: setting.count({ min: 1, max: 100_000 }).default(50).says('Stanzas a second that a device may send on average.'),

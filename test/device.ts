@@ -12,6 +12,8 @@ import { parseElement } from './parse.js'
 import type { Scenario } from './scenario.js'
 
 const LIMITS: Limits = { bytes: 262_144, elements: 10_000, depth: 64, attributes: 64, name: 256 }
+/** How long an answer is waited for, in milliseconds. */
+const PATIENCE = 5000
 const HEADER = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 
 export class Device {
@@ -52,10 +54,14 @@ export class Device {
   async asks (iq: string): Promise<Element> {
     const request = parseElement(iq)
     await this.says(iq)
-    const at = this.#inbox.findIndex(element => element.name === 'iq' && element.attrs['id'] === request.attrs['id'] &&
-      (element.attrs['type'] === 'result' || element.attrs['type'] === 'error'))
-    if (at < 0) throw new Error(`${this.#name} got no answer to ${iq}; it got ${this.#shown()}`)
-    return this.#inbox.splice(at, 1)[0] as Element
+    const until = Date.now() + PATIENCE // work of threads, such as deriving keys, is under way outside of our own turns
+    for (;;) {
+      const at = this.#inbox.findIndex(element => element.name === 'iq' && element.attrs['id'] === request.attrs['id'] &&
+        (element.attrs['type'] === 'result' || element.attrs['type'] === 'error'))
+      if (at >= 0) return this.#inbox.splice(at, 1)[0] as Element
+      if (Date.now() > until) throw new Error(`${this.#name} got no answer to ${iq}; it got ${this.#shown()}`)
+      await this.#s.settled()
+    }
   }
 
   /** The next stanza is like this pattern: what the pattern names is there. Answers with the stanza. */

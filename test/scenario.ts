@@ -1,6 +1,5 @@
 /** Devices on a stage: they say, ask, get, lose; over the real parser and the real core, with counted ids and a clock of their own. */
 import type { Test } from 'tap'
-import { isDeepStrictEqual } from 'node:util'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { PACKAGE_ROOT } from '../lib/base/package.js'

@@ -1,5 +1,5 @@
 /** The last part of a stanza's way: to a local account or to the host itself (RFC 6121 §8.5). */
-import type { Hooks } from '../base/hook.js'
+import type { Hook, Hooks } from '../base/hook.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import { StanzaError } from '../xmpp/errors.js'
@@ -23,6 +23,7 @@ export interface DeliveryHome {
   /** A module that takes every stanza of this host. undefined: there is none. */
   readonly served: ((stanza: Addressed) => Maybe<'handled' | undefined | void>) | undefined
   defect (error: unknown): void
+  tell<E> (hook: Hook<E>, event: E): void
 }
 
 const NOBODY: readonly Session[] = []
@@ -104,7 +105,7 @@ export class Delivery {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
         router.settle(message, passage, () => {
           for (const session of chosen.recipients) session.send(chosen.message)
-          void hooks.fire(messageDelivered, chosen)
+          this.#home.tell(messageDelivered, chosen)
         })
       }, () => { router.settle(message, passage, () => {}) })
     }, () => { router.settle(message, passage, () => {}) })

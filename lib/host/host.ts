@@ -1,5 +1,5 @@
 /** Host: one domain with its modules, sessions and stores. */
-import { Hooks } from '../base/hook.js'
+import { Hooks, type Hook } from '../base/hook.js'
 import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
@@ -91,9 +91,9 @@ export class Host implements Destination, SessionHome {
     this.hooks = new Hooks((error, place) => { this.log.error('hook failed', { ...place, error }) })
     this.requests = new PendingRequests(parts.clock)
     this.sessions = new Sessions({
-      present: (session, before) => { void this.hooks.fire(sessionPresent, { session, before }) },
-      available: (session, first) => { void this.hooks.fire(sessionAvailable, { session, first }) },
-      unavailable: (session, last) => { void this.hooks.fire(sessionUnavailable, { session, last }) },
+      present: (session, before) => { this.tell(sessionPresent, { session, before }) },
+      available: (session, first) => { this.tell(sessionAvailable, { session, first }) },
+      unavailable: (session, last) => { this.tell(sessionUnavailable, { session, last }) },
     })
     this.#delivery = new Delivery(this)
   }
@@ -138,7 +138,7 @@ export class Host implements Destination, SessionHome {
   }
 
   bounced (stanza: Addressed, error: StanzaError): void {
-    void this.hooks.fire(stanzaBounced, { stanza, error })
+    this.tell(stanzaBounced, { stanza, error })
   }
 
   // ---- From sessions ----------------------------------------------------------------
@@ -151,14 +151,14 @@ export class Host implements Destination, SessionHome {
 
   detached (session: Session, reason: Error | undefined): void {
     const event = { session, reason, keep: false }
-    void this.hooks.fire(sessionDetached, event)
+    this.tell(sessionDetached, event)
     if (!event.keep) session.close(reason)
   }
 
   closed (session: Session, reason: Error | undefined): void {
     this.sessions.remove(session)
     this.log.info('session closed', { jid: session.jid.toString(), reason: reason?.message })
-    void this.hooks.fire(sessionClosed, { session, reason })
+    this.tell(sessionClosed, { session, reason })
   }
 
   // ---- From modules and the operator ---------------------------------------------------
@@ -241,6 +241,16 @@ export class Host implements Destination, SessionHome {
     this.#stopping = true
     for (const session of [...this.sessions.all()]) session.close(new StreamError('system-shutdown'))
     this.requests.clear(new StanzaError('service-unavailable'))
+  }
+
+  /** Tells of what has happened: nobody can object any more, and an error is only logged. */
+  tell<E> (hook: Hook<E>, event: E): void {
+    try {
+      const wait = this.hooks.fire(hook, event)
+      if (wait instanceof Promise) wait.catch((error: unknown) => { this.defect(error) })
+    } catch (error) {
+      this.defect(error)
+    }
   }
 
   #addressFor (account: Jid, resource: string | undefined): Jid {

@@ -93,7 +93,7 @@ export class Modules {
     for (const setup of gone) setup.uninstall()
     for (const setup of next) if (fresh.has(setup.module.name)) setup.install()
     this.#loaded = next
-    void this.#host.hooks.fire(offersChanged, {})
+    this.#host.tell(offersChanged, {})
     for (const setup of gone.reverse()) await setup.dispose()
   }
 

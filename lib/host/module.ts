@@ -62,6 +62,8 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   use<T> (service: Service<T>): T
   /** The same where going without is fine. */
   find<T> (service: Service<T>): T | undefined
+  /** Puts something in place in another module's service when this one comes up; what it returns takes it out again. */
+  whileUp (put: () => () => void): void
   /** Runs when the module is unloaded. */
   defer (cleanup: Cleanup): void
 }

@@ -48,12 +48,12 @@ export const blocklists = service<Blocklists>('blocklists')
 export interface Identity { readonly category: string, readonly type: string, readonly name?: string }
 export interface DiscoItem { readonly jid: Jid, readonly node?: string, readonly name?: string }
 
-/** What modules add to the host's answers to disco; features they declare in their definition. */
+/** What modules add to the host's answers to disco, and what takes it out again; features they declare in their definition. */
 export interface Discovery {
-  identity (identity: Identity): void
+  identity (identity: Identity): () => void
   /** A form of XEP-0128, made anew for each answer. */
-  form (make: () => Element): void
-  item (item: DiscoItem): void
+  form (make: () => Element): () => void
+  item (item: DiscoItem): () => void
   /** The disco#info answer of the host itself: what its caps hash is computed from. */
   info (): Element
 }

@@ -111,6 +111,7 @@ export class Setup {
         return found
       },
       find: service => this.#find(service),
+      whileUp: put => { this.#put(put) },
       defer: cleanup => { this.#scope.defer(cleanup) },
     }
   }

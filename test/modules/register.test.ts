@@ -1,0 +1,98 @@
+import t from 'tap'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { xml, childElements, type Element } from '../../lib/xml/element.js'
+import type { Negotiation } from '../../lib/stream/negotiation.js'
+import { parseElement } from '../parse.js'
+import { scenario, type Scenario } from '../scenario.js'
+
+const MODULES = ['presence', 'message', 'register', 'private']
+const PASSWORD = (name: string, password: string): string =>
+  `<iq type='set' id='p'><query xmlns='jabber:iq:register'><username>${name}</username><password>${password}</password></query></iq>`
+
+function conditionOf (reply: Element): string | undefined {
+  const error = childElements(reply).find(child => child.getName() === 'error')
+  return error === undefined ? undefined : childElements(error)[0]?.getName()
+}
+
+t.test('who is here may ask what is known of them, change their password, and nobody else does', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const known = await romeo.asks("<iq type='get' id='k' to='montague.lit'><query xmlns='jabber:iq:register'/></iq>")
+  t.match(known.toString(), /<registered\/><username>romeo<\/username>/)
+
+  const { accounts } = s.host('montague.lit')
+  t.equal((await romeo.asks(PASSWORD('Romeo', 'another one'))).attrs['type'], 'result', 'names are compared as addresses are')
+  t.ok(await accounts.verifyPassword('romeo', 'another one'))
+  t.equal(conditionOf(await romeo.asks(PASSWORD('juliet', 'mine now'))), 'not-allowed')
+  t.equal(conditionOf(await romeo.asks(PASSWORD('a b', 'x'))), 'not-acceptable')
+  t.equal(conditionOf(await romeo.asks(PASSWORD('romeo', ''))), 'not-acceptable')
+  t.equal(conditionOf(await romeo.asks("<iq type='set' id='q'><query xmlns='jabber:iq:register'/></iq>")), 'bad-request')
+  t.ok(await accounts.verifyPassword('romeo', 'another one'), 'nothing of that has changed it')
+
+  await s.account('juliet@montague.lit')
+  const other = PASSWORD('romeo', 'x').replace("id='p'", "id='o' to='juliet@montague.lit'")
+  t.equal(conditionOf(await romeo.asks(other)), 'forbidden')
+})
+
+t.test('an account that is removed is answered, loses its sessions, and leaves nothing', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const balcony = await s.device('romeo@montague.lit/balcony')
+  await romeo.asks("<iq type='set' id='s'><query xmlns='jabber:iq:private'><n xmlns='a:b'>note</n></query></iq>")
+  t.equal(conditionOf(await romeo.asks("<iq type='set' id='m'><query xmlns='jabber:iq:register'><remove/><x/></query></iq>")), 'bad-request')
+  const reply = await romeo.asks("<iq type='set' id='r'><query xmlns='jabber:iq:register'><remove/></query></iq>")
+  t.equal(reply.attrs['type'], 'result')
+  t.equal(romeo.error?.condition, 'not-authorized')
+  t.equal(balcony.error?.condition, 'not-authorized')
+  t.equal(await s.host('montague.lit').accounts.exists(parseJid('romeo@montague.lit')), false)
+
+  const again = await s.device('romeo@montague.lit/orchard')
+  const note = await again.asks("<iq type='get' id='g'><query xmlns='jabber:iq:private'><n xmlns='a:b'/></query></iq>")
+  t.notMatch(note.toString(), /note/, 'who takes the name later finds nothing')
+})
+
+/** What the stream would be, before login. */
+function stranger (address = '192.0.2.9'): Negotiation & { readonly said: Element[] } {
+  const said: Element[] = []
+  return {
+    state: { at: 'opening' }, role: 'client', domain: 'montague.lit', address, lang: undefined, tls: undefined, secure: true,
+    identity: undefined, isOver: false, said,
+    send: element => { said.push(element) },
+    next: () => Promise.reject(new Error('nothing comes')),
+    wait: () => Promise.resolve(),
+    startTls: () => Promise.resolve(),
+  }
+}
+
+async function register (s: Scenario, stream: ReturnType<typeof stranger>, iq: string): Promise<Element> {
+  const feature = s.host('montague.lit').features.find(one => one.namespace === 'jabber:iq:register')
+  if (feature?.take === undefined) throw new Error('registration is not offered')
+  await feature.take(stream, parseElement(iq))
+  return stream.said.at(-1) ?? xml('nothing')
+}
+
+t.test('nobody is offered to make an account unless the operator opens the door', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'] })
+  t.notOk(s.host('montague.lit').features.some(one => one.namespace === 'jabber:iq:register'))
+})
+
+t.test('with the door open, strangers make accounts, a few an hour from one address', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true, hourly: 2 } } })
+  const feature = s.host('montague.lit').features.find(one => one.namespace === 'jabber:iq:register')
+  t.ok(feature?.offered(stranger()))
+  t.equal(feature?.offered({ ...stranger(), secure: false }), undefined, 'not in the clear')
+  t.equal(feature?.offered({ ...stranger(), identity: parseJid('a@b') }), undefined, 'not once logged in')
+
+  const stream = stranger()
+  t.match((await register(s, stream, "<iq type='get' id='f'><query xmlns='jabber:iq:register'/></iq>")).toString(), /<username\/><password\/>/)
+  t.equal((await register(s, stream, PASSWORD('mercutio', 'a plague'))).attrs['type'], 'result')
+  t.ok(await s.host('montague.lit').accounts.verifyPassword('mercutio', 'a plague'))
+  t.equal(conditionOf(await register(s, stream, PASSWORD('mercutio', 'b'))), 'conflict')
+  t.equal(conditionOf(await register(s, stream, PASSWORD('b@d', 'b'))), 'not-acceptable')
+  t.equal(conditionOf(await register(s, stream, "<iq type='get' id='f'><x xmlns='y'/></iq>")), 'bad-request')
+  t.equal((await register(s, stream, PASSWORD('tybalt', 'c'))).attrs['type'], 'result')
+  t.equal(conditionOf(await register(s, stream, PASSWORD('paris', 'd'))), 'resource-constraint')
+  t.equal((await register(s, stranger('192.0.2.10'), PASSWORD('paris', 'd'))).attrs['type'], 'result', 'others are not kept out')
+  await s.pass('30m')
+  t.equal((await register(s, stream, PASSWORD('balthasar', 'e'))).attrs['type'], 'result')
+})
