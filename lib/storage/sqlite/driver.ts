@@ -198,8 +198,11 @@ export class SqliteStorage implements Storage {
 
   async #close (): Promise<void> {
     await this.flush()
-    await this.#link.close()
-    this.#database.close()
-    this.#settings.closed?.()
+    try {
+      await this.#link.close()
+    } finally {
+      this.#database.close()
+      this.#settings.closed?.()
+    }
   }
 }

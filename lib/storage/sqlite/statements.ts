@@ -18,12 +18,13 @@ export function performer (database: Database): (row: Row) => number {
   const remove = statement(`DELETE FROM records WHERE ${OWN} AND key = ?`)
   const clear = statement(`DELETE FROM records WHERE ${OWN}`)
   const append = statement('INSERT INTO journal (store, owner, id, at, with_bare, with_full, bytes, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
-  const drop = statement(`DELETE FROM journal WHERE ${OWN} AND id IN (SELECT value FROM json_each(?))`)
+  const drop = statement(`DELETE FROM journal INDEXED BY journal_id WHERE ${OWN} AND id IN (SELECT value FROM json_each(?))`)
   const replace = statement(`UPDATE journal SET bytes = ?, value = ? WHERE ${OWN} AND id = ?`)
   const empty = statement(`DELETE FROM journal WHERE ${OWN}`)
-  const trimOld = statement(`DELETE FROM journal WHERE ${OWN} AND at < ?`)
-  const trimMany = statement(`DELETE FROM journal WHERE ${OWN} AND seq <= (SELECT seq FROM journal WHERE ${OWN} ORDER BY seq DESC LIMIT 1 OFFSET ?)`)
-  const expire = statement('DELETE FROM journal WHERE seq IN (SELECT seq FROM journal WHERE store = ? AND at < ? ORDER BY at LIMIT ?)')
+  const trimOld = statement(`DELETE FROM journal INDEXED BY journal_order WHERE ${OWN} AND at < ?`)
+  const trimMany = statement(`DELETE FROM journal INDEXED BY journal_order WHERE ${OWN} AND seq <= ` +
+    `(SELECT seq FROM journal WHERE ${OWN} ORDER BY seq DESC LIMIT 1 OFFSET ?)`)
+  const expire = statement('DELETE FROM journal WHERE seq IN (SELECT seq FROM journal INDEXED BY journal_age WHERE store = ? AND at < ? ORDER BY at LIMIT ?)')
   const eraseRecords = statement(`DELETE FROM records WHERE ${EVERY_STORE}`)
   const eraseJournals = statement(`DELETE FROM journal WHERE ${EVERY_STORE}`)
 

@@ -25,9 +25,10 @@ CREATE TABLE journal (
   with_bare TEXT NOT NULL,
   with_full TEXT NOT NULL,
   bytes INTEGER NOT NULL,
-  value TEXT NOT NULL,
-  UNIQUE (store, owner, id)
+  value TEXT NOT NULL
 );
+
+CREATE UNIQUE INDEX journal_id ON journal (store, owner, id);
 
 -- An owner's entries in order. What queries compare, and what is summed, is read here without the values.
 CREATE INDEX journal_order ON journal (store, owner, seq, at, with_bare, bytes);
