@@ -24,6 +24,8 @@ export interface StageSettings {
   readonly limits?: Partial<ClientWorld['limits']>
   readonly authentication?: Partial<ClientWorld['authentication']>
   readonly host?: Partial<HostSettings>
+  /** TLS handshakes at once; then one a second. */
+  readonly handshakes?: number
 }
 
 export interface Line { readonly level: string, readonly event: string, readonly fields: Fields }
@@ -73,7 +75,7 @@ export class Stage {
     this.certificate = certificate
     this.settings = { ...LISTENER, ...how.listener }
     this.server = new Server({ clock, ids, log, storage })
-    this.#handshakes = new TokenBucket(clock, 1, 5)
+    this.#handshakes = new TokenBucket(clock, 1, how.handshakes ?? 1000)
     this.world = {
       clock,
       ids,
@@ -191,7 +193,9 @@ export class Client {
 
   /** Waits for work in threads: passwords are checked there. */
   async until (text: string): Promise<void> {
-    for (let turn = 0; turn < 20_000 && !this.heard.includes(text) && !this.isClosed; turn++) await new Promise(resolve => { setImmediate(resolve) })
+    for (let turn = 0; turn < 20_000 && !this.heard.includes(text) && !this.isClosed; turn++) {
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
     await this.#stage.settled()
     if (!this.heard.includes(text)) throw new Error(`no ${text} in ${this.heard}`)
   }
