@@ -1,0 +1,129 @@
+import t from 'tap'
+import { childElements, type Element } from '../../lib/xml/element.js'
+import { scenario, type Scenario } from '../scenario.js'
+import type { Device } from '../device.js'
+
+const MODULES = ['presence', 'message', 'blocking', 'ping']
+const block = (...jids: readonly string[]): string => `<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'>${jids.map(jid => `<item jid='${jid}'/>`).join('')}</block></iq>`
+const unblock = (...jids: readonly string[]): string => block(...jids).replaceAll('block ', 'unblock ').replace('</block>', '</unblock>')
+const CHAT = "<message to='juliet@capulet.lit' type='chat'><body>Soft</body></message>"
+
+function conditionOf (reply: Element): string | undefined {
+  const error = childElements(reply).find(child => child.getName() === 'error')
+  return error === undefined ? undefined : childElements(error)[0]?.getName()
+}
+
+/** Juliet and Romeo see each other's presence. */
+async function lovers (s: Scenario): Promise<{ readonly juliet: Device, readonly romeo: Device }> {
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await romeo.says("<presence to='juliet@capulet.lit' type='subscribe'/>")
+  await juliet.says("<presence to='romeo@montague.lit' type='subscribed'/>", "<presence to='romeo@montague.lit' type='subscribe'/>")
+  await romeo.says("<presence to='juliet@capulet.lit' type='subscribed'/>")
+  juliet.forget()
+  romeo.forget()
+  return { juliet, romeo }
+}
+
+t.test('the blocked reach nobody, and are not told why', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet, romeo } = await lovers(s)
+  t.equal((await juliet.asks(block('romeo@montague.lit'))).attrs['type'], 'result')
+  await romeo.gets("<presence type='unavailable' from='juliet@capulet.lit/balcony'/>")
+
+  await romeo.says(CHAT)
+  t.equal(conditionOf(await romeo.gets("<message type='error' from='juliet@capulet.lit'/>")), 'service-unavailable')
+  t.equal(conditionOf(await romeo.asks("<iq type='get' id='p' to='juliet@capulet.lit/balcony'><ping xmlns='urn:xmpp:ping'/></iq>")), 'service-unavailable')
+  await romeo.says('<presence><show>away</show></presence>', "<presence to='juliet@capulet.lit/balcony'/>", "<iq type='result' id='x' to='juliet@capulet.lit/balcony'/>")
+  romeo.forget()
+  await juliet.getsNothing()
+
+  await juliet.says('<presence><show>dnd</show></presence>')
+  await romeo.getsNothing()
+})
+
+t.test('whoever writes to somebody they have blocked is told so', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet, romeo } = await lovers(s)
+  await juliet.asks(block('romeo@montague.lit'))
+  romeo.forget()
+  await juliet.says("<message to='romeo@montague.lit' type='chat'><body>!</body></message>", "<presence to='romeo@montague.lit/orchard'/>")
+  for (const kind of ['message', 'presence']) {
+    await juliet.gets(`<${kind} type='error'><error type='cancel'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><blocked xmlns='urn:xmpp:blocking:errors'/></error></${kind}>`)
+  }
+  t.equal(conditionOf(await juliet.asks("<iq type='get' id='q' to='romeo@montague.lit'><ping xmlns='urn:xmpp:ping'/></iq>")), 'not-acceptable')
+  await romeo.getsNothing()
+})
+
+t.test('unblocked, one by one or all at once, they meet again', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet, romeo } = await lovers(s)
+  await juliet.asks(block('romeo@montague.lit', 'paris@verona.lit'))
+  romeo.forget()
+  await juliet.asks(unblock('romeo@montague.lit'))
+  await romeo.gets("<presence from='juliet@capulet.lit/balcony'/>")
+  await romeo.says(CHAT)
+  await juliet.gets('<message><body>Soft</body></message>')
+
+  await juliet.asks(block('romeo@montague.lit'))
+  await juliet.asks(unblock())
+  const list = await juliet.asks("<iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>")
+  t.notMatch(list.toString(), /item/)
+})
+
+t.test('each device that has asked for the list hears of its changes', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const balcony = await s.device('juliet@capulet.lit/balcony')
+  const chamber = await s.device('juliet@capulet.lit/chamber')
+  await chamber.asks("<iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>")
+  await balcony.asks(block('romeo@montague.lit'))
+  await chamber.gets("<iq type='set'><block xmlns='urn:xmpp:blocking'><item jid='romeo@montague.lit'/></block></iq>")
+  await balcony.asks(unblock('romeo@montague.lit'))
+  await chamber.gets("<iq type='set'><unblock xmlns='urn:xmpp:blocking'><item jid='romeo@montague.lit'/></unblock></iq>")
+  await balcony.getsNothing()
+})
+
+t.test('an item means as much as it says: a device, an account, a domain, a resource of it', async t => {
+  for (const [item, stopped] of [['romeo@montague.lit/orchard', true], ['romeo@montague.lit/other', false], ['romeo@montague.lit', true],
+    ['montague.lit', true], ['montague.lit/orchard', true], ['montague.lit/other', false], ['other@montague.lit', false]] as const) {
+    const s = await scenario(t, { modules: MODULES })
+    const juliet = await s.device('juliet@capulet.lit/balcony')
+    const romeo = await s.device('romeo@montague.lit/orchard')
+    await juliet.asks(block(item))
+    await romeo.says(CHAT)
+    t.equal(juliet.unread.length === 0, stopped, item)
+  }
+})
+
+t.test('nobody blocks their own server or themselves', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  await juliet.asks(block('capulet.lit', 'juliet@capulet.lit'))
+  t.equal((await juliet.asks("<iq type='get' id='p' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>")).attrs['type'], 'result')
+  await juliet.says(CHAT)
+  await juliet.gets('<message><body>Soft</body></message>')
+})
+
+t.test('a block list has bounds and rules, and survives all sessions', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { blocking: { items: 2 } } })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  t.equal(conditionOf(await juliet.asks(block())), 'bad-request')
+  t.equal(conditionOf(await juliet.asks(block('@'))), 'jid-malformed')
+  t.equal(conditionOf(await juliet.asks(block('a@b', 'c@d', 'e@f'))), 'resource-constraint')
+  await juliet.asks(block('a@b', 'c@d'))
+  await juliet.loses('connection')
+  const again = await s.device('juliet@capulet.lit/balcony')
+  const list = await again.asks("<iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>")
+  t.match(list.toString(), /a@b.*c@d/)
+})
+
+t.test('a change that could not be stored has not happened', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet, romeo } = await lovers(s)
+  s.storage.failing = new Error('disk full')
+  t.equal(conditionOf(await juliet.asks(block('romeo@montague.lit'))), 'resource-constraint')
+  s.storage.failing = undefined
+  romeo.forget()
+  await romeo.says(CHAT)
+  await juliet.gets('<message><body>Soft</body></message>')
+})

@@ -1,0 +1,100 @@
+import t from 'tap'
+import { scenario, type Scenario } from '../scenario.js'
+import type { Device } from '../device.js'
+
+const MODULES = ['presence', 'message', 'carbons']
+const ENABLE = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+const DISABLE = "<iq type='set' id='d'><disable xmlns='urn:xmpp:carbons:2'/></iq>"
+
+async function romeoAndJuliet (s: Scenario): Promise<{ readonly romeo: Device, readonly balcony: Device, readonly chamber: Device }> {
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const balcony = await s.device('juliet@capulet.lit/balcony')
+  const chamber = await s.device('juliet@capulet.lit/chamber')
+  await chamber.asks(ENABLE)
+  return { romeo, balcony, chamber }
+}
+
+t.test('what I say on one device, my other device sees as sent', async t => {
+  const { romeo, balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
+  await balcony.says("<message to='romeo@montague.lit' type='chat'><body>Wherefore art thou?</body></message>")
+  await romeo.gets("<message from='juliet@capulet.lit/balcony'><body>Wherefore art thou?</body></message>")
+  const carbon = await chamber.gets(`
+    <message from='juliet@capulet.lit' to='juliet@capulet.lit/chamber' type='chat'>
+      <sent xmlns='urn:xmpp:carbons:2'>
+        <forwarded xmlns='urn:xmpp:forward:0'>
+          <message xmlns='jabber:client' from='juliet@capulet.lit/balcony' to='romeo@montague.lit'>
+            <body>Wherefore art thou?</body>
+          </message>
+        </forwarded>
+      </sent>
+    </message>`)
+  t.match(carbon.toString(), /<message xmlns="jabber:client"/)
+  await balcony.getsNothing()
+})
+
+t.test('what one device receives, the others see as received; once', async t => {
+  const { romeo, balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
+  await romeo.says("<message to='juliet@capulet.lit/balcony' type='chat'><body>Soft</body></message>")
+  await balcony.gets('<message><body>Soft</body></message>')
+  await chamber.gets("<message from='juliet@capulet.lit'><received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>Soft</body></message></forwarded></received></message>")
+  await romeo.says("<message to='juliet@capulet.lit' type='chat'><body>to all</body></message>")
+  await balcony.gets('<message><body>to all</body></message>')
+  await chamber.gets('<message><body>to all</body></message>')
+  await chamber.getsNothing()
+  await chamber.asks(DISABLE)
+  await romeo.says("<message to='juliet@capulet.lit/balcony' type='chat'><body>alone</body></message>")
+  await chamber.getsNothing()
+})
+
+t.test('a note to oneself comes once to each device', async t => {
+  const { balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
+  await balcony.says("<message to='juliet@capulet.lit/balcony' type='chat'><body>note</body></message>")
+  await balcony.gets('<message><body>note</body></message>')
+  await chamber.gets("<message><sent xmlns='urn:xmpp:carbons:2'/></message>")
+  await chamber.getsNothing()
+})
+
+const COPIED: readonly (readonly [string, boolean])[] = [
+  ["type='chat'><body>x</body>", true],
+  ["type='normal'><body>x</body>", true],
+  ["type='normal'><x/>", false],
+  ["type='groupchat'><body>x</body>", false],
+  ["type='headline'><body>x</body>", false],
+  ["type='error'><body>x</body>", false],
+  ["type='chat'><body>x</body><private xmlns='urn:xmpp:carbons:2'/>", false],
+  ["type='chat'><body>x</body><no-copy xmlns='urn:xmpp:hints'/>", false],
+  ["type='chat'><sent xmlns='urn:xmpp:carbons:2'/>", false],
+  ["type='normal'><received xmlns='urn:xmpp:receipts' id='1'/>", true],
+  ["type='normal'><composing xmlns='http://jabber.org/protocol/chatstates'/>", true],
+  ["type='normal'><x xmlns='jabber:x:conference' jid='r@m'/>", true],
+  ["type='chat'><body>whisper</body><x xmlns='http://jabber.org/protocol/muc#user'/>", 'sent only' as never],
+]
+
+t.test('which messages are copied', async t => {
+  for (const [content, wanted] of COPIED) {
+    const { romeo, balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
+    await romeo.says(`<message to='juliet@capulet.lit/balcony' ${content}</message>`)
+    t.equal(chamber.unread.length === 1, wanted === true, `received: ${content}`)
+    chamber.forget()
+    await balcony.says(`<message to='romeo@montague.lit/orchard' ${content}</message>`)
+    t.equal(chamber.unread.length === 1, wanted !== false, `sent: ${content}`)
+  }
+})
+
+t.test('the wish for carbons lives through a reload', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, chamber } = await romeoAndJuliet(s)
+  await s.reload('carbons')
+  await romeo.says("<message to='juliet@capulet.lit/balcony' type='chat'><body>I take thee</body></message>")
+  await chamber.gets("<message><received xmlns='urn:xmpp:carbons:2'/></message>")
+})
+
+t.test('what is not stored is not copied', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'offline'] })
+  const { balcony, chamber } = await romeoAndJuliet(s)
+  await s.account('paris@montague.lit')
+  s.storage.failing = new Error('disk full')
+  await balcony.says("<message to='paris@montague.lit' type='chat'><body>!</body></message>")
+  await balcony.gets("<message type='error'><error type='wait'><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
+  await chamber.getsNothing()
+})
