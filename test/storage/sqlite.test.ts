@@ -94,6 +94,9 @@ t.test('a full disk fails commits, not reads; all recovers when there is room', 
   t.match(failure, { message: /SQLITE_FULL/ })
   t.equal(storage.trouble, failure)
   t.match(await failureOf(stored(storage, [entries.appending('a', { id: 'again', at: 1, with: '', value: big })])), { message: /SQLITE_FULL/ })
+  const roster = await storage.open('test.roster', records<string>(1))
+  t.match(await failureOf(roster.put('a', 'k', big)), { message: /SQLITE_FULL/ })
+  t.match(await failureOf(roster.change('a', () => new Map([['k', big]]))), { message: /SQLITE_FULL/ })
   t.equal((await entries.size('old')).entries + (await entries.size('a')).entries, kept, 'all that was acknowledged, and nothing else')
   t.equal((await entries.page('old', { limit: 1 })).entries[0]?.value, big)
 
