@@ -15,7 +15,7 @@ export interface NegotiationGround<S> {
   /** The peer has proved who it is. */
   identified (identity: Jid): void
   established (session: S): void
-  /** A step went wrong in a way that ends the stream. */
+  /** A step went wrong in a way that ends the stream, if that has not ended already. */
   failed (error: unknown): void
 }
 
@@ -94,7 +94,8 @@ export class Negotiator<S> {
       this.#taking = false
       if (!this.#over) this.#follow(outcome)
     } catch (error) {
-      if (!this.#over) this.#ground.failed(error)
+      this.#taking = false
+      this.#ground.failed(error)
     }
     this.#endTurn()
   }

@@ -205,7 +205,6 @@ export class Stream<T = unknown> {
 
   /** Ends the stream with whatever went wrong: a StreamError as it is; anything else is a defect, which the peer hears nothing of. */
   fail (error: unknown): void {
-    if (this.#isOver) return
     if (error instanceof StreamError) { this.close(error); return }
     if (error instanceof XmlError) { this.close(new StreamError(error.condition, error.message, { cause: error })); return }
     this.#how.log.error('defect', { error })

@@ -94,7 +94,12 @@ export class TcpTransport implements Transport {
       isServer: true,
       secureContext: first.context,
       SNICallback: (name: string, answer: (error: Error | null, context?: SecureContext) => void) => {
-        shown = how.contextFor(name)
+        try {
+          shown = how.contextFor(name)
+        } catch (error) {
+          answer(error instanceof Error ? error : new Error(String(error)))
+          return
+        }
         answer(null, shown.context)
       },
       ALPNProtocols: [how.alpn],

@@ -1,5 +1,5 @@
 import { play } from '../auth/stage.js'
-import { bind, DOMAIN, header, PASSWORD, scene, STARTTLS } from './stage.js'
+import { auth, bind, BIND, DOMAIN, PASSWORD, SASL, scene, STARTTLS, type Client } from './stage.js'
 
 scene('a client comes from the first byte to a stanza of its own, by STARTTLS and SCRAM', {}, async (t, s) => {
   const client = s.connect()
@@ -30,9 +30,192 @@ scene('a client comes from the first byte to a stanza of its own, by STARTTLS an
   await client.says(bind('orchard'))
   t.match(client.heard, /^<iq type=["']result["'] id=["']b["']>.*<jid>romeo@montague.lit\/orchard<\/jid>/)
   client.forget()
-  await client.says(`<message to='romeo@${DOMAIN}/orchard'><body>O me!</body></message>`, header().slice(0, 0))
+  await client.says(`<message to='romeo@${DOMAIN}/orchard'><body>O me!</body></message>`)
   t.equal(client.stream.state.at, 'established')
   await client.says('</stream:stream>')
   t.match(client.heard, /<\/stream:stream>$/)
   t.ok(client.isClosed)
+})
+
+// ---- Login ----------------------------------------------------------------------------------
+
+scene('after three failed logins it is enough', {}, async (t, s) => {
+  const client = s.connect({ secure: true, address: '198.51.100.7' })
+  await client.opens()
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    client.forget()
+    await client.says(auth('PLAIN', '\0romeo\0guess'))
+    if (attempt > 1) await s.pass(1000 * 2 ** (attempt - 2)) // the throttle
+    await client.until('</failure>')
+    t.match(client.heard, /<not-authorized/)
+  }
+  t.equal(client.error, 'policy-violation')
+  t.ok(client.isClosed)
+  t.same(s.logged('login failed').map(line => line.fields), Array.from({ length: 3 }, () => (
+    { address: '198.51.100.7', account: `romeo@${DOMAIN}`, mechanism: 'PLAIN', reason: 'not-authorized' })))
+  t.notMatch(JSON.stringify(s.lines), /guess/)
+})
+
+scene('one that waits for a login to be slowed leaves nothing behind when it goes', {}, async (t, s) => {
+  const guess = async (): Promise<Client> => {
+    const client = s.connect({ secure: true })
+    await client.opens()
+    await client.says(auth('PLAIN', '\0romeo\0guess'))
+    return client
+  }
+  await (await guess()).until('</failure>')
+  const impatient = await guess()
+  t.notMatch(impatient.heard, /failure/)
+  impatient.transport.destroy()
+  await s.settled()
+  t.equal(s.gone, 1)
+  t.equal(s.logged('login failed').length, 1)
+})
+
+const MESSAGES: readonly (readonly [string, string, string])[] = [
+  ['no base64', `<auth xmlns='${SASL}' mechanism='PLAIN'>!</auth>`, 'incorrect-encoding'],
+  ['base64 with spaces', `<auth xmlns='${SASL}' mechanism='PLAIN'> AHJvbWVv AGE= </auth>`, 'incorrect-encoding'],
+  ['base64 without its padding', `<auth xmlns='${SASL}' mechanism='PLAIN'>YQ</auth>`, 'incorrect-encoding'],
+  ['nothing in it, said plainly', `<auth xmlns='${SASL}' mechanism='PLAIN'>=</auth>`, 'malformed-request'],
+  ['a mechanism that is not offered', auth('EXTERNAL', ''), 'invalid-mechanism'],
+  ['no mechanism', `<auth xmlns='${SASL}'/>`, 'invalid-mechanism'],
+  ['another name to act for', auth('PLAIN', `juliet@${DOMAIN}\0romeo\0${PASSWORD}`), 'invalid-authzid'],
+]
+scene('a login that is not as it should be fails with the right condition, and may be tried again', { authentication: { attempts: 20 } }, async (t, s) => {
+  const client = s.connect({ secure: true })
+  await client.opens()
+  for (const [what, text, condition] of MESSAGES) {
+    client.forget()
+    await client.says(text)
+    await client.until('</failure>')
+    t.match(client.heard.replaceAll('"', "'"), `<failure xmlns='${SASL}'><${condition}`, what)
+  }
+  client.forget()
+  await client.says(`<auth xmlns='${SASL}' mechanism='PLAIN'/>`)
+  t.equal(client.heard.replaceAll('"', "'"), `<challenge xmlns='${SASL}'/>`)
+  await client.says(`<response xmlns='${SASL}'>${Buffer.from(`\0romeo\0${PASSWORD}`).toString('base64')}</response>`)
+  await client.until('<success')
+})
+
+scene('a wrong proof fails, and the right one after it succeeds', {}, async (t, s) => {
+  const client = s.connect({ secure: true })
+  await client.opens()
+  t.equal((await play(client.dialogue('SCRAM-SHA-256'), { username: 'romeo', password: 'guess', hash: 'sha-256' })).last.kind, 'failure')
+  await s.pass(1000)
+  t.equal((await play(client.dialogue('SCRAM-SHA-256'), { username: 'romeo', password: PASSWORD, hash: 'sha-256' })).last.kind, 'success')
+})
+
+scene('a client that gives up again and again is given up', {}, async (t, s) => {
+  const client = s.connect({ secure: true })
+  await client.opens()
+  for (let turn = 0; turn < 40 && !client.isClosed; turn++) {
+    await client.says(`<auth xmlns='${SASL}' mechanism='PLAIN'/>`, `<abort xmlns='${SASL}'/>`)
+  }
+  t.equal(client.error, 'policy-violation')
+  t.same(s.logged('login failed'), [])
+})
+
+scene('without a mechanism there is no login to be seen', { authentication: { mechanisms: ['EXTERNAL'] } }, async (t, s) => {
+  const client = s.connect({ secure: true })
+  await client.opens()
+  t.notMatch(client.heard, /<mechanism/)
+  await client.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
+  t.equal(client.error, 'policy-violation')
+})
+
+scene('storage that fails is told as a passing trouble, and logged', {}, async (t, s) => {
+  s.expected.push('login impossible')
+  const client = s.connect({ secure: true })
+  await client.opens()
+  s.host.accounts.verifyPassword = () => Promise.reject(new Error('the disk is gone'))
+  await client.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
+  await client.until('</failure>')
+  t.match(client.heard, /<temporary-auth-failure/)
+  t.equal(s.logged('login impossible').length, 1)
+})
+
+// ---- Binding --------------------------------------------------------------------------------
+
+scene('a resource that cannot be is refused, and another may be asked for', {}, async (t, s) => {
+  const client = await s.loggedIn()
+  const asked: readonly (readonly [string, string])[] = [
+    [bind('x'.repeat(1100)), 'bad-request'],
+    [bind('a&#9;b'), 'bad-request'],
+    [bind('x').replace("type='set'", "type='get'"), 'bad-request'],
+    [bind('x').replace(" id='b'", ''), 'bad-request'],
+    [`<iq type='set' id='b'><other xmlns='${BIND}'/></iq>`, 'bad-request'],
+  ]
+  for (const [text, condition] of asked) {
+    client.forget()
+    await client.says(text)
+    t.match(client.heard, new RegExp(`^<iq type=["']error["'].*<${condition} `), text.slice(0, 60))
+  }
+  client.forget()
+  await client.says(bind())
+  t.match(client.heard, /<jid>romeo@montague.lit\/id-\d+<\/jid>/)
+})
+
+scene('who comes with the resource of another takes it over', {}, async (t, s) => {
+  const old = await s.bound('orchard')
+  const young = await s.bound('orchard')
+  t.equal(old.error, 'conflict')
+  t.ok(old.isClosed)
+  t.equal(s.host.sessions.count, 1)
+  t.equal(young.stream.state.at, 'established')
+})
+
+scene('where the host refuses, the old one stays', { host: { conflict: 'refuse' } }, async (t, s) => {
+  await s.bound('orchard')
+  const young = await s.loggedIn()
+  await young.says(bind('orchard'))
+  t.match(young.heard, /<conflict /)
+  await young.says(bind('balcony'))
+  t.match(young.heard, /<jid>romeo@montague.lit\/balcony<\/jid>/)
+})
+
+scene('more devices than an account may have are refused', {}, async (t, s) => {
+  await s.bound('one')
+  await s.bound('two')
+  const third = await s.loggedIn()
+  await third.says(bind('three'))
+  t.match(third.heard, /<resource-constraint /)
+})
+
+scene('a client that goes while it binds has no session', {}, async (t, s) => {
+  const client = await s.loggedIn()
+  const { host } = s
+  const real = host.bind.bind(host)
+  let go = (): void => {}
+  host.bind = async (...how) => {
+    await new Promise<void>(resolve => { go = resolve })
+    return real(...how)
+  }
+  await client.says(bind('orchard'))
+  client.transport.destroy()
+  await s.settled()
+  go()
+  await s.settled()
+  t.equal(host.sessions.count, 0)
+})
+
+scene('what a session hears while it is bound comes behind the answer that it is', {}, async (t, s) => {
+  const client = await s.loggedIn()
+  const { host } = s
+  const real = host.bind.bind(host)
+  host.bind = async (...how) => {
+    const session = await real(...how)
+    session.write('<early/>')
+    return session
+  }
+  await client.says(bind('orchard'))
+  t.match(client.heard, /<\/iq><early\/>$/)
+})
+
+scene('a host that stops ends its streams with system-shutdown, and binds no more', {}, async (t, s) => {
+  const [client, late] = [await s.bound('orchard'), await s.loggedIn()]
+  s.host.stop()
+  await s.settled()
+  t.equal(client.error, 'system-shutdown')
+  await late.says(bind())
+  t.equal(late.error, 'system-shutdown')
 })
