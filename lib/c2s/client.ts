@@ -46,6 +46,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   #host: Host | undefined
   #identity: Jid | undefined
   #session: Session | undefined
+  #isReleased = false
   /** What the session sends before the client knows that it has one. */
   #early: string | undefined = ''
 
@@ -82,6 +83,9 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     if (this.#settings.tls === 'direct') await this.#shake(() => {}).catch(() => {}) // it is cut then
     this.#stream.start()
   }
+
+  /** Ends the stream, and its session if that cannot be resumed. */
+  end (error: StreamError): void { this.#stream.close(error) }
 
   // ---- As its features see it -----------------------------------------------------------
 
@@ -130,7 +134,11 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   get backlog (): number { return this.#stream.transport.backlog + (this.#early?.length ?? 0) }
   pause (): void { this.#stream.pause() }
   resume (): void { this.#stream.resume() }
-  close (error?: StreamError): void { this.#stream.close(error) }
+  /** Called by the session, which has let go of this connection: it may have another by now, and is not to hear of the end of this one. */
+  close (error?: StreamError): void {
+    this.#isReleased = true
+    this.#stream.close(error)
+  }
 
   // ---- As its stream sees it --------------------------------------------------------------
 
@@ -160,7 +168,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     this.#negotiator.end()
     this.#early = undefined
     const session = this.#session
-    if (session === undefined) return
+    if (session === undefined || this.#isReleased) return
     // Whose line broke may come back to the session; whose stream was closed in order, or for a fault, has ended it (XEP-0198 §5).
     const mayResume = by === 'loss' || reason instanceof StreamError && reason.condition === 'connection-timeout'
     if (mayResume) session.detach(this, reason)

@@ -84,9 +84,9 @@ export class ClientListener {
     for (const server of this.#servers) server.close()
     this.#servers.clear()
     const error = new StreamError('system-shutdown')
-    for (const client of this.#clients.keys()) if (client.state.at !== 'established') client.close(error)
+    for (const client of this.#clients.keys()) if (client.state.at !== 'established') client.end(error)
     await Promise.resolve()
-    for (const client of [...this.#clients.keys()]) client.close(error)
+    for (const client of [...this.#clients.keys()]) client.end(error)
     if (this.#clients.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
   }
 

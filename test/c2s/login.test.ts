@@ -1,3 +1,4 @@
+import { xml } from '../../lib/xml/element.js'
 import { play } from '../auth/stage.js'
 import { auth, bind, BIND, DOMAIN, PASSWORD, SASL, scene, STARTTLS, type Client } from './stage.js'
 
@@ -218,4 +219,41 @@ scene('a host that stops ends its streams with system-shutdown, and binds no mor
   t.equal(client.error, 'system-shutdown')
   await late.says(bind())
   t.equal(late.error, 'system-shutdown')
+})
+
+// ---- What modules offer -----------------------------------------------------------------------
+
+scene('what a module announces stands among the features once there is TLS', {}, async (t, s) => {
+  s.host.features.push({ namespace: 'urn:a', offered: stream => stream.identity === undefined ? undefined : xml('a', { xmlns: 'urn:a' }) })
+  const client = s.connect({ secure: true })
+  await client.opens()
+  t.notMatch(client.heard, /urn:a/)
+  const loggedIn = await s.loggedIn()
+  await loggedIn.says("<a xmlns='urn:a'/>")
+  t.equal(loggedIn.error, 'unsupported-stanza-type', 'it is an announcement only')
+})
+
+scene('a feature of a module may take the place of binding, with a session and nothing else', {}, async (t, s) => {
+  s.expected.push('defect')
+  const client = await s.bound('orchard')
+  const [session] = s.host.sessions.all()
+  let what: unknown = session
+  s.host.features.push({
+    namespace: 'urn:r',
+    offered: () => xml('r', { xmlns: 'urn:r' }),
+    take: (_, request) => {
+      const isResume = request.getName() === 'resume'
+      if (isResume) session?.attach(s.clients[1]?.stream ?? client.stream)
+      return Promise.resolve(isResume ? { go: 'session', session: what } : { go: 'continue' })
+    },
+  })
+  const again = await s.loggedIn()
+  await again.says("<r xmlns='urn:r'/><resume xmlns='urn:r'/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")
+  t.equal(client.error, 'conflict')
+  t.match(again.heard, /id=["']p["']/)
+  t.equal(s.host.sessions.count, 1)
+  what = 'no session'
+  const third = await s.loggedIn()
+  await third.says("<resume xmlns='urn:r'/>")
+  t.equal(third.error, 'internal-server-error')
 })

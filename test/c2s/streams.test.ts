@@ -132,7 +132,7 @@ scene('whenever a client goes, nothing of it is left', {}, async (t, s) => {
 
 scene('a server that closes waits for the client to close as well, but not for long', {}, async (t, s) => {
   const [polite, rude] = [await s.bound('a'), await s.bound('b')]
-  for (const client of [polite, rude]) client.stream.close()
+  for (const session of [...s.host.sessions.all()]) session.close()
   await polite.says('<presence/></stream:stream>')
   t.equal(polite.heard, '</stream:stream>')
   t.ok(polite.isClosed)

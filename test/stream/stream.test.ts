@@ -199,6 +199,18 @@ scene('its owner may pause it, and what comes meanwhile waits', {}, async (t, s)
   t.same(s.stream.state, { at: 'closed', reason: undefined }, 'even paused it hears the end')
 })
 
+scene('bad XML that was kept while it paused ends it when it goes on', {}, async (t, s) => {
+  await s.says(HEADER)
+  s.stream.pause()
+  s.peer.write('<message/><a></b>')
+  s.transport.resume() // a chunk that was on its way
+  await settled()
+  s.stream.resume()
+  await settled()
+  t.same(s.elements, ['message'])
+  t.match(s.ends, [{ by: 'us', reason: { condition: 'not-well-formed' } }])
+})
+
 scene('elements have a rate as well', { rated: clock => ({ elements: new TokenBucket(clock, 1, 2) }) }, async (t, s) => {
   await s.says(HEADER + '<message/>'.repeat(4))
   t.equal(s.elements.length, 3)
