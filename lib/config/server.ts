@@ -30,7 +30,7 @@ const authentication = table({
     .says('A folder of CA certificates (*.pem). A client whose certificate one of them has signed may log in without a password (EXTERNAL).'),
   iterations: count({ min: 4096, max: 1_000_000 }).default(10_000)
     .says('Iterations of PBKDF2 for a password that is set from now on. More cost an attacker more, and each PLAIN login as well.'),
-  attempts: count({ min: 1, max: 10 }).default(3)
+  attempts: count({ min: 1, max: 20 }).default(10)
     .says('Failed logins after which a connection is closed.'),
   delay: duration({ max: '1m' }).default('1s')
     .says('How long the answer to a failed login waits. It doubles with each further failure from the same IP address, up to a minute.'),

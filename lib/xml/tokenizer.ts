@@ -23,6 +23,7 @@ export class Tokenizer {
   #offset = 0
   #halted = false
   #mayDeclare = true
+  #isRestarted = false
   /** Whether there may be bytes above 0x7F, or below 0x20. */
   #high = false
   #low = false
@@ -76,6 +77,7 @@ export class Tokenizer {
     const rest = keepRest ? this.#held.take(this.#scanner.data.slice(this.#at)) : ''
     this.#held.drop()
     this.#mayDeclare = true
+    this.#isRestarted = true
     this.#scanner.forget()
     this.#at = this.#offset = 0
     this.#halted = true
@@ -116,7 +118,8 @@ export class Tokenizer {
       if (code >= 128 || CLASS[code] !== SPACE) this.#stray()
     }
     this.#at = at
-    this.#mayDeclare = false
+    // COMPAT(go-xmpp): a line feed behind the last element of the stream before is not the beginning of this one.
+    this.#mayDeclare &&= this.#isRestarted
     return true
   }
 

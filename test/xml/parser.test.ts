@@ -350,3 +350,9 @@ t.test('an idle parser keeps neither the last element nor its chunk', async t =>
   }
   t.equal(parsers.length, 200)
 })
+
+t.test('a line feed behind the old stream does not stand before the declaration of the new one', async t => {
+  const { parser, write, events } = recorder({ element (element) { if (element.name === 'auth') parser.reset({ keepRest: true }) } })
+  write(`${HEADER}<auth/>\n<?xml version='1.0'?>${HEADER}<iq/>`)
+  t.strictSame(events, ['opened a', 'auth', 'opened a', 'iq'])
+})

@@ -21,7 +21,7 @@ export function connect (file: string, durability: Durability): Database.Databas
   try {
     database.pragma('journal_mode = WAL')
     // said explicitly: this build of SQLite takes NORMAL for a write-ahead log unless told
-    database.pragma(`synchronous = ${durability === 'disk' ? 'FULL' : 'OFF'}`)
+    database.pragma(`synchronous = ${durability === 'disk' ? 'FULL' : 'NORMAL'}`)
     database.pragma(`wal_autocheckpoint = ${CHECKPOINT}`)
     database.pragma(`journal_size_limit = ${CHECKPOINT * 4096 * 4}`)
     database.pragma(`cache_size = -${CACHE / 1024}`)
