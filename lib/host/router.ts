@@ -91,7 +91,7 @@ export class Router {
   /** Hands a reply to the one who asked: straight to a session of ours, whatever it blocks. */
   reply (reply: Addressed, passage: Passage): void {
     const { session } = passage
-    if (session === undefined || !session.jid.equals(reply.to)) this.route(reply)
+    if (session === undefined) this.route(reply)
     else session.send(reply)
   }
 

@@ -114,10 +114,14 @@ export class AccountRosters {
   }
 }
 
+type Mutable = Omit<StoredItem, 'listed'> & { listed: boolean }
+
 /** An item that takes over a state, its request aside. */
 export function withState (item: StoredItem, state: State, request: string | undefined): StoredItem {
   const { request: _, ...rest } = item
-  const next = { ...rest, subscription: state.subscription, ask: state.ask, approved: state.approved }
+  const next: Mutable = { ...rest, subscription: state.subscription, ask: state.ask, approved: state.approved }
+  // RFC 6121 §3.2, §3.3: who once stood in the roster goes on standing there until the user takes them out (§2.5).
+  if (isVisible(next)) next.listed = true
   return state.pendingIn && request !== undefined ? { ...next, request } : next
 }
 

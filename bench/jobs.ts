@@ -1,0 +1,77 @@
+/** What the bench asks of the load generator, and what it answers: plain values, for they cross a process border. */
+import type { Target } from './client.js'
+
+/** What every job has: where to, and the process whose cost is measured. */
+interface Aimed { readonly target: Target, readonly pid: number }
+
+/** Chat messages between pairs of users, a fixed number of them always on the way. */
+export interface MessagesJob extends Aimed {
+  readonly kind: 'messages'
+  readonly users: readonly string[]
+  readonly outstanding: number
+  readonly warmSeconds: number
+  readonly seconds: number
+}
+
+/** Users who come and go, `concurrency` of them at a time. */
+export interface LoginsJob extends Aimed {
+  readonly kind: 'logins'
+  readonly users: readonly string[]
+  readonly warmLogins: number
+  readonly logins: number
+  readonly concurrency: number
+}
+
+/** Users who log in and stay silent; the first `warmUsers` of them are not counted. */
+export interface MemoryJob extends Aimed {
+  readonly kind: 'memory'
+  readonly users: readonly string[]
+  readonly warmUsers: number
+  readonly settleSeconds: number
+}
+
+/** Subscribes each user to the presence of its `contacts` neighbours, both ways. Costs are not measured. */
+export interface FriendsJob extends Aimed {
+  readonly kind: 'friends'
+  readonly users: readonly string[]
+  readonly contacts: number
+}
+
+/** Users with contacts online who change their presence, `window` changes always on the way. */
+export interface PresenceJob extends Aimed {
+  readonly kind: 'presence'
+  readonly users: readonly string[]
+  readonly contacts: number
+  readonly window: number
+  readonly warmSeconds: number
+  readonly seconds: number
+}
+
+/** What the load generator can be asked. */
+export type Job = MessagesJob | LoginsJob | MemoryJob | FriendsJob | PresenceJob
+
+/** What came of a job. `count`: messages, logins, sessions, subscriptions or deliveries. */
+export interface Outcome {
+  readonly count: number
+  /** CPU seconds of the server meanwhile. */
+  readonly cpu: number
+  /** Seconds that passed meanwhile. */
+  readonly wall: number
+  /** CPU seconds of the load generator itself meanwhile. */
+  readonly own: number
+  /** By how many bytes the server grew, where memory was asked for. */
+  readonly bytes: number
+}
+
+/** What the load generator sends back: an outcome, or why there is none. */
+export type Reply = { readonly outcome: Outcome } | { readonly failure: string }
+
+/** Whether an unknown value from the load generator is a reply. */
+export function isReply (value: unknown): value is Reply {
+  return typeof value === 'object' && value !== null && ('outcome' in value || 'failure' in value)
+}
+
+/** Whether an unknown value from the bench is a job. */
+export function isJob (value: unknown): value is Job {
+  return typeof value === 'object' && value !== null && 'kind' in value && 'target' in value
+}

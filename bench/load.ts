@@ -1,0 +1,28 @@
+/** The load generator: a process of its own that takes one job after the other from the bench and answers each. */
+import { isJob, type Job, type Outcome, type Reply } from './jobs.js'
+import { logins } from './scenes/logins.js'
+import { memory } from './scenes/memory.js'
+import { messages } from './scenes/messages.js'
+import { friends, presence } from './scenes/presence.js'
+
+// Ctrl-C goes to the whole group: the bench decides when we end, by closing the channel.
+process.on('SIGINT', () => undefined)
+process.on('disconnect', () => { process.exit() })
+process.on('message', value => {
+  if (isJob(value)) void answer(value)
+})
+
+async function answer (job: Job): Promise<void> {
+  const reply = await play(job).then<Reply, Reply>(outcome => ({ outcome }), (error: unknown) => ({ failure: String(error) }))
+  process.send?.(reply)
+}
+
+async function play (job: Job): Promise<Outcome> {
+  switch (job.kind) {
+    case 'messages': return await messages(job)
+    case 'logins': return await logins(job)
+    case 'memory': return await memory(job)
+    case 'friends': return await friends(job)
+    case 'presence': return await presence(job)
+  }
+}

@@ -1,0 +1,126 @@
+/** `npm run bench`: Sestina beside Prosody and ejabberd, under the same load, on the loopback of this machine. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { appendFile, readFile } from 'node:fs/promises'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { endAllGenerators } from './generator.js'
+import { cpuName, loadAverage } from './measure.js'
+import { casesOf, planOf, SCENES, type Scene } from './plan.js'
+import { run, serverAt, SERVERS, type Findings, type ServerName } from './run.js'
+import { killAll } from './servers/daemon.js'
+import { makeCertificate, type Server } from './servers/server.js'
+import { costOf, report } from './table.js'
+
+const USAGE = `npm run bench -- [options]
+  --servers sestina,prosody,ejabberd   whom to measure (first: whom the others are compared with)
+  --only messages,logins,memory,presence
+  --rounds N                           how often each is measured (3; with --quick 1)
+  --quick                              fewer users, shorter: under two minutes
+  --json                               all outcomes as JSON on standard output, the table on standard error
+  --help`
+
+await main()
+
+async function main (): Promise<void> {
+  const options = readOptions()
+  if (options === undefined) return
+  const folder = mkdtempSync(join(tmpdir(), 'sestina-bench-'))
+  const plan = planOf(options.quick, options.rounds)
+  process.on('exit', () => { cleanUp(folder) })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { process.exit(130) })
+  const watchdog = setTimeout(() => {
+    console.error(`broken off after ${plan.limit} s`)
+    process.exit(1)
+  }, plan.limit * 1000)
+  const servers = await installed(options.servers, folder)
+  const before = loadAverage()
+  const findings = await run(servers, options.scenes, plan, text => { console.error(`… ${text}`) })
+  clearTimeout(watchdog)
+  const names = servers.map(({ name }) => name)
+  const table = [...await about(servers, before), '', ...report(findings, casesOf(options.scenes), names)]
+  if (options.json) console.log(JSON.stringify(await record(servers, findings, before), null, 2))
+  for (const line of table) (options.json ? console.error : console.log)(line)
+  process.exit(findings.failures.length === 0 ? 0 : 1)
+}
+
+interface Options {
+  readonly servers: readonly ServerName[]
+  readonly scenes: readonly Scene[]
+  readonly rounds: number | undefined
+  readonly quick: boolean
+  readonly json: boolean
+}
+
+function readOptions (): Options | undefined {
+  try {
+    const { values } = parseArgs({
+      options: {
+        servers: { type: 'string', default: Object.keys(SERVERS).join(',') },
+        only: { type: 'string', default: SCENES.join(',') },
+        rounds: { type: 'string' },
+        quick: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    if (!values.help) {
+      const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
+      if (rounds !== undefined && !(Number.isInteger(rounds) && rounds >= 1 && rounds <= 20)) throw new Error('--rounds is a number from 1 to 20')
+      const { quick, json } = values
+      return { servers: values.servers.split(',').map(serverNamed), scenes: values.only.split(',').map(sceneNamed), rounds, quick, json }
+    }
+    console.log(USAGE)
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n${USAGE}`)
+    process.exitCode = 64
+  }
+  return undefined
+}
+
+function serverNamed (name: string): ServerName {
+  if (name === 'sestina' || name === 'prosody' || name === 'ejabberd') return name
+  throw new Error(`there is no server '${name}' to measure`)
+}
+
+function sceneNamed (name: string): Scene {
+  const scene = SCENES.find(one => one === name)
+  if (scene === undefined) throw new Error(`there is nothing called '${name}' to measure`)
+  return scene
+}
+
+/** The servers that can be measured; of the others it says how to get them. */
+async function installed (names: readonly ServerName[], folder: string): Promise<Server[]> {
+  const certificate = await makeCertificate(folder)
+  for (const part of [certificate.chain, certificate.key]) await appendFile(certificate.both, await readFile(part))
+  const servers = await Promise.all(names.map(async name => await serverAt(name, folder, certificate)))
+  const versions = await Promise.all(servers.map(async server => await server.version()))
+  return servers.filter((server, i) => {
+    if (versions[i] === undefined) console.error(`${server.name} is not installed and is left out. To install it: ${server.install}`)
+    return versions[i] !== undefined
+  })
+}
+
+async function about (servers: readonly Server[], loadBefore: number): Promise<string[]> {
+  const versions = await Promise.all(servers.map(async server => `${server.name} ${await server.version() ?? ''}`))
+  return [
+    '', `${versions.join(', ')}; Node ${process.version}`,
+    `${availableParallelism()} × ${cpuName()}; load average ${loadBefore} before, ${loadAverage()} after`,
+  ]
+}
+
+async function record (servers: readonly Server[], { measurements, failures }: Findings, loadBefore: number): Promise<unknown> {
+  const versions = await Promise.all(servers.map(async server => [server.name, await server.version()] as const))
+  return {
+    servers: Object.fromEntries(versions),
+    machine: { node: process.version, cpu: cpuName(), cores: availableParallelism(), loadBefore, loadAfter: loadAverage() },
+    measurements: measurements.map(one => ({ ...one, cost: costOf(one) })),
+    failures,
+  }
+}
+
+function cleanUp (folder: string): void {
+  endAllGenerators()
+  killAll()
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
+}

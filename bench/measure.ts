@@ -1,0 +1,61 @@
+/** What a process costs, read from /proc: CPU time and memory, of it and all its children. Linux only. */
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** CPU seconds (user and system, all threads) that the process and its living and waited-for descendants have used so far. */
+export function cpuSeconds (root: number): number {
+  const ticks = processTree(root).reduce((sum, { ticks }) => sum + ticks, 0)
+  return ticks / ticksPerSecond
+}
+
+/** Bytes of memory of the process and its descendants: the proportional set size, where shared pages are counted once. */
+export function memoryBytes (root: number): number {
+  return processTree(root).reduce((sum, { pid }) => sum + proportionalBytes(pid), 0)
+}
+
+/** How long the last minute's queue for a CPU was: what else the machine is busy with. */
+export function loadAverage (): number {
+  return Number(readFileSync('/proc/loadavg', 'utf8').split(' ')[0])
+}
+
+/** The CPU's name as its maker writes it. */
+export function cpuName (): string {
+  return /^model name\s*:\s*(.+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown'
+}
+
+interface ProcessStat { readonly pid: number, readonly parent: number, readonly ticks: number }
+
+const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
+
+function processTree (root: number): ProcessStat[] {
+  const all = readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(name => stat(Number(name))).filter(entry => entry !== undefined)
+  const tree = all.filter(entry => entry.pid === root)
+  if (tree.length === 0) throw new Error(`process ${root} is gone`)
+  // Grows while it is walked: children of children are found as well.
+  for (const { pid } of tree) tree.push(...all.filter(entry => entry.parent === pid))
+  return tree
+}
+
+function stat (pid: number): ProcessStat | undefined {
+  const text = readOrGone(`/proc/${pid}/stat`)
+  if (text === undefined) return undefined
+  // proc(5): the name stands in parentheses and may hold anything; the fields after it start with the state, field 3.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const field = (number: number): number => Number(fields[number - 3])
+  return { pid, parent: field(4), ticks: field(14) + field(15) + field(16) + field(17) }
+}
+
+function proportionalBytes (pid: number): number {
+  const text = readOrGone(`/proc/${pid}/smaps_rollup`) ?? ''
+  return Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024
+}
+
+/** A process may end between listing and reading: then there is nothing to count. */
+function readOrGone (path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return undefined
+    throw error
+  }
+}

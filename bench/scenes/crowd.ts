@@ -1,0 +1,46 @@
+/** Many users at once: logging in with a bounded number on the way, and leaving together. */
+import { Client, type Target } from '../client.js'
+
+/** Calls `task` for each item, at most `width` at a time; throws what the first failing one throws. */
+export async function inParallel<T> (items: readonly T[], width: number, task: (item: T) => Promise<void>): Promise<void> {
+  const waiting = items.values()
+  const walk = async (): Promise<void> => {
+    for (const item of waiting) await task(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(width, items.length) }, walk))
+}
+
+/** Logs the users in, in their order: roster asked for, initial presence sent, both answered or surely taken. */
+export async function gather (target: Target, users: readonly string[]): Promise<Client[]> {
+  const found = new Map<string, Client>()
+  await inParallel(users, 32, async user => { found.set(user, await arrive(target, user)) })
+  return users.map(user => found.get(user)).filter(client => client !== undefined)
+}
+
+/** One login as a client does it: stream, SCRAM, bind, roster, initial presence. */
+export async function arrive (target: Target, user: string): Promise<Client> {
+  const client = await Client.login(target, user, 'bench')
+  client.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>")
+  await client.expect(answerTo('roster'))
+  return client
+}
+
+/** Resolves when the server has taken everything the client sent before. */
+export async function settled (client: Client, domain: string): Promise<void> {
+  client.send(`<iq type='get' id='settled' to='${domain}'><ping xmlns='urn:xmpp:ping'/></iq>`)
+  await client.expect(answerTo('settled'))
+}
+
+/** All leave, in order. */
+export async function leave (clients: readonly Client[]): Promise<void> {
+  await inParallel(clients, 50, async client => { await client.close() })
+}
+
+/** Passes after so many seconds. */
+export async function pause (seconds: number): Promise<void> {
+  await new Promise(resolve => setTimeout(resolve, seconds * 1000))
+}
+
+function answerTo (id: string): RegExp {
+  return new RegExp(`<iq [^>]*id=['"]${id}['"][^>]*>`)
+}

@@ -1,0 +1,28 @@
+/** Users who log in and then are silent: what the server grows by. */
+import { memoryBytes } from '../measure.js'
+import type { MemoryJob, Outcome } from '../jobs.js'
+import { gather, leave, pause } from './crowd.js'
+import { Meter } from './meter.js'
+
+/** Growth of the server by the users after the first `warmUsers`, once it has come to rest. */
+export async function memory (job: MemoryJob): Promise<Outcome> {
+  const first = await gather(job.target, job.users.slice(0, job.warmUsers))
+  const before = await atRest(job)
+  const meter = new Meter(job.pid)
+  const rest = await gather(job.target, job.users.slice(job.warmUsers))
+  const outcome = meter.read(rest.length, await atRest(job) - before)
+  await leave([...first, ...rest])
+  return outcome
+}
+
+/** The server's memory once it has not moved by a hundredth for `settleSeconds`; at most ten times as long is waited for that. */
+async function atRest (job: MemoryJob): Promise<number> {
+  let now = memoryBytes(job.pid)
+  for (let turn = 0; turn < 10; turn++) {
+    const before = now
+    await pause(job.settleSeconds)
+    now = memoryBytes(job.pid)
+    if (Math.abs(now - before) < before / 100) break
+  }
+  return now
+}

@@ -1,0 +1,115 @@
+/** A server's process: started in a group of its own, waited for until it listens, and surely ended. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+
+/** What to run, and when it counts as started. */
+export interface Command {
+  readonly name: string
+  readonly path: string
+  readonly args: readonly string[]
+  readonly folder: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly ports: readonly number[]
+  readonly patience: number
+}
+
+const running = new Set<Daemon>()
+
+/** Ends every daemon that still runs, at once: for the way out. */
+export function killAll (): void {
+  for (const daemon of running) daemon.kill('SIGKILL')
+}
+
+/** One process and its descendants. */
+export class Daemon {
+  readonly #command: Command
+  readonly #child: ChildProcess
+  readonly #log: string
+  readonly #ended: Promise<void>
+  #alive = true
+
+  private constructor (command: Command) {
+    this.#command = command
+    this.#log = join(command.folder, `${command.name}.out`)
+    const log = openSync(this.#log, 'w')
+    // A group of its own: Ctrl-C in our terminal does not reach it, and the whole group can be ended by its number.
+    this.#child = spawn(command.path, command.args, {
+      cwd: command.folder, detached: true, stdio: ['ignore', log, log], env: { ...process.env, ...command.env },
+    })
+    closeSync(log)
+    running.add(this)
+    this.#ended = new Promise(resolve => {
+      const end = (): void => { this.#alive = false; running.delete(this); resolve() }
+      this.#child.once('exit', end).once('error', end)
+    })
+  }
+
+  /** Starts the command and resolves when all its ports accept. Throws with its last words where they do not. */
+  static async start (command: Command): Promise<Daemon> {
+    const daemon = new Daemon(command)
+    const deadline = performance.now() + command.patience
+    for (const port of command.ports) {
+      while (!await accepts(port)) {
+        if (daemon.#alive && performance.now() < deadline) continue
+        await daemon.stop()
+        throw new Error(`${command.name} did not start: ${readFileSync(daemon.#log, 'utf8').slice(-2000)}`)
+      }
+    }
+    return daemon
+  }
+
+  /** The number of the process. Throws where it has ended. */
+  get pid (): number {
+    if (!this.#alive || this.#child.pid === undefined) throw new Error(`${this.#command.name} has ended: ${this.lastWords()}`)
+    return this.#child.pid
+  }
+
+  /** What it printed last. */
+  lastWords (): string {
+    return readFileSync(this.#log, 'utf8').slice(-2000)
+  }
+
+  /** Asks it to end, and after 10 s no longer asks. */
+  async stop (): Promise<void> {
+    this.kill('SIGTERM')
+    const timer = setTimeout(() => { this.kill('SIGKILL') }, 10_000)
+    await this.#ended
+    clearTimeout(timer)
+  }
+
+  /** Sends a signal to the whole group. */
+  kill (signal: NodeJS.Signals): void {
+    if (!this.#alive || this.#child.pid === undefined) return
+    process.kill(-this.#child.pid, signal)
+  }
+}
+
+/** Free ports of the loopback, all different. Another process may take one before the server does: then the start fails. */
+export async function freePorts (count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, async () => {
+    const server = createServer()
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    return server
+  }))
+  return await Promise.all(servers.map(async server => {
+    const { port } = addressOf(server.address())
+    await new Promise(resolve => server.close(resolve))
+    return port
+  }))
+}
+
+function addressOf (address: AddressInfo | string | null): AddressInfo {
+  if (typeof address !== 'object' || address === null) throw new Error('a listening socket has an address')
+  return address
+}
+
+async function accepts (port: number): Promise<boolean> {
+  const open = await new Promise<boolean>(resolve => {
+    const socket = connect({ host: '127.0.0.1', port })
+    socket.once('connect', () => { socket.destroy(); resolve(true) }).once('error', () => { resolve(false) })
+  })
+  if (!open) await new Promise(resolve => setTimeout(resolve, 100))
+  return open
+}

@@ -1,0 +1,94 @@
+/** Sestina as built in dist: SQLite synced to disk as in the shipped conf, accounts through its own code. */
+import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { PACKAGE_ROOT, VERSION } from '../../lib/base/package.js'
+import type { Target } from '../client.js'
+import { Daemon } from './daemon.js'
+import { DOMAIN, ITERATIONS, START_PATIENCE, targetAt, type Place, type Server } from './server.js'
+
+/** The server whose name is 'sestina'. */
+export class Sestina implements Server {
+  readonly name = 'sestina'
+  readonly install = 'npm run build'
+  readonly #place: Place
+  #daemon: Daemon | undefined
+
+  constructor (place: Place) {
+    this.#place = place
+  }
+
+  async version (): Promise<string | undefined> {
+    return await Promise.resolve(existsSync(COMMAND) ? VERSION : undefined)
+  }
+
+  async start (): Promise<void> {
+    const { folder, plainPort, tlsPort, directPort, certificate } = this.#place
+    const certificates = join(folder, 'certificates', DOMAIN)
+    await mkdir(certificates, { recursive: true })
+    await copyFile(certificate.chain, join(certificates, 'fullchain.pem'))
+    await copyFile(certificate.key, join(certificates, 'privkey.pem'))
+    await writeFile(this.#conf, await configuration(this.#place))
+    this.#daemon = await Daemon.start({
+      name: this.name,
+      path: process.execPath,
+      args: [COMMAND, 'start', '--conf', this.#conf],
+      folder,
+      ports: [plainPort, tlsPort, directPort],
+      patience: START_PATIENCE,
+    })
+  }
+
+  async createAccounts (users: readonly string[]): Promise<void> {
+    await Promise.reject(new Error(`no way yet to create ${users.length} accounts`))
+  }
+
+  async stop (): Promise<void> {
+    await this.#daemon?.stop()
+  }
+
+  get pid (): number {
+    if (this.#daemon === undefined) throw new Error('sestina was not started')
+    return this.#daemon.pid
+  }
+
+  target (secure: Target['secure']): Target {
+    return targetAt(this.#place, secure)
+  }
+
+  get #conf (): string {
+    return join(this.#place.folder, 'sestina.toml')
+  }
+}
+
+const COMMAND = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+
+/** The same as the other two have on; what bounds the speed of one account (limits) is off, as their shapers are. */
+const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping']
+
+async function configuration (place: Place): Promise<string> {
+  const files = await readdir(join(PACKAGE_ROOT, 'dist', 'modules'))
+  const built = MODULES.filter(name => files.includes(name) || files.includes(`${name}.js`))
+  const listen = (port: number, tls: string): string =>
+    `[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
+  return `
+data = "data"
+[log]
+level = "error"
+format = "json"
+[storage]
+driver = "sqlite"
+durability = "disk"
+[tls]
+certificates = "certificates"
+${listen(place.plainPort, 'none')}${listen(place.tlsPort, 'required')}${listen(place.directPort, 'direct')}
+[authentication]
+iterations = ${ITERATIONS}
+[limits]
+connections = 100000
+[modules]
+${built.map(name => `${name} = true`).join('\n')}
+[host.${DOMAIN}]
+admins = []
+`
+}

@@ -1,0 +1,89 @@
+/** What was found, for the eye: medians, least values, and how many times the first server the others cost. */
+import type { Outcome } from './jobs.js'
+import type { Case } from './plan.js'
+import type { Findings, Measurement } from './run.js'
+
+/** The cost of one unit (a message, a login, …) in the unit of its line. */
+export function costOf ({ scene, outcome }: Measurement): number {
+  return UNITS[scene].cost(outcome)
+}
+
+/** The middle of some values; NaN of none. */
+export function median (values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  return sorted.length % 2 === 1 ? sorted[middle] ?? NaN : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2
+}
+
+/** The whole report as lines. `names`: the servers in the order of the columns. */
+export function report (findings: Findings, cases: readonly Case[], names: readonly string[]): string[] {
+  const [first = ''] = names
+  return [
+    `What it costs the server: median (least)${names.length > 1 ? `, and in multiples of ${first}` : ''}`,
+    ...lines(['', ...names], cases.map(one => [labelOf(one), ...names.map(name => costCell(findings, one, name, first))])),
+    '',
+    'How hard it was driven: units per second of the clock · cores the server was busy with · cores the load generator was busy with',
+    ...lines(['', ...names], cases.filter(one => one.scene !== 'memory').map(one => [
+      DRIVEN[one.scene] + encrypted(one), ...names.map(name => drivenCell(findings, one, name))])),
+    ...deliveries(findings, names),
+    ...findings.failures.map(failure => `FAILED  ${failure}`),
+  ]
+}
+
+interface Unit { readonly label: string, readonly cost: (outcome: Outcome) => number }
+
+const UNITS: Readonly<Record<Case['scene'], Unit>> = {
+  messages: { label: 'chat message, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
+  logins: { label: 'login and goodbye, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e3 },
+  memory: { label: 'idle session, KiB', cost: ({ bytes, count }) => bytes / count / 1024 },
+  presence: { label: 'presence delivery, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
+}
+const DRIVEN = { messages: 'messages', logins: 'logins', memory: 'sessions', presence: 'deliveries' }
+
+function costCell (findings: Findings, one: Case, name: string, first: string): string {
+  const costs = of(findings, one, name)
+  if (costs.length === 0) return '–'
+  const text = `${shown(median(costs.map(costOf)))} (${shown(Math.min(...costs.map(costOf)))})`
+  if (name === first) return text
+  // Ratios within a round: what slows the machine down for a while slows both.
+  const ratios = costs.flatMap(cost => of(findings, one, first).filter(base => base.round === cost.round).map(base => costOf(cost) / costOf(base)))
+  return ratios.length === 0 ? text : `${text} ${shown(median(ratios))}×`
+}
+
+function drivenCell (findings: Findings, one: Case, name: string): string {
+  const outcomes = of(findings, one, name).map(({ outcome }) => outcome)
+  if (outcomes.length === 0) return '–'
+  const middle = (value: (outcome: Outcome) => number): number => median(outcomes.map(value))
+  const rate = middle(({ count, wall }) => count / wall).toFixed(0)
+  return `${rate} · ${middle(({ cpu, wall }) => cpu / wall).toFixed(2)} · ${middle(({ own, wall }) => own / wall).toFixed(2)}`
+}
+
+function deliveries (findings: Findings, names: readonly string[]): string[] {
+  const parts = names.flatMap(name => {
+    const rates = of(findings, { scene: 'presence', secure: 'none' }, name).map(({ outcome }) => outcome.count / outcome.cpu)
+    return rates.length === 0 ? [] : [`${name} ${median(rates).toFixed(0)}`]
+  })
+  return parts.length === 0 ? [] : ['', `Presence deliveries a CPU second: ${parts.join(', ')}`]
+}
+
+function of (findings: Findings, one: Case, name: string): Measurement[] {
+  return findings.measurements.filter(({ scene, secure, server }) => scene === one.scene && secure === one.secure && server === name)
+}
+
+function labelOf (one: Case): string {
+  return UNITS[one.scene].label + encrypted(one)
+}
+
+function encrypted ({ secure }: Case): string {
+  return secure === 'none' ? ', plain' : ', TLS'
+}
+
+function shown (value: number): string {
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)
+}
+
+function lines (head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const widths = head.map((_, column) => Math.max(...[head, ...rows].map(row => (row[column] ?? '').length)))
+  return [head, ...rows].map(row => '  ' + row.map((cell, column) =>
+    column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart((widths[column] ?? 0) + 3)).join(''))
+}
