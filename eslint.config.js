@@ -77,7 +77,7 @@ export default defineConfig(
   { files: ['lib/xml/**/*.ts'], rules: { 'no-restricted-syntax': ['error', NO_NEW_DATE] } },
   {
     files: ['lib/**/*.ts', 'modules/**/*.ts', 'bin/**/*.ts'],
-    ignores: ['lib/xml/**', 'lib/storage/**'],
+    ignores: ['lib/xml/**', 'lib/storage/**', 'lib/base/slot.ts'], // a name of a type gives back what was put under it
     rules: {
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/consistent-type-assertions': ['error', { assertionStyle: 'never' }], // `as const` is none

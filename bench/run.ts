@@ -41,7 +41,9 @@ export async function serverAt (name: ServerName, folder: string, certificate: C
 }
 
 /** Measures the scenes on each of the servers. `say` hears how it goes on. */
-export async function run (servers: readonly Server[], scenes: readonly Scene[], plan: Plan, say: (text: string) => void): Promise<Findings> {
+type Say = (text: string) => void
+
+export async function run (servers: readonly Server[], scenes: readonly Scene[], plan: Plan, say: Say): Promise<Findings> {
   const findings: Findings = { measurements: [], failures: [] }
   const start = performance.now()
   const contestants = await setUp(servers, scenes, plan, findings, say)

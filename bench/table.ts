@@ -46,7 +46,8 @@ function costCell (findings: Findings, one: Case, name: string, first: string): 
   const text = `${shown(median(costs.map(costOf)))} (${shown(Math.min(...costs.map(costOf)))})`
   if (name === first) return text
   // Ratios within a round: what slows the machine down for a while slows both.
-  const ratios = costs.flatMap(cost => of(findings, one, first).filter(base => base.round === cost.round).map(base => costOf(cost) / costOf(base)))
+  const ratios = costs.flatMap(cost => of(findings, one, first).filter(base => base.round === cost.round)
+    .map(base => costOf(cost) / costOf(base)))
   return ratios.length === 0 ? text : `${text} ${shown(median(ratios))}×`
 }
 

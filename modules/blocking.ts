@@ -55,7 +55,8 @@ export default defineModule({
 
     host.iq.set('self', NS.BLOCKING, 'unblock', ({ session, payload, batch }) => follow(listOf(session.account), list => {
       const items = itemsOf(payload)
-      const gone = items.length === 0 ? [...list].map(parseJid) : items.filter(jid => list.has(jid.toString())) // §3.5: none named, all meant
+      // §3.5: none named, all meant
+        const gone = items.length === 0 ? [...list].map(parseJid) : items.filter(jid => list.has(jid.toString()))
       change(session.account, list, gone, false, batch)
       batch.committed(() => {
         push(session.account, payload)

@@ -1,5 +1,5 @@
 /** XEP-0030 Service Discovery, with XEP-0128 forms: what the host is, and what an account offers to those who may see it. */
-import { CAPS_NODE, childElements, defineModule, discovery, follow, NS, rosters, StanzaError, xml } from '../lib/api.js'
+import { attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, NS, rosters, StanzaError, xml } from '../lib/api.js'
 import type { DiscoItem, Element, Identity, Jid, Maybe } from '../lib/api.js'
 
 export default defineModule({
@@ -72,8 +72,7 @@ function added<T> (list: T[], one: T): () => void {
 
 function nodeOf (payload: Element): string | undefined {
   if (childElements(payload).some(child => child.getName() !== 'set')) throw new StanzaError('bad-request')
-  const node: unknown = payload.attrs['node']
-  return node === undefined ? undefined : String(node)
+  return attributeOf(payload, 'node')
 }
 
 function identityElement ({ category, type, name }: Identity): Element {

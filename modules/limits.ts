@@ -1,5 +1,8 @@
-/** Limits on what one device, one address and one sending domain may do (XEP-0205). Who is too fast is read more slowly, and loses nothing. */
-import { Cache, defineModule, follow, iqSent, messageArriving, messageSent, presenceArriving, presenceSent, TokenBucket, rosters, sessionBound, sessionClosed, setting, slot, StanzaError } from '../lib/api.js'
+/** XEP-0205: limits on what a device, an address and a sending domain may do. Who is too fast is read more slowly, and loses nothing. */
+import {
+  Cache, defineModule, follow, iqSent, messageArriving, messageSent, presenceArriving, presenceSent, TokenBucket, rosters, sessionBound,
+  sessionClosed, setting, slot, StanzaError,
+} from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Session } from '../lib/api.js'
 
 /** Sending domains that are counted at a time. */
@@ -28,7 +31,8 @@ export default defineModule({
     const counted = new WeakMap<Session, string>()
 
     host.on(sessionBound, ({ session }) => {
-      const known = addresses.get(session.address) ?? { rate: new TokenBucket(host.clock, host.settings.address, host.settings.address * BURST), sessions: 0 }
+      const { address } = host.settings
+      const known = addresses.get(session.address) ?? { rate: new TokenBucket(host.clock, address, address * BURST), sessions: 0 }
       known.sessions++
       addresses.set(session.address, known)
       counted.set(session, session.address)
@@ -59,7 +63,9 @@ export default defineModule({
 
     host.on(messageArriving, ({ message, account }) => {
       if (message.type === 'error') return undefined
-      return follow(isStranger(account, message), stranger => { if (stranger) admit(messages, message.from.domain, host.settings.messages) })
+      return follow(isStranger(account, message), stranger => {
+        if (stranger) admit(messages, message.from.domain, host.settings.messages)
+      })
     }, 'screen')
     host.on(presenceArriving, ({ presence }) => {
       if (presence.type === 'subscribe') admit(requests, presence.from.domain, host.settings.requests)

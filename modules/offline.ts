@@ -1,6 +1,6 @@
 /** XEP-0160 Offline Messages, with XEP-0203 delays: what finds nobody waits. */
 import {
-  addressed, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed, messageArriving, NS,
+  addressed, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed, messageArriving, NS,
   namespaceOf, offlineMessages, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
 } from '../lib/api.js'
 import type { Batch, Element, Entry, Jid, Maybe, Message, Session } from '../lib/api.js'
@@ -143,6 +143,6 @@ function isContent (element: Element): boolean {
 }
 
 function recipientOf (element: Element, account: Jid): Jid {
-  const to: unknown = element.attrs['to']
-  return to === undefined ? account : parseJid(String(to))
+  const to = attributeOf(element, 'to')
+  return to === undefined ? account : parseJid(to)
 }

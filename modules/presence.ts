@@ -1,7 +1,7 @@
 /** RFC 6121 §4: who is here. Broadcast, probes, directed presence, and the end of it all. */
 import {
-  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, presenceArriving, presenceSent, rosters, sessionClosed, setting, slot,
-  stanza, Stanza, StanzaError, textOf, xml,
+  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, presenceArriving, presenceSent, rosters,
+  sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
 } from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Presence, Roster, Session } from '../lib/api.js'
 

@@ -29,7 +29,7 @@ export default defineModule({
 
     /** §3.2, §3.3: a session of this host, speaking of its own account. */
     function ownerOf ({ stanza, session }: Request): Session {
-      if (session === undefined || session.account.domain !== host.domain) throw new StanzaError('service-unavailable')
+      if (session?.account.domain !== host.domain) throw new StanzaError('service-unavailable')
       if (stanza.to.local !== '' && !stanza.to.equals(session.account)) throw new StanzaError('forbidden')
       return session
     }

@@ -53,15 +53,14 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'picocolors': ['bin'],
   'node:net': ['lib/stream', 'lib/c2s', 'lib/s2s', 'lib/component', 'lib/admin', 'lib/config'],
   'node:tls': ['lib/stream', 'lib/c2s', 'lib/s2s', 'lib/auth'],
-  'node:dns': ['lib/s2s/resolve.ts'],
+  'node:dns': ['lib/s2s/resolve.ts', 'bin'],
   'node:worker_threads': ['lib/storage/sqlite'],
   'node:http': ['lib/web'],
-  'node:child_process': [],
+  'node:child_process': ['bin'],
 }
 
-/** Packages that no file imports by name, and why they are there all the same. */
 /** What another package hands on to us: @xmpp/xml its elements, whose version we choose here. */
-const HANDED_ON = ['ltx']
+const HANDED_ON = ['ltx', 'sax']
 const TOOLS = ['eslint', 'tsx', 'typescript', 'typescript-eslint']
 
 interface Import { readonly file: string, readonly wanted: string }
@@ -132,7 +131,7 @@ t.test('package.json names what is imported, and nothing that is not', async t =
   const server = used(imports.filter(ofTheServer))
   const all = used(imports)
   const types = (name: string): boolean => name.startsWith('@types/') &&
-    ['node', ...all].includes(name.slice('@types/'.length).replace(/^(.+)__/, '@$1/'))
+    ['node', ...all, ...HANDED_ON].includes(name.slice('@types/'.length).replace(/^(.+)__/, '@$1/'))
 
   t.strictSame([...server].filter(name => !shipped.includes(name)), [], 'what the server imports is installed with it')
   t.strictSame([...all].filter(name => !shipped.includes(name) && !devDependencies.includes(name)), [], 'what tests import is installed for them')

@@ -152,7 +152,9 @@ export class Scenario {
   }
 
   #log (fields: Fields): Logger {
-    const at = (level: string) => (event: string, more: Fields = {}): void => { this.lines.push({ level, event, fields: { ...fields, ...more } }) }
+    const at = (level: string) => (event: string, more: Fields = {}): void => {
+      this.lines.push({ level, event, fields: { ...fields, ...more } })
+    }
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error'), with: more => this.#log({ ...fields, ...more }) }
   }
 }

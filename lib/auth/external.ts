@@ -25,7 +25,7 @@ export function certifiedAccounts (certificate: Uint8Array, accounts: Accounts):
   const found = new Map<string, Jid>()
   for (const text of xmppAddresses(certificate)) {
     const address = addressOf(text)
-    if (address === undefined || address.domain !== accounts.domain || address.local === '' || address.resource !== '') continue
+    if (address?.domain !== accounts.domain || address.local === '' || address.resource !== '') continue
     found.set(address.local, address)
   }
   return [...found.values()]

@@ -17,6 +17,22 @@ export function slot<T> (name: string, how: { initial: () => T, codec?: Codec<T>
   return { name, initial: how.initial, codec: how.codec, onResume: how.onResume ?? 'keep', shared: how.shared ?? false }
 }
 
+/** Values by typed name: what is put under a name comes out with its type, for one name has one type. */
+export class Named {
+  readonly #values = new Map<string, unknown>()
+
+  has (name: { readonly name: string }): boolean { return this.#values.has(name.name) }
+  get<T> (name: { readonly name: string, readonly type?: T }): T | undefined { return this.#values.get(name.name) as T | undefined }
+  /** The value; where there is none, it is made and kept. */
+  made<T> (name: { readonly name: string, readonly type?: T }, make: () => T): T {
+    if (!this.has(name)) this.put(name, make())
+    return this.#values.get(name.name) as T
+  }
+
+  put<T> (name: { readonly name: string, readonly type?: T }, value: T): void { this.#values.set(name.name, value) }
+  delete (name: { readonly name: string }): void { this.#values.delete(name.name) }
+}
+
 /** A boolean as text. */
 export const flag: Codec<boolean> = {
   write: value => value ? '1' : '0',

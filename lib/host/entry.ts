@@ -2,7 +2,7 @@
 import type { Maybe } from '../base/maybe.js'
 import type { Hooks } from '../base/hook.js'
 import { PendingBatch } from '../storage/batch.js'
-import { namespaceOf, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { attributeOf, namespaceOf, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
@@ -68,10 +68,10 @@ function hasKind<K extends Kind> (stanza: Stanza, kind: K): stanza is Stanza<K> 
 
 /** RFC 6120 §8.1.2.1: a client may name itself, by its full or bare address, and nobody else. */
 function checkFrom (session: Session, element: Element): void {
-  const from: unknown = element.attrs['from']
+  const from = attributeOf(element, 'from')
   if (from === undefined || from === session.jid.toString() || from === session.account.toString()) return
   try {
-    const named = parseJid(String(from))
+    const named = parseJid(from)
     if (named.equals(session.jid) || named.equals(session.account)) return
   } catch (error) {
     if (!(error instanceof JidError)) throw error
@@ -85,8 +85,8 @@ function languageOf (session: Session, element: Element): void {
 }
 
 function recipient (element: Element): Jid | undefined {
-  const to: unknown = element.attrs['to']
-  return to === undefined ? undefined : parseJid(String(to))
+  const to = attributeOf(element, 'to')
+  return to === undefined ? undefined : parseJid(to)
 }
 
 /** Removes what only this server may say: stanza ids by its addresses (XEP-0359 §5), delays in its name (XEP-0203 §4). */
@@ -97,16 +97,16 @@ export function clean<K extends Kind> (stanza: Stanza<K>, router: Router): Stanz
 
 function isForged (child: Element, router: Router): boolean {
   const namespace = namespaceOf(child)
-  if (namespace === NS.STANZA_ID && child.getName() === 'stanza-id') return isOurs(child.attrs['by'], router)
-  if (namespace === NS.DELAY && child.getName() === 'delay') return isOurs(child.attrs['from'], router)
+  if (namespace === NS.STANZA_ID && child.getName() === 'stanza-id') return isOurs(attributeOf(child, 'by'), router)
+  if (namespace === NS.DELAY && child.getName() === 'delay') return isOurs(attributeOf(child, 'from'), router)
   return false
 }
 
 /** A host of this server, or a bare address at one: who stamps for its users. */
-function isOurs (address: unknown, router: Router): boolean {
+function isOurs (address: string | undefined, router: Router): boolean {
   if (address === undefined) return false
   try {
-    const jid = parseJid(String(address))
+    const jid = parseJid(address)
     return jid.resource === '' && router.serves(jid.domain)
   } catch (error) {
     if (error instanceof JidError) return false

@@ -44,8 +44,17 @@ export const presenceArriving = hook<PresenceArriving>('presenceArriving')
 /** Before a request or reply to a local account or session is handled. */
 export const iqArriving = hook<{ readonly iq: Addressed<'iq'>, readonly account: Jid, readonly session: Session | undefined }>('iqArriving')
 
-/** Recipients are chosen (none: nobody is there). Archive and offline store write here, and set `kept`; unkept and without recipients, the sender gets service-unavailable. */
-export interface MessageAddressed { readonly message: Message, readonly account: Jid, readonly recipients: readonly Session[], kept: boolean, readonly batch: Batch }
+/**
+ * Recipients are chosen (none: nobody is there). Archive and offline store write here, and set `kept`; unkept and without
+ * recipients, the sender gets service-unavailable.
+ */
+export interface MessageAddressed {
+  readonly message: Message
+  readonly account: Jid
+  readonly recipients: readonly Session[]
+  kept: boolean
+  readonly batch: Batch
+}
 export const messageAddressed = hook<MessageAddressed>('messageAddressed')
 
 /** Committed, and handed to these sessions. To observe only. */

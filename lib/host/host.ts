@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import { follow, type Maybe } from '../base/maybe.js'
-import type { Service } from '../base/slot.js'
+import { Named, type Service } from '../base/slot.js'
 import type { Accounts } from '../auth/accounts.js'
 import type { StreamFeature } from '../stream/negotiation.js'
 import { PendingBatch } from '../storage/batch.js'
@@ -72,7 +72,7 @@ export class Host implements Destination, SessionHome {
   readonly features: StreamFeature[] = []
   readonly nonzas = new Map<string, NonzaHandler>()
   readonly commands = new Map<string, Command>()
-  readonly services = new Map<string, unknown>()
+  readonly services = new Named()
   readonly counters = new Map<string, number>()
   served: Served | undefined
   readonly #delivery: Delivery
@@ -231,7 +231,7 @@ export class Host implements Destination, SessionHome {
   }
 
   service<T> (service: Service<T>): T | undefined {
-    return this.services.get(service.name) as T | undefined
+    return this.services.get(service)
   }
 
   defect (error: unknown): void { this.log.error('defect', { error }) }

@@ -23,13 +23,17 @@ export type Answer = Maybe<Element | void>
 /** 'self': a user's own account. 'account': anybody's request to a bare address of ours. 'host': to the domain. */
 export type IqTarget = 'self' | 'account' | 'host'
 
-type Answering = (request: Request) => Answer
+export type Answering = (request: Request) => Answer
+/** Of a user's own account: the session is there by construction. */
+export type OwnAnswering = (request: Request & { readonly session: Session }) => Answer
+export type Handling =
+  | readonly [to: 'self', namespace: string, name: string, answer: OwnAnswering]
+  | readonly [to: 'account' | 'host', namespace: string, name: string, answer: Answering]
 
 export interface IqTable {
-  /** 'self': the session is there by construction. */
-  get (to: 'self', namespace: string, name: string, answer: (request: Request & { readonly session: Session }) => Answer): void
+  get (to: 'self', namespace: string, name: string, answer: OwnAnswering): void
   get (to: 'account' | 'host', namespace: string, name: string, answer: Answering): void
-  set (to: 'self', namespace: string, name: string, answer: (request: Request & { readonly session: Session }) => Answer): void
+  set (to: 'self', namespace: string, name: string, answer: OwnAnswering): void
   set (to: 'account' | 'host', namespace: string, name: string, answer: Answering): void
 }
 

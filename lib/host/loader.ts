@@ -14,11 +14,17 @@ export async function findModules (folder: string): Promise<ReadonlyMap<string, 
     const path = entry.isDirectory() ? inFolder(join(folder, entry.name)) : isCode(entry.name) ? join(folder, entry.name) : undefined
     if (path === undefined) continue
     const name = entry.name.replace(/\.[jt]s$/, '')
-    const loaded = await import(pathToFileURL(path).href) as { default?: AnyModule }
-    if (loaded.default?.name !== name) throw new Error(`${path} does not export a module named '${name}' as its default`)
+    const loaded: unknown = await import(pathToFileURL(path).href)
+    if (!holdsModule(loaded) || loaded.default.name !== name) throw new Error(`${path} does not export a module named '${name}' as its default`)
     found.set(name, loaded.default)
   }
   return found
+}
+
+function holdsModule (loaded: unknown): loaded is { readonly default: AnyModule } {
+  if (typeof loaded !== 'object' || loaded === null || !('default' in loaded)) return false
+  const { default: module } = loaded
+  return typeof module === 'object' && module !== null && 'name' in module && 'setup' in module
 }
 
 function inFolder (folder: string): string | undefined {

@@ -46,7 +46,10 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   offer (feature: StreamFeature): void
   /** A nonza of an established stream: `<r/>`, `<a/>`, `<active/>`. */
   nonza (namespace: string, name: string, handler: NonzaHandler): void
-  /** Sends a request of the server's own and waits for its result, matched by peer and id; rejects with the StanzaError that came instead. `timeout` in milliseconds. */
+  /**
+   * Sends a request of the server's own and waits for its result, matched by peer and id; rejects with the StanzaError that came
+   * instead. `timeout` in milliseconds.
+   */
   ask (to: Jid, payload: Element, how?: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number }): Promise<Element>
   /** A batch for writes that belong to no stanza; `commit` stores it. */
   batch (): Batch & { commit (): Promise<void> }
@@ -90,6 +93,8 @@ export interface Module<C extends Schema = Record<never, never>, R extends Shape
 export type AnyModule = Module<Schema, Shapes>
 
 /** Types a module's definition: the type of `host.settings` and `host.stores` follows from what it declares. */
-export function defineModule<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> (module: Module<C, R>): Module<C, R> {
+export function defineModule<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> (
+  module: Module<C, R>,
+): Module<C, R> {
   return module
 }

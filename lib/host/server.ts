@@ -54,7 +54,10 @@ export class Server {
   hostOf (account: Jid): Host | undefined { return this.host(account.domain) }
   modules (domain: string): Modules | undefined { return this.#standing.get(domain)?.modules }
 
-  /** Makes the hosts be these: new ones stand up, others take over their settings, those left out end. Throws where a module cannot be set up. */
+  /**
+   * Makes the hosts be these: new ones stand up, others take over their settings, those left out end. Throws where a module
+   * cannot be set up.
+   */
   async load (plans: readonly HostPlan[]): Promise<void> {
     for (const plan of plans) {
       const standing = this.#standing.get(plan.domain) ?? await this.#raise(plan)

@@ -31,7 +31,10 @@ export interface Roster {
 export interface Rosters {
   /** At once for an account that is in memory: one with sessions always is. */
   of (account: Jid): Maybe<Roster>
-  /** Adds or replaces an item as an administrator or import would; devices get the push once the batch is stored. Throws StanzaError at the quota. */
+  /**
+   * Adds or replaces an item as an administrator or import would; devices get the push once the batch is stored. Throws
+   * StanzaError at the quota.
+   */
   put (account: Jid, item: RosterItem, batch: Batch): Maybe<void>
 }
 export const rosters = service<Rosters>('rosters')

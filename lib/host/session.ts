@@ -1,6 +1,6 @@
 /** Session: one device of one user. It outlives its stream: a resumed stream is attached to the same session. */
 import type { Clock, Timer } from '../base/clock.js'
-import type { Slot } from '../base/slot.js'
+import { Named, type Slot } from '../base/slot.js'
 import type { Storage } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
 import { octets } from '../xml/writer.js'
@@ -47,7 +47,7 @@ export class Session {
   /** When it was bound, in milliseconds since 1970. */
   readonly since: number
   readonly #home: SessionHome
-  readonly #slots = new Map<string, unknown>()
+  readonly #slots = new Named()
   #connection: Connection | undefined
   #closed = false
   #presence: Presence | undefined
@@ -105,12 +105,11 @@ export class Session {
   }
 
   get<T> (slot: Slot<T>): T {
-    if (!this.#slots.has(slot.name)) this.#slots.set(slot.name, slot.initial())
-    return this.#slots.get(slot.name) as T
+    return this.#slots.made(slot, slot.initial)
   }
 
   put<T> (slot: Slot<T>, value: T): void {
-    this.#slots.set(slot.name, value)
+    this.#slots.put(slot, value)
   }
 
   /** Runs `then` once commit `number` has settled, and behind all that this session released before: its stanzas keep their order. */

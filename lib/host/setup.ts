@@ -1,11 +1,11 @@
 /** One module on one host: what it took, installed at once and given back at once. */
 import { Scope } from '../base/scope.js'
-import type { Service } from '../base/slot.js'
+import { Named, type Service } from '../base/slot.js'
 import type { Shapes, Stores } from '../storage/store.js'
-import type { Schema, Values } from '../config/schema.js'
+import type { Schema } from '../config/schema.js'
 import { PendingBatch } from '../storage/batch.js'
 import type { Host } from './host.js'
-import type { IqTable } from './iq.js'
+import type { Answering, Handling, IqTable, OwnAnswering } from './iq.js'
 import type { AnyModule, ModuleHost } from './module.js'
 
 /** Puts something in place, and returns what takes it out again. */
@@ -20,7 +20,7 @@ export class Setup {
   readonly #waiting: Installation[] = []
   readonly #installed: (() => void)[] = []
   /** What this module provides: seen by those set up after it, before it is installed. */
-  readonly #provided = new Map<string, unknown>()
+  readonly #provided = new Named()
   #companions: readonly Setup[] = []
   #up = false
 
@@ -38,7 +38,7 @@ export class Setup {
     for (const [name, shape] of Object.entries(this.module.stores ?? {})) {
       stores[name] = await this.#host.storage.open(`${this.module.name}.${name}`, shape)
     }
-    await this.module.setup(this.#view(stores as Stores<Shapes>))
+    await this.module.setup(this.#view(stores))
   }
 
   install (): void {
@@ -55,7 +55,7 @@ export class Setup {
     await this.#scope.dispose()
   }
 
-  provided (name: string): unknown { return this.#provided.get(name) }
+  provided<T> (service: Service<T>): T | undefined { return this.#provided.get(service) }
 
   #put (installation: Installation): void {
     if (this.#up) this.#installed.push(installation())
@@ -68,7 +68,7 @@ export class Setup {
     return {
       domain: host.domain,
       jid: host.jid,
-      settings: this.settings as Values<Schema>,
+      settings: this.settings,
       stores,
       log: host.log.with({ module: name }),
       clock: host.clock,
@@ -89,7 +89,12 @@ export class Setup {
       ask: (to, payload, how) => host.ask(to, payload, how),
       batch: () => {
         const batch = new PendingBatch()
-        return { add: write => { batch.add(write) }, committed: run => { batch.committed(run) }, failed: run => { batch.failed(run) }, commit: () => host.commit(batch) }
+        return {
+          add: write => { batch.add(write) },
+          committed: run => { batch.committed(run) },
+          failed: run => { batch.failed(run) },
+          commit: () => host.commit(batch),
+        }
       },
       serve: handler => {
         this.#put(() => {
@@ -102,8 +107,8 @@ export class Setup {
       count: (metric, by) => { host.count(`${name}.${metric}`, by) },
       features: this.#features,
       provide: (service, implementation) => {
-        this.#provided.set(service.name, implementation)
-        this.#put(() => keyed(host.services, service.name, implementation))
+        this.#provided.put(service, implementation)
+        this.#put(() => named(host.services, service, implementation))
       },
       use: service => {
         const found = this.#find(service)
@@ -119,18 +124,14 @@ export class Setup {
   /** While modules are being set up, the newest; later what is in force. */
   #find<T> (service: Service<T>): T | undefined {
     if (this.#up) return this.#host.service(service)
-    const companion = this.#companions.findLast(setup => setup.#provided.has(service.name))
-    return (companion?.provided(service.name) ?? this.#host.services.get(service.name)) as T | undefined
+    const companion = this.#companions.findLast(setup => setup.#provided.has(service))
+    return companion?.provided(service) ?? this.#host.service(service)
   }
 
   #iqTable (): IqTable {
-    const add = (type: 'get' | 'set'): IqTable['get'] => (to, namespace, name, answer) => {
-      this.#put(() => this.#host.handlers.add(to, type, namespace, name, request => {
-        const { session } = request
-        if (to !== 'self') return answer(request as never)
-        if (session === undefined) throw new Error('a request to oneself came without a session')
-        return answer({ ...request, session })
-      }))
+    const add = (type: 'get' | 'set') => (...[to, namespace, name, answer]: Handling): void => {
+      const handler = to === 'self' ? ofOneself(answer) : answer
+      this.#put(() => this.#host.handlers.add(to, type, namespace, name, handler))
     }
     return { get: add('get'), set: add('set') }
   }
@@ -139,6 +140,20 @@ export class Setup {
 function added<T> (list: T[], item: T): () => void {
   list.push(item)
   return () => { list.splice(list.indexOf(item), 1) }
+}
+
+function ofOneself (answer: OwnAnswering): Answering {
+  return request => {
+    const { session } = request
+    if (session === undefined) throw new Error('a request to oneself came without a session')
+    return answer({ ...request, session })
+  }
+}
+
+function named<T> (services: Named, service: Service<T>, implementation: T): () => void {
+  if (services.has(service)) throw new Error(`'${service.name}' is provided already`)
+  services.put(service, implementation)
+  return () => { services.delete(service) }
 }
 
 function keyed<T> (map: Map<string, T>, key: string, value: T): () => void {

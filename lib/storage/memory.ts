@@ -4,6 +4,7 @@ import { pageOf } from './select.js'
 import type { Entry, Journal, JournalPage, JournalQuery, Records, Shape, Storage, Write } from './store.js'
 
 type Owners<T> = Map<string, T>
+interface Page { readonly after?: string, readonly limit: number }
 
 /** A write, as the closure that does it. */
 interface MemoryWrite extends Write { readonly run: () => void }
@@ -101,7 +102,7 @@ class MemoryRecords implements Records<unknown> {
     return Promise.resolve(value === undefined ? undefined : copy(value))
   }
 
-  all (owner: string, page: { readonly after?: string, readonly limit: number } = { limit: Infinity }): Promise<ReadonlyMap<string, unknown>> {
+  all (owner: string, page: Page = { limit: Infinity }): Promise<ReadonlyMap<string, unknown>> {
     const { after, limit } = page
     const entries = [...this.#owners.get(owner) ?? []].sort(([a], [b]) => byCodePoint(a, b))
       .filter(([key]) => after === undefined || byCodePoint(key, after) > 0).slice(0, limit)
@@ -118,7 +119,8 @@ class MemoryRecords implements Records<unknown> {
     let failure: { readonly error: unknown } | undefined
     return this.#storage.put(write(this.#name, () => {
       try {
-        for (const [key, value] of next(new Map([...this.#owners.get(owner) ?? []].map(([key, value]) => [key, copy(value)])))) this.#set(owner, key, value)
+        const old = new Map([...this.#owners.get(owner) ?? []].map(([key, value]) => [key, copy(value)]))
+    for (const [key, value] of next(old)) this.#set(owner, key, value)
       } catch (error) {
         failure = { error }
       }
@@ -170,13 +172,8 @@ class MemoryJournal implements Journal<unknown> {
   clearing (owner: string): Write { return write(this.#name, () => { this.erase(owner) }) }
   erase (owner: string): void { this.#owners.delete(owner) }
 
-  page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
-    const entries = this.#owners.get(owner) ?? []
-    try {
-      return Promise.resolve(pageOf(entries.map(copy), query))
-    } catch (error) {
-      return Promise.reject(error as Error)
-    }
+  async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
+    return pageOf((this.#owners.get(owner) ?? []).map(copy), query)
   }
 
   size (owner: string): Promise<{ entries: number, bytes: number }> {

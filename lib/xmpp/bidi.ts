@@ -4,8 +4,17 @@ import type { Bidi } from 'bidi-js'
 import { PrepError } from './prep-error.js'
 
 // Its types speak of a default export, which it does not have for an ES module: an import would be called by the wrong name.
-const bidiFactory: () => Bidi = createRequire(import.meta.url)('bidi-js')
-const bidi = bidiFactory()
+const require: (name: string) => unknown = createRequire(import.meta.url)
+const bidi = made(require('bidi-js'))
+
+function made (factory: unknown): Bidi {
+  if (!isFactory(factory)) throw new Error('bidi-js is not what it was')
+  return factory()
+}
+
+function isFactory (value: unknown): value is () => Bidi {
+  return typeof value === 'function'
+}
 
 /** Throws PrepError where the text has a right-to-left character and breaks the rule (RFC 8265 §3.3). */
 export function checkBidi (text: string): void {

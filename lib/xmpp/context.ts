@@ -12,7 +12,7 @@ export function checkContexts (text: string): void {
 }
 
 /** What hangs on the text as a whole. */
-const WITHIN: readonly { readonly of: RegExp, allowed (text: string): boolean }[] = [
+const WITHIN: readonly { readonly of: RegExp, readonly allowed: (text: string) => boolean }[] = [
   // A.7: KATAKANA MIDDLE DOT
   { of: /\u30fb/, allowed: text => /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]/u.test(text) },
   // A.8, A.9: ARABIC-INDIC DIGITS and EXTENDED ARABIC-INDIC DIGITS never stand together

@@ -1,9 +1,10 @@
 /** XEP-0115 Entity Capabilities: the server's own, and those of devices, asked for once and believed only when proved. */
 import {
-  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, namespaceOf, NS, offersChanged, presenceArriving, presenceSent, StanzaError, xml,
+  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, namespaceOf, NS, offersChanged, presenceArriving, presenceSent,
+  StanzaError, xml,
 } from '../../lib/api.js'
 import type { Element, Jid, Presence } from '../../lib/api.js'
-import { capsOf, featuresOf, isKnownHash, verificationOf } from './verification.js'
+import { capsOf, featuresOf, isKnownHash, verificationOf, type Caps } from './verification.js'
 
 /** Answers that are kept, and devices of which it is known which answer is theirs. */
 const ANSWERS = 5000
@@ -68,7 +69,7 @@ export default defineModule({
     }
 
     /** §5.4: an answer that does not give the hash is nobody's: it would poison all who share the hash. */
-    async function ask (device: Jid, asker: Jid, caps: { readonly hash: string, readonly ver: string, readonly node: string }, key: string): Promise<void> {
+    async function ask (device: Jid, asker: Jid, caps: Caps, key: string): Promise<void> {
       try {
         const reply = await host.ask(device, xml('query', { xmlns: NS.DISCO_INFO, node: `${caps.node}#${caps.ver}` }), { from: asker })
         const info = child(reply, NS.DISCO_INFO, 'query')
@@ -92,5 +93,5 @@ function isCaps (element: Element): boolean {
 function isSame (presence: Presence, before: Presence): boolean {
   const now = capsOf(presence.child(NS.CAPS, 'c'))
   const then = capsOf(before.child(NS.CAPS, 'c'))
-  return now !== undefined && then !== undefined && now.ver === then.ver && now.hash === then.hash && now.node === then.node
+  return now !== undefined && now.ver === then?.ver && now.hash === then.hash && now.node === then.node
 }

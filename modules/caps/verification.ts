@@ -38,14 +38,14 @@ function textToHash (info: Element): string | undefined {
 }
 
 /** §5.1 rules 6 and 7; undefined for a form that does not count (§5.4: no hidden FORM_TYPE). */
-function formText (form: Element): string | 'ill-formed' | undefined {
+function formText (form: Element): string | undefined {
   const fields = children(form, NS.DATA, 'field').map(field => ({
     name: String(field.attrs['var'] ?? ''),
     type: String(field.attrs['type'] ?? ''),
     values: children(field, NS.DATA, 'value').map(textOf),
   }))
   const type = fields.find(field => field.name === 'FORM_TYPE')
-  if (type === undefined || type.type !== 'hidden') return undefined
+  if (type?.type !== 'hidden') return undefined
   if (new Set(type.values).size > 1) return 'ill-formed'
   if (fields.some(field => [field.name, ...field.values].some(part => part.includes('<')))) return 'ill-formed'
   const others = fields.filter(field => field !== type).sort((a, b) => byCodePoint(a.name, b.name))
@@ -62,7 +62,10 @@ function byCodePoint (a: string, b: string): number {
 }
 
 /** The caps in an element: which function, what it gave. */
-export function capsOf (element: Element | undefined): { readonly hash: string, readonly ver: string, readonly node: string } | undefined {
+/** §4: what a presence says of its device's software. */
+export interface Caps { readonly hash: string, readonly ver: string, readonly node: string }
+
+export function capsOf (element: Element | undefined): Caps | undefined {
   if (element === undefined) return undefined
   const hash: unknown = element.attrs['hash']
   const ver: unknown = element.attrs['ver']

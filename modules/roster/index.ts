@@ -1,7 +1,7 @@
 /** RFC 6121 §2, §3: the roster, and the subscriptions that are kept in it. */
 import {
-  accountRemoved, addressed, children, defineModule, follow, has, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable,
-  sessionBound, sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
+  accountRemoved, addressed, attributeOf, children, defineModule, follow, NS, presenceArriving, presenceSent, records, rosters,
+  sessionAvailable, sessionBound, sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
 } from '../../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, Presence, RosterItem, Session } from '../../lib/api.js'
 import { AccountRosters, contactOf, withState, type AccountRoster, type StoredItem } from './items.js'
@@ -28,7 +28,9 @@ export default defineModule({
 
     host.provide(rosters, {
       of: account => all.of(account),
-      put: (account, item, batch) => follow(all.of(account), roster => { keep(account, roster, item.jid, { ...roster.stored(item.jid), ...partsOf(item), listed: true }, batch) }),
+      put: (account, item, batch) => follow(all.of(account), roster => {
+        keep(account, roster, item.jid, { ...roster.stored(item.jid), ...partsOf(item), listed: true }, batch)
+      }),
     })
     host.offer({ namespace: NS.ROSTER_VERSION, offered: stream => stream.identity === undefined ? undefined : xml('ver', { xmlns: NS.ROSTER_VERSION }) })
     host.offer({ namespace: NS.PRE_APPROVAL, offered: stream => stream.identity === undefined ? undefined : xml('sub', { xmlns: NS.PRE_APPROVAL }) })
@@ -49,7 +51,7 @@ export default defineModule({
       const items = children(payload, NS.ROSTER, 'item')
       const [item] = items
       if (item === undefined || items.length > 1) throw new StanzaError('bad-request', 'a roster set has exactly one item') // §2.3.3
-      const contact = contactOf(attribute(item, 'jid'))
+      const contact = contactOf(attributeOf(item, 'jid'))
       return follow(all.of(session.account), roster => {
         if (item.attrs['subscription'] === 'remove') remove(session.account, roster, contact, batch)
         else update(session.account, roster, contact, item, batch)
@@ -245,7 +247,7 @@ interface Bounds { readonly name: number, readonly groups: number }
 
 /** §2.3.3: the errors a client may make. */
 function wantedOf (item: Element, bounds: Bounds): { readonly name: string, readonly groups: readonly string[] } {
-  const name = attribute(item, 'name') ?? ''
+  const name = attributeOf(item, 'name') ?? ''
   const groups = children(item, NS.ROSTER, 'group').map(textOf)
   if ([name, ...groups].some(text => Buffer.byteLength(text) > bounds.name)) throw new StanzaError('not-acceptable', 'a name is too long')
   if (groups.includes('')) throw new StanzaError('not-acceptable', 'a group has a name')
@@ -258,15 +260,10 @@ function partsOf ({ name, groups, subscription, ask, approved }: RosterItem): Om
   return { name, groups, subscription, ask, approved }
 }
 
-function attribute (element: Element, name: string): string | undefined {
-  const value: unknown = element.attrs[name]
-  return value === undefined ? undefined : String(value)
-}
-
 function isSame (a: Step['state'], b: Step['state']): boolean {
   return a.subscription === b.subscription && a.ask === b.ask && a.approved === b.approved && a.pendingIn === b.pendingIn
 }
 
 function isSameItem (a: RosterItem | undefined, b: RosterItem): boolean {
-  return a !== undefined && a.subscription === b.subscription && a.ask === b.ask && a.approved === b.approved
+  return a?.subscription === b.subscription && a.ask === b.ask && a.approved === b.approved
 }

@@ -10,7 +10,10 @@ export interface State {
   readonly approved: boolean
 }
 
-/** What a subscription stanza does: the state behind it, whether it goes on (to the contact, or to the account's devices), whether the server answers it itself. */
+/**
+ * What a subscription stanza does: the state behind it, whether it goes on (to the contact, or to the account's devices), whether
+ * the server answers it itself.
+ */
 export interface Step {
   readonly state: State
   readonly pass: boolean

@@ -22,9 +22,11 @@ t.test('the smallest conf file names a host, and all else has a default', async 
       { for: 'clients', port: 5223, address: ['::', '0.0.0.0'], tls: 'direct', stanza: 262_144, rate: 20_480 },
     ],
     authentication: {
-      mechanisms: ['EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN'],
+      mechanisms: [
+        'EXTERNAL', 'SCRAM-SHA-512-PLUS', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN',
+      ],
       iterations: 10_000,
-      attempts: 3,
+      attempts: 10,
       delay: 1000,
       forget: 600_000,
     },

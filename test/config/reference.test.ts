@@ -42,7 +42,7 @@ push = { service = "push.b", retry = { wait = "1m" } }
     'listen[0].tls = "required" from default',
     'listen[0].stanza = "256KiB" from default',
     'listen[0].rate = "20KiB/s" from default',
-    'authentication.mechanisms = ["EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"] from default',
+    'authentication.mechanisms = ["EXTERNAL", "SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"] from default',
   ])
   t.same(told.slice(-9), [
     'host."example.org".admins = [] from default',

@@ -5,7 +5,7 @@ import type { Device } from '../device.js'
 
 const MODULES = ['presence', 'message', 'offline']
 
-/** What happens to a message: D delivered to who is named or to everyone there, E error, O offline, S silently ignored (or error, as the RFC allows). */
+/** What happens to a message: D delivered to who is named or to everyone there, E error, O offline, S ignored. */
 type Fate = 'D' | 'A' | 'E' | 'O' | 'S'
 
 /** RFC 6121 §8.5.4, table 1. Where it says S, the RFC leaves the choice between silence and service-unavailable (§8.5.1, §8.5.3.2.1). */

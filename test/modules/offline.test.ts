@@ -6,7 +6,9 @@ import type { Device } from '../device.js'
 const MODULES = ['presence', 'message', 'offline']
 const chat = (text: string): string => `<message to='juliet@capulet.lit' type='chat'><body>${text}</body></message>`
 
-async function romeoAlone (t: Parameters<typeof scenario>[0], scene: Scene = {}): Promise<{ readonly s: Scenario, readonly romeo: Device }> {
+type Alone = Promise<{ readonly s: Scenario, readonly romeo: Device }>
+
+async function romeoAlone (t: Parameters<typeof scenario>[0], scene: Scene = {}): Alone {
   const s = await scenario(t, { modules: MODULES, ...scene })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')

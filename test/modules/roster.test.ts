@@ -205,7 +205,7 @@ t.test('a contact that is removed is told, in both directions', async t => {
 
 t.test('a request waits for somebody who is away, is shown at each login, and is bounded', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { roster: { requests: 1 } } })
-  const romeo = await s.device('romeo@montague.lit/orchard')
+  const romeo = await interested(s, 'romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
   await romeo.says("<presence to='juliet@capulet.lit' type='subscribe'><status>it is me</status></presence>", "<presence to='juliet@capulet.lit' type='subscribe'/>")
   romeo.forget()
@@ -223,6 +223,7 @@ t.test('a request waits for somebody who is away, is shown at each login, and is
   const juliet = await interested(s, 'juliet@capulet.lit/three')
   await juliet.says("<presence to='romeo@montague.lit' type='unsubscribed'/>")
   await romeo.gets("<presence type='unsubscribed' from='juliet@capulet.lit'/>")
+  await romeo.gets(push("<item jid='juliet@capulet.lit' subscription='none'/>"))
 })
 
 t.test('who was approved in advance is let in at once', async t => {

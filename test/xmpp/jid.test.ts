@@ -86,7 +86,7 @@ const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
   [`${'a'.repeat(1024)}@b`, /local part is too long/], [`${'\u00fc'.repeat(512)}@b`, /local part is too long/],
   [`a@b/${'c'.repeat(1024)}`, /resource is too long/],
   [`a@b/${'\u{1f600}'.repeat(256)}`, /resource is too long/], ['a'.repeat(1 << 20), /too long/],
-  [`${'@'.repeat(1 << 20)}`, /too long/], [`a@b/${'/'.repeat(1 << 20)}`, /too long/],
+  ['@'.repeat(1 << 20), /too long/], [`a@b/${'/'.repeat(1 << 20)}`, /too long/],
 ]
 
 /** What an address becomes, and its parts. */
@@ -284,7 +284,7 @@ t.test('RFC 4013: passwords as in its examples', async t => {
 
 /** What tends to break things, and what is common. */
 const character = fc.oneof(
-  { weight: 3, arbitrary: fc.constantFrom(...'aAzZ09.-@/ "&\'<>:[]_xn\\') },
+  { weight: 3, arbitrary: fc.constantFrom(...Array.from('aAzZ09.-@/ "&\'<>:[]_xn\\')) },
   { weight: 3, arbitrary: fc.constantFrom('\u00ad', '\u200b', '\u200c', '\u200d', '\u200f', '\u202e', '\uff20', '\uff0e', '\u3002',
     '\u2044', LONE, '\u0130', '\u0131', '\u017f', '\u212a',
     '\u03a3', '\u03c2', '\u00df', '\u1e9e', '\u0345', '\u0308', '\u0301', '\u05d0', '\u0627', '\u0661', '\u06f1', '\u094d', '\u0915',
@@ -295,7 +295,7 @@ const character = fc.oneof(
 )
 const text = fc.array(character, { maxLength: 12 }).map(parts => parts.join(''))
 /** Letters alone, of the kinds that change their shape: most of these are taken. */
-const word = fc.array(fc.constantFrom(...'aZ9', '\u0130', '\u0131', '\u03a3', '\u03c2', '\u00df', '\u1e9e', '\u0345', '\u0308', '\u01c4',
+const word = fc.array(fc.constantFrom('a', 'Z', '9', '\u0130', '\u0131', '\u03a3', '\u03c2', '\u00df', '\u1e9e', '\u0345', '\u0308', '\u01c4',
   '\u1f88', '\uff21', '\uff76', '\uff9e', '\u13a0',
   '\u10a0', '\u1c90', '\u{10400}', '\u0587', '\u01f0', '\u1e96', '\u0390'), { minLength: 1, maxLength: 8 }).map(parts => parts.join(''))
 const address = fc.oneof(fc.tuple(word, word, word).map(([local, domain, resource]) => `${local}@${domain}/${resource}`), text,

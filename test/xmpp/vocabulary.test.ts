@@ -245,7 +245,7 @@ t.test('XEP-0059: an answer says which page it is', async t => {
     t.strictSame(readPage(wrapped(pagingElement(page))), page)
   }
   t.equal(readPage(parseElement("<fin xmlns='q'/>")), undefined)
-  t.equal(textOf(pagingElement({ count: 7 }).children.filter(isElement)[0] ?? pagingElement({})), '7')
+  t.equal(textOf(pagingElement({ count: 7 }).children.find(isElement) ?? pagingElement({})), '7')
 })
 
 function isElement (node: unknown): node is Element {
