@@ -19,7 +19,7 @@ export { fromOctets, octets, toOctets } from './xml/writer.js'
 export { parseElement } from './xml/parse-element.js'
 
 // ---- Streams and sessions -----------------------------------------------------
-export type { Negotiation, Outcome, StreamFeature } from './stream/negotiation.js'
+export type { InlineContext, InlineFeature, InlineResult, Negotiation, Outcome, StreamFeature, UserAgent } from './stream/negotiation.js'
 export type { Session } from './host/session.js'
 export type { Sessions } from './host/sessions.js'
 export { flag, service, slot } from './base/slot.js'

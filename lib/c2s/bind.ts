@@ -15,7 +15,7 @@ export function bindFeature (connection: Connection, host: () => BindingHost | u
   return {
     namespace: NS.BIND,
 
-    offered: stream => stream.identity === undefined ? undefined : xml('bind', { xmlns: NS.BIND }),
+    offered: stream => isReady(stream) ? xml('bind', { xmlns: NS.BIND }) : undefined,
 
     async take (stream, request) {
       const id = attributeOf(request, 'id')
@@ -46,7 +46,12 @@ export function bindFeature (connection: Connection, host: () => BindingHost | u
 /** RFC 3921 §3, as RFC 6121 leaves it: clients that know no better see that it is optional, or ask and are told that all is well. */
 export const legacySession: StreamFeature<never> = {
   namespace: NS.SESSION,
-  offered: stream => stream.identity === undefined ? undefined : xml('session', { xmlns: NS.SESSION }, xml('optional')),
+  offered: stream => isReady(stream) ? xml('session', { xmlns: NS.SESSION }, xml('optional')) : undefined,
+}
+
+/** Logged in, and without a session. */
+function isReady (stream: Negotiation): boolean {
+  return stream.identity !== undefined && stream.state.at !== 'established'
 }
 
 /** Whether this asks for the session of RFC 3921, which a bound stream has. Only for what goes to the server or the account itself. */

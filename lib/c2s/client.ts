@@ -16,7 +16,8 @@ import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { asksForSession, bindFeature, legacySession } from './bind.js'
-import { SaslLogin } from './sasl.js'
+import { Login } from './login.js'
+import { saslFeature } from './sasl.js'
 import type { ClientWorld, ListenerSettings } from './settings.js'
 
 /** What a listener knows about all of its connections. */
@@ -70,11 +71,11 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
       send: text => { this.#stream.send(text) },
       restart: () => { this.#stream.restart() },
       identified: identity => { this.#identified(identity) },
-      established: session => { this.#established(session) },
+      established: (session, announce) => { this.#established(session, announce) },
       failed: error => { if (!(error instanceof StreamOver)) this.#stream.fail(error) },
     })
-    const login = new SaslLogin(world, () => this.#host)
-    this.#own = [login.mechanisms, login.channelBinding, bindFeature(this, () => this.#host), legacySession]
+    const login = new Login(world, () => this.#host)
+    this.#own = [saslFeature(login), login.channelBinding, bindFeature(this, () => this.#host), legacySession]
   }
 
   /** Begins to read; before that, with TLS where the listener wants it from the first byte (XEP-0368). */
@@ -92,6 +93,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   get address (): string { return this.#stream.transport.address }
   get domain (): string { return this.#host?.domain ?? this.#world.domain }
   get secure (): boolean { return this.tls !== undefined || this.#settings.tls === 'none' }
+  get from (): Jid | undefined { return this.#stream.header?.from }
   get identity (): Jid | undefined { return this.#identity }
   get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
   get state (): StreamState<Session> { return this.#stream.state }
@@ -242,13 +244,14 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     this.#stream.negotiate(this.secure, identity)
   }
 
-  #established (session: Session): void {
+  #established (session: Session, announce: boolean): void {
     const { limits } = this.#world
     this.#session = session
     this.#stream.expire(undefined)
     this.#stream.establish(session)
     this.#home.established(this)
     this.#stream.watch({ keepalive: limits.keepalive, idle: limits.idle })
+    if (announce) this.#negotiator.announce()
     const early = this.#early ?? ''
     this.#early = undefined
     if (early !== '') this.#stream.send(early)

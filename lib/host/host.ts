@@ -6,7 +6,7 @@ import type { Logger } from '../base/logger.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Named, type Service } from '../base/slot.js'
 import type { Accounts } from '../auth/accounts.js'
-import type { StreamFeature } from '../stream/negotiation.js'
+import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import { PendingBatch } from '../storage/batch.js'
 import type { Batch, Storage } from '../storage/store.js'
 import { namespaceOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
@@ -70,6 +70,8 @@ export class Host implements Destination, SessionHome {
   settings: HostSettings
   /** What modules offer while a stream negotiates. */
   readonly features: StreamFeature[] = []
+  /** What they offer within a login, or within the binding in one. */
+  readonly inline: InlineFeature<Session>[] = []
   readonly nonzas = new Map<string, NonzaHandler>()
   readonly commands = new Map<string, Command>()
   readonly services = new Named()

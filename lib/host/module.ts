@@ -8,12 +8,13 @@ import type { Cleanup } from '../base/scope.js'
 import type { Service } from '../base/slot.js'
 import type { Schema, Values } from '../config/schema.js'
 import type { Batch, Shapes, Stores } from '../storage/store.js'
-import type { StreamFeature } from '../stream/negotiation.js'
+import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import type { Command, NonzaHandler, Served } from './host.js'
 import type { IqTable } from './iq.js'
+import type { Session } from './session.js'
 import type { Sessions } from './sessions.js'
 
 /** Accounts, as far as modules go. */
@@ -44,6 +45,8 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   /** Fires a hook of the module's own, or one of the core that is its to fire (subscriptionChanged). */
   fire<E> (hook: Hook<E>, event: E): Maybe<'handled' | undefined>
   offer (feature: StreamFeature): void
+  /** What a client may ask for with its login, or with the binding in it (XEP-0388, XEP-0386). */
+  offerInline (feature: InlineFeature<Session>): void
   /** A nonza of an established stream: `<r/>`, `<a/>`, `<active/>`. */
   nonza (namespace: string, name: string, handler: NonzaHandler): void
   /**

@@ -85,6 +85,7 @@ export class Setup {
       on: (hook, handler, phase = 'act') => { this.#put(() => host.hooks.on(hook, handler, phase, name)) },
       fire: (hook, event) => host.hooks.fire(hook, event),
       offer: feature => { this.#put(() => added(host.features, feature)) },
+      offerInline: feature => { this.#put(() => added(host.inline, feature)) },
       nonza: (namespace, element, handler) => { this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler)) },
       ask: (to, payload, how) => host.ask(to, payload, how),
       batch: () => {

@@ -14,7 +14,8 @@ export interface NegotiationGround<S> {
   restart (): void
   /** The peer has proved who it is. */
   identified (identity: Jid): void
-  established (session: S): void
+  /** `announce`: what the stream has beside its session is to be told first, by `announce ()`. */
+  established (session: S, announce: boolean): void
   /** A step went wrong in a way that ends the stream, if that has not ended already. */
   failed (error: unknown): void
 }
@@ -52,6 +53,12 @@ export class Negotiator<S> {
       return element !== undefined
     })
     this.#ground.send(octets(xml('stream:features', {}, ...shown)))
+  }
+
+  /** Sends `<stream:features/>` for those who have a session already: to be read, nothing in it can be taken (XEP-0388 §2.6.1). */
+  announce (): void {
+    this.offer()
+    this.#offered = []
   }
 
   /** The peer's next element. Resolves when another may come: while a feature is at work, nothing is read. Throws StreamError. */
@@ -105,7 +112,8 @@ export class Negotiator<S> {
       case 'continue': return
       case 'session':
         this.#offered = []
-        this.#ground.established(outcome.session)
+        if (outcome.identity !== undefined) this.#ground.identified(outcome.identity)
+        this.#ground.established(outcome.session, outcome.identity !== undefined)
         return
       case 'identity':
         this.#ground.identified(outcome.identity)

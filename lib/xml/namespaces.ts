@@ -33,6 +33,8 @@ export const NS = {
   FAST: 'urn:xmpp:fast:0', // XEP-0484
   SASL_UPGRADE: 'urn:xmpp:sasl:upgrade:0', // XEP-0480
   SCRAM_UPGRADE: 'urn:xmpp:scram-upgrade:0', // XEP-0480
+  IAP: 'urn:xmpp:iap:0', // XEP-0509
+  CAM: 'urn:xmpp:cam:0', // XEP-0494
   LEGACY_AUTH: 'jabber:iq:auth', // XEP-0078
   LEGACY_AUTH_FEATURE: 'http://jabber.org/features/iq-auth',
   REGISTER: 'jabber:iq:register', // XEP-0077

@@ -56,7 +56,8 @@ function stranger (address = '192.0.2.9'): Negotiation & { readonly said: Elemen
   const said: Element[] = []
   return {
     state: { at: 'opening' }, role: 'client', domain: 'montague.lit', address, lang: undefined, tls: undefined, secure: true,
-    identity: undefined, isOver: false, said,
+    identity: undefined,
+    from: undefined, isOver: false, said,
     send: element => { said.push(element) },
     next: () => Promise.reject(new Error('nothing comes')),
     wait: () => Promise.resolve(),

@@ -273,7 +273,7 @@ void t.test('a token bucket lets a burst through, then says how long to wait', t
 // ---- The negotiator -----------------------------------------------------------------------------
 
 const NOTHING: Negotiation = {
-  state: { at: 'opening' }, role: 'client', domain: 'a.lit', address: '', lang: undefined, tls: undefined, secure: true, identity: undefined,
+  state: { at: 'opening' }, role: 'client', domain: 'a.lit', address: '', lang: undefined, tls: undefined, secure: true, identity: undefined, from: undefined,
   isOver: false, send () {}, next: () => Promise.reject(new StreamOver()), wait: () => Promise.resolve(), startTls: () => Promise.resolve(),
 }
 

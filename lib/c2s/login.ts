@@ -1,0 +1,116 @@
+/** The login of one stream, whatever profile of SASL it comes in: what is offered, and what an attempt's end means. */
+import { channelBindings, type ChannelBinding } from '../auth/binding.js'
+import { offered, type MechanismContext, type SaslDialogue, type SaslFailure, type SaslStep } from '../auth/mechanisms.js'
+import type { Host } from '../host/host.js'
+import type { Negotiation, StreamFeature } from '../stream/negotiation.js'
+import { xml } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { StreamError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
+import type { ClientWorld } from './settings.js'
+
+export type LoginWorld = Pick<ClientWorld, 'authentication' | 'ids' | 'log' | 'throttle'>
+export type LoginHost = Pick<Host, 'accounts'>
+/** How an attempt ends. */
+export type Decided = Exclude<SaslStep, { readonly kind: 'challenge' }>
+/** How a profile carries a challenge: it answers with the client's next message, or with what is wrong with that. */
+export type Exchange = (challenge: Uint8Array) => Promise<Uint8Array | SaslFailure>
+
+/** No name of a mechanism is longer (RFC 4422 §3.1). */
+const LONGEST_NAME = 20
+/** A stranger chooses it, and it goes into the log. */
+const LONGEST_LOGGED = 256
+
+/** Failed attempts are counted here, in both profiles together. */
+export class Login {
+  readonly #world: LoginWorld
+  readonly #host: () => LoginHost | undefined
+  #failures = 0
+  #bindings: readonly ChannelBinding[] | undefined
+
+  constructor (world: LoginWorld, host: () => LoginHost | undefined) {
+    this.#world = world
+    this.#host = host
+  }
+
+  /** XEP-0440: what this connection can be bound to. */
+  readonly channelBinding: StreamFeature<never> = {
+    namespace: NS.SASL_CHANNEL_BINDING,
+    offered: stream => {
+      if (!this.isDue(stream)) return undefined
+      const types = this.typesOf(stream)
+      if (types === undefined) return undefined
+      return xml('sasl-channel-binding', { xmlns: NS.SASL_CHANNEL_BINDING }, ...types.map(type => xml('channel-binding', { type })))
+    },
+  }
+
+  /** RFC 6120 §6.3.8: once is enough; §13.8: not in the clear. */
+  isDue (stream: Negotiation): boolean {
+    return stream.secure && stream.identity === undefined
+  }
+
+  mechanismsOf (stream: Negotiation): readonly string[] { return offered(this.context(stream)) }
+
+  /** The bindings that clients are told of; undefined for none. */
+  typesOf (stream: Negotiation): readonly string[] | undefined {
+    const types = this.#bindingsOf(stream).filter(binding => binding.announced).map(({ type }) => type)
+    return types.length === 0 ? undefined : types
+  }
+
+  context (stream: Negotiation): MechanismContext {
+    return {
+      accounts: this.#accounts,
+      ids: this.#world.ids,
+      secure: stream.tls !== undefined, // PLAIN is for TLS alone, whatever the listener does without
+      bindings: this.#bindingsOf(stream),
+      certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
+      allowed: this.#world.authentication.mechanisms,
+      admit: local => {
+        const wait = this.#world.throttle.delayFor(`${local}@${stream.domain}`.slice(0, LONGEST_LOGGED), stream.address)
+        return wait > 0 ? stream.wait(wait) : undefined
+      },
+    }
+  }
+
+  /** Step by step until it is decided. */
+  async converse (dialogue: SaslDialogue, first: Uint8Array | undefined, exchange: Exchange): Promise<Decided> {
+    let message = first
+    for (;;) {
+      const step = await dialogue.step(message)
+      if (step.kind !== 'challenge') return step
+      const next = await exchange(step.data)
+      if (!(next instanceof Uint8Array)) return next
+      message = next
+    }
+  }
+
+  succeeded (stream: Negotiation, account: Jid, mechanism: string): void {
+    this.#world.throttle.succeeded(account.toString(), stream.address)
+    this.#world.log.info('login', { account: account.toString(), address: stream.address, mechanism })
+  }
+
+  /**
+   * RFC 6120 §6.4.5, §6.5: the client may try again, a few times; called when it has been told. An attempt that the client gave up itself
+   * is none. Throws StreamError where it is enough.
+   */
+  failed (stream: Negotiation, mechanism: string, failure: SaslFailure): void {
+    const { log, throttle, authentication } = this.#world
+    const account = failure.who === undefined ? undefined : `${failure.who}@${stream.domain}`.slice(0, LONGEST_LOGGED)
+    if (account !== undefined && failure.condition === 'not-authorized') throttle.failed(account, stream.address)
+    if (failure.condition === 'aborted') return
+    // One line, with the address: what fail2ban reads.
+    log.warn('login failed', { address: stream.address, account, mechanism: mechanism.slice(0, LONGEST_NAME), reason: failure.condition })
+    if (failure.error !== undefined) log.error('login impossible', { error: failure.error })
+    if (++this.#failures >= authentication.attempts) throw new StreamError('policy-violation', 'too many failed logins')
+  }
+
+  get #accounts (): LoginHost['accounts'] {
+    const host = this.#host()
+    if (host === undefined) throw new Error('a login without a host')
+    return host.accounts
+  }
+
+  #bindingsOf ({ tls }: Negotiation): readonly ChannelBinding[] {
+    return tls === undefined ? [] : this.#bindings ??= channelBindings(tls)
+  }
+}
