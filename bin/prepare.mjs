@@ -1,7 +1,7 @@
 /** Before start and test: installs what is missing and builds what is stale. Plain JavaScript, for nothing is there yet. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, lstatSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { accessSync, chmodSync, constants, existsSync, lstatSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { delimiter, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -29,7 +29,28 @@ function install () {
     return false
   }
   console.error('Installing the packages of package-lock.json (once; the first time takes a few minutes) …')
-  return run('npm', ['ci', '--no-fund', '--no-audit'])
+  if (run('npm', ['ci', '--no-fund', '--no-audit'])) return true
+  console.error(`\nThe packages could not be installed; npm says why above.${compiling()}`)
+  return false
+}
+
+/** better-sqlite3 is compiled where no prebuilt one can be had: what that needs, and which of it is not here. */
+function compiling () {
+  const missing = [['python3'], ['make', 'gmake'], ['c++', 'g++', 'clang++']].filter(names => !names.some(isProgram)).map(([name]) => name)
+  if (missing.length === 0) return ' Without a network, see "Start" in README.md.'
+  return ` better-sqlite3 may have to be compiled, which needs python3, make and a C++ compiler,\nand ${missing.join(', ')} ` +
+    `${missing.length === 1 ? 'is' : 'are'} not here. On Debian and Ubuntu: apt-get install python3 build-essential`
+}
+
+function isProgram (name) {
+  return (process.env.PATH ?? '').split(delimiter).some(folder => {
+    try {
+      accessSync(join(folder, name), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
 }
 
 /** Compiles, unless nothing changed since the last time that went well. */
@@ -38,7 +59,9 @@ function build () {
   const newest = Math.max(...[join(ROOT, 'tsconfig.json'), join(ROOT, 'node_modules', '.package-lock.json'), ...sources].map(written))
   prune(new Set(sources.map(path => relative(ROOT, path))))
   if (written(STAMP) > newest) return true
+  if (!existsSync(STAMP)) console.error('Building (once; some seconds) …')
   if (!run(process.execPath, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', ROOT, '--pretty', 'false'])) return false
+  chmodSync(join(ROOT, 'dist', 'bin', 'sestina.js'), 0o755)
   writeFileSync(STAMP, '')
   return true
 }

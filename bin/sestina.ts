@@ -2,7 +2,7 @@
 /** The one command: starts a server, and asks it things over its local socket; accounts also while no server runs. */
 import { existsSync, readFileSync } from 'node:fs'
 import { resolveSrv } from 'node:dns/promises'
-import { join, resolve } from 'node:path'
+import { join, relative, resolve } from 'node:path'
 import { spawnSync } from 'node:child_process'
 import { password as askPassword, isCancel } from '@clack/prompts'
 import Table from 'cli-table3'
@@ -16,6 +16,8 @@ import { describe } from '../lib/config/describe.js'
 import { loadConfig, type Config } from '../lib/config/load.js'
 import { ConfigProblems } from '../lib/config/problem.js'
 import { findModules, schemasOf, start, type Running } from '../lib/main.js'
+import { explain } from './explain.js'
+import { greeting } from './greeting.js'
 
 /** sysexits.h: what an init system understands. */
 const EXIT = { failed: 1, unavailable: 69, conf: 78 } as const
@@ -61,20 +63,17 @@ program.command('start').description('Start the server, and stay in the foregrou
     warnOfFiles(log)
     notify('READY=1')
     log.info('ready', { version: VERSION, conf: file })
-    greet(running)
+    greet(running, file)
   }))
 
-const KINDS = { required: 'STARTTLS', direct: 'TLS', none: 'no TLS' } as const
-
-function greet (running: Running): void {
-  const [host = 'localhost'] = running.config.hosts.keys()
-  const ports = [...new Set(running.listening.map(({ port, tls }) => `${port} (${KINDS[tls]})`))]
-  process.stdout.write([
-    '', `Sestina ${VERSION} serves ${[...running.config.hosts.keys()].join(', ')}`,
-    `  add a user:  npx sestina user add you@${host}`,
-    `  connect:     you@${host}, port ${ports.join(' or ')}`,
-    '  stop:        Ctrl-C', '', '',
-  ].join('\n'))
+function greet (running: Running, file: string): void {
+  if (running.config.server.log.format !== 'pretty') return // machines read on
+  const { config, listening, certificates } = running
+  const domains = [...config.hosts.keys()]
+  const selfSigned = certificates?.report().find(({ domain }) => domain === domains[0])?.selfSigned === true
+  const conf = confFile(undefined) === file ? '' : ` --conf ${relative(process.cwd(), file)}`
+  const command = (words: string): string => `${PACKAGE_ROOT.includes('node_modules') ? 'sestina' : 'npx sestina'} ${words}${conf}`
+  process.stdout.write(greeting({ version: VERSION, domains, listening, selfSigned, command }))
 }
 
 function worldOf (running: Running, stop: () => void): AdminWorld {
@@ -232,7 +231,7 @@ function run<A extends readonly unknown[]> (work: (...args: A) => Promise<void>)
     try {
       await work(...args)
     } catch (error) {
-      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+      process.stderr.write(`${explain(error)}\n`)
       process.exit(error instanceof ConfigProblems ? EXIT.conf : error instanceof Unavailable ? EXIT.unavailable : EXIT.failed)
     }
   }

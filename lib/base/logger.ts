@@ -34,12 +34,33 @@ export function openLogger (how: { level: LogLevel, format: 'pretty' | 'json', o
 /** Says nothing. */
 export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}, with: () => silent }
 
+/** One line an event: its name, then its fields; the stack of an error below, indented. */
 function prettyStream (output: LogOutput): LogOutput {
-  const format = pretty.prettyFactory({ colorize: 'isTTY' in output && output.isTTY === true, translateTime: 'SYS:HH:MM:ss', ignore: 'pid,hostname' })
+  const format = pretty.prettyFactory({
+    colorize: 'isTTY' in output && output.isTTY === true,
+    translateTime: 'SYS:HH:MM:ss',
+    ignore: 'pid,hostname',
+    hideObject: true,
+    messageFormat: (line, key, _level, { colors }) => {
+      const fields = Object.entries(line).filter(([name]) => !BARE.has(name)).map(([name, value]) => field(name, value))
+      return [String(line[key]), ...fields.map(({ text }) => colors.dim(text))].join('  ') + fields.map(({ below }) => below).join('')
+    },
+  })
   return { write: line => output.write(format(JSON.parse(line, harmless))) }
 }
 
-/** What the formatter writes without quotes. */
+/** Texts that need no quotes to be told from what is around them. */
+const PLAIN = /^[\w.:@/+-]+$/
+
+function field (name: string, value: unknown): { readonly text: string, readonly below: string } {
+  if (typeof value === 'object' && value !== null && 'stack' in value && typeof value.stack === 'string') {
+    const { stack, ...rest } = value
+    return { text: `${name}=${JSON.stringify(rest)}`, below: stack.split('\n').map(line => `\n    ${line.trimStart()}`).join('') }
+  }
+  return { text: `${name}=${typeof value === 'string' && PLAIN.test(value) ? value : JSON.stringify(value)}`, below: '' }
+}
+
+/** What the formatter writes by itself, without quotes. */
 const BARE: ReadonlySet<string> = new Set(['msg', 'name', 'caller', 'time', 'level'])
 
 /** Strangers choose some of these texts: none of them may begin a line of its own, or speak to the terminal. */

@@ -157,7 +157,9 @@ t.test('a logger', async t => {
   t.test('writes for the eyes of a person where asked to, in colour on a terminal only', async t => {
     const plain = lines()
     openLogger({ level: 'info', format: 'pretty', output: plain.output }).info('session bound', { jid: 'romeo@montague.lit' })
-    t.match(plain.written.join(''), /INFO.*: session bound\n\s+jid: "romeo@montague.lit"\n$/)
+    t.match(plain.written.join(''), /^\[\d\d:\d\d:\d\d\] INFO: session bound {2}jid=romeo@montague.lit\n$/)
+    openLogger({ level: 'info', format: 'pretty', output: plain.output }).error('stanza failed', { error: new Error('no luck'), count: 2, to: 'a b' })
+    t.match(plain.written[1], /ERROR: stanza failed {2}error=\{.*"message":"no luck"\} {2}count=2 {2}to="a b"\n {4}Error: no luck\n {4}at /)
     t.notMatch(plain.written.join(''), '\u001b[')
     const terminal = lines()
     openLogger({ level: 'info', format: 'pretty', output: { ...terminal.output, isTTY: true } as typeof terminal.output }).info('a')

@@ -1,0 +1,8 @@
+/* Before everything else: is this Node new enough? Old JavaScript on purpose, so that an old Node can read it and say so. */
+'use strict'
+const wanted = /(\d+)\.(\d+)/.exec(require('../package.json').engines.node)
+const found = /(\d+)\.(\d+)/.exec(process.versions.node)
+if (Number(found[1]) < Number(wanted[1]) || (found[1] === wanted[1] && Number(found[2]) < Number(wanted[2]))) {
+  console.error('Sestina needs Node ' + wanted[0] + ' or later, and this is Node ' + process.versions.node + '. See https://nodejs.org/en/download')
+  process.exit(1)
+}
