@@ -1,6 +1,5 @@
 /** `npm run bench`: Sestina beside Prosody and ejabberd, under the same load, on the loopback of this machine. */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { appendFile, readFile } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -92,7 +91,6 @@ function sceneNamed (name: string): Scene {
 /** The servers that can be measured; of the others it says how to get them. */
 async function installed (names: readonly ServerName[], folder: string): Promise<Server[]> {
   const certificate = await makeCertificate(folder)
-  for (const part of [certificate.chain, certificate.key]) await appendFile(certificate.both, await readFile(part))
   const servers = await Promise.all(names.map(async name => await serverAt(name, folder, certificate)))
   const versions = await Promise.all(servers.map(async server => await server.version()))
   return servers.filter((server, i) => {

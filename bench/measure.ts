@@ -2,15 +2,14 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** CPU seconds (user and system, all threads) that the process and its living and waited-for descendants have used so far. */
+/** CPU seconds (user and system, all threads) that the process and its living descendants have used so far. */
 export function cpuSeconds (root: number): number {
-  const ticks = processTree(root).reduce((sum, { ticks }) => sum + ticks, 0)
-  return ticks / ticksPerSecond
+  return processTree(root).reduce((sum, pid) => sum + processSeconds(pid), 0)
 }
 
 /** Bytes of memory of the process and its descendants: the proportional set size, where shared pages are counted once. */
 export function memoryBytes (root: number): number {
-  return processTree(root).reduce((sum, { pid }) => sum + proportionalBytes(pid), 0)
+  return processTree(root).reduce((sum, pid) => sum + proportionalBytes(pid), 0)
 }
 
 /** How long the last minute's queue for a CPU was: what else the machine is busy with. */
@@ -23,16 +22,16 @@ export function cpuName (): string {
   return /^model name\s*:\s*(.+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown'
 }
 
-interface ProcessStat { readonly pid: number, readonly parent: number, readonly ticks: number }
+interface ProcessStat { readonly pid: number, readonly parent: number, readonly seconds: number }
 
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
-function processTree (root: number): ProcessStat[] {
-  const all = readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(name => stat(Number(name))).filter(entry => entry !== undefined)
-  const tree = all.filter(entry => entry.pid === root)
+function processTree (root: number): number[] {
+  const all = numbersIn('/proc').map(stat).filter(entry => entry !== undefined)
+  const tree = all.filter(({ pid }) => pid === root).map(({ pid }) => pid)
   if (tree.length === 0) throw new Error(`process ${root} is gone`)
   // Grows while it is walked: children of children are found as well.
-  for (const { pid } of tree) tree.push(...all.filter(entry => entry.parent === pid))
+  for (const parent of tree) tree.push(...all.filter(entry => entry.parent === parent).map(({ pid }) => pid))
   return tree
 }
 
@@ -42,7 +41,18 @@ function stat (pid: number): ProcessStat | undefined {
   // proc(5): the name stands in parentheses and may hold anything; the fields after it start with the state, field 3.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
   const field = (number: number): number => Number(fields[number - 3])
-  return { pid, parent: field(4), ticks: field(14) + field(15) + field(16) + field(17) }
+  return { pid, parent: field(4), seconds: (field(14) + field(15)) / ticksPerSecond }
+}
+
+/** By the scheduler's own books, to the nanosecond, thread by thread; where the kernel keeps none, by its clock of 10 ms. */
+function processSeconds (pid: number): number {
+  const threads = numbersIn(`/proc/${pid}/task`).map(thread => readOrGone(`/proc/${pid}/task/${thread}/schedstat`))
+  const known = threads.filter(text => text !== undefined).map(text => Number(text.split(' ')[0]))
+  return known.length > 0 ? known.reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1e9 : stat(pid)?.seconds ?? 0
+}
+
+function numbersIn (folder: string): number[] {
+  return orGone(() => readdirSync(folder).filter(name => /^\d+$/.test(name)).map(Number)) ?? []
 }
 
 function proportionalBytes (pid: number): number {
@@ -50,10 +60,14 @@ function proportionalBytes (pid: number): number {
   return Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024
 }
 
-/** A process may end between listing and reading: then there is nothing to count. */
 function readOrGone (path: string): string | undefined {
+  return orGone(() => readFileSync(path, 'utf8'))
+}
+
+/** A process may end between listing and reading: then there is nothing to count. */
+function orGone<T> (read: () => T): T | undefined {
   try {
-    return readFileSync(path, 'utf8')
+    return read()
   } catch (error) {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return undefined
     throw error

@@ -32,11 +32,11 @@ export function planOf (quick: boolean, rounds: number | undefined): Plan {
   return quick
     ? {
         rounds: rounds ?? 1, memoryRounds: 1, budget: 80, limit: 120, chatUsers: named('chat', 50), idleUsers: named('idle', 500),
-        friendUsers: named('friend', 60), contacts: 10, warmSeconds: 0.5, seconds: 1.5, logins: 100, settleSeconds: 1,
+        friendUsers: named('friend', 60), contacts: 10, warmSeconds: 0.5, seconds: 1.5, logins: 150, settleSeconds: 1,
       }
     : {
         rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 360, limit: 480, chatUsers: named('chat', 100),
-        idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 1, seconds: 2.5, logins: 200,
+        idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 1, seconds: 2.5, logins: 300,
         settleSeconds: 2,
       }
 }

@@ -65,7 +65,7 @@ export class Ejabberd implements Server {
  * No busy waiting (+sbwt none): idle schedulers would spin, and what they burn would be booked as the price of messages.
  */
 const VIRTUAL_MACHINE = [
-  '-noinput', '+K', 'true', '+P', '250000',
+  '-noinput', '+K', 'true', '+P', '250000', '+sbwt', 'none', '+sbwtdcpu', 'none', '+sbwtdio', 'none',
 ]
 const ENVIRONMENT = { ERL_MAX_PORTS: '32000', ERL_MAX_ETS_TABLES: '1400', ERL_CRASH_DUMP_BYTES: '0' }
 

@@ -1,11 +1,13 @@
-/** Sestina as built in dist: SQLite synced to disk as in the shipped conf, accounts through its own code. */
+/** Sestina as built in dist: SQLite synced to disk as in the shipped conf, accounts through its own socket. */
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { askAdmin } from '../../lib/admin/socket.js'
 import { PACKAGE_ROOT, VERSION } from '../../lib/base/package.js'
 import type { Target } from '../client.js'
+import { inParallel } from '../scenes/crowd.js'
 import { Daemon } from './daemon.js'
-import { DOMAIN, ITERATIONS, START_PATIENCE, targetAt, type Place, type Server } from './server.js'
+import { DOMAIN, ITERATIONS, PASSWORD, START_PATIENCE, targetAt, type Place, type Server } from './server.js'
 
 /** The server whose name is 'sestina'. */
 export class Sestina implements Server {
@@ -40,7 +42,11 @@ export class Sestina implements Server {
   }
 
   async createAccounts (users: readonly string[]): Promise<void> {
-    await Promise.reject(new Error(`no way yet to create ${users.length} accounts`))
+    const socket = join(this.#place.folder, 'data', 'admin.sock')
+    await inParallel(users, 16, async user => {
+      const answer = await askAdmin(socket, { command: 'user add', args: [`${user}@${DOMAIN}`], input: PASSWORD })
+      if (answer === undefined) throw new Error('sestina does not answer at its socket')
+    })
   }
 
   async stop (): Promise<void> {
