@@ -18,8 +18,8 @@ export async function gather (target: Target, users: readonly string[]): Promise
 }
 
 /** One login as a client does it: stream, SCRAM, bind, roster, initial presence. */
-export async function arrive (target: Target, user: string): Promise<Client> {
-  const client = await Client.login(target, user, 'bench')
+export async function arrive (target: Target, user: string, resource = 'bench'): Promise<Client> {
+  const client = await Client.login(target, user, resource)
   client.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>")
   await client.expect(answerTo('roster'))
   return client

@@ -16,7 +16,8 @@ async function comeAndGo (job: LoginsJob, times: number): Promise<void> {
   const turns = Array.from({ length: times }, (_, i) => i)
   await inParallel(turns, job.concurrency, async turn => {
     const user = job.users[turn % job.users.length] ?? ''
-    const client = await arrive(job.target, user)
+    // The one before of the same user may still be on its way out: it keeps its address.
+    const client = await arrive(job.target, user, `turn${turn}`)
     await client.close()
   })
 }
