@@ -15,7 +15,7 @@ export { PrepError } from './xmpp/prep.js'
 // ---- XML --------------------------------------------------------------------
 export { attributeOf, child, childElements, children, clone, Element, has, namespaceOf, textOf, xml } from './xml/element.js'
 export { NS } from './xml/namespaces.js'
-export { fromOctets, octets, toOctets } from './xml/writer.js'
+export { flatten, fromOctets, octets, toOctets } from './xml/writer.js'
 export { parseElement } from './xml/parse-element.js'
 
 // ---- Streams and sessions -----------------------------------------------------
@@ -40,6 +40,7 @@ export type { Batch, Entry, Journal, Records, Shape, Shapes, Stores, Write } fro
 
 // ---- Settings, and the world handed in --------------------------------------------------
 export { Cache } from './base/cache.js'
+export { networkOf } from './base/network.js'
 export { TokenBucket } from './base/rate.js'
 export { Kept } from './base/kept.js'
 export * as setting from './config/schema.js'

@@ -1,7 +1,7 @@
 /** XEP-0205: limits on what a device, an address and a sending domain may do. Who is too fast is read more slowly, and loses nothing. */
 import {
-  Cache, defineModule, follow, iqSent, messageArriving, messageSent, presenceArriving, presenceSent, TokenBucket, rosters, sessionBound,
-  sessionClosed, setting, slot, StanzaError,
+  Cache, defineModule, follow, iqSent, messageArriving, messageSent, networkOf, presenceArriving, presenceSent, TokenBucket, rosters,
+  sessionBound, sessionClosed, setting, slot, StanzaError,
 } from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Session } from '../lib/api.js'
 
@@ -32,10 +32,11 @@ export default defineModule({
 
     host.on(sessionBound, ({ session }) => {
       const { address } = host.settings
-      const known = addresses.get(session.address) ?? { rate: new TokenBucket(host.clock, address, address * BURST), sessions: 0 }
+      const network = networkOf(session.address)
+      const known = addresses.get(network) ?? { rate: new TokenBucket(host.clock, address, address * BURST), sessions: 0 }
       known.sessions++
-      addresses.set(session.address, known)
-      counted.set(session, session.address)
+      addresses.set(network, known)
+      counted.set(session, network)
     }, 'record')
     host.on(sessionClosed, ({ session }) => {
       const address = counted.get(session)

@@ -1,5 +1,5 @@
 /** XEP-0077 In-Band Registration: new accounts where the operator allows it; a new password, and the end of an account, always. */
-import { Cache, child, childElements, defineModule, follow, jidOf, JidError, NS, PrepError, TokenBucket, setting, StanzaError, textOf, xml } from '../lib/api.js'
+import { Cache, child, childElements, defineModule, follow, jidOf, JidError, networkOf, NS, PrepError, TokenBucket, setting, StanzaError, textOf, xml } from '../lib/api.js'
 import type { Batch, Element, Jid, Maybe, Negotiation, Outcome, Request, Session } from '../lib/api.js'
 
 const HOUR = 3600
@@ -81,7 +81,8 @@ export default defineModule({
       return undefined
     }
 
-    function admit (address: string): void {
+    function admit (from: string): void {
+      const address = networkOf(from)
       let rate = made.get(address)
       if (rate === undefined) made.set(address, rate = new TokenBucket(host.clock, host.settings.hourly / HOUR, host.settings.hourly))
       if (rate.take(1) === 0) return

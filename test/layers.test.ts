@@ -35,7 +35,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'bidi-js': ['lib/xmpp'],
   '@mongodb-js/saslprep': ['lib/xmpp'],
   'lru-cache': ['lib/base', 'lib/xmpp', 'lib/auth'],
-  'ipaddr.js': ['lib/xmpp', 'lib/config', 'lib/stream', 'lib/auth', 'lib/c2s', 'lib/s2s'],
+  'ipaddr.js': ['lib/base', 'lib/xmpp', 'lib/config', 'lib/stream', 'lib/auth', 'lib/c2s', 'lib/s2s'],
   'zod': ['lib/config'],
   'smol-toml': ['lib/config'],
   'toml-eslint-parser': ['lib/config'],

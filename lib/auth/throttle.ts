@@ -1,7 +1,7 @@
 /** Slows down those who guess passwords, and nobody else: an owner at another address is not kept waiting. */
-import ipaddr from 'ipaddr.js'
 import { Cache } from '../base/cache.js'
 import type { Clock } from '../base/clock.js'
+import { networkOf } from '../base/network.js'
 
 export interface ThrottleSettings {
   readonly clock: Clock
@@ -16,6 +16,9 @@ export interface ThrottleSettings {
   /** How many addresses, and pairs of account and address, are remembered. */
   readonly entries?: number
 }
+
+/** Attempts of one account from one address that may be under way at once, as long as none has failed. */
+const AT_ONCE = 8
 
 interface Failures {
   readonly count: number
@@ -32,6 +35,8 @@ export class Throttle {
   readonly #pairs: Cache<string, Failures>
   /** By address alone: who tries one password with many accounts. */
   readonly #addresses: Cache<string, Failures>
+  /** Attempts under way, by pair: as many guesses at a time would be as many for the wait of one. */
+  readonly #trying = new Map<string, number>()
 
   constructor (how: ThrottleSettings) {
     this.#clock = how.clock
@@ -46,9 +51,23 @@ export class Throttle {
   /** Milliseconds to wait before an attempt of this account (its bare address) from this IP address is looked at. */
   delayFor (account: string, address: string): number {
     const network = networkOf(address)
-    const pair = this.#remembered(this.#pairs, `${network} ${account}`)
+    const key = `${network} ${account}`
+    const pair = this.#remembered(this.#pairs, key)
     const all = this.#remembered(this.#addresses, network)
-    return Math.max(this.#wait(pair, 0), this.#wait(all, this.#free))
+    const trying = this.#trying.get(key) ?? 0
+    const isCrowded = trying >= (pair === undefined ? AT_ONCE : 1)
+    return Math.max(this.#wait(pair, 0), this.#wait(all, this.#free), isCrowded ? this.#delay : 0)
+  }
+
+  /** An attempt is under way, until what this answers with is called: once, when it is decided or given up. */
+  begins (account: string, address: string): () => void {
+    const key = `${networkOf(address)} ${account}`
+    this.#trying.set(key, (this.#trying.get(key) ?? 0) + 1)
+    return () => {
+      const left = (this.#trying.get(key) ?? 1) - 1
+      if (left > 0) this.#trying.set(key, left)
+      else this.#trying.delete(key)
+    }
   }
 
   /** An attempt with wrong credentials. */
@@ -80,13 +99,4 @@ export class Throttle {
     const failures = cache.get(key)
     return failures === undefined || this.#clock.now() >= failures.last + this.#forget ? undefined : failures
   }
-}
-
-/** An IPv4 address itself; of an IPv6 address its /64, for that is what one customer has. What is no IP address stands for itself. */
-export function networkOf (address: string): string {
-  const [plain = address] = address.split('%', 1)
-  if (!ipaddr.isValid(plain)) return address
-  const parsed = ipaddr.process(plain)
-  if (!(parsed instanceof ipaddr.IPv6)) return parsed.toString()
-  return `${parsed.parts.slice(0, 4).map(part => part.toString(16)).join(':')}::/64`
 }

@@ -17,6 +17,17 @@ export class TokenBucket {
     this.#at = clock.now()
   }
 
+  /**
+   * Takes `amount` for what has not come yet, unless it would have to wait for longer than that: undefined, and nothing is taken, or a
+   * flood of what is refused would keep the door shut for everybody else.
+   */
+  claim (amount: number, longest: number): number | undefined {
+    const wait = this.take(amount)
+    if (wait <= longest) return wait
+    this.#tokens += amount
+    return undefined
+  }
+
   /** Takes `amount`, which has come already; answers how many milliseconds to wait before more may come, 0 for none. */
   take (amount: number): number {
     const now = this.#clock.now()

@@ -59,7 +59,8 @@ export function asksForSession (element: Element, account: Jid): boolean {
   if (localName(element) !== 'iq' || attributeOf(element, 'type') !== 'set') return false
   const to = attributeOf(element, 'to')
   if (to !== undefined && to !== account.domain && to !== account.toString()) return false
-  const payload = childElements(element)[0]
+  const [payload, second] = childElements(element)
+  if (!attributeOf(element, 'id') || attributeOf(element, 'from') !== undefined || second !== undefined) return false // no request, or to be checked
   return payload !== undefined && namespaceOf(payload) === NS.SESSION
 }
 

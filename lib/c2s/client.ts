@@ -22,16 +22,14 @@ import type { ClientWorld, ListenerSettings } from './settings.js'
 
 /** What a listener knows about all of its connections. */
 export interface ClientHome {
-  /** Tokens for TLS handshakes: they cost a core a millisecond each. */
-  readonly handshakes: TokenBucket
+  /** Milliseconds until this connection may have its TLS handshake, which costs a core a millisecond; undefined: too many want one. */
+  handshake (client: ClientStream): number | undefined
   /** The connection has a session from now on. */
   established (client: ClientStream): void
   /** The connection is gone. */
   gone (client: ClientStream): void
 }
 
-/** Who would have to wait longer for a handshake, in milliseconds, had better come again. */
-const LONGEST_WAIT = 10_000
 /** So many seconds of its rate a client may send at once. */
 const BURST = 10
 
@@ -87,6 +85,9 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
 
   /** Ends the stream, and its session if that cannot be resumed. */
   end (error: StreamError): void { this.#stream.close(error) }
+
+  /** Cuts the connection without a word. */
+  cut (reason: Error): void { this.#stream.cut(reason) }
 
   // ---- As its features see it -----------------------------------------------------------
 
@@ -220,8 +221,8 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     const { log, clock } = this.#world
     const began = clock.now()
     try {
-      const wait = this.#home.handshakes.take(1)
-      if (wait > LONGEST_WAIT) throw new Error('too many handshakes')
+      const wait = this.#home.handshake(this)
+      if (wait === undefined) throw new Error('too many handshakes')
       if (wait > 0) await this.wait(wait)
       ready()
       await this.#stream.startTls(this.#tlsSettings())

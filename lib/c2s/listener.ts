@@ -1,7 +1,8 @@
 /** Accepts clients: counts them by network, and never has more than it may. */
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import { Cache } from '../base/cache.js'
+import { networkOf } from '../base/network.js'
 import { TokenBucket } from '../base/rate.js'
-import { networkOf } from '../auth/throttle.js'
 import { TcpTransport } from '../stream/tcp-transport.js'
 import type { StreamState } from '../stream/stream.js'
 import { plainAddress } from '../stream/transport.js'
@@ -21,6 +22,12 @@ const MOST = 100_000
 const MOST_WITHOUT_SESSION = 10_000
 /** TLS handshakes a second: each costs about a millisecond, and those who have a session want to be served meanwhile. */
 const HANDSHAKES = 300
+/** Of these, one network may have so many: whoever floods waits in a line of their own, and nobody else in it. */
+const HANDSHAKES_A_NETWORK = 50
+/** Who would have to wait longer for a handshake, in milliseconds, had better come again. */
+const LONGEST_WAIT = 10_000
+/** Networks whose handshakes are counted at a time. */
+const NETWORKS = 10_000
 /** After the system had no more to give, new connections are turned away for so long, in milliseconds. */
 const RECOVERY = 1000
 /** A flood is worth a line in so many milliseconds. */
@@ -33,16 +40,20 @@ export class ClientListener {
   readonly #clients = new Map<ClientStream, string>()
   readonly #byNetwork = new Map<string, number>()
   readonly #handshakes: TokenBucket
-  #withSession = 0
+  readonly #handshakesOf = new Cache<string, TokenBucket>({ max: NETWORKS })
+  /** Those without a session, the oldest first. */
+  readonly #waiting = new Set<ClientStream>()
+  readonly #mostWaiting: number
   #recoversAt = 0
   #saidAt = -Infinity
   #turnedAway = 0
   #drained: (() => void) | undefined
   #closing: Promise<void> | undefined
 
-  constructor (world: ClientWorld, settings: ListenerSettings) {
+  constructor (world: ClientWorld, settings: ListenerSettings, mostWithoutSession = MOST_WITHOUT_SESSION) {
     this.#world = world
     this.#settings = settings
+    this.#mostWaiting = mostWithoutSession
     this.#handshakes = new TokenBucket(world.clock, HANDSHAKES, HANDSHAKES)
   }
 
@@ -100,13 +111,15 @@ export class ClientListener {
       this.#turnAway(why, network)
       return
     }
+    this.#makeRoom(network)
     this.#byNetwork.set(network, count + 1)
     const client = new ClientStream(this.#world, this.#settings, new TcpTransport(socket, this.#world.clock), {
-      handshakes: this.#handshakes,
-      established: () => { this.#withSession++ },
+      handshake: () => this.#handshake(network),
+      established: client => { this.#waiting.delete(client) },
       gone: client => { this.#gone(client) },
     })
     this.#clients.set(client, network)
+    this.#waiting.add(client)
     void client.begin()
   }
 
@@ -116,15 +129,37 @@ export class ClientListener {
     if (this.#world.clock.now() < this.#recoversAt) return 'short of resources'
     if (count >= this.#world.limits.connections) return 'too many from one network'
     if (this.#clients.size >= MOST) return 'too many'
-    if (this.#clients.size - this.#withSession >= MOST_WITHOUT_SESSION) return 'too many without a session'
     return undefined
+  }
+
+  /**
+   * Too many are without a session: the one that has been for longest has to go. A client is through in a second or two; who sits there to
+   * keep others out is older than that.
+   */
+  #makeRoom (network: string): void {
+    const [oldest] = this.#waiting
+    if (oldest === undefined || this.#waiting.size < this.#mostWaiting) return
+    this.#waiting.delete(oldest)
+    this.#turnAway('too many without a session', this.#clients.get(oldest) ?? network)
+    oldest.cut(new Error('others want to come in'))
+  }
+
+  #handshake (network: string): number | undefined {
+    let own = this.#handshakesOf.get(network)
+    if (own === undefined) {
+      const burst = Math.max(this.#world.limits.connections, HANDSHAKES_A_NETWORK)
+      this.#handshakesOf.set(network, own = new TokenBucket(this.#world.clock, HANDSHAKES_A_NETWORK, burst))
+    }
+    const ownWait = own.claim(1, LONGEST_WAIT)
+    const wait = ownWait === undefined ? undefined : this.#handshakes.claim(1, LONGEST_WAIT)
+    return ownWait === undefined || wait === undefined ? undefined : Math.max(ownWait, wait)
   }
 
   #gone (client: ClientStream): void {
     const network = this.#clients.get(client)
     if (network === undefined) return
     this.#clients.delete(client)
-    if (client.hasSession) this.#withSession--
+    this.#waiting.delete(client)
     const left = (this.#byNetwork.get(network) ?? 1) - 1
     if (left > 0) this.#byNetwork.set(network, left)
     else this.#byNetwork.delete(network)

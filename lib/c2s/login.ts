@@ -26,6 +26,8 @@ export class Login {
   readonly #world: LoginWorld
   readonly #host: () => LoginHost | undefined
   #failures = 0
+  /** Gives back the place of the attempt that is under way. */
+  #decided: (() => void) | undefined
   #bindings: readonly ChannelBinding[] | undefined
 
   constructor (world: LoginWorld, host: () => LoginHost | undefined) {
@@ -65,23 +67,33 @@ export class Login {
       bindings: this.#bindingsOf(stream),
       certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
       allowed: this.#world.authentication.mechanisms,
-      admit: local => {
-        const wait = this.#world.throttle.delayFor(`${local}@${stream.domain}`.slice(0, LONGEST_LOGGED), stream.address)
-        return wait > 0 ? stream.wait(wait) : undefined
-      },
+      admit: local => this.#admit(stream, `${local}@${stream.domain}`.slice(0, LONGEST_LOGGED)),
     }
   }
 
   /** Step by step until it is decided. */
   async converse (dialogue: SaslDialogue, first: Uint8Array | undefined, exchange: Exchange): Promise<Decided> {
     let message = first
-    for (;;) {
-      const step = await dialogue.step(message)
-      if (step.kind !== 'challenge') return step
-      const next = await exchange(step.data)
-      if (!(next instanceof Uint8Array)) return next
-      message = next
+    try {
+      for (;;) {
+        const step = await dialogue.step(message)
+        if (step.kind !== 'challenge') return step
+        const next = await exchange(step.data)
+        if (!(next instanceof Uint8Array)) return next
+        message = next
+      }
+    } finally {
+      this.#decided?.()
+      this.#decided = undefined
     }
+  }
+
+  /** Who has waited looks again: others may have failed meanwhile. */
+  #admit (stream: Negotiation, account: string): void | Promise<void> {
+    const { throttle } = this.#world
+    const wait = throttle.delayFor(account, stream.address)
+    if (wait > 0) return stream.wait(wait).then(() => this.#admit(stream, account))
+    this.#decided = throttle.begins(account, stream.address)
   }
 
   succeeded (stream: Negotiation, account: Jid, mechanism: string): void {

@@ -112,11 +112,25 @@ export class Host implements Destination, SessionHome {
     old?.close(new StreamError('conflict', 'replaced by a new connection'))
     const session = new Session(this, jid, connection)
     this.sessions.add(session)
-    return follow(this.hooks.fire(sessionBound, { session }), () => {
+    return follow(this.#told(session, connection), () => {
       if (session.connection === 'closed') throw new StanzaError('conflict')
       this.log.info('session bound', { jid: jid.toString(), address: connection.address })
       return session
     })
+  }
+
+  /** Where a module cannot take it in there is no session; the connection may ask for another, or hears what went wrong. */
+  #told (session: Session, connection: Connection): Maybe<unknown> {
+    const fails = (error: unknown): never => {
+      session.detach(connection, error instanceof Error ? error : undefined)
+      throw error
+    }
+    try {
+      const wait = this.hooks.fire(sessionBound, { session })
+      return wait instanceof Promise ? wait.catch(fails) : wait
+    } catch (error) {
+      return fails(error)
+    }
   }
 
   /** One stanza or nonza of an established stream. Throws StreamError where the stream must end. */

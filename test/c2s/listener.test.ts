@@ -8,17 +8,20 @@ import { silent } from '../../lib/base/logger.js'
 import { ClientListener } from '../../lib/c2s/listener.js'
 import type { ClientWorld, ListenerSettings } from '../../lib/c2s/settings.js'
 import { Certificates } from '../../lib/stream/certificates.js'
+import { FakeClock } from '../fake-clock.js'
 import { auth, bind, DOMAIN, header, LISTENER, OTHER, PASSWORD, Stage, STARTTLS, type StageSettings } from './stage.js'
 
+interface Wanted extends StageSettings { readonly address?: string, readonly world?: Partial<ClientWorld>, readonly most?: number }
+
 /** A listener on a port of the system's choice, with certificates for two domains. */
-async function listening (t: Test, how: StageSettings & { readonly address?: string, readonly world?: Partial<ClientWorld> } = {}) {
+async function listening (t: Test, how: Wanted = {}) {
   const s = new Stage(how, new Uint8Array())
   await s.raise()
   const folder = join(t.testdir({ certificates: {} }), 'certificates')
   const certificates = await Certificates.open({ folder, domains: [DOMAIN, OTHER], clock: systemClock, log: silent })
   const world: ClientWorld = { ...s.world, clock: systemClock, certificates, ...how.world }
   const settings: ListenerSettings = { ...LISTENER, ...how.listener }
-  const listener = new ClientListener(world, settings)
+  const listener = new ClientListener(world, settings, how.most)
   const port = await listener.listen(how.address ?? '127.0.0.1', 0)
   const people: Person[] = []
   t.teardown(async () => {
@@ -29,8 +32,8 @@ async function listening (t: Test, how: StageSettings & { readonly address?: str
   })
   return {
     s, listener, port, certificates,
-    async person (host = '127.0.0.1'): Promise<Person> {
-      const socket = connect(port, host)
+    async person (from = '127.0.0.1'): Promise<Person> {
+      const socket = connect({ port, host: '127.0.0.1', localAddress: from })
       socket.on('error', () => {})
       await once(socket, 'connect')
       const person = new Person(socket)
@@ -231,6 +234,39 @@ void t.test('so many connections come from one network and no more, and the coun
   four.socket.destroy()
   await gone(listener)
   t.equal(listener.networks, 0)
+})
+
+void t.test('where too many are without a session, the one that has been for longest makes room for who comes', async t => {
+  const { person, direct, listener, s } = await listening(t, { most: 3, listener: { tls: 'direct' } })
+  const bound = await direct()
+  await logsIn(bound, 'orchard')
+  const idle = [await person(), await person(), await person()]
+  while (listener.counts.connections < 4) await new Promise(resolve => { setImmediate(resolve) })
+  const late = await direct()
+  await logsIn(late, 'balcony')
+  await idle[0]?.closes()
+  t.notOk(idle[1]?.isClosed, 'one was enough')
+  t.notOk(bound.isClosed, 'who has a session stays')
+  t.match(s.logged('connections turned away').map(line => line.fields), [{ why: 'too many without a session', network: '127.0.0.1', count: 1 }])
+})
+
+void t.test('one network that floods with handshakes waits in a line of its own', async t => {
+  const clock = new FakeClock() // no second passes: what there is at once is all there is
+  const { person, listener } = await listening(t, { limits: { connections: 50 }, listener: { tls: 'direct' }, world: { clock } })
+  for (let i = 0; i < 50; i++) {
+    const one = await person('127.0.0.2')
+    await one.encrypts()
+    one.socket.destroy()
+  }
+  await gone(listener)
+  const waiting = await person('127.0.0.2')
+  let isThrough = false
+  const tls = waiting.encrypts().then(() => { isThrough = true })
+  t.equal((await (await person('127.0.0.3')).encrypts()).getProtocol(), 'TLSv1.3')
+  t.notOk(isThrough)
+  clock.pass(20)
+  await tls
+  t.ok(isThrough)
 })
 
 void t.test('closing, a listener says system-shutdown to all, and waits until they are gone', async t => {

@@ -113,7 +113,7 @@ export class Stage {
   connect (how: { readonly secure?: boolean, readonly address?: string } = {}): Client {
     const [ours, theirs] = memoryPair({ clock: this.clock, certificate: this.certificate, ...how })
     const stream = new ClientStream(this.world, this.settings, ours, {
-      handshakes: this.#handshakes,
+      handshake: () => this.#handshakes.claim(1, 10_000),
       established: () => {},
       gone: () => { this.gone++ },
     })
