@@ -1,9 +1,10 @@
 /** XEP-0191 Blocking Command: nothing to the blocked, nothing from them. */
 import {
-  addressed, blocklists, children, defineModule, follow, iqArriving, iqSent, JidError, Kept, messageArriving, messageSent, NS, parseJid,
-  presenceArriving, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot, stanza, StanzaError, xml,
+  accountRemoved, addressed, blocklists, child, children, defineModule, follow, iqArriving, iqSent, JidError, Kept, messageArriving,
+  messageSent, NS, parseJid, presenceArriving, presences, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot,
+  stanza, StanzaError, xml,
 } from '../lib/api.js'
-import type { Addressed, Batch, Element, Jid, Maybe } from '../lib/api.js'
+import type { Addressed, Batch, Element, Jid, Maybe, Session } from '../lib/api.js'
 
 /** §3.2: has asked for the list, and gets pushes. */
 const interested = slot('blocking.interested', { initial: () => false })
@@ -47,7 +48,7 @@ export default defineModule({
       return follow(listOf(session.account), list => {
         const fresh = items.filter(jid => !list.has(jid.toString()))
         if (list.size + fresh.length > host.settings.items) throw new StanzaError('resource-constraint', 'the block list is full', { type: 'cancel' })
-        for (const jid of fresh) leave(session.account, jid) // while it may still be sent to them
+        leave(session.account, fresh) // while it may still be sent to them
         change(session.account, list, fresh, true, batch)
         batch.committed(() => { push(session.account, payload) })
       })
@@ -56,13 +57,21 @@ export default defineModule({
     host.iq.set('self', NS.BLOCKING, 'unblock', ({ session, payload, batch }) => follow(listOf(session.account), list => {
       const items = itemsOf(payload)
       // §3.5: none named, all meant
-        const gone = items.length === 0 ? [...list].map(parseJid) : items.filter(jid => list.has(jid.toString()))
+      const gone = items.length === 0 ? [...list].map(parseJid) : items.filter(jid => list.has(jid.toString()))
       change(session.account, list, gone, false, batch)
       batch.committed(() => {
         push(session.account, payload)
-        for (const jid of gone) comeBack(session.account, jid)
+        comeBack(session.account, list, gone)
       })
     }))
+
+    // The next who has the name blocks nobody.
+    host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { lists.forget(account.toString()) }) }, 'record')
+
+    // A push comes from the server alone (§3.3), by no way that leads through here.
+    host.on(iqArriving, ({ iq }) => {
+      if (iq.type === 'set' && iq.to.resource !== '' && child(iq.element, NS.BLOCKING) !== undefined) throw new StanzaError('service-unavailable')
+    }, 'screen')
 
     function change (account: Jid, list: Set<string>, items: readonly Jid[], isBlocked: boolean, batch: Batch): void {
       const owner = account.toString()
@@ -88,31 +97,36 @@ export default defineModule({
 
     // ---- Presence that follows from it ----------------------------------------------------
 
-    /** §3.3: the blocked see that the user is gone. */
-    function leave (account: Jid, other: Jid): void {
-      eachSubscriber(account, other, contact => {
-        for (const device of host.sessions.of(account)) {
-          if (device.available) host.router.route(stanza(xml('presence', { type: 'unavailable' }), device.jid, contact))
-        }
+    /** §3.3: the blocked see that the user is gone, those too whom a device alone has told of itself. */
+    function leave (account: Jid, others: readonly Jid[]): void {
+      const items = textsOf(others)
+      const tell = (device: Session, contact: Jid): void => { host.router.route(stanza(xml('presence', { type: 'unavailable' }), device.jid, contact)) }
+      for (const device of host.sessions.of(account)) {
+        for (const to of host.find(presences)?.told(device) ?? []) if (matches(items, account, to)) tell(device, to)
+        host.find(presences)?.untell(device, to => matches(items, account, to))
+      }
+      eachSubscriber(account, items, contact => {
+        for (const device of host.sessions.of(account)) if (device.available) tell(device, contact)
       })
     }
 
-    /** §3.5: who is unblocked sees the user again. */
-    function comeBack (account: Jid, other: Jid): void {
-      eachSubscriber(account, other, contact => {
+    /** §3.5: who is unblocked sees the user again, unless another item still means them. */
+    function comeBack (account: Jid, list: ReadonlySet<string>, others: readonly Jid[]): void {
+      eachSubscriber(account, textsOf(others), contact => {
+        if (matches(list, account, contact)) return
         for (const { presence } of host.sessions.of(account)) {
           if (presence !== undefined) host.router.route(addressed(presence.with({ to: contact }), contact))
         }
       })
     }
 
-    /** The contacts that an item means and that see the account's presence. */
-    function eachSubscriber (account: Jid, other: Jid, tell: (contact: Jid) => void): void {
+    /** The contacts that these items mean and that see the account's presence. */
+    function eachSubscriber (account: Jid, items: ReadonlySet<string>, tell: (contact: Jid) => void): void {
       const roster = host.find(rosters)?.of(account)
-      if (roster === undefined) return
+      if (roster === undefined || items.size === 0) return
       void follow(roster, contacts => {
         for (const { jid, subscription } of contacts.items()) {
-          if ((subscription === 'from' || subscription === 'both') && matches(new Set([other.toString()]), account, jid)) tell(jid)
+          if ((subscription === 'from' || subscription === 'both') && matches(items, account, jid)) tell(jid)
         }
       })
     }
@@ -152,6 +166,10 @@ function matches (list: ReadonlySet<string>, account: Jid, other: Jid): boolean 
   if (list.size === 0 || other.bare.equals(account.bare) || other.toString() === account.domain) return false
   return list.has(other.toString()) || list.has(other.bare.toString()) || list.has(other.domain) ||
     other.resource !== '' && list.has(`${other.domain}/${other.resource}`)
+}
+
+function textsOf (jids: readonly Jid[]): ReadonlySet<string> {
+  return new Set(jids.map(jid => jid.toString()))
 }
 
 function itemsOf (payload: Element): Jid[] {

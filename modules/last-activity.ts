@@ -1,5 +1,5 @@
 /** XEP-0012 Last Activity: how long a device has been silent, an account away, the server up. */
-import { defineModule, follow, NS, presenceSent, records, rosters, sessionUnavailable, slot, StanzaError, textOf, xml } from '../lib/api.js'
+import { defineModule, flatten, follow, NS, presenceSent, records, rosters, sessionUnavailable, slot, StanzaError, textOf, xml } from '../lib/api.js'
 import type { Element, Jid, Maybe } from '../lib/api.js'
 
 /** When an account was last here, and the last it said of itself. */
@@ -24,11 +24,13 @@ export default defineModule({
     host.on(presenceSent, ({ presence, session }) => {
       if (presence.type !== 'unavailable' || presence.to !== undefined) return
       const status = presence.child(NS.CLIENT, 'status')
-      session.put(farewell, status === undefined ? '' : textOf(status).slice(0, STATUS_LIMIT))
+      session.put(farewell, status === undefined ? '' : flatten(textOf(status).slice(0, STATUS_LIMIT)))
     }, 'stamp')
 
     host.on(sessionUnavailable, async ({ session, last: isLast }) => {
-      if (isLast) await last.put(session.account.toString(), 'last', { at: host.clock.now(), status: session.get(farewell) })
+      const { account } = session
+      // What ends with the account is not written down: nothing of it may come back.
+      if (isLast && await host.accounts.exists(account)) await last.put(account.toString(), 'last', { at: host.clock.now(), status: session.get(farewell) })
     }, 'observe')
 
     host.iq.get('host', NS.LAST, 'query', () => seconds(host.clock.now() - started)) // §6: how long it has been up

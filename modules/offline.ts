@@ -1,7 +1,8 @@
 /** XEP-0160 Offline Messages, with XEP-0203 delays: what finds nobody waits. */
 import {
-  addressed, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed, messageArriving, NS,
-  namespaceOf, offlineMessages, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
+  accountRemoved, addressed, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed,
+  messageArriving, NS, namespaceOf, offlineMessages, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets,
+  xml,
 } from '../lib/api.js'
 import type { Batch, Element, Entry, Jid, Maybe, Message, Session } from '../lib/api.js'
 
@@ -60,6 +61,9 @@ export default defineModule({
       batch.add(messages.appending(owner, entry))
       batch.failed(() => { waiting.forget(owner) })
     }
+
+    // The next who has the name has room for all.
+    host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { waiting.forget(account.toString()) }) }, 'record')
 
     // ---- Handing over ------------------------------------------------------------------
 

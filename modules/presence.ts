@@ -1,7 +1,7 @@
 /** RFC 6121 §4: who is here. Broadcast, probes, directed presence, and the end of it all. */
 import {
-  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, presenceArriving, presenceSent, rosters,
-  sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
+  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, presenceArriving, presences, presenceSent,
+  rosters, sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
 } from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Presence, Roster, Session } from '../lib/api.js'
 
@@ -40,6 +40,14 @@ export default defineModule({
         default: // subscriptions and probes have an address (§4.7.1)
           throw new StanzaError('bad-request')
       }
+    })
+
+    host.provide(presences, {
+      told: device => device.get(directed).values(),
+      untell: (device, whom) => {
+        const told = device.get(directed)
+        for (const [key, to] of told) if (whom(to)) told.delete(key)
+      },
     })
 
     /** §4.6.2: the recipient will hear of its end. */

@@ -26,7 +26,7 @@ export default defineModule({
         if (kept !== undefined) return parseElement(toOctets(kept))
         // XEP-0054 §3.1: for oneself, an empty one.
         if (stanza.from.bare.equals(stanza.to)) return xml(name, { xmlns: namespace })
-        throw new StanzaError('item-not-found')
+        throw new StanzaError('service-unavailable') // as where there is no such account, or names could be tried
       })
 
       host.iq.set('self', namespace, name, ({ session, payload, batch }) => {

@@ -9,7 +9,12 @@ import { findModules, type Wanted } from '../lib/host/loader.js'
 import type { AnyModule } from '../lib/host/module.js'
 import type { Host, HostSettings } from '../lib/host/host.js'
 import { Server } from '../lib/host/server.js'
+import { rosters } from '../lib/host/services.js'
+import { PendingBatch } from '../lib/storage/batch.js'
 import { MemoryStorage } from '../lib/storage/memory.js'
+import type { Element } from '../lib/xml/element.js'
+import { parseElement } from './parse.js'
+import type { Journal, Records } from '../lib/storage/store.js'
 import type { Schema } from '../lib/config/schema.js'
 import { parseJid, type Jid } from '../lib/xmpp/jid.js'
 import { Device } from './device.js'
@@ -101,6 +106,33 @@ export class Scenario {
     if (presence !== false) await device.says(presence)
     for (const one of this.#devices) one.forget()
     return device
+  }
+
+  /** An element, as a module would make it. */
+  element (text: string): Element { return parseElement(text) }
+
+  /** Puts a contact into a roster that sees the account, and is seen. */
+  async contact (address: string, contact: string): Promise<void> {
+    const account = parseJid(address)
+    const host = this.host(account.domain)
+    const batch = new PendingBatch()
+    await host.service(rosters)?.put(account, { jid: parseJid(contact), name: '', groups: [], subscription: 'both', ask: false, approved: false }, batch)
+    await host.commit(batch)
+  }
+
+  /** The stores of modules that hold something of this owner. */
+  async traces (owner: string): Promise<readonly string[]> {
+    const found: string[] = []
+    for (const { module } of this.#wanted()) {
+      for (const [name, shape] of Object.entries(module.stores ?? {})) {
+        const store = await this.storage.open(`${module.name}.${name}`, shape) as Partial<Records<unknown> & Journal<unknown>>
+        const isEmpty = store.all === undefined
+          ? (await store.page?.(owner, { limit: 1 }))?.entries.length === 0
+          : (await store.all(owner)).size === 0
+        if (!isEmpty) found.push(`${module.name}.${name}`)
+      }
+    }
+    return found
   }
 
   /** Time passes. */

@@ -44,6 +44,8 @@ export interface AccountsParts {
 }
 
 const ITERATIONS = 10_000
+/** Characters of the names whose states are kept in memory: who writes to names that nobody has chooses how long they are. */
+const NAMES = 8_388_608
 /** A name that was given stays taken for so long while its write has not been seen in storage: longer than any commit takes. */
 const RESERVED = 60_000
 
@@ -76,7 +78,7 @@ export class Accounts {
     this.#secret = secret
     this.#iterations = parts.iterations ?? ITERATIONS
     this.#derivations = parts.derivations ?? sharedDerivations
-    this.#states = new Cache({ max: parts.cached ?? 100_000 })
+    this.#states = new Cache({ max: parts.cached ?? 100_000, maxSize: NAMES, sizeCalculation: (_, local) => local.length })
     this.#unseen = new Cache({ max: 10_000 })
   }
 

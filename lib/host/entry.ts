@@ -89,14 +89,22 @@ function recipient (element: Element): Jid | undefined {
   return to === undefined ? undefined : parseJid(to)
 }
 
-/** Removes what only this server may say: stanza ids by its addresses (XEP-0359 §5), delays in its name (XEP-0203 §4). */
+/**
+ * Removes what only a server may say: stanza ids by our addresses (XEP-0359 §5), delays in our name (XEP-0203 §4), and, whoever it is
+ * from, copies of messages (XEP-0280) and pages of archives (XEP-0313), which clients have taken from anyone (CVE-2017-5589 and its kind).
+ */
 export function clean<K extends Kind> (stanza: Stanza<K>, router: Router): Stanza<K> {
-  if (!stanza.has(NS.STANZA_ID) && !stanza.has(NS.DELAY)) return stanza
+  const { children } = stanza.element
+  if (!children.some(child => typeof child !== 'string' && SERVERS_OWN.has(namespaceOf(child)))) return stanza
   return stanza.with({ without: child => isForged(child, router) })
 }
 
+const SERVERS_OWN: ReadonlySet<string | undefined> = new Set([NS.STANZA_ID, NS.DELAY, NS.CARBONS, NS.MAM])
+
 function isForged (child: Element, router: Router): boolean {
   const namespace = namespaceOf(child)
+  if (namespace === NS.CARBONS) return child.getName() === 'sent' || child.getName() === 'received'
+  if (namespace === NS.MAM) return child.getName() === 'result'
   if (namespace === NS.STANZA_ID && child.getName() === 'stanza-id') return isOurs(attributeOf(child, 'by'), router)
   if (namespace === NS.DELAY && child.getName() === 'delay') return isOurs(attributeOf(child, 'from'), router)
   return false

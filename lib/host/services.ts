@@ -5,6 +5,7 @@ import type { Batch } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Presence } from '../xmpp/stanza.js'
+import type { Session } from './session.js'
 
 /** RFC 6121 §2.1.2: one contact as an account sees it. */
 export interface RosterItem {
@@ -46,6 +47,15 @@ export interface Blocklists {
   of (account: Jid): Maybe<readonly Jid[]>
 }
 export const blocklists = service<Blocklists>('blocklists')
+
+/** RFC 6121 §4.6: directed presence. */
+export interface Presences {
+  /** Whom a device has told that it is here, beside those who see its presence anyway. */
+  told (device: Session): Iterable<Jid>
+  /** Forgets those: they are not told of its end. */
+  untell (device: Session, whom: (told: Jid) => boolean): void
+}
+export const presences = service<Presences>('presences')
 
 /** XEP-0030 §3: what an entity is. */
 export interface Identity { readonly category: string, readonly type: string, readonly name?: string }

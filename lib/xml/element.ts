@@ -1,6 +1,7 @@
 /** Elements: ltx's, those our parser makes, and the ways to look into them by namespace. The only callers of getChild. */
 import createElement, { Element } from '@xmpp/xml' // ltx's class: imported from 'ltx' itself it would be its twin
 import { NS } from './namespaces.js'
+import { flatten } from './octets.js'
 
 export { Element }
 
@@ -135,7 +136,7 @@ export function textOf (element: Element): string {
   return text
 }
 
-/** A deep copy that stands alone: its namespace and prefixes are written at it where it had them from around it. */
+/** A deep copy that stands alone, in memory too: its namespace and prefixes are written at it where it had them from around it. */
 export function clone (element: Element): Element {
   const copy = copied(element, null)
   const namespace = namespaceOf(element)
@@ -153,13 +154,13 @@ function copied (element: Element, parent: Element | null): Element {
   const attributes: Record<string, string> = {}
   for (const key of Object.keys(element.attrs)) {
     const value = attributeOf(element, key)
-    if (value !== undefined) define(attributes, key, value)
+    if (value !== undefined) define(attributes, flatten(key), flatten(value))
   }
   const copy = element instanceof ParsedElement
     ? new ParsedElement(element.name, attributes, null, element.ns, element.bindings)
     : plain(element.name, attributes)
   copy.parent = parent
-  copy.children = element.children.map(node => isElement(node) ? copied(node, copy) : node)
+  copy.children = element.children.map(node => isElement(node) ? copied(node, copy) : typeof node === 'string' ? flatten(node) : node)
   return copy
 }
 

@@ -1,5 +1,5 @@
 /** Character classes, names and the tables that share them (XML 1.0 §2.3, Namespaces in XML §3). */
-import { fromOctets } from './octets.js'
+import { flatten, fromOctets } from './octets.js'
 import { malformed } from './xml-error.js'
 
 export const SPACE = 1
@@ -51,7 +51,7 @@ function intern (table: string[], data: string, from: number, to: number, hash: 
   const known = table[slot] as string
   if (known.length === length && data.startsWith(known, from)) return known
   const text = data.slice(from, to)
-  if (length > LONGEST_KEPT) return text
+  if (length > LONGEST_KEPT) return flatten(text)
   // A property's name is a string of its own, and quick to find as a property again
   return table[slot] = Object.keys({ [text]: 1 })[0] as string
 }

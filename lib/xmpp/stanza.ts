@@ -1,5 +1,5 @@
 /** Message, presence and iq over an element (RFC 6120 §8): addresses checked once, content never changed. */
-import { attributeOf, Element, child, clone, has, namespaceOf, type Source } from '../xml/element.js'
+import { attributeOf, Element, child, clone, define, has, namespaceOf, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { flatten, octets as written, startTag } from '../xml/writer.js'
 import type { Jid } from './jid.js'
@@ -111,7 +111,10 @@ export class Stanza<K extends Kind = Kind> {
   #attributes (namespace: string | undefined): Record<string, string> {
     const attributes: Record<string, string> = {}
     for (const name in this.element.attrs) {
-      if (name !== 'xmlns' && name !== 'from' && name !== 'to') attributes[name] = String(this.element.attrs[name])
+      if (name === 'xmlns' || name === 'from' || name === 'to') continue
+      const value = String(this.element.attrs[name])
+      if (name === '__proto__') define(attributes, name, value)
+      else attributes[name] = value
     }
     if (namespace !== undefined) attributes['xmlns'] = namespace
     attributes['from'] = this.from.toString()

@@ -1,18 +1,22 @@
 /** XEP-0115 Entity Capabilities: the server's own, and those of devices, asked for once and believed only when proved. */
 import {
-  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, namespaceOf, NS, offersChanged, presenceArriving, presenceSent,
+  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, flatten, namespaceOf, NS, offersChanged, presenceArriving, presenceSent,
   StanzaError, xml,
 } from '../../lib/api.js'
 import type { Element, Jid, Presence } from '../../lib/api.js'
 import { capsOf, featuresOf, isKnownHash, verificationOf, type Caps } from './verification.js'
 
 /** Answers that are kept, and devices of which it is known which answer is theirs. */
-const ANSWERS = 5000
+const ANSWERS = 2000
 const DEVICES = 50_000
 /** Questions that may be under way at once. */
 const QUESTIONS = 100
-/** Features of one answer that are kept. */
+/** Features of one answer that are kept, and the characters that they may have together: no software needs a third of that. */
 const FEATURES = 500
+const CHARACTERS = 32_768
+/** Devices that may be asked the same at once: one that does not answer keeps nobody from being believed. And questions to one account. */
+const ASKED = 3
+const QUESTIONS_AN_ACCOUNT = 4
 
 export default defineModule({
   name: 'caps',
@@ -24,7 +28,8 @@ export default defineModule({
   setup (host) {
     const answers = new Cache<string, ReadonlySet<string>>({ max: ANSWERS })
     const devices = new Cache<string, string>({ max: DEVICES })
-    const asking = new Set<string>()
+    const asking = new Counts()
+    let questions = 0
 
     // ---- The server's own --------------------------------------------------------------
 
@@ -63,9 +68,14 @@ export default defineModule({
       if (caps === undefined || !isKnownHash(caps.hash)) return
       const key = `${caps.hash} ${caps.ver}`
       devices.set(name, key)
-      if (answers.has(key) || asking.has(key) || asking.size >= QUESTIONS) return
-      asking.add(key)
-      void ask(device, asker, caps, key).finally(() => { asking.delete(key) })
+      const account = device.bare.toString()
+      if (answers.has(key) || asking.of(key) >= ASKED || asking.of(account) >= QUESTIONS_AN_ACCOUNT || questions >= QUESTIONS) return
+      for (const one of [key, account]) asking.add(one, 1)
+      questions++
+      void ask(device, asker, caps, key).finally(() => {
+        for (const one of [key, account]) asking.add(one, -1)
+        questions--
+      })
     }
 
     /** §5.4: an answer that does not give the hash is nobody's: it would poison all who share the hash. */
@@ -77,7 +87,7 @@ export default defineModule({
           host.log.debug('caps not proved', { device: device.toString(), node: caps.node })
           return
         }
-        answers.set(key, new Set(featuresOf(info).slice(0, FEATURES)))
+        answers.set(key, new Set(kept(featuresOf(info))))
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error
         host.log.debug('caps not told', { device: device.toString(), condition: error.condition })
@@ -85,6 +95,25 @@ export default defineModule({
     }
   },
 })
+
+/** As many as there is room for, in memory of their own. */
+function kept (features: readonly string[]): readonly string[] {
+  let room = CHARACTERS
+  return features.slice(0, FEATURES).filter(feature => (room -= feature.length) >= 0).map(flatten)
+}
+
+/** How often each of these is under way. */
+class Counts {
+  readonly #counts = new Map<string, number>()
+
+  of (name: string): number { return this.#counts.get(name) ?? 0 }
+
+  add (name: string, by: number): void {
+    const count = this.of(name) + by
+    if (count > 0) this.#counts.set(name, count)
+    else this.#counts.delete(name)
+  }
+}
 
 function isCaps (element: Element): boolean {
   return element.getName() === 'c' && namespaceOf(element) === NS.CAPS

@@ -1,5 +1,5 @@
 /** XEP-0115 §5: the verification string, and what may not be hashed at all. Pure. */
-import { childElements, children, namespaceOf, NS, textOf } from '../../lib/api.js'
+import { childElements, children, flatten, namespaceOf, NS, textOf } from '../../lib/api.js'
 import type { Element } from '../../lib/api.js'
 import { createHash } from 'node:crypto'
 
@@ -71,5 +71,5 @@ export function capsOf (element: Element | undefined): Caps | undefined {
   const ver: unknown = element.attrs['ver']
   const node: unknown = element.attrs['node']
   if (typeof hash !== 'string' || typeof ver !== 'string' || typeof node !== 'string' || ver.length > 128) return undefined
-  return { hash, ver, node }
+  return { hash: flatten(hash), ver: flatten(ver), node }
 }

@@ -1,7 +1,8 @@
 /** RFC 6121 §2, §3: the roster, and the subscriptions that are kept in it. */
 import {
-  accountRemoved, addressed, attributeOf, children, defineModule, follow, NS, presenceArriving, presenceSent, records, rosters,
-  sessionAvailable, sessionBound, sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
+  accountRemoved, addressed, attributeOf, child, children, defineModule, flatten, follow, iqArriving, NS, presenceArriving,
+  presenceSent, records, rosters, sessionAvailable, sessionBound, sessionClosed, setting, slot, stanza, StanzaError,
+  subscriptionChanged, textOf, xml,
 } from '../../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, Presence, RosterItem, Session } from '../../lib/api.js'
 import { AccountRosters, contactOf, withState, type AccountRoster, type StoredItem } from './items.js'
@@ -57,6 +58,11 @@ export default defineModule({
         else update(session.account, roster, contact, item, batch)
       })
     })
+
+    // A push comes from the server alone (§2.1.6), by no way that leads through here: clients have taken it from anyone (CVE-2015-8688).
+    host.on(iqArriving, ({ iq }) => {
+      if (iq.type === 'set' && iq.to.resource !== '' && child(iq.element, NS.ROSTER) !== undefined) throw new StanzaError('service-unavailable')
+    }, 'screen')
 
     function update (account: Jid, roster: AccountRoster, contact: Jid, item: Element, batch: Batch): void {
       if (contact.equals(account)) throw new StanzaError('not-allowed', 'an account is not its own contact')
@@ -228,7 +234,7 @@ const NICK_LIMIT = 1024
 /** What of a request is kept until it is answered: its status, and the name its sender gives. */
 function requestOf (presence: Presence): string {
   const status = presence.child(NS.CLIENT, 'status')
-  return status === undefined ? '' : textOf(status).slice(0, NICK_LIMIT)
+  return status === undefined ? '' : flatten(textOf(status).slice(0, NICK_LIMIT))
 }
 
 function statusOf (request: string): Element[] {
@@ -247,8 +253,9 @@ interface Bounds { readonly name: number, readonly groups: number }
 
 /** §2.3.3: the errors a client may make. */
 function wantedOf (item: Element, bounds: Bounds): { readonly name: string, readonly groups: readonly string[] } {
-  const name = attributeOf(item, 'name') ?? ''
-  const groups = children(item, NS.ROSTER, 'group').map(textOf)
+  // Kept in memory: no windows on their chunk.
+  const name = flatten(attributeOf(item, 'name') ?? '')
+  const groups = children(item, NS.ROSTER, 'group').map(group => flatten(textOf(group)))
   if ([name, ...groups].some(text => Buffer.byteLength(text) > bounds.name)) throw new StanzaError('not-acceptable', 'a name is too long')
   if (groups.includes('')) throw new StanzaError('not-acceptable', 'a group has a name')
   if (groups.length > bounds.groups) throw new StanzaError('not-acceptable', 'too many groups')

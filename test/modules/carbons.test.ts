@@ -63,7 +63,7 @@ const COPIED: readonly (readonly [content: string, copied: boolean | 'sent only'
   ["type='error'><body>x</body>", false],
   ["type='chat'><body>x</body><private xmlns='urn:xmpp:carbons:2'/>", false],
   ["type='chat'><body>x</body><no-copy xmlns='urn:xmpp:hints'/>", false],
-  ["type='chat'><sent xmlns='urn:xmpp:carbons:2'/>", false],
+  ["type='chat'><sent xmlns='urn:xmpp:carbons:2'/>", true], // forged: taken out, and what is left is a message
   ["type='normal'><received xmlns='urn:xmpp:receipts' id='1'/>", true],
   ["type='normal'><composing xmlns='http://jabber.org/protocol/chatstates'/>", true],
   ["type='normal'><x xmlns='jabber:x:conference' jid='r@m'/>", true],

@@ -193,7 +193,7 @@ t.test('vCards of both forms are kept, read by all, written by their owner', asy
     const get = `<iq type='get' id='g'><${String(name)} xmlns='${String(namespace)}'/></iq>`
     t.match((await romeo.asks(get)).toString(), new RegExp(`<${String(name)} xmlns="${String(namespace)}"/>`))
     const set = (text: string): string => `<iq type='set' id='s'><${String(name)} xmlns='${String(namespace)}'><FN>${text}</FN></${String(name)}></iq>`
-    t.equal(conditionOf(await juliet.asks(get.replace("id='g'", `id='g' to='romeo@${HOST}'`))), 'item-not-found')
+    t.equal(conditionOf(await juliet.asks(get.replace("id='g'", `id='g' to='romeo@${HOST}'`))), 'service-unavailable')
     t.equal((await romeo.asks(set('Romeo'))).attrs['type'], 'result')
     t.match((await juliet.asks(get.replace("id='g'", `id='g' to='romeo@${HOST}'`))).toString(), /<FN>Romeo<\/FN>/)
     t.equal(conditionOf(await juliet.asks(set('mine').replace("id='s'", `id='s' to='romeo@${HOST}'`))), 'forbidden')
