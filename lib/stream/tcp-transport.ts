@@ -44,7 +44,7 @@ export class TcpTransport implements Transport {
     this.#gathered += octets
     if (this.#flushing) return
     this.#flushing = true
-    process.nextTick(this.#flush)
+    process.nextTick(this.#turn)
   }
 
   pause (): void { if (this.#state === 'open') this.#socket.pause() }
@@ -142,8 +142,14 @@ export class TcpTransport implements Transport {
     this.#handlers.closed(this.#reason)
   }
 
-  readonly #flush = (): void => {
+  /** What the system has taken at once, whatever its length, is followed by no event 'drain'. */
+  readonly #turn = (): void => {
     this.#flushing = false
+    this.#flush()
+    if (this.#socket.writableLength === 0) this.#drained()
+  }
+
+  readonly #flush = (): void => {
     const text = this.#gathered
     if (text === '' || this.#state !== 'open') return
     this.#gathered = ''

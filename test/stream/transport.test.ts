@@ -113,6 +113,16 @@ for (const [kind, make] of Object.entries(KINDS)) {
       await until(() => ours.closes.length > 0 && theirs.closes.length > 0)
     })
 
+    void t.test('says that all was taken, also where the system took it at once', async t => {
+      const { ours, theirs } = await make(t)
+      ours.open(); theirs.open()
+      ours.transport.write('x'.repeat(300_000)) // less than a socket's buffer, more than a stream lets wait
+      t.ok(ours.transport.backlog >= 300_000)
+      await until(() => theirs.heard.length === 300_000)
+      await until(() => ours.drains > 0)
+      t.equal(ours.transport.backlog, 0)
+    })
+
     void t.test('ends with what was written, is closed once, and leaves no timer', async t => {
       const { ours, theirs, clock } = await make(t)
       ours.open(); theirs.open()
