@@ -15,7 +15,7 @@ import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
 import { describe } from '../lib/config/describe.js'
 import { loadConfig, type Config } from '../lib/config/load.js'
 import { ConfigProblems } from '../lib/config/problem.js'
-import { findModules, schemasOf, start, type Running } from '../lib/main.js'
+import { findModules, goesOn, schemasOf, start, type Running } from '../lib/main.js'
 import { explain } from './explain.js'
 import { greeting } from './greeting.js'
 
@@ -60,6 +60,7 @@ program.command('start').description('Start the server, and stay in the foregrou
     })()
     process.on('SIGTERM', () => { void stop() }).on('SIGINT', () => { void stop() })
     process.on('SIGHUP', () => { running.reload().catch((error: unknown) => { log.error('not reloaded', { error }) }) })
+    goesOn(log)
     warnOfFiles(log)
     notify('READY=1')
     log.info('ready', { version: VERSION, conf: file })

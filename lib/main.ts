@@ -55,6 +55,15 @@ export async function start (parts: StartParts): Promise<Running> {
   return running
 }
 
+/**
+ * From now on no defect that was caught nowhere ends the process: it is logged, and has cost what it was about and no more. What a
+ * stranger can cause once they can cause again, and a server that falls each time would fall for everybody.
+ */
+export function goesOn (log: Logger): void {
+  process.on('unhandledRejection', error => { log.error('defect', { error, uncaught: 'rejection' }) })
+  process.on('uncaughtException', error => { log.error('defect', { error, uncaught: 'exception' }) })
+}
+
 /** A server that stands. */
 export class Running {
   readonly server: Server

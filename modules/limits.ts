@@ -19,8 +19,8 @@ export default defineModule({
   settings: {
     session: setting.count({ min: 1, max: 100_000 }).default(50).says('Stanzas a second that a device may send on average.'),
     address: setting.count({ min: 1, max: 1_000_000 }).default(200).says('Stanzas a second that all devices of one IP address may send together.'),
-    messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that the users of one domain may send to accounts that have not got them in their rosters.'),
-    requests: setting.count({ min: 1, max: 1_000_000 }).default(60).says('Subscription requests a minute that the users of one domain may send.'),
+    messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that a user of this server, or the users of another one together, may send to accounts that have not got them in their rosters.'),
+    requests: setting.count({ min: 1, max: 1_000_000 }).default(60).says('Subscription requests a minute that a user of this server, or the users of another one together, may send.'),
   },
 
   setup (host) {
@@ -65,12 +65,17 @@ export default defineModule({
     host.on(messageArriving, ({ message, account }) => {
       if (message.type === 'error') return undefined
       return follow(isStranger(account, message), stranger => {
-        if (stranger) admit(messages, message.from.domain, host.settings.messages)
+        if (stranger) admit(messages, sourceOf(message.from), host.settings.messages)
       })
     }, 'screen')
     host.on(presenceArriving, ({ presence }) => {
-      if (presence.type === 'subscribe') admit(requests, presence.from.domain, host.settings.requests)
+      if (presence.type === 'subscribe') admit(requests, sourceOf(presence.from), host.settings.requests)
     }, 'screen')
+
+    /** Another server answers for its users together; of our own each answers for themselves, or one of them could silence the others. */
+    function sourceOf (from: Jid): string {
+      return host.router.serves(from.domain) ? from.bare.toString() : from.domain
+    }
 
     function isStranger (account: Jid, { from }: Addressed): Maybe<boolean> {
       if (from.bare.equals(account) || from.local === '') return false

@@ -1,0 +1,105 @@
+/** A server as `sestina start` has it, that tells its test over IPC what stands in it. The product itself has no such door. */
+import { readdirSync } from 'node:fs'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { join } from 'node:path'
+import { setTimeout as rest } from 'node:timers/promises'
+import { systemClock, type Clock, type Timer } from '../../lib/base/clock.js'
+import { openLogger } from '../../lib/base/logger.js'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { findModules, goesOn, start } from '../../lib/main.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import type { Answer, Question, Report } from './server.js'
+
+const [file = ''] = process.argv.slice(2)
+const MODULES = join(PACKAGE_ROOT, 'dist', 'modules')
+
+/** The system's clock, with its timers counted: they do not keep the process alive, so Node does not tell of them. */
+let timers = 0
+const counting = (take: (run: () => void) => Timer, run: () => void, once: boolean): Timer => {
+  let stands = true
+  const gone = (): void => {
+    if (stands) timers--
+    stands = false
+  }
+  timers++
+  const timer = take(() => {
+    if (once) gone()
+    run()
+  })
+  return { cancel () { gone(); timer.cancel() } }
+}
+const clock: Clock = {
+  now: () => systemClock.now(),
+  after: (ms, run) => counting(run => systemClock.after(ms, run), run, true),
+  every: (ms, run) => counting(run => systemClock.every(ms, run), run, false),
+}
+
+const errors: string[] = []
+const log = openLogger({
+  level: 'warn',
+  format: 'json',
+  output: { write: (line: string) => { if (line.includes('"level":"error"') && errors.length < 100) errors.push(line) } },
+})
+goesOn(log)
+const began = performance.now()
+const running = await start({ file, modules: await findModules(MODULES), log, clock, env: () => undefined })
+const started = performance.now() - began
+const lag = monitorEventLoopDelay({ resolution: 5 })
+lag.enable()
+
+async function report (): Promise<Report> {
+  const gc: unknown = Reflect.get(globalThis, 'gc')
+  for (let round = 0; round < 4; round++) {
+    if (typeof gc === 'function') Reflect.apply(gc, globalThis, [])
+    await rest(20)
+  }
+  const resources: Record<string, number> = {}
+  for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1
+  const { heapUsed, external } = process.memoryUsage()
+  return {
+    heap: heapUsed, external, timers, resources, started,
+    files: readdirSync('/proc/self/fd').length,
+    sessions: running.server.hosts.reduce((sum, host) => sum + host.sessions.count, 0),
+    waits: running.server.hosts.reduce((sum, host) => sum + host.requests.count, 0),
+    connections: running.connections.connections,
+  }
+}
+
+/** The longest that the event loop has been kept, in milliseconds, since this was asked last. */
+function longest (): number {
+  const ms = lag.max / 1e6
+  lag.reset()
+  return ms
+}
+
+async function answer (question: Question): Promise<unknown> {
+  switch (question.ask) {
+    case 'ports': return running.listening
+    case 'report': return await report()
+    case 'connections': return running.connections.connections
+    case 'lag': return longest()
+    case 'memory': return process.memoryUsage().rss
+    case 'errors': return errors.splice(0)
+    case 'fault': {
+      if (question.kind === 'rejection') void Promise.reject(new Error("a test's rejection"))
+      else setImmediate(() => { throw new Error("a test's exception") })
+      return undefined
+    }
+    case 'account': {
+      const account = parseJid(question.jid)
+      await running.server.host(account.domain)?.createAccount(account, question.password)
+      return undefined
+    }
+    case 'stop': {
+      await running.stop()
+      setImmediate(() => { process.exit(0) })
+      return undefined
+    }
+  }
+}
+
+process.on('message', (question: Question) => {
+  void answer(question).then(value => process.send?.({ id: question.id, value } satisfies Answer))
+})
+process.on('disconnect', () => { process.exit(0) })
+process.send?.({ id: 0, value: undefined } satisfies Answer)

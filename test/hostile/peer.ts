@@ -1,0 +1,136 @@
+/** Somebody at the other end of a real socket, who says what bytes they like. */
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { connect as connectTls, TLSSocket, type ConnectionOptions } from 'node:tls'
+import { ScramClient } from '../../bench/scram.js'
+import { DOMAIN, PASSWORD } from './server.js'
+
+export const SASL = 'urn:ietf:params:xml:ns:xmpp-sasl'
+export const STARTTLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+export const HEADER = `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='${DOMAIN}'>`
+const PATIENCE = 20_000
+
+export class Peer {
+  socket: Socket
+  heard = ''
+  isClosed = false
+  #woken = (): void => {}
+
+  static async at (port: number, from = '127.0.0.1'): Promise<Peer> {
+    const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true })
+    const peer = new Peer(socket)
+    await peer.#happens(() => !socket.connecting || peer.isClosed, 'a connection')
+    return peer
+  }
+
+  private constructor (socket: Socket) {
+    this.socket = socket
+    socket.on('connect', () => { this.#woken() })
+    this.#hear(socket)
+  }
+
+  says (text: string | Uint8Array): void { this.socket.write(text) }
+
+  /** Waits until what was heard contains this; answers with all of it, and forgets it. Throws where the connection ends first. */
+  async gets (text: string): Promise<string> {
+    await this.#happens(() => this.heard.includes(text) || this.isClosed, text)
+    if (!this.heard.includes(text)) throw new Error(`closed without ${text}: ${this.heard.slice(-300)}`)
+    const { heard } = this
+    this.heard = ''
+    return heard
+  }
+
+  /** Waits for the end; answers with the stream error that came before it, '' for none. */
+  async closes (): Promise<string> {
+    await this.#happens(() => this.isClosed, 'the end')
+    return this.error
+  }
+
+  /** The connection, where it is encrypted. */
+  get tls (): TLSSocket | undefined { return this.socket instanceof TLSSocket ? this.socket : undefined }
+
+  get error (): string { return /<stream:error><([a-z-]+) xmlns=/.exec(this.heard)?.[1] ?? '' }
+
+  async encrypts (options: ConnectionOptions = {}): Promise<void> {
+    const plain = this.socket
+    plain.removeAllListeners()
+    plain.on('error', () => {})
+    const socket = connectTls({ socket: plain, rejectUnauthorized: false, servername: DOMAIN, ...options })
+    this.socket = socket
+    this.heard = ''
+    let isSecure = false
+    socket.once('secureConnect', () => { isSecure = true; this.#woken() })
+    plain.once('close', () => { this.isClosed = true; this.#woken() })
+    this.#hear(socket)
+    await this.#happens(() => isSecure || this.isClosed, 'a handshake')
+    if (!isSecure) throw new Error('no handshake')
+  }
+
+  async opens (): Promise<void> {
+    this.says(HEADER)
+    await this.gets('</stream:features>')
+  }
+
+  /** The first message of a login; answers with what is to be called for the second. */
+  async begins (name: string): Promise<() => Promise<void>> {
+    const scram = new ScramClient('SCRAM-SHA-1', name, PASSWORD)
+    this.says(`<auth xmlns='${SASL}' mechanism='SCRAM-SHA-1'>${scram.first()}</auth>`)
+    const challenge = /<challenge[^>]*>([^<]+)</.exec(await this.gets('</challenge>'))?.[1] ?? ''
+    return async () => {
+      this.says(`<response xmlns='${SASL}'>${await scram.last(challenge)}</response>`)
+      await this.gets('<success')
+    }
+  }
+
+  async logsIn (name: string): Promise<void> {
+    await this.opens()
+    await (await this.begins(name))()
+    await this.opens()
+  }
+
+  async binds (resource: string): Promise<void> {
+    this.says(`<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>${resource}</resource></bind></iq>`)
+    await this.gets('</jid>')
+  }
+
+  async comes (name: string, resource: string): Promise<this> {
+    await this.logsIn(name)
+    await this.binds(resource)
+    return this
+  }
+
+  /** How long the server takes to answer it, in milliseconds. */
+  async pings (): Promise<number> {
+    const id = `ping-${Math.random()}`
+    const began = performance.now()
+    this.says(`<iq type='get' id='${id}'><ping xmlns='urn:xmpp:ping'/></iq>`)
+    await this.gets(id)
+    return performance.now() - began
+  }
+
+  drops (how: 'end' | 'reset' | 'destroy' = 'destroy'): void {
+    if (how === 'end') this.socket.end()
+    else if (how === 'reset' && !(this.socket instanceof TLSSocket)) this.socket.resetAndDestroy()
+    else this.socket.destroy()
+  }
+
+  async gone (): Promise<void> { if (!this.isClosed) await once(this.socket, 'close') }
+
+  #hear (socket: Socket): void {
+    socket.on('error', () => {})
+    socket.on('data', (chunk: Buffer) => { this.heard += chunk.toString('latin1'); this.#woken() })
+    socket.on('close', () => { this.isClosed = true; this.#woken() })
+  }
+
+  async #happens (done: () => boolean, what: string): Promise<void> {
+    if (done()) return
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => { reject(new Error(`waited for ${what}; heard: ${this.heard.slice(-300)}`)) }, PATIENCE)
+      this.#woken = () => {
+        if (!done()) return
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}

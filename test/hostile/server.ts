@@ -1,0 +1,127 @@
+/** Starts a server process for tests of attacks, and asks it what stands in it. */
+import { fork, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import type { Listening } from '../../lib/main.js'
+
+/** What stands in the server, after collections. */
+export interface Report {
+  readonly heap: number
+  readonly external: number
+  readonly timers: number
+  readonly resources: Readonly<Record<string, number>>
+  readonly files: number
+  readonly sessions: number
+  readonly waits: number
+  readonly connections: number
+  /** How long its start took, in milliseconds. */
+  readonly started: number
+}
+
+export type Question = { readonly id: number } & (
+  | { readonly ask: 'ports' | 'report' | 'connections' | 'lag' | 'memory' | 'errors' | 'stop' }
+  | { readonly ask: 'fault', readonly kind: 'rejection' | 'exception' }
+  | { readonly ask: 'account', readonly jid: string, readonly password: string })
+type Asked = Question extends infer Q ? Q extends { readonly id: number } ? Omit<Q, 'id'> : never : never
+export interface Answer { readonly id: number, readonly value: unknown }
+
+export const DOMAIN = 'a'
+export const PASSWORD = 'a secret'
+const ENTRY = join(PACKAGE_ROOT, 'dist', 'test', 'hostile', 'entry.js')
+const PATIENCE = 60_000
+
+export interface ServerHow {
+  /** Beside the listeners, the log and the host. */
+  readonly conf?: string
+  /** Settings of the module limits; as shipped where there are none. */
+  readonly limits?: string
+  /** Of each listener. */
+  readonly listener?: string
+  readonly storage?: 'memory' | 'sqlite'
+  readonly durability?: 'disk' | 'os'
+  /** Programs before node: `strace …`, `prlimit …`. */
+  readonly under?: readonly string[]
+  readonly folder?: string
+}
+
+export class ServerProcess {
+  readonly folder: string
+  readonly child: ChildProcess
+  ports: Readonly<Record<Listening['tls'], number>> = { none: 0, required: 0, direct: 0 }
+  #ids = 0
+  readonly #waiting = new Map<number, (value: unknown) => void>()
+
+  static async start (t: Test, how: ServerHow = {}): Promise<ServerProcess> {
+    const server = new ServerProcess(how.folder ?? t.testdir({}), how)
+    t.teardown(() => server.stop())
+    await new Promise<void>((resolve, reject) => {
+      server.#waiting.set(0, () => { resolve() })
+      server.child.once('exit', code => { reject(new Error(`the server ended with ${String(code)}`)) })
+    })
+    const listening = await server.ask({ ask: 'ports' }) as readonly Listening[]
+    server.ports = Object.fromEntries(listening.map(({ tls, port }) => [tls, port])) as typeof server.ports
+    return server
+  }
+
+  private constructor (folder: string, how: ServerHow) {
+    this.folder = folder
+    const conf = join(folder, 'sestina.toml')
+    writeFileSync(conf, confOf(how))
+    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] } // what measures the coverage of a test keeps out of the server
+    const [program, ...args] = how.under ?? []
+    this.child = program === undefined
+      ? fork(ENTRY, [conf], { env, execArgv: ['--expose-gc'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+      : spawn(program, [...args, process.execPath, '--expose-gc', ENTRY, conf], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.child.on('message', ({ id, value }: Answer) => {
+      this.#waiting.get(id)?.(value)
+      this.#waiting.delete(id)
+    })
+  }
+
+  async ask (question: Asked): Promise<unknown> {
+    const id = ++this.#ids
+    return await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => { reject(new Error(`no answer to ${question.ask}`)) }, PATIENCE)
+      this.#waiting.set(id, value => { clearTimeout(timer); resolve(value) })
+      this.child.send({ id, ...question })
+    })
+  }
+
+  async report (): Promise<Report> { return await this.ask({ ask: 'report' }) as Report }
+  async lag (): Promise<number> { return await this.ask({ ask: 'lag' }) as number }
+  async memory (): Promise<number> { return await this.ask({ ask: 'memory' }) as number }
+  async errors (): Promise<readonly string[]> { return await this.ask({ ask: 'errors' }) as readonly string[] }
+  async account (name: string): Promise<void> { await this.ask({ ask: 'account', jid: `${name}@${DOMAIN}`, password: PASSWORD }) }
+
+  /** Waits until so many connections are left. */
+  async quiet (connections = 0): Promise<void> {
+    for (let turn = 0; turn < 600; turn++) {
+      if (await this.ask({ ask: 'connections' }) as number <= connections) return
+      await new Promise(resolve => { setTimeout(resolve, 50) })
+    }
+    throw new Error('connections are left')
+  }
+
+  async stop (): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return
+    const gone = once(this.child, 'exit')
+    const timer = setTimeout(() => { this.child.kill('SIGKILL') }, 15_000)
+    if (this.child.connected) await this.ask({ ask: 'stop' }).catch(() => {})
+    if (this.child.connected) this.child.disconnect()
+    await gone
+    clearTimeout(timer)
+  }
+}
+
+const MODULES = [
+  'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'caps', 'blocking', 'private', 'vcard', 'last-activity', 'version', 'time', 'ping', 'register',
+]
+
+function confOf ({ conf = '', limits = 'true', listener = '', storage = 'memory', durability = 'disk' }: ServerHow): string {
+  const listen = (['none', 'required', 'direct'] as const)
+    .map(tls => `[[listen]]\nfor = "clients"\naddress = ["127.0.0.1"]\nport = 0\ntls = "${tls}"\n${listener}\n`).join('')
+  return `data = "data"\n[storage]\ndriver = "${storage}"\ndurability = "${durability}"\n${listen}[authentication]\niterations = 4096\n${conf}\n[modules]\n${MODULES.map(name => `${name} = true\n`).join('')}limits = ${limits}\n[host.${DOMAIN}]\n`
+}

@@ -1,0 +1,38 @@
+/** What no scene can show: how secrets are compared, where chance comes from, how the database is asked. The source is read for it. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+
+const sources = ['lib', 'modules', 'bin'].flatMap(top => readdirSync(join(PACKAGE_ROOT, top), { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.ts')).map(name => join(top, name)))
+
+/** Places, without comments, that look like this. */
+function places (pattern: RegExp, among: (file: string) => boolean = () => true): string[] {
+  return sources.filter(among).flatMap(file => readFileSync(join(PACKAGE_ROOT, file), 'utf8').split('\n')
+    .filter(line => pattern.test(line.replace(/^\s*(?:\/?\*|\/\/).*|\/\/ .*$/, ''))).map(line => `${file}: ${line.trim()}`))
+}
+
+const SECRET = '(?:storedKey|serverKey|proof|signature|verifier|secret|password|token|salted\\w*|clientKey)'
+
+t.test('secrets are compared in constant time', t => { // CVE-2021-32921
+  // what is compared with nothing, a type, or a length is no secret
+  const harmless = /(?:[=!]== (?:undefined|null|''|true|false|'\w+')|\.(?:length|size|name)\b|typeof |first !== second)/
+  const found = places(new RegExp(`\\b${SECRET}\\b[^,;&|?]*[^=!]?[=!]==[^=]|[=!]==[^,;&|?]*\\b${SECRET}\\b`, 'i')).filter(place => !harmless.test(place))
+  t.strictSame(found, [])
+  t.ok(places(/timingSafeEqual\(/, file => file.startsWith('lib/auth/')).length >= 2, 'and the compare that is meant is there')
+  t.end()
+})
+
+t.test('chance comes from the system\'s cryptographic generator alone', t => { // CVE-2016-1232
+  t.strictSame(places(/Math\.random|pseudoRandomBytes|Date\.now\(\)\.toString|performance\.now\(\)\.toString/), [])
+  t.strictSame(places(/\brandom(?:Bytes|UUID|Int|FillSync)\b.*from/).filter(place => !place.includes("from 'node:crypto'")), [])
+  t.end()
+})
+
+t.test('nothing a stranger says becomes part of a statement of SQL, or of a program', t => {
+  const built = places(/\.(?:prepare|exec)\(\s*`[^`]*\$\{/, file => file.startsWith('lib/storage'))
+  t.strictSame(built, [])
+  t.strictSame(places(/\beval\(|new Function\(|node:vm/), [])
+  t.end()
+})
