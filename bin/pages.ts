@@ -10,7 +10,10 @@ export interface Documented {
 }
 
 /** What the core speaks without a module: 'number vVersion', or an RFC. */
-export const CORE: readonly string[] = ['RFC 6120', 'RFC 6121', 'RFC 7622', '0359 v0.7.0', '0368 v1.1.0', '0440 v1.0.0', '0474 v0.5.0', '0478 v0.2.0']
+export const CORE: readonly string[] = [
+  'RFC 6120', 'RFC 6121', 'RFC 7622', '0359 v0.7.0', '0368 v1.1.0', '0386 v1.1.0', '0388 v1.0.4', '0440 v1.0.0', '0474 v0.5.0', '0478 v0.2.0',
+  '0480 v0.2.0', '0484 v0.2.0', '0509 v0.2.0',
+]
 
 /** The names of the specifications; one that a module declares and that is not here makes `xepTable` throw. */
 const TITLES: Readonly<Record<string, string>> = {
@@ -37,9 +40,15 @@ const TITLES: Readonly<Record<string, string>> = {
   '0292': 'vCard4 Over XMPP',
   '0359': 'Unique and Stable Stanza IDs',
   '0368': 'SRV records for XMPP over TLS',
+  '0386': 'Bind 2',
+  '0388': 'Extensible SASL Profile',
   '0440': 'SASL Channel-Binding Type Capability',
   '0474': 'SASL SCRAM Downgrade Protection',
   '0478': 'Stream Limits Advertisement',
+  '0480': 'SASL Upgrade Tasks',
+  '0484': 'Fast Authentication Streamlining Tokens',
+  '0494': 'Client Access Management',
+  '0509': 'Initial Authentication Pipelining',
 }
 
 /** Where the table stands in README.md. */

@@ -1,12 +1,12 @@
 /** The accounts of one host: who there is, and what proves it. Of passwords only keys are kept (RFC 5802 §3). */
-import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { Cache } from '../base/cache.js'
 import type { Clock } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { records, type Records, type Write } from '../storage/store.js'
 import { Jid } from '../xmpp/jid.js'
 import {
-  fakeKeys, HASH_NAMES, keysFrom, newKeys, preparePassword, sharedDerivations, type Derivations, type HashName, type Keys,
+  fakeKeys, HASH_NAMES, keysFrom, newKeys, preparePassword, SALT_SIZE, sharedDerivations, type Derivations, type HashName, type Keys,
 } from './keys.js'
 
 /** An account as it is stored; times are milliseconds since 1970. One that was imported may lack some hashes. */
@@ -158,6 +158,27 @@ export class Accounts {
     const salted = await this.#derivations.derive(prepared, Buffer.from(keys.salt, 'base64'), keys.iterations, hash)
     const given = keysFrom(salted, hash)
     return timingSafeEqual(Buffer.from(given.storedKey, 'base64'), Buffer.from(keys.storedKey, 'base64'))
+  }
+
+  /** Whether the account has no keys for this hash: it was imported, or made before there was the hash. */
+  async lacks (account: Jid, hash: HashName): Promise<boolean> {
+    const stored = await this.#records.get(this.domain, this.#local(account))
+    return stored !== undefined && stored.keys[hash] === undefined
+  }
+
+  /** Gives the account keys for one more hash of its password (XEP-0480). Those it has stay. Throws AccountMissing. */
+  async addKeys (account: Jid, hash: HashName, keys: Keys): Promise<void> {
+    await this.#change(account, old => ({ ...old, keys: { [hash]: keys, ...old.keys } }))
+  }
+
+  /** A salt and a number of iterations for new keys. */
+  newSalt (): { readonly salt: Buffer, readonly iterations: number } {
+    return { salt: randomBytes(SALT_SIZE), iterations: this.#iterations }
+  }
+
+  /** The same text for the same text each time, from which that cannot be told. */
+  pseudonym (text: string): string {
+    return createHmac('sha256', this.#secret).update(`pseudonym ${text}`).digest('base64url')
   }
 
   async #readState (local: string): Promise<AccountState> {

@@ -29,7 +29,7 @@ export class Overloaded extends Error {}
 
 /** The most bytes a prepared password may have. */
 export const MOST_BYTES = 1024
-const SALT_SIZE = 16
+export const SALT_SIZE = 16
 const pbkdf2InPool = promisify(pbkdf2)
 
 /** The password as every client hashes it (RFC 5802 §2.2). Throws PasswordError, PrepError. */

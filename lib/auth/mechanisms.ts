@@ -76,6 +76,11 @@ export function start (name: string, context: MechanismContext, advertised: Adve
   return new Dialogue(name, mechanism === undefined ? refuse : exchangeOf(mechanism, context, advertised))
 }
 
+/** An attempt that is made of these steps. */
+export function dialogueOf (name: string, exchange: Exchange): SaslDialogue {
+  return new Dialogue(name, exchange)
+}
+
 function isPossible (name: MechanismName, context: MechanismContext): boolean {
   if (name.endsWith('-PLUS')) return context.bindings.length > 0
   // RFC 6120 §13.8.3: PLAIN only where the stream is encrypted.

@@ -1,8 +1,10 @@
 /** A client's stream, from the first byte to the last stanza: header, features, session. */
+import { createHash } from 'node:crypto'
 import type { Maybe } from '../base/maybe.js'
 import { TokenBucket } from '../base/rate.js'
 import type { Host } from '../host/host.js'
 import { Session, type Connection } from '../host/session.js'
+import { clientKey } from '../host/slots.js'
 import type { StreamHeader } from '../stream/header.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { Negotiator } from '../stream/negotiator.js'
@@ -16,8 +18,10 @@ import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { asksForSession, bindFeature, legacySession } from './bind.js'
+import { bind2 } from './bind2.js'
 import { Login } from './login.js'
 import { saslFeature } from './sasl.js'
+import { configVersionElement, sasl2Feature } from './sasl2.js'
 import type { ClientWorld, ListenerSettings } from './settings.js'
 
 /** What a listener knows about all of its connections. */
@@ -46,6 +50,9 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   #identity: Jid | undefined
   #session: Session | undefined
   #isReleased = false
+  /** Which of the account's clients it is; '' where it does not say. */
+  #clientKey = ''
+  #configVersion: string | undefined
   /** What the session sends before the client knows that it has one. */
   #early: string | undefined = ''
 
@@ -68,12 +75,13 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
       features: () => this.#features(),
       send: text => { this.#stream.send(text) },
       restart: () => { this.#stream.restart() },
+      version: rest => this.#version(rest),
       identified: identity => { this.#identified(identity) },
       established: (session, announce) => { this.#established(session, announce) },
       failed: error => { if (!(error instanceof StreamOver)) this.#stream.fail(error) },
     })
     const login = new Login(world, () => this.#host)
-    this.#own = [saslFeature(login), login.channelBinding, bindFeature(this, () => this.#host), legacySession]
+    this.#own = [this.#sasl2(login), saslFeature(login), login.channelBinding, bindFeature(this, () => this.#host), legacySession]
   }
 
   /** Begins to read; before that, with TLS where the listener wants it from the first byte (XEP-0368). */
@@ -205,6 +213,26 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     return [...this.#own, ...this.#host?.features.map(ofSessions) ?? [], this.#limits]
   }
 
+  #sasl2 (login: Login): StreamFeature<Session> {
+    return sasl2Feature({
+      login,
+      now: () => this.#world.clock.now(),
+      host: () => this.#host,
+      authentication: () => this.#world.authentication,
+      bind: bind2(this, () => this.#host),
+      configVersion: () => this.#configVersion,
+      recognised: key => { this.#clientKey = key },
+      trouble: error => { this.#world.log.error('client not noted', { error }) },
+    })
+  }
+
+  /** XEP-0509: before login, the features have a name by which a client may ask for them without waiting to be offered them. */
+  #version (features: string): Element | undefined {
+    if (this.tls === undefined || this.#identity !== undefined) return undefined
+    this.#configVersion = createHash('sha256').update(features).digest('base64')
+    return configVersionElement(this.#configVersion)
+  }
+
   /** XEP-0478: what is taken from now on. */
   readonly #limits: StreamFeature<Session> = {
     namespace: NS.STREAM_LIMITS,
@@ -248,6 +276,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   #established (session: Session, announce: boolean): void {
     const { limits } = this.#world
     this.#session = session
+    if (this.#clientKey !== '') session.put(clientKey, this.#clientKey)
     this.#stream.expire(undefined)
     this.#stream.establish(session)
     this.#home.established(this)

@@ -32,6 +32,10 @@ export interface Authentication {
   readonly mechanisms: readonly string[]
   /** Failed attempts a connection may make. */
   readonly attempts: number
+  /** Clients are given tokens to log in with (XEP-0484). */
+  readonly fast: boolean
+  /** How long such a token is good for, in milliseconds. */
+  readonly token: number
 }
 
 /** What all client streams share. `limits` and `authentication` may be others after a reload. */

@@ -1,6 +1,6 @@
 /** The settings of the server itself. Those of modules stand in the modules. */
 import type { Path } from './read.js'
-import { address, choice, count, duration, jid, list, optional, path, port, rate, secret, size, table, type Values } from './schema.js'
+import { address, choice, count, duration, flag, jid, list, optional, path, port, rate, secret, size, table, type Values } from './schema.js'
 
 /** What a listener may be for. What this version does not serve is not here. */
 const SERVED = ['clients'] as const
@@ -30,6 +30,10 @@ const authentication = table({
     .says('A folder of CA certificates (*.pem). A client whose certificate one of them has signed may log in without a password (EXTERNAL).'),
   iterations: count({ min: 4096, max: 1_000_000 }).default(10_000)
     .says('Iterations of PBKDF2 for a password that is set from now on. More cost an attacker more, and each PLAIN login as well.'),
+  fast: flag().default(true)
+    .says('Clients may ask for a token to log in with next time, in one round trip and without the password (XEP-0484).'),
+  token: duration({ min: '1h', max: '1y' }).default('21d')
+    .says('How long such a token is good for after it was given out. One that is used is replaced every day.'),
   attempts: count({ min: 1, max: 20 }).default(10)
     .says('Failed logins after which a connection is closed.'),
   delay: duration({ max: '1m' }).default('1s')

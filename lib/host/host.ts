@@ -6,6 +6,7 @@ import type { Logger } from '../base/logger.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Named, type Service } from '../base/slot.js'
 import type { Accounts } from '../auth/accounts.js'
+import type { Clients } from '../auth/clients.js'
 import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import { PendingBatch } from '../storage/batch.js'
 import type { Batch, Storage } from '../storage/store.js'
@@ -42,6 +43,7 @@ export interface HostParts {
   readonly storage: Storage
   readonly router: Router
   readonly accounts: Accounts
+  readonly clients: Clients
 }
 
 export type NonzaHandler = (nonza: Element, session: Session) => void
@@ -62,6 +64,7 @@ export class Host implements Destination, SessionHome {
   readonly storage: Storage
   readonly router: Router
   readonly accounts: Accounts
+  readonly clients: Clients
   readonly hooks: Hooks
   readonly sessions: Sessions
   readonly handlers = new IqHandlers()
@@ -90,6 +93,7 @@ export class Host implements Destination, SessionHome {
     this.storage = parts.storage
     this.router = parts.router
     this.accounts = parts.accounts
+    this.clients = parts.clients
     this.hooks = new Hooks((error, place) => { this.log.error('hook failed', { ...place, error }) })
     this.requests = new PendingRequests(parts.clock)
     this.sessions = new Sessions({
@@ -202,6 +206,8 @@ export class Host implements Destination, SessionHome {
   }
 
   async setPassword (account: Jid, password: string): Promise<void> {
+    // Tokens first: should the rest fail, clients ask for the password once more, and none gets in that should not.
+    await this.clients.passwordChanged(account)
     await this.accounts.setPassword(account, password)
     await this.hooks.fire(passwordChanged, { account })
   }

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import { Accounts, accountsShape, secretShape } from '../auth/accounts.js'
+import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/store.js'
 import type { Jid } from '../xmpp/jid.js'
 import { Host, type HostSettings } from './host.js'
@@ -89,7 +90,8 @@ export class Server {
       secrets: await storage.open('accounts.secret', secretShape),
       ...this.#iterations === undefined ? {} : { iterations: this.#iterations },
     })
-    const host = new Host({ domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts })
+    const clients = new Clients(await storage.open('accounts.clients', clientsShape), clock)
+    const host = new Host({ domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts, clients })
     return { host, modules: new Modules(host) }
   }
 

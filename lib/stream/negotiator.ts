@@ -12,6 +12,8 @@ export interface NegotiationGround<S> {
   features (): readonly StreamFeature<S>[]
   send (octets: string): void
   restart (): void
+  /** What is offered last, and names all the rest, which it is given as it is written (XEP-0509); undefined for nothing. */
+  version? (rest: string): Element | undefined
   /** The peer has proved who it is. */
   identified (identity: Jid): void
   /** `announce`: what the stream has beside its session is to be told first, by `announce ()`. */
@@ -52,6 +54,8 @@ export class Negotiator<S> {
       if (element !== undefined) shown.push(element)
       return element !== undefined
     })
+    const version = this.#ground.version?.(shown.map(element => octets(element)).join(''))
+    if (version !== undefined) shown.push(version)
     this.#ground.send(octets(xml('stream:features', {}, ...shown)))
   }
 

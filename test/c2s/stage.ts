@@ -83,7 +83,7 @@ export class Stage {
       certificates: { contextFor: () => { throw new Error('there is no TLS in memory') }, asksClients: false },
       throttle: new Throttle({ clock, delay: 1000, forget: 600_000 }),
       limits: { ...LIMITS, ...how.limits },
-      authentication: { mechanisms: MECHANISMS, attempts: 3, ...how.authentication },
+      authentication: { mechanisms: MECHANISMS, attempts: 3, fast: true, token: 21 * 86_400_000, ...how.authentication },
       host: domain => this.server.host(domain),
       domain: DOMAIN,
     }

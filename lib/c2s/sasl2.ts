@@ -1,0 +1,197 @@
+/** SASL2 for clients (XEP-0388): login, tokens (XEP-0484), new keys (XEP-0480), resumption and binding in one round trip. */
+import { strictBase64 } from '../auth/base64.js'
+import { tokenMechanisms, type TokenMechanism } from '../auth/hashed-token.js'
+import { start, type Advertised, type SaslFailure } from '../auth/mechanisms.js'
+import type { Host } from '../host/host.js'
+import { Session } from '../host/session.js'
+import { StreamOver, type InlineContext, type InlineFeature, type Negotiation, type Outcome, type StreamFeature } from '../stream/negotiation.js'
+import { childElements, localName, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { StreamError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
+import { authenticateIn, type Authenticate } from './authenticate.js'
+import type { Decided, Login } from './login.js'
+import type { Authentication } from './settings.js'
+import { attemptByToken, fastElement, tokenElement, visit, type TokenAttempt } from './tokens.js'
+import { upgradeElements, upgraded } from './upgrades.js'
+
+export type Sasl2Host = Pick<Host, 'accounts' | 'clients' | 'inline'>
+
+/** What the login of one stream stands on. */
+export interface Sasl2Ground {
+  readonly login: Login
+  readonly now: () => number
+  host (): Sasl2Host | undefined
+  authentication (): Authentication
+  /** Bind 2 of this stream: it comes last. */
+  readonly bind: InlineFeature<Session>
+  /** XEP-0509: what names the features that were offered last. */
+  configVersion (): string | undefined
+  /** Takes note of which of the account's clients it is. */
+  recognised (key: string): void
+  /** What could not be stored of a login by password is no reason to refuse it. */
+  trouble (error: unknown): void
+}
+
+export function sasl2Feature (ground: Sasl2Ground): StreamFeature<Session> {
+  let advertised: Advertised = { mechanisms: [], bindings: undefined }
+  return {
+    namespace: NS.SASL2,
+
+    offered: stream => {
+      // XEP-0388 §3: only after TLS.
+      if (stream.tls === undefined || !ground.login.isDue(stream)) return undefined
+      const mechanisms = ground.login.mechanismsOf(stream)
+      advertised = { mechanisms, bindings: ground.login.typesOf(stream) }
+      if (mechanisms.length === 0) return undefined
+      return xml('authentication', { xmlns: NS.SASL2 },
+        ...mechanisms.map(name => xml('mechanism', {}, name)),
+        xml('inline', {}, ...inlineElements(ground, stream)),
+        ...upgradeElements(mechanisms))
+    },
+
+    take: (stream, request) => new Attempt(ground, advertised, stream, request).run(),
+  }
+}
+
+function inlineElements (ground: Sasl2Ground, stream: Negotiation): readonly Element[] {
+  const fast = ground.authentication().fast ? tokenMechanisms(ground.login.context(stream)) : []
+  return [
+    ...featuresOf(ground).map(feature => feature.offered(stream)).filter(element => element !== undefined),
+    ...fast.length === 0 ? [] : [fastElement(fast)],
+  ]
+}
+
+/** XEP-0386 §3.2: what may bring a session of its own goes before binding. */
+function featuresOf (ground: Sasl2Ground): readonly InlineFeature<Session>[] {
+  return [...(ground.host()?.inline ?? []).filter(({ at }) => at === 'authenticate'), ground.bind]
+}
+
+/** What the riders brought. */
+interface Rider { readonly session: Session | undefined, readonly answers: readonly Element[] }
+
+class Attempt {
+  readonly #ground: Sasl2Ground
+  readonly #advertised: Advertised
+  readonly #stream: Negotiation
+  readonly #request: Element
+  readonly #host: Sasl2Host
+
+  constructor (ground: Sasl2Ground, advertised: Advertised, stream: Negotiation, request: Element) {
+    const host = ground.host()
+    if (host === undefined) throw new Error('a login without a host')
+    this.#ground = ground
+    this.#advertised = advertised
+    this.#stream = stream
+    this.#request = request
+    this.#host = host
+  }
+
+  async run (): Promise<Outcome<Session>> {
+    if (localName(this.#request) !== 'authenticate') throw new StreamError('policy-violation', 'no login is going on')
+    const { from, domain } = this.#stream
+    if (from !== undefined && from.domain !== domain) throw new StreamError('invalid-from') // XEP-0388 §2.1
+    const asked = authenticateIn(this.#request, this.#tokenMechanisms)
+    if (asked.configVersion !== undefined && asked.configVersion !== this.#ground.configVersion()) return this.#outdated()
+    const tokens = this.#tokensFor(asked)
+    const decided = await this.#decide(asked, tokens)
+    this.#checkOpen()
+    if (decided.kind === 'failure') return this.#fail(asked.mechanism, decided)
+    return await this.#succeed(asked, decided.account.bare, decided.data, tokens)
+  }
+
+  /** XEP-0484 §3.2: a token is for one of those that are offered. */
+  get #tokenMechanisms (): readonly TokenMechanism[] {
+    return this.#ground.authentication().fast ? tokenMechanisms(this.#ground.login.context(this.#stream)) : []
+  }
+
+  #tokensFor (asked: Authenticate): TokenAttempt | undefined {
+    if (!asked.fast || this.#tokenMechanisms.length === 0) return undefined
+    return attemptByToken(asked, { ...this.#ground.login.context(this.#stream), now: this.#ground.now() }, this.#host.clients)
+  }
+
+  async #decide (asked: Authenticate, tokens: TokenAttempt | undefined): Promise<Decided> {
+    if (asked.initial === 'wrong') return ENCODING
+    const { login } = this.#ground
+    const dialogue = tokens?.dialogue ?? start(asked.mechanism, login.context(this.#stream), this.#advertised)
+    const decided = await login.converse(dialogue, asked.initial, challenge => this.#challenge(challenge))
+    if (decided.kind === 'failure') return decided
+    const { from } = this.#stream
+    // XEP-0388 §2.3: who says in the header that it is another is not let in.
+    if (from === undefined || from.bare.equals(decided.account.bare)) return decided
+    return { kind: 'failure', condition: 'invalid-authzid', reason: "not whom the stream is 'from'", who: decided.account.local }
+  }
+
+  async #challenge (data: Uint8Array): Promise<Uint8Array | SaslFailure> {
+    this.#stream.send(xml('challenge', { xmlns: NS.SASL2 }, Buffer.from(data).toString('base64')))
+    const message = await this.#stream.next()
+    // §2.4: anything else ends the connection.
+    if (namespaceOf(message) !== NS.SASL2) throw new StreamError('policy-violation', 'a login is going on')
+    const name = localName(message)
+    if (name === 'abort') return ABORTED
+    if (name !== 'response') throw new StreamError('policy-violation', 'a response was due')
+    return strictBase64(textOf(message).trim()) ?? ENCODING
+  }
+
+  async #succeed (
+    asked: Authenticate, account: Jid, data: Uint8Array | undefined, tokens: TokenAttempt | undefined,
+  ): Promise<Outcome<Session>> {
+    const { login } = this.#ground
+    const additional = data === undefined ? undefined : xml('additional-data', {}, Buffer.from(data).toString('base64'))
+    const upgrade = await upgraded(this.#stream, this.#host.accounts, { account, asked, additional })
+    this.#checkOpen()
+    if (upgrade.failure !== undefined) return this.#fail(asked.mechanism, upgrade.failure)
+    const token = await visit(asked, account, tokens, { ...this.#ground, clients: this.#host.clients })
+    if (token === 'unstored') return this.#fail(asked.mechanism, TROUBLE)
+    this.#checkOpen()
+    login.succeeded(this.#stream, account, asked.mechanism)
+    const { session, answers } = await this.#inline(asked, account)
+    // §2.6.1: a bare address, unless there is a session.
+    this.#stream.send(xml('success', { xmlns: NS.SASL2 },
+      upgrade.told ? undefined : additional,
+      xml('authorization-identifier', {}, (session?.jid ?? account).toString()),
+      ...answers,
+      token === undefined ? undefined : tokenElement(token)))
+    return session === undefined ? { go: 'identity', identity: account } : { go: 'session', session, identity: account }
+  }
+
+  /** What rides along, in the order in which it is offered; once there is a session, nothing is bound. */
+  async #inline (asked: Authenticate, account: Jid): Promise<Rider> {
+    const answers: Element[] = []
+    let session: Session | undefined
+    for (const feature of featuresOf(this.#ground)) {
+      const request = childElements(this.#request).find(element => namespaceOf(element) === feature.namespace)
+      if (request === undefined || session !== undefined && feature === this.#ground.bind) continue
+      const context: InlineContext<Session> = { stream: this.#stream, account, session, userAgent: asked.userAgent }
+      const result = await feature.take(context, request)
+      if (result?.element !== undefined) answers.push(result.element)
+      session ??= result?.session
+    }
+    return { session, answers }
+  }
+
+  #checkOpen (): void {
+    if (this.#stream.isOver) throw new StreamOver()
+  }
+
+  #fail (mechanism: string, failure: SaslFailure): Outcome<Session> {
+    this.#stream.send(xml('failure', { xmlns: NS.SASL2 }, xml(failure.condition, { xmlns: NS.SASL })))
+    this.#ground.login.failed(this.#stream, mechanism, failure)
+    return { go: 'continue' }
+  }
+
+  /** XEP-0509 §2.2: the client asked on the ground of what is so no longer. That is no failed login. */
+  #outdated (): Outcome<Session> {
+    this.#stream.send(xml('failure', { xmlns: NS.SASL2 }, xml('aborted', { xmlns: NS.SASL }), xml('config-version-mismatch', { xmlns: NS.IAP })))
+    return { go: 'continue' }
+  }
+}
+
+const ENCODING: SaslFailure = { kind: 'failure', condition: 'incorrect-encoding', reason: 'not base64' } // RFC 6120 §6.5.5
+const ABORTED: SaslFailure = { kind: 'failure', condition: 'aborted', reason: 'the client gave up' }
+const TROUBLE: SaslFailure = { kind: 'failure', condition: 'temporary-auth-failure', reason: 'nothing can be stored' }
+
+/** XEP-0509: the element that names a set of features. */
+export function configVersionElement (value: string): Element {
+  return xml('config-version', { xmlns: NS.IAP, scheme: 'opaque', value })
+}
