@@ -85,7 +85,7 @@ export class Clients {
     await this.#records.change(account.bare.toString(), old => {
       const changes = new Map<string, Client | undefined>()
       const after = afterVisit(old.get(key), agent, visit, now, fresh)
-      issued = after.next?.secret === fresh.secret ? after.next : undefined
+      issued = after.next?.made === now && after.next !== old.get(key)?.next ? after.next : undefined
       changes.set(key, after)
       for (const name of forgotten(old, key, now)) changes.set(name, undefined)
       return changes
@@ -139,7 +139,7 @@ function afterVisit (old: Client | undefined, agent: Agent, visit: Visit, now: n
 function tokensAfter (old: Client | undefined, visit: Visit, now: number, fresh: Fresh): Pick<Client, 'current' | 'next'> {
   const { used } = visit
   let { current, next } = old ?? {}
-  if (used !== undefined && used.secret === next?.secret) {
+  if (used !== undefined && used.made === next?.made) {
     // The client has it: the one before is good for nothing any longer.
     current = next
     next = undefined

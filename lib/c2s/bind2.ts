@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { keyOf } from '../auth/clients.js'
 import type { Host } from '../host/host.js'
 import type { Connection, Session } from '../host/session.js'
-import { boundInline, clientKey } from '../host/slots.js'
+import { boundInline, clientOf } from '../host/slots.js'
 import { StreamOver, type InlineContext, type InlineFeature, type InlineResult, type Negotiation } from '../stream/negotiation.js'
 import { child, childElements, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -40,13 +40,13 @@ export function bind2 (connection: Connection, host: () => Bind2Host | undefined
 
   async function bound (home: Bind2Host, context: InlineContext<Session>, request: Element): Promise<InlineResult<Session>> {
     const { account, userAgent, stream } = context
-    const key = userAgent.id === undefined ? '' : keyOf(userAgent.id)
+    const client = userAgent.id === undefined ? '' : keyOf(userAgent.id)
     // §3.2: earlier sessions of the same client have ended, whether it knows or not.
-    for (const earlier of key === '' ? [] : home.sessions.of(account)) {
-      if (earlier.get(clientKey) === key) earlier.close(new StreamError('conflict', 'the same client is here again'))
+    for (const earlier of client === '' ? [] : home.sessions.of(account)) {
+      if (earlier.get(clientOf) === client) earlier.close(new StreamError('conflict', 'the same client is here again'))
     }
     const session = await home.bind(account, resourceFor(home, account, tagIn(request), userAgent.id), connection)
-    session.put(clientKey, key)
+    session.put(clientOf, client)
     session.put(boundInline, true)
     try {
       const answers = await turnOn(home, { ...context, session }, request)

@@ -4,7 +4,7 @@ import type { Maybe } from '../base/maybe.js'
 import { TokenBucket } from '../base/rate.js'
 import type { Host } from '../host/host.js'
 import { Session, type Connection } from '../host/session.js'
-import { clientKey } from '../host/slots.js'
+import { clientOf } from '../host/slots.js'
 import type { StreamHeader } from '../stream/header.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { Negotiator } from '../stream/negotiator.js'
@@ -276,7 +276,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   #established (session: Session, announce: boolean): void {
     const { limits } = this.#world
     this.#session = session
-    if (this.#clientKey !== '') session.put(clientKey, this.#clientKey)
+    if (this.#clientKey !== '') session.put(clientOf, this.#clientKey)
     this.#stream.expire(undefined)
     this.#stream.establish(session)
     this.#home.established(this)

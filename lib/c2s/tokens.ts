@@ -1,6 +1,6 @@
 /** FAST (XEP-0484): logins by a token, and the tokens that clients are given. */
 import { type Agent, type Clients, keyOf, type Token } from '../auth/clients.js'
-import { TOKEN_MECHANISMS, tokenLogin, tokenMechanisms, type TokenContext, type TokenLogin, type TokenMechanism } from '../auth/hashed-token.js'
+import { tokenLogin, tokenMechanisms, type TokenContext, type TokenLogin, type TokenMechanism } from '../auth/hashed-token.js'
 import type { MechanismContext } from '../auth/mechanisms.js'
 import { xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -63,6 +63,6 @@ export async function visit (
 }
 
 function methodOf (mechanism: string): 'password' | 'token' | 'certificate' {
-  if (TOKEN_MECHANISMS.some(name => name === mechanism)) return 'token'
+  if (mechanism.startsWith('HT-')) return 'token'
   return mechanism === 'EXTERNAL' ? 'certificate' : 'password'
 }

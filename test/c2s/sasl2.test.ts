@@ -1,6 +1,6 @@
 import { createHmac, pbkdf2Sync } from 'node:crypto'
 import { HASHES, keysFrom } from '../../lib/auth/keys.js'
-import { clientKey } from '../../lib/host/slots.js'
+import { clientOf } from '../../lib/host/slots.js'
 import type { Session } from '../../lib/host/session.js'
 import type { InlineFeature } from '../../lib/stream/negotiation.js'
 import { xml } from '../../lib/xml/element.js'
@@ -82,7 +82,7 @@ scene('a login without more leads to features, and binding as ever', {}, async (
   await client.says(bind('orchard'))
   t.match(client.heard, /romeo@montague.lit\/orchard/)
   const [session] = s.host.sessions.of(parseJid(`romeo@${DOMAIN}`))
-  t.not(session?.get(clientKey), '', 'its client is known all the same')
+  t.not(session?.get(clientOf), '', 'its client is known all the same')
   await client.says(authenticate())
   t.equal(client.error, 'unsupported-stanza-type', 'nobody logs in twice')
 })

@@ -92,7 +92,7 @@ const SAID: readonly (readonly [string, string, Readonly<Record<At, string>>])[]
   ['resume', "<resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>",
     { clear: 'policy-violation', secure: 'policy-violation', login: 'policy-violation', loggedIn: 'policy-violation', established: 'unsupported-stanza-type' }],
   ['SASL2', "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
-    { clear: 'policy-violation', secure: 'policy-violation', login: 'policy-violation', loggedIn: 'policy-violation', established: 'unsupported-stanza-type' }],
+    { clear: 'policy-violation', secure: 'challenge', login: 'policy-violation', loggedIn: 'policy-violation', established: 'unsupported-stanza-type' }],
   ['features', '<stream:features/>',
     { clear: 'unsupported-stanza-type', secure: 'unsupported-stanza-type', login: 'policy-violation', loggedIn: 'unsupported-stanza-type', established: 'unsupported-stanza-type' }],
   ['a stream error', "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",

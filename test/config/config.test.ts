@@ -26,6 +26,8 @@ t.test('the smallest conf file names a host, and all else has a default', async 
         'EXTERNAL', 'SCRAM-SHA-512-PLUS', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN',
       ],
       iterations: 10_000,
+      fast: true,
+      token: 21 * 86_400_000,
       attempts: 10,
       delay: 1000,
       forget: 600_000,
