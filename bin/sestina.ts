@@ -1,145 +1,96 @@
 #!/usr/bin/env node
 /** The one command: starts a server, and asks it things over its local socket; accounts also while no server runs. */
-import { existsSync, readFileSync } from 'node:fs'
-import { resolveSrv } from 'node:dns/promises'
-import { join, relative, resolve } from 'node:path'
-import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { Resolver } from 'node:dns/promises'
+import { resolve } from 'node:path'
 import { password as askPassword, isCancel } from '@clack/prompts'
-import Table from 'cli-table3'
-import { Command } from 'commander'
-import pc from 'picocolors'
-import { answer, CommandError, type AdminWorld, type Question } from '../lib/admin/commands.js'
-import { askAdmin, serveAdmin } from '../lib/admin/socket.js'
-import { openLogger, silent, type Logger } from '../lib/base/logger.js'
-import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
+import { Command, CommanderError } from 'commander'
+import { answer, checkAccount, type Question } from '../lib/admin/commands.js'
+import { dnsRecords } from '../lib/admin/dns.js'
+import { askAdmin } from '../lib/admin/socket.js'
+import { CommandError, type Told } from '../lib/admin/talk.js'
+import { silent } from '../lib/base/logger.js'
+import { VERSION } from '../lib/base/package.js'
 import { describe } from '../lib/config/describe.js'
-import { loadConfig, type Config } from '../lib/config/load.js'
+import type { Config } from '../lib/config/load.js'
 import { ConfigProblems } from '../lib/config/problem.js'
-import { findModules, goesOn, schemasOf, start, type Running } from '../lib/main.js'
 import { explain } from './explain.js'
-import { greeting } from './greeting.js'
+import { findModules, restoreStorage, start } from '../lib/main.js'
+import { confFile, env, MODULES, readConf, socketOf } from './place.js'
+import { serve, worldOf } from './serve.js'
+import { Meanwhile, show } from './show.js'
 
-/** sysexits.h: what an init system understands. */
-const EXIT = { failed: 1, unavailable: 69, conf: 78 } as const
-/** File descriptors below which a server of many clients would run out of them. */
-const FEW_FILES = 4096
-const MODULES = join(PACKAGE_ROOT, import.meta.url.endsWith('.ts') ? 'modules' : 'dist/modules')
+/** sysexits.h: what an init system and a script understand. */
+const EXIT = { failed: 1, usage: 64, data: 65, unavailable: 69, conf: 78 } as const
+/** How long one question to DNS may take, and how often it is asked: milliseconds. */
+const DNS = { timeout: 2000, tries: 2 } as const
 
 const program = new Command('sestina').description('Sestina, an XMPP server').version(VERSION)
-const env = (name: string): string | undefined => process.env[name]
-
-function confFile (given: string | undefined): string {
-  const found = [given, process.env['SESTINA_CONF'], 'sestina.toml', 'conf/sestina.toml', join(PACKAGE_ROOT, 'conf', 'sestina.toml')]
-    .find(file => file !== undefined && (file === given || existsSync(file)))
-  return resolve(found ?? 'sestina.toml')
-}
-
-async function read (file: string): Promise<Config> {
-  return loadConfig(file, schemasOf(await findModules(MODULES)), env)
-}
-
-// ---- Start ----------------------------------------------------------------------------
+  .exitOverride().showHelpAfterError('(--help says more)').enablePositionalOptions()
 
 program.command('start').description('Start the server, and stay in the foreground').option('--conf <file>', 'the conf file')
-  .action(run(async ({ conf }: { readonly conf?: string }) => {
-    const file = confFile(conf)
-    const modules = await findModules(MODULES)
-    const config = loadConfig(file, schemasOf(modules), env)
-    const log = openLogger({ level: config.server.log.level, format: config.server.log.format, output: process.stdout })
-    const running = await start({ file, modules, log, env })
-    const world = worldOf(running, () => { void stop() })
-    const admin = await serveAdmin(socketOf(running.config), world, log)
-    let stopping: Promise<void> | undefined
-    const stop = (): Promise<void> => stopping ??= (async () => {
-      log.info('stopping')
-      notify('STOPPING=1')
-      await running.stop()
-      await admin.close()
-      log.info('stopped')
-      process.exit(0)
-    })()
-    process.on('SIGTERM', () => { void stop() }).on('SIGINT', () => { void stop() })
-    process.on('SIGHUP', () => { running.reload().catch((error: unknown) => { log.error('not reloaded', { error }) }) })
-    goesOn(log)
-    warnOfFiles(log)
-    notify('READY=1')
-    log.info('ready', { version: VERSION, conf: file })
-    greet(running, file)
-  }))
-
-function greet (running: Running, file: string): void {
-  if (running.config.server.log.format !== 'pretty') return // machines read on
-  const { config, listening, certificates } = running
-  const domains = [...config.hosts.keys()]
-  const selfSigned = certificates?.report().find(({ domain }) => domain === domains[0])?.selfSigned === true
-  const conf = confFile(undefined) === file ? '' : ` --conf ${relative(process.cwd(), file)}`
-  const command = (words: string): string => `${PACKAGE_ROOT.includes('node_modules') ? 'sestina' : 'npx sestina'} ${words}${conf}`
-  process.stdout.write(greeting({ version: VERSION, domains, listening, selfSigned, command }))
-}
-
-function worldOf (running: Running, stop: () => void): AdminWorld {
-  return {
-    server: running.server,
-    status: () => ({
-      version: VERSION,
-      connections: running.connections,
-      listening: running.listening,
-      certificates: running.certificates?.report().map(report => ({ ...report, notAfter: new Date(report.notAfter).toISOString() })) ?? [],
-    }),
-    reload: () => running.reload(),
-    stop,
-  }
-}
-
-function socketOf (config: Config): string { return join(config.server.data, 'admin.sock') }
-
-/** systemd(7): Type=notify. The variable is there only under it. */
-function notify (state: string): void {
-  if (process.env['NOTIFY_SOCKET'] !== undefined) spawnSync('systemd-notify', [state], { stdio: 'ignore' })
-}
-
-function warnOfFiles (log: Logger): void {
-  if (!existsSync('/proc/self/limits')) return
-  const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
-  if (soft === undefined || Number(soft) >= FEW_FILES) return
-  log.warn('few file descriptors', { limit: Number(soft), wanted: FEW_FILES, hint: 'ulimit -n, or LimitNOFILE= in the unit' })
-}
+  .action(async ({ conf }: { readonly conf?: string }) => { await serve(confFile(conf)) })
 
 // ---- Check -------------------------------------------------------------------------------
 
-program.command('check').description('Say what is wrong with the conf file, without touching the server').argument('[file]', 'the conf file')
-  .option('--full', 'print the settings in force, each with the place it came from').option('--dns', 'print the SRV records to set, and what DNS says today')
-  .option('--json', 'print JSON')
-  .action(run(async (given: string | undefined, how: { readonly full?: boolean, readonly dns?: boolean, readonly json?: boolean }) => {
-    const file = confFile(given)
-    const config = await read(file)
-    if (how.full === true) show(describe(config), how.json === true)
-    else if (how.dns === true) show(await records(config), how.json === true)
-    else process.stdout.write(`${file} is fine\n`)
-  }))
-
-async function records (config: Config): Promise<unknown[]> {
-  const wanted = config.server.listen.map(({ port, tls }) => ({ service: tls === 'direct' ? '_xmpps-client._tcp' : '_xmpp-client._tcp', port }))
-  const rows: unknown[] = []
-  for (const domain of config.hosts.keys()) {
-    for (const { service, port } of wanted) {
-      rows.push({ record: `${service}.${domain}. SRV 5 1 ${port} ${domain}.`, today: await today(`${service}.${domain}`) })
-    }
-  }
-  return rows
+interface Checking {
+  readonly conf?: string
+  readonly full?: boolean
+  readonly dns?: boolean
+  readonly resolver?: string
+  readonly json?: boolean
 }
 
-async function today (name: string): Promise<string> {
+program.command('check').description('Say what is wrong with the conf file, without touching the server').argument('[file]', 'the conf file')
+  .option('--conf <file>', 'the conf file').option('--full', 'print the settings in force, each with the place it came from')
+  .option('--dns', 'print the SRV records to set, and what DNS says today')
+  .option('--resolver <address>', 'ask this DNS server (IP, or IP:port) instead of the usual one').option('--json', 'print JSON')
+  .action(async (given: string | undefined, how: Checking) => {
+    const file = confFile(given ?? how.conf)
+    const config = await readConf(file)
+    const json = how.json === true
+    if (how.full === true) show(describe(config), json)
+    if (how.dns === true) show(await dnsOf(config, how.resolver), json)
+    if (how.full !== true && how.dns !== true) show(json ? { file, problems: [] } : `${file} is fine`, json)
+  })
+
+async function dnsOf (config: Config, server: string | undefined): Promise<readonly unknown[]> {
+  const dns = new Resolver(DNS)
   try {
-    return (await resolveSrv(name)).map(({ name, port, priority, weight }) => `${priority} ${weight} ${port} ${name}`).join(', ')
+    if (server !== undefined) dns.setServers([server])
   } catch (error) {
-    return error instanceof Error && 'code' in error ? `nothing (${String(error.code)})` : 'nothing'
+    throw new CommandError(`'${String(server)}' is not the IP address of a DNS server`, { cause: error })
   }
+  return await dnsRecords([...config.hosts.keys()], config.server.listen, {
+    srv: name => dns.resolveSrv(name),
+    addresses: async name => {
+      const [four, six] = await Promise.allSettled([dns.resolve4(name), dns.resolve6(name)])
+      if (four.status === 'rejected' && six.status === 'rejected') throw four.reason
+      return [four, six].flatMap(found => found.status === 'fulfilled' ? found.value : [])
+    },
+  })
 }
 
 // ---- What the server is asked ------------------------------------------------------------------
 
-interface Asking { readonly conf?: string, readonly json?: boolean, readonly passwordStdin?: boolean }
+interface Asking {
+  readonly conf?: string
+  readonly json?: boolean
+  readonly passwordStdin?: boolean
+  readonly strict?: boolean
+  readonly merge?: boolean
+}
+
+interface Needs {
+  /** A password is read, for the account that the first word names. */
+  readonly password?: boolean
+  /** It works while no server runs, too. */
+  readonly offline?: boolean
+  /** How many of the words, from the first on, are files. */
+  readonly files?: number
+  /** Options that go to the server as words. */
+  readonly flags?: Readonly<Record<'strict' | 'merge', string>>
+}
 
 const user = program.command('user').description('Accounts')
 ask(user, 'add', '<jid>', 'Add an account', { password: true, offline: true })
@@ -150,46 +101,89 @@ ask(user, 'show', '<jid>', 'Show an account', { offline: true })
 ask(user, 'lock', '<jid> [reason...]', 'Keep an account from logging in, and end its sessions', { offline: true })
 ask(user, 'unlock', '<jid>', 'Let it log in again', { offline: true })
 const session = program.command('session').description('Devices that are online')
-ask(session, 'list', '[jid]', 'List them')
+ask(session, 'list', '[jid]', 'List them: all, those of a host or those of an account')
 ask(session, 'kick', '<jid>', 'End the sessions of an account, or one of them')
 ask(program, 'status', '', 'Say how the server is')
 ask(program, 'reload', '', 'Take over the conf file')
-ask(program, 'stop', '', 'Stop the server')
+ask(program, 'stop', '', 'Stop the server; returns when it has stopped')
 ask(program, 'hooks', '', 'List what runs at each hook, in order')
-ask(program, 'backup', '<file>', 'Write a consistent copy of the storage while the server runs')
+ask(program, 'backup', '<file>', 'Write a consistent copy of the storage, also while the server runs', { offline: true, files: 1 })
+ask(program, 'export', '<file> [jid...]', 'Write accounts, of all hosts or of those named, into a file that other servers read (XEP-0227)', { offline: true, files: 1 })
+ask(program, 'import', '<file...>', 'Take accounts over from files of XEP-0227; run it again to go on where it was interrupted', {
+  offline: true,
+  files: Infinity,
+  flags: { strict: 'end at the first thing that cannot be taken, instead of leaving it out', merge: 'accounts that are here already take over what the files have, too' },
+})
 
-interface Needs { readonly password?: boolean, readonly offline?: boolean }
+program.command('restore').description('Put a backup in the place of what is stored, while no server runs').argument('<file>', 'what `sestina backup` wrote')
+  .option('--conf <file>', 'the conf file').option('--overwrite', 'where there is a database already, put it aside').option('--json', 'print JSON')
+  .action(async (file: string, how: { readonly conf?: string, readonly overwrite?: boolean, readonly json?: boolean }) => {
+    const { data, storage } = (await readConf(confFile(how.conf))).server
+    const restored = restoreStorage({ driver: storage.driver, folder: data }, resolve(file), how.overwrite === true)
+    show(how.json === true ? restored : `restored: ${restored.rows} rows in ${restored.stores} stores`, how.json === true)
+  })
 
 function ask (parent: Command, name: string, args: string, about: string, how: Needs = {}): void {
   const command = parent.command(`${name} ${args}`.trim()).description(about)
     .option('--conf <file>', 'the conf file').option('--json', 'print JSON')
   if (how.password === true) command.option('--password-stdin', 'read the password from standard input')
-  command.action(run(async (...given: readonly unknown[]) => {
+  for (const [flag, says] of Object.entries(how.flags ?? {})) command.option(`--${flag}`, says)
+  command.action(async (...given: readonly unknown[]) => {
     const options = command.opts<Asking>()
     const words = given.slice(0, -2).flat().filter(word => typeof word === 'string')
+    const files = how.files ?? 0
+    const flags = (['strict', 'merge'] as const).filter(flag => options[flag] === true).map(flag => `--${flag}`)
+    // Before a password is asked for, twice.
+    if (how.password === true) checkAccount(words[0])
     const input = how.password === true ? await readPassword(options.passwordStdin === true) : undefined
-    const title = parent === program ? name : `${parent.name()} ${name}`
-    const file = name === 'backup' ? words.map(word => resolve(word)) : words
-    const question = { command: title, args: file, ...input === undefined ? {} : { input } }
-    show(await put(question, confFile(options.conf), how.offline === true), options.json === true)
-  }))
+    const question: Question = {
+      command: parent === program ? name : `${parent.name()} ${name}`,
+      args: [...words.map((word, index) => index < files ? resolve(word) : word), ...flags],
+      ...input === undefined ? {} : { input },
+    }
+    const said = await put(question, confFile(options.conf), how.offline === true)
+    show(said, options.json === true)
+    if (hasProblems(said)) process.exitCode = EXIT.data
+  })
 }
 
 /** To the server that runs; for accounts, to one that is woken for the question where none does. */
 async function put (question: Question, file: string, offline: boolean): Promise<unknown> {
-  const config = await read(file)
-  const said = await askAdmin(socketOf(config), question)
-  if (said !== undefined) return said.result
-  if (!offline) throw new Unavailable('no server runs with this conf file')
-  const running = await start({ file, modules: await findModules(MODULES), log: silent, env, quiet: true })
+  const config = await readConf(file)
+  const meanwhile = new Meanwhile()
+  const heard = (told: Told): void => { meanwhile.heard(told) }
   try {
-    return await answer(worldOf(running, () => {}), question)
+    const said = await askAdmin(socketOf(config), question, heard)
+    if (said !== undefined) return said.result
+    if (!offline) throw new Unavailable('no server runs with this conf file')
+    if (config.server.storage.driver === 'memory') throw new Unavailable('no server runs with this conf file, and its storage is in its memory')
+    return await woken(question, file, heard)
+  } finally {
+    meanwhile.clear()
+  }
+}
+
+async function woken (question: Question, file: string, heard: (told: Told) => void): Promise<unknown> {
+  const running = await start({ file, modules: await findModules(MODULES), log: silent, env, quiet: true })
+  let gone = false
+  const interrupt = (): void => { gone = true }
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
+  try {
+    const talk = {
+      get gone () { return gone },
+      tell: async (told: Told) => { heard(told); return Promise.resolve() },
+    }
+    return await answer(worldOf(running, () => Promise.resolve()), question, talk)
   } finally {
     await running.stop()
   }
 }
 
 class Unavailable extends Error {}
+
+function hasProblems (said: unknown): boolean {
+  return typeof said === 'object' && said !== null && 'problems' in said && typeof said.problems === 'number' && said.problems > 0
+}
 
 async function readPassword (fromStdin: boolean): Promise<string> {
   if (fromStdin) return readFileSync(0, 'utf8').split('\n', 1)[0]?.replace(/\r$/, '') ?? ''
@@ -201,41 +195,12 @@ async function readPassword (fromStdin: boolean): Promise<string> {
   return first
 }
 
-// ---- What is printed ----------------------------------------------------------------------------
-
-function show (result: unknown, json: boolean): void {
-  if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
-  else if (typeof result === 'string') process.stdout.write(`${result}\n`)
-  else if (Array.isArray(result)) process.stdout.write(`${tableOf(result)}\n`)
-  else if (typeof result === 'object' && result !== null) {
-    for (const [name, value] of Object.entries(result)) {
-      process.stdout.write(`${pc.bold(name)}: ${typeof value === 'string' ? value : JSON.stringify(value)}\n`)
-    }
-  }
+/** What went wrong, in words and as a number. */
+function fail (error: unknown): never {
+  // It has said what is wrong itself; 0 is help and the version.
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT.usage)
+  process.stderr.write(`${explain(error)}\n`)
+  process.exit(error instanceof ConfigProblems ? EXIT.conf : error instanceof Unavailable ? EXIT.unavailable : EXIT.failed)
 }
 
-function tableOf (rows: readonly unknown[]): string {
-  const objects = rows.filter(row => typeof row === 'object' && row !== null)
-  const [first] = objects
-  if (first === undefined) return 'none'
-  const head = Object.keys(first)
-  const table = new Table({ head: head.map(name => pc.bold(name)), style: { head: [], border: [] } })
-  for (const row of objects) {
-    const cells = new Map(Object.entries(row))
-    table.push(head.map(name => String(cells.get(name) ?? '')))
-  }
-  return table.toString()
-}
-
-function run<A extends readonly unknown[]> (work: (...args: A) => Promise<void>): (...args: A) => Promise<void> {
-  return async (...args) => {
-    try {
-      await work(...args)
-    } catch (error) {
-      process.stderr.write(`${explain(error)}\n`)
-      process.exit(error instanceof ConfigProblems ? EXIT.conf : error instanceof Unavailable ? EXIT.unavailable : EXIT.failed)
-    }
-  }
-}
-
-await program.parseAsync()
+await program.parseAsync().catch(fail)

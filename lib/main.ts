@@ -7,10 +7,11 @@ import { ClientListener } from './c2s/listener.js'
 import type { ClientWorld } from './c2s/settings.js'
 import { loadConfig, type Config, type Environment, type HostConfig } from './config/load.js'
 import type { Schema } from './config/schema.js'
+import type { ServerSettings } from './config/server.js'
 import { findModules } from './host/loader.js'
 import type { AnyModule } from './host/module.js'
 import { Server, type HostPlan } from './host/server.js'
-import { openStorage } from './storage/open.js'
+import { openStorage, restoreStorage } from './storage/open.js'
 import type { Storage } from './storage/store.js'
 import { Certificates } from './stream/certificates.js'
 
@@ -26,11 +27,14 @@ export interface StartParts {
   readonly quiet?: boolean
 }
 
+/** Settings of the server that a running one does not take over. */
+const TAKE_A_RESTART = ['data', 'log', 'storage', 'tls', 'listen'] as const
+
 /** Where a listener of the conf listens. */
 export interface Listening { readonly address: string, readonly port: number, readonly tls: 'required' | 'direct' | 'none' }
 
 /** The modules in a folder, and their schemas for the conf. */
-export { findModules }
+export { findModules, restoreStorage }
 
 export function schemasOf (modules: ReadonlyMap<string, AnyModule>): ReadonlyMap<string, Schema> {
   return new Map([...modules].map(([name, module]) => [name, module.settings ?? {}]))
@@ -73,16 +77,20 @@ export class Running {
   readonly #storage: Storage
   readonly #listeners: ClientListener[] = []
   #config: Config
+  /** What it was started with. */
+  readonly #started: ServerSettings
   #certificates: Certificates | undefined
   #world: ClientWorld | undefined
   #listening: readonly Listening[] = []
   #stopping: Promise<void> | undefined
+  #reloading: Promise<unknown> = Promise.resolve()
 
   constructor (parts: StartParts, config: Config, storage: Storage) {
     this.#parts = parts
     this.#clock = parts.clock ?? systemClock
     this.#ids = parts.ids ?? randomIds
     this.#config = config
+    this.#started = config.server
     this.#storage = storage
     const { iterations } = config.server.authentication
     this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations })
@@ -116,9 +124,19 @@ export class Running {
     this.#listening = await this.#listen(this.#world)
   }
 
-  /** Takes over the conf file as it is now: hosts, modules, certificates, limits. Throws ConfigProblems, and changes nothing then. */
-  async reload (): Promise<void> {
+  /**
+   * Takes over the conf file as it is now: hosts, modules, certificates, limits. Throws ConfigProblems, and changes nothing then. Answers
+   * with the names of settings that have changed and take a restart.
+   */
+  reload (): Promise<readonly string[]> {
+    const reload = this.#reloading.then(() => this.#reload())
+    this.#reloading = reload.catch(() => undefined)
+    return reload
+  }
+
+  async #reload (): Promise<readonly string[]> {
     const config = loadConfig(this.#parts.file, schemasOf(this.#parts.modules), this.#parts.env)
+    const waiting = TAKE_A_RESTART.filter(name => JSON.stringify(config.server[name]) !== JSON.stringify(this.#started[name]))
     await this.server.load(plansOf(config, this.#parts.modules))
     this.#config = config
     const world = this.#world
@@ -128,7 +146,8 @@ export class Running {
     }
     await this.#certificates?.serve([...config.hosts.keys()])
     await this.#certificates?.reload()
-    this.#parts.log.info('reloaded', { file: this.#parts.file })
+    this.#parts.log.info('reloaded', { file: this.#parts.file, ...waiting.length === 0 ? {} : { takesRestart: waiting } })
+    return waiting
   }
 
   /** Ends it all in order: no new clients, the sessions, the modules, the storage. All that was acknowledged is stored then. */

@@ -1,8 +1,9 @@
 /** XEP-0191 Blocking Command: nothing to the blocked, nothing from them. */
 import {
-  accountRemoved, addressed, blocklists, child, children, defineModule, follow, iqArriving, iqSent, JidError, Kept, messageArriving,
-  messageSent, NS, parseJid, presenceArriving, presences, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot,
-  stanza, StanzaError, xml,
+  accountExporting, accountImporting, accountRemoved, addressed, attributeOf, blocklists, child, childElements, children,
+  defineModule, follow, iqArriving, iqSent, JidError, Kept, localName, messageArriving, messageSent, namespaceOf, NS, parseJid,
+  presenceArriving, presences, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot, stanza, StanzaError,
+  xml,
 } from '../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, Session } from '../lib/api.js'
 
@@ -34,6 +35,9 @@ export default defineModule({
     })
     host.on(sessionBound, ({ session }) => follow(lists.hold(session.account.toString()), () => undefined), 'record')
     host.on(sessionClosed, ({ session }) => { lists.release(session.account.toString()) }, 'record')
+
+    // Whoever takes the name next has a list of their own.
+    host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { lists.forget(account.toString()) }) }, 'record')
 
     // ---- The list ---------------------------------------------------------------------
 
@@ -94,6 +98,28 @@ export default defineModule({
           ...itemsOf(payload).map(jid => xml('item', { jid: jid.toString() })))))
       }
     }
+
+    // ---- Accounts that move (XEP-0227 §4.8) ------------------------------------------------
+
+    host.on(accountExporting, ({ account, add }) => follow(listOf(account), list => {
+      if (list.size === 0) return
+      // Some read the one, some the other.
+      add([...list].map(jid => xml('item', { jid })), xml('blocklist', { xmlns: NS.BLOCKING }))
+      add([privacyList(list)])
+    }))
+
+    host.on(accountImporting, ({ account, element, within, batch }) => {
+      const isItem = within?.namespace === NS.BLOCKING && localName(element) === 'item'
+      const isPrivacy = within === undefined && namespaceOf(element) === NS.PRIVACY && localName(element) === 'query'
+      if (!isItem && !isPrivacy) return undefined
+      const wanted = isItem ? [addressIn(attributeOf(element, 'jid'))] : blockedBy(element)
+      return follow(listOf(account), list => {
+        const fresh = wanted.filter(jid => !list.has(jid.toString()))
+        if (list.size + fresh.length > host.settings.items) throw new StanzaError('resource-constraint', 'the block list is full', { type: 'cancel' })
+        change(account, list, fresh, true, batch)
+        return 'handled'
+      })
+    })
 
     // ---- Presence that follows from it ----------------------------------------------------
 
@@ -173,12 +199,45 @@ function textsOf (jids: readonly Jid[]): ReadonlySet<string> {
 }
 
 function itemsOf (payload: Element): Jid[] {
-  return children(payload, NS.BLOCKING, 'item').map(item => {
-    try {
-      return parseJid(String(item.attrs['jid'] ?? ''))
-    } catch (error) {
-      if (!(error instanceof JidError)) throw error
-      throw new StanzaError('jid-malformed', undefined, { cause: error })
+  return children(payload, NS.BLOCKING, 'item').map(item => addressIn(attributeOf(item, 'jid')))
+}
+
+function addressIn (text: string | undefined): Jid {
+  try {
+    return parseJid(text ?? '')
+  } catch (error) {
+    if (!(error instanceof JidError)) throw error
+    throw new StanzaError('jid-malformed', undefined, { cause: error })
+  }
+}
+
+/** XEP-0191 §5: a block list as XEP-0016 says it. */
+function privacyList (list: ReadonlySet<string>): Element {
+  const items = [...list].map((value, index) => xml('item', { type: 'jid', value, action: 'deny', order: String(index + 1) }))
+  return xml('query', { xmlns: NS.PRIVACY }, xml('default', { name: 'blocked' }), xml('list', { name: 'blocked' }, ...items))
+}
+
+/**
+ * Whom the default privacy list blocks. Throws StanzaError where it says more than that: what only half of it would do is not what its
+ * user asked for.
+ */
+function blockedBy (query: Element): Jid[] {
+  const chosen = child(query, NS.PRIVACY, 'default') ?? child(query, NS.PRIVACY, 'active')
+  const name = chosen === undefined ? undefined : attributeOf(chosen, 'name')
+  const list = children(query, NS.PRIVACY, 'list').find(list => attributeOf(list, 'name') === name)
+  if (name === undefined || list === undefined) return [] // none is in force
+  const rules = children(list, NS.PRIVACY, 'item').sort((a, b) => Number(attributeOf(a, 'order')) - Number(attributeOf(b, 'order')))
+  // What comes last and allows all is what happens anyway.
+  const last = rules.at(-1)
+  if (last !== undefined && attributeOf(last, 'action') === 'allow' && attributeOf(last, 'type') === undefined && childElements(last).length === 0) rules.pop()
+  return rules.map(rule => {
+    const kinds = childElements(rule).length
+    if (attributeOf(rule, 'action') !== 'deny' || attributeOf(rule, 'type') !== 'jid' || kinds > 0 && kinds < ALL_KINDS) {
+      throw new StanzaError('not-acceptable', 'the privacy list does more than block addresses')
     }
+    return addressIn(attributeOf(rule, 'value'))
   })
 }
+
+/** XEP-0016 §2.1: message, iq, presence-in, presence-out. */
+const ALL_KINDS = 4

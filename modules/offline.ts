@@ -1,8 +1,9 @@
 /** XEP-0160 Offline Messages, with XEP-0203 delays: what finds nobody waits. */
+import { createHash } from 'node:crypto'
 import {
-  accountRemoved, addressed, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed,
-  messageArriving, NS, namespaceOf, offlineMessages, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets,
-  xml,
+  accountExporting, accountImporting, accountRemoved, addressed, attributeOf, children, clone, defineModule, follow,
+  formatDateTime, fromOctets, JidError, journal, Kept, localName, messageAddressed, messageArriving, namespaceOf, NS, octets,
+  offlineMessages, parseDateTime, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
 } from '../lib/api.js'
 import type { Batch, Element, Entry, Jid, Maybe, Message, Session } from '../lib/api.js'
 
@@ -101,6 +102,8 @@ export default defineModule({
       return addressed(new Stanza('message', element, parseJid(entry.with), to).with({ plus: [delay] }), to)
     }
 
+    host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { waiting.forget(account.toString()) }) }, 'record')
+
     // ---- Keeping it bounded, and for others --------------------------------------------------
 
     const sweep = host.clock.every(HOUR, () => { void expire() })
@@ -117,16 +120,38 @@ export default defineModule({
     host.provide(offlineMessages, {
       count: async account => (await messages.size(account.toString())).entries,
       async * all (account) {
-        for (let after: string | undefined; ;) {
-          const page = await messages.page(account.toString(), { limit: PAGE, ...after === undefined ? {} : { after } })
-          for (const { at, value } of page.entries) yield { at, octets: toOctets(value) }
-          after = page.entries.at(-1)?.id
-          if (page.complete || after === undefined) return
-        }
+        for await (const { at, value } of entriesOf(account)) yield { at, octets: toOctets(value) }
       },
       add: (account, { at, from, octets }, batch): Maybe<void> => follow(waiting.of(account.toString()), amount => {
         keep(account, amount, { id: host.ids.next(), at, with: from.toString(), value: fromOctets(octets) }, batch)
       }),
+    })
+
+    async function * entriesOf (account: Jid): AsyncGenerator<Entry<string>> {
+      for (let after: string | undefined; ;) {
+        const page = await messages.page(account.toString(), { limit: PAGE, ...after === undefined ? {} : { after } })
+        yield * page.entries
+        after = page.entries.at(-1)?.id
+        if (page.complete || after === undefined) return
+      }
+    }
+
+    // ---- Accounts that move (XEP-0227 §4.5) -----------------------------------------------------
+
+    host.on(accountExporting, ({ account, add }) => { add(written(account), xml('offline-messages', { xmlns: NS.PIE })) })
+
+    async function * written (account: Jid): AsyncGenerator<Element> {
+      for await (const entry of entriesOf(account)) yield parseElement(delayed(entry, account).octets())
+    }
+
+    host.on(accountImporting, async ({ account, element, within, batch }) => {
+      if (within?.namespace !== NS.PIE || within.name !== 'offline-messages') return undefined
+      const entry = movedEntry(element, host.domain, host.clock.now())
+      const owner = account.toString()
+      // Its id is made of what it says: brought once and again, it is there once.
+      const { entries } = await messages.page(owner, { ids: [entry.id], limit: 1 })
+      if (entries.length === 0) keep(account, await waiting.of(owner), entry, batch)
+      return 'handled'
     })
   },
 })
@@ -144,6 +169,45 @@ function isContent (element: Element): boolean {
   const namespace = namespaceOf(element)
   if (namespace === NS.CLIENT) return element.getName() !== 'thread'
   return namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID
+}
+
+/** A message out of an import, as it would have been kept here. */
+function movedEntry (element: Element, domain: string, now: number): Entry<string> {
+  if (namespaceOf(element) !== NS.CLIENT || localName(element) !== 'message') throw new StanzaError('bad-request', 'not a message')
+  const type = attributeOf(element, 'type') ?? 'normal'
+  if (type !== 'chat' && type !== 'normal') throw new StanzaError('bad-request', 'a message of a type that is not kept')
+  const [from, to] = [addressIn(element, 'from'), addressIn(element, 'to')]
+  if (from === undefined) throw new StanzaError('bad-request', 'a message without a sender')
+  const delays = [...children(element, NS.DELAY, 'delay'), ...children(element, NS.DELAY_LEGACY, 'x')]
+  // The delay that the server there has written is what is kept as the time; one that is written here will stand for it.
+  const own = delays.find(delay => attributeOf(delay, 'from') === domain || attributeOf(delay, 'from') === to?.domain) ?? delays[0]
+  const at = own === undefined ? now : timeOf(own)
+  const message = clone(element)
+  if (own !== undefined) {
+    const index = element.children.indexOf(own)
+    message.children.splice(index, 1)
+  }
+  const value = fromOctets(octets(message))
+  const id = createHash('sha256').update(`${own === undefined ? '' : at} ${value}`).digest('base64url').slice(0, ID_LENGTH)
+  return { id, at, with: from.toString(), value }
+}
+
+const ID_LENGTH = 22
+/** XEP-0091 §3 */
+const LEGACY_TIME = /^(\d{4})(\d{2})(\d{2})T(\d{2}:\d{2}:\d{2})$/
+
+function timeOf (delay: Element): number {
+  return parseDateTime((attributeOf(delay, 'stamp') ?? '').replace(LEGACY_TIME, '$1-$2-$3T$4Z'))
+}
+
+function addressIn (element: Element, name: string): Jid | undefined {
+  const text = attributeOf(element, name)
+  try {
+    return text === undefined ? undefined : parseJid(text)
+  } catch (error) {
+    if (!(error instanceof JidError)) throw error
+    throw new StanzaError('jid-malformed', undefined, { cause: error })
+  }
 }
 
 function recipientOf (element: Element, account: Jid): Jid {

@@ -1,6 +1,9 @@
 /** XEP-0049 Private XML Storage: what a client keeps for itself. */
-import { childElements, defineModule, NS, namespaceOf, octets, fromOctets, toOctets, parseElement, records, setting, StanzaError, xml } from '../lib/api.js'
-import type { Element } from '../lib/api.js'
+import {
+  accountExporting, accountImporting, childElements, defineModule, NS, namespaceOf, octets, fromOctets, toOctets, parseElement,
+  records, setting, StanzaError, xml,
+} from '../lib/api.js'
+import type { Element, Jid } from '../lib/api.js'
 
 export default defineModule({
   name: 'private',
@@ -30,8 +33,12 @@ export default defineModule({
     host.iq.set('self', NS.PRIVATE, 'query', async ({ session, payload }) => {
       const given = childElements(payload)
       if (given.length === 0) throw new StanzaError('bad-request')
+      await keep(session.account, given)
+    })
+
+    async function keep (account: Jid, given: readonly Element[]): Promise<void> {
       const fresh = new Map(given.map(piece => [keyOf(piece), fromOctets(octets(piece))]))
-      await pieces.change(session.account.toString(), old => {
+      await pieces.change(account.toString(), old => {
         const after = new Map([...old, ...fresh])
         const bytes = [...after.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0)
         if (after.size > host.settings.pieces || bytes > host.settings.bytes) {
@@ -39,6 +46,17 @@ export default defineModule({
         }
         return fresh
       })
+    }
+
+    // XEP-0227 §4.6
+    host.on(accountExporting, async ({ account, add }) => {
+      const kept = await pieces.all(account.toString())
+      add([...kept.values()].map(piece => parseElement(toOctets(piece))), xml('query', { xmlns: NS.PRIVATE }))
+    })
+    host.on(accountImporting, async ({ account, element, within }) => {
+      if (within?.namespace !== NS.PRIVATE) return undefined
+      await keep(account, [element])
+      return 'handled'
     })
   },
 })

@@ -1,5 +1,9 @@
 /** XEP-0054 vcard-temp and XEP-0292 vCard4: what a user tells everybody of themselves. */
-import { defineModule, fromOctets, NS, octets, parseElement, records, setting, StanzaError, toOctets, xml } from '../lib/api.js'
+import {
+  accountExporting, accountImporting, defineModule, fromOctets, localName, namespaceOf, NS, octets, parseElement, records, setting,
+  StanzaError, toOctets, xml,
+} from '../lib/api.js'
+import type { Batch, Element, Jid } from '../lib/api.js'
 
 /** The two forms, each by its own name and namespace. */
 const FORMS = [
@@ -30,13 +34,28 @@ export default defineModule({
       })
 
       host.iq.set('self', namespace, name, ({ session, payload, batch }) => {
-        const text = fromOctets(octets(payload))
-        if (Buffer.byteLength(text) > host.settings.bytes) throw new StanzaError('resource-constraint', 'the vCard is too large', { type: 'cancel' })
-        batch.add(cards.putting(session.account.toString(), name, text))
+        keep(session.account, name, payload, batch)
       })
 
       // XEP-0054 §3.2: nobody writes another's.
       host.iq.set('account', namespace, name, () => { throw new StanzaError('forbidden') })
     }
+
+    function keep (account: Jid, name: string, card: Element, batch: Batch): void {
+      const text = fromOctets(octets(card))
+      if (Buffer.byteLength(text) > host.settings.bytes) throw new StanzaError('resource-constraint', 'the vCard is too large', { type: 'cancel' })
+      batch.add(cards.putting(account.toString(), name, text))
+    }
+
+    // XEP-0227 §4.7
+    host.on(accountExporting, async ({ account, add }) => {
+      for (const card of (await cards.all(account.toString())).values()) add([parseElement(toOctets(card))])
+    })
+    host.on(accountImporting, ({ account, element, within, batch }) => {
+      const form = FORMS.find(({ name, namespace }) => localName(element) === name && namespaceOf(element) === namespace)
+      if (within !== undefined || form === undefined) return undefined
+      keep(account, form.name, element, batch)
+      return 'handled'
+    })
   },
 })

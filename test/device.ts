@@ -91,8 +91,11 @@ export class Device {
     if (this.#inbox.length > 0) throw new Error(`${this.#name} wanted nothing, but got ${this.#shown()}`)
   }
 
-  /** Forgets what it has not read. */
-  forget (): void { this.#inbox.length = 0 }
+  /** Forgets what it has not read, or this one of it. */
+  forget (one?: Element): void {
+    if (one === undefined) this.#inbox.length = 0
+    else this.#inbox.splice(this.#inbox.indexOf(one), 1)
+  }
 
   /** The connection is gone, without a word. */
   async loses (what: 'connection'): Promise<void> {

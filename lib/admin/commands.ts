@@ -1,22 +1,24 @@
 /** What an operator can ask of a server: the same whether it runs and is asked over its socket, or is woken for the question. */
 import { StreamError } from '../xmpp/errors.js'
-import { AccountExists, AccountMissing } from '../auth/accounts.js'
+import { AccountExists, AccountMissing, type Account } from '../auth/accounts.js'
 import { PasswordError } from '../auth/keys.js'
 import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
-
-/** What an operator did wrong, in a line. */
-export class CommandError extends Error {}
+import { PrepError } from '../xmpp/prep.js'
+import { exportAccounts } from './export.js'
+import { importAccounts } from './import.js'
+import { CommandError, type Talk } from './talk.js'
 
 /** What a command may touch. */
 export interface AdminWorld {
   readonly server: Server
   /** What stands beside the hosts: connections, certificates. */
   status (): Readonly<Record<string, unknown>>
-  reload (): Promise<void>
-  /** Begins to stop; the answer still goes out. */
-  stop (): void
+  /** Takes over the conf file; answers with what has changed there and takes a restart. */
+  reload (): Promise<readonly string[]>
+  /** Stops; resolves once all that was acknowledged is stored. The answer still goes out. */
+  stop (): Promise<void>
 }
 
 export interface Question {
@@ -26,7 +28,9 @@ export interface Question {
   readonly input?: string
 }
 
-type Command = (world: AdminWorld, args: readonly string[], input: string | undefined) => Promise<unknown>
+interface Asked extends Omit<Question, 'command'> { readonly talk: Talk }
+
+type Command = (world: AdminWorld, args: readonly string[], asked: Asked) => Promise<unknown>
 
 /** Accounts that are listed at a time. */
 const PAGE = 1000
@@ -34,26 +38,42 @@ const PAGE = 1000
 const COMMANDS: Readonly<Record<string, Command>> = {
   'status': world => Promise.resolve(statusOf(world)),
   'reload': async world => {
-    await world.reload()
-    return 'reloaded'
+    const waiting = await world.reload()
+    return waiting.length === 0 ? 'reloaded' : `reloaded; what has changed under ${waiting.join(', ')} takes a restart`
   },
-  'stop': world => {
-    world.stop()
-    return Promise.resolve('stopping')
+  'stop': async world => {
+    await world.stop()
+    return 'stopped'
   },
   'hooks': world => Promise.resolve(world.server.hosts.flatMap(host => host.hooks.places().map(place => ({ host: host.domain, ...place })))),
   'backup': async ({ server }, [file]) => {
-    await server.storage.backup(needed(file, 'a file'))
-    return `written to ${String(file)}`
+    const path = needed(file, 'a file')
+    try {
+      await server.storage.backup(path)
+    } catch (error) {
+      throw new CommandError(isThere(error) ? `${path} is there already` : `${path} was not written: ${messageOf(error)}`, { cause: error })
+    }
+    return `written to ${path}`
   },
-  'user add': async ({ server }, [name], password) => {
+  'export': async ({ server }, [file, ...wanted], { talk }) => {
+    const count = await exportAccounts(server, needed(file, 'a file'), wanted, talk)
+    return `${count} accounts written to ${String(file)}`
+  },
+  'import': async ({ server }, words, { talk }) => {
+    const files = words.filter(word => !word.startsWith('--'))
+    needed(files[0], 'a file')
+    const imported = await importAccounts(server, files, { strict: words.includes('--strict'), merge: words.includes('--merge') }, talk)
+    server.log.info('imported', { ...imported })
+    return imported
+  },
+  'user add': async ({ server }, [name], { input }) => {
     const { host, jid } = accountOf(server, name)
-    await host.createAccount(jid, needed(password, 'a password'))
+    await host.createAccount(jid, needed(input, 'a password'))
     return `${jid.toString()} added`
   },
-  'user password': async ({ server }, [name], password) => {
+  'user password': async ({ server }, [name], { input }) => {
     const { host, jid } = accountOf(server, name)
-    await host.setPassword(jid, needed(password, 'a password'))
+    await host.setPassword(jid, needed(input, 'a password'))
     return `password of ${jid.toString()} changed`
   },
   'user remove': async ({ server }, [name]) => {
@@ -65,7 +85,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     const { host, jid } = accountOf(server, name)
     await host.accounts.lock(jid, reason.join(' '))
     const count = host.kick(jid, new StreamError('not-authorized', 'the account is locked'))
-    return `${jid.toString()} locked, ${count} sessions ended`
+    return `${jid.toString()} locked, ${counted(count, 'session')} ended`
   },
   'user unlock': async ({ server }, [name]) => {
     const { host, jid } = accountOf(server, name)
@@ -75,15 +95,23 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   'user list': ({ server }, [domain]) => listAccounts(server, domain),
   'user show': async ({ server }, [name]) => {
     const { host, jid } = await existing(server, name)
-    const sessions = host.sessions.of(jid).map(session => session.jid.toString())
-    return { account: jid.toString(), state: await host.accounts.state(jid), sessions }
+    const stored = await host.accounts.stored(jid)
+    return {
+      account: jid.toString(),
+      created: stored === undefined ? '' : new Date(stored.created).toISOString(),
+      state: await host.accounts.state(jid),
+      ...lockOf(stored?.locked),
+      // What its password was turned into; PLAIN is checked against any of them.
+      keys: Object.keys(stored?.keys ?? {}).map(hash => `SCRAM-${hash.toUpperCase()}`),
+      sessions: host.sessions.of(jid).map(session => session.jid.toString()),
+    }
   },
   'session list': ({ server }, [name]) => Promise.resolve(listSessions(server, name)),
-  'session kick': ({ server }, [name]) => {
-    const { host, jid } = accountOf(server, name)
+  'session kick': async ({ server }, [name]) => {
+    const { host, jid } = await existing(server, name)
     const sessions = host.sessions.of(jid.bare).filter(session => jid.resource === '' || session.jid.equals(jid))
     for (const session of sessions) session.close(new StreamError('policy-violation', 'ended by the operator'))
-    return Promise.resolve(`${sessions.length} sessions ended`)
+    return `${counted(sessions.length, 'session')} ended`
   },
 }
 
@@ -91,20 +119,24 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 export const COMMAND_NAMES: readonly string[] = Object.keys(COMMANDS)
 
 /** Answers a question. Throws CommandError with what is wrong with it. */
-export async function answer (world: AdminWorld, { command, args, input }: Question): Promise<unknown> {
+export async function answer (world: AdminWorld, { command, args, ...rest }: Question, talk: Talk): Promise<unknown> {
   try {
     const known = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined
-    if (known !== undefined) return await known(world, args, input)
+    if (known !== undefined) return await known(world, args, { args, ...rest, talk })
     const host = world.server.hosts.find(host => host.commands.has(command))
     const ofModule = host?.commands.get(command)
     if (ofModule === undefined) throw new CommandError(`there is no command '${command}'`)
     return await ofModule(args)
   } catch (error) {
-    if (error instanceof JidError || error instanceof PasswordError || error instanceof AccountExists || error instanceof AccountMissing) {
-      throw new CommandError(error.message, { cause: error })
-    }
-    throw error
+    throw error instanceof Error && MISTAKES.some(kind => error instanceof kind) ? new CommandError(error.message, { cause: error }) : error
   }
+}
+
+/** What the operator may be told as it stands. */
+const MISTAKES = [JidError, PasswordError, PrepError, AccountExists, AccountMissing]
+
+function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
+  return locked === undefined ? {} : { locked: { since: new Date(locked.since).toISOString(), reason: locked.reason } }
 }
 
 function statusOf (world: AdminWorld): Readonly<Record<string, unknown>> {
@@ -119,8 +151,7 @@ function statusOf (world: AdminWorld): Readonly<Record<string, unknown>> {
 
 async function listAccounts (server: Server, domain: string | undefined): Promise<readonly unknown[]> {
   const rows: unknown[] = []
-  for (const host of server.hosts) {
-    if (domain !== undefined && host.domain !== domain) continue
+  for (const host of domain === undefined ? server.hosts : [hostNamed(server, domain)]) {
     for (let after: string | undefined; ;) {
       const page = await host.accounts.list({ limit: PAGE, ...after === undefined ? {} : { after } })
       for (const { account, created, locked } of page) {
@@ -133,9 +164,17 @@ async function listAccounts (server: Server, domain: string | undefined): Promis
   return rows
 }
 
+function hostNamed (server: Server, domain: string): Host {
+  const host = server.host(parseJid(domain).toString())
+  if (host === undefined) throw new CommandError(`${domain} is not a host of this server`)
+  return host
+}
+
 function listSessions (server: Server, name: string | undefined): readonly unknown[] {
-  return server.hosts.flatMap(host => [...host.sessions.all()])
-    .filter(session => name === undefined || session.account.toString() === name || session.account.domain === name)
+  const jid = name === undefined ? undefined : parseJid(name)
+  const wanted = jid === undefined ? server.hosts : [hostNamed(server, jid.domain)]
+  return wanted.flatMap(host => jid === undefined || jid.local === '' ? [...host.sessions.all()] : host.sessions.of(jid.bare))
+    .filter(session => jid === undefined || jid.resource === '' || session.jid.equals(jid))
     .map(session => ({
       jid: session.jid.toString(),
       address: session.address,
@@ -143,6 +182,15 @@ function listSessions (server: Server, name: string | undefined): readonly unkno
       priority: session.available ? session.priority : '',
       secure: session.secure,
     }))
+}
+
+/** Throws CommandError where this can be no account: before anybody is asked for more. */
+export function checkAccount (name: string | undefined): void {
+  try {
+    if (parseJid(needed(name, 'an address')).local === '') throw new CommandError(`${String(name)} is no account: it is written name@host`)
+  } catch (error) {
+    throw error instanceof JidError ? new CommandError(`'${String(name)}' is no address: ${error.message}`, { cause: error }) : error
+  }
 }
 
 function accountOf (server: Server, name: string | undefined): { readonly host: Host, readonly jid: Jid } {
@@ -153,13 +201,26 @@ function accountOf (server: Server, name: string | undefined): { readonly host: 
   return { host, jid }
 }
 
+/** The account, and the address as it was given: with a resource, where it has one. */
 async function existing (server: Server, name: string | undefined): Promise<{ readonly host: Host, readonly jid: Jid }> {
   const found = accountOf(server, name)
-  if (!await found.host.exists(found.jid)) throw new CommandError(`there is no ${found.jid.toString()}`)
+  if (!await found.host.exists(found.jid.bare)) throw new CommandError(`there is no ${found.jid.bare.toString()}`)
   return found
 }
 
 function needed (value: string | undefined, what: string): string {
   if (value === undefined || value === '') throw new CommandError(`${what} is missing`)
   return value
+}
+
+function counted (count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}
+
+function isThere (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EEXIST'
+}
+
+function messageOf (error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

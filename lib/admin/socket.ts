@@ -1,36 +1,52 @@
-/** The local socket that the command speaks to: one question, one answer, a line of JSON each. Only its owner may open it. */
-import { chmodSync, closeSync, openSync, rmSync } from 'node:fs'
+/**
+ * The local socket that the command speaks to. One question, a line of JSON; then lines of what happens meanwhile, and the answer as the
+ * last. Only its owner may open it.
+ */
+import { chmodSync, closeSync, mkdirSync, openSync, rmSync } from 'node:fs'
 import { createConnection, createServer, type Server as NetServer, type Socket } from 'node:net'
 import { basename, dirname } from 'node:path'
-import { answer, CommandError, type AdminWorld, type Question } from './commands.js'
+import { answer, type AdminWorld, type Question } from './commands.js'
+import { CommandError, type Talk, type Told } from './talk.js'
 import type { Logger } from '../base/logger.js'
 
-/** Bytes of a question: a password, and a name. */
+/** Characters of a question: a password, and names. */
 const LONGEST = 64 * 1024
 
-interface Reply { readonly result?: unknown, readonly error?: string }
+interface Reply { readonly result?: unknown, readonly error?: string, readonly told?: Told }
 
-/** Answers questions at this path until it is closed. A path that a dead server left is taken over. */
-export async function serveAdmin (path: string, world: AdminWorld, log: Logger): Promise<{ close (): Promise<void> }> {
+export interface AdminSocket {
+  /** Takes no more questions; resolves once those under way are answered. */
+  close (): Promise<void>
+}
+
+/** Answers questions at this path until it is closed. A path that a dead server left is taken over. Throws where another answers there. */
+export async function serveAdmin (path: string, world: AdminWorld, log: Logger): Promise<AdminSocket> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  if (await isAnswered(path)) throw new Error(`another server answers at ${path}`)
   rmSync(path, { force: true })
-  const open = new Set<Socket>()
+  const open = new Map<Socket, boolean>()
   const server = createServer({ allowHalfOpen: true }, socket => {
-    open.add(socket)
+    open.set(socket, false)
     socket.on('close', () => { open.delete(socket) })
     socket.on('error', () => { socket.destroy() })
-    converse(socket, world, log)
+    converse(socket, world, log, () => { open.set(socket, true) })
   })
   const near = nearby(path)
+  // Made for its owner alone from the first moment on: between its making and a later change of its mode others could open it.
+  const mask = process.umask(0o177)
   try {
-    await listen(server, near.path)
+    const listening = listen(server, near.path)
+    process.umask(mask)
+    await listening
   } finally {
+    process.umask(mask)
     near.close()
   }
   chmodSync(path, 0o600)
   return {
     close: () => new Promise(resolve => {
       server.close(() => { resolve() })
-      for (const socket of open) socket.end()
+      for (const [socket, isAsking] of open) if (!isAsking) socket.destroy()
     }),
   }
 }
@@ -54,7 +70,17 @@ function listen (server: NetServer, path: string): Promise<void> {
   })
 }
 
-function converse (socket: Socket, world: AdminWorld, log: Logger): void {
+function isAnswered (path: string): Promise<boolean> {
+  const near = nearby(path)
+  return new Promise(resolve => {
+    const socket = createConnection({ path: near.path })
+    socket.on('close', () => { near.close() })
+    socket.on('connect', () => { resolve(true); socket.destroy() })
+    socket.on('error', () => { resolve(false) })
+  })
+}
+
+function converse (socket: Socket, world: AdminWorld, log: Logger, asked: () => void): void {
   let text = ''
   socket.setEncoding('utf8')
   socket.on('data', (chunk: string) => {
@@ -62,15 +88,34 @@ function converse (socket: Socket, world: AdminWorld, log: Logger): void {
     if (text.length > LONGEST) socket.destroy()
   })
   socket.on('end', () => {
-    void reply(text, world, log).then(said => { socket.end(JSON.stringify(said)) })
+    asked()
+    void reply(text, world, log, talkOver(socket)).then(said => { socket.end(lineOf(said)) })
   })
 }
 
-async function reply (text: string, world: AdminWorld, log: Logger): Promise<Reply> {
+function lineOf (reply: Reply): string { return `${JSON.stringify(reply)}\n` }
+
+function talkOver (socket: Socket): Talk {
+  return {
+    get gone () { return socket.destroyed },
+    tell: async told => {
+      if (socket.destroyed || socket.write(lineOf({ told }))) return
+      await new Promise<void>(resolve => {
+        const go = (): void => {
+          socket.off('drain', go).off('close', go)
+          resolve()
+        }
+        socket.on('drain', go).on('close', go)
+      })
+    },
+  }
+}
+
+async function reply (text: string, world: AdminWorld, log: Logger, talk: Talk): Promise<Reply> {
   try {
     const question = questionIn(text)
     log.info('asked', { command: question.command })
-    return { result: await answer(world, question) ?? null }
+    return { result: await answer(world, question, talk) ?? null }
   } catch (error) {
     if (error instanceof Error && (error instanceof CommandError || error.name === 'ConfigProblems')) return { error: error.message }
     log.error('command failed', { error })
@@ -79,7 +124,7 @@ async function reply (text: string, world: AdminWorld, log: Logger): Promise<Rep
 }
 
 function questionIn (text: string): Question {
-  const read: unknown = JSON.parse(text)
+  const read = readJson(text)
   if (!isQuestion(read)) throw new CommandError('not a question')
   return read
 }
@@ -90,8 +135,13 @@ function isQuestion (value: unknown): value is Question {
     (!('input' in value) || typeof value.input === 'string')
 }
 
-/** Asks the server at this path. undefined: nobody is there. Throws CommandError with its refusal. */
-export function askAdmin (path: string, question: Question): Promise<{ readonly result: unknown } | undefined> {
+export interface Answered { readonly result: unknown }
+
+/**
+ * Asks the server at this path. undefined: nobody is there. `heard` is called for what happens meanwhile. Throws CommandError with its
+ * refusal, and where it may not be asked.
+ */
+export function askAdmin (path: string, question: Question, heard: (told: Told) => void = () => {}): Promise<Answered | undefined> {
   return new Promise((resolve, reject) => {
     const near = folderOf(path)
     if (near === undefined) {
@@ -99,18 +149,57 @@ export function askAdmin (path: string, question: Question): Promise<{ readonly 
       return
     }
     const socket = createConnection({ path: near.path, allowHalfOpen: true })
-    socket.on('close', () => { near.close() })
-    let text = ''
+    const lines = linesOf(reply => {
+      if (reply.told !== undefined) heard(reply.told)
+      else if (reply.error === undefined) resolve({ result: reply.result })
+      else reject(new CommandError(reply.error))
+    })
     socket.setEncoding('utf8')
     socket.on('connect', () => { socket.end(JSON.stringify(question)) })
-    socket.on('data', (chunk: string) => { text += chunk })
-    socket.on('error', () => { resolve(undefined) })
-    socket.on('end', () => {
-      const said = replyIn(text)
-      if (said.error === undefined) resolve({ result: said.result })
-      else reject(new CommandError(said.error))
+    socket.on('data', (chunk: string) => { lines(chunk) })
+    socket.on('error', error => {
+      if (isNobody(error)) resolve(undefined)
+      else reject(new CommandError(`the server cannot be asked: ${error.message}`, { cause: error }))
     })
+    socket.on('close', () => {
+      near.close()
+      reject(new CommandError('the server ended before it had answered'))
+    })
+    socket.on('end', () => { socket.destroy() })
   })
+}
+
+/** No socket, or one that a dead server has left. */
+function isNobody (error: Error): boolean {
+  return 'code' in error && (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')
+}
+
+function linesOf (heard: (reply: Reply) => void): (chunk: string) => void {
+  let text = ''
+  return chunk => {
+    const lines = chunk.split('\n')
+    for (const [index, line] of lines.entries()) {
+      text += line
+      if (index === lines.length - 1) return
+      const read = readJson(text)
+      text = ''
+      heard(isReply(read) ? read : { error: 'the server spoke in riddles' })
+    }
+  }
+}
+
+/** What comes from our own server by its owner's socket: whatever is an object. */
+function isReply (value: unknown): value is Reply {
+  return typeof value === 'object' && value !== null
+}
+
+function readJson (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
+  }
 }
 
 /** undefined: not even the folder is there. */
@@ -121,9 +210,4 @@ function folderOf (path: string): ReturnType<typeof nearby> | undefined {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
     throw error
   }
-}
-
-function replyIn (text: string): Reply {
-  const read: unknown = JSON.parse(text)
-  return typeof read === 'object' && read !== null ? read : { error: 'no answer' }
 }

@@ -105,6 +105,25 @@ export class Accounts {
     return this.#records.putting(this.domain, local, stored)
   }
 
+  /**
+   * The write for an account that comes from elsewhere, with keys of its own (`addKeys`) or a password; without either nobody can log in
+   * to it. The name is taken from now on. Throws as `create` does.
+   */
+  async arriving (account: Jid, password: string | undefined): Promise<Write> {
+    const { local, stored } = await this.#make(account, password)
+    return this.#records.putting(this.domain, local, stored)
+  }
+
+  /** Adds the keys of one hash that another server (XEP-0227) or a client (XEP-0480) has made. Throws AccountMissing. */
+  async addKeys (account: Jid, hash: HashName, keys: Keys): Promise<void> {
+    await this.#change(account, old => ({ ...old, keys: { ...old.keys, [hash]: keys } }))
+  }
+
+  /** What is stored of an account: for an export. */
+  async stored (account: Jid): Promise<Account | undefined> {
+    return await this.#records.get(this.domain, this.#local(account))
+  }
+
   /** The write that removes the account itself; what others keep of it is the host's to remove. */
   removing (account: Jid): Write {
     const local = this.#local(account)
@@ -119,8 +138,8 @@ export class Accounts {
   }
 
   /** Keeps the account from logging in; its sessions are the host's to end. Throws AccountMissing. */
-  async lock (account: Jid, reason: string): Promise<void> {
-    await this.#change(account, old => ({ ...old, locked: { since: this.#clock.now(), reason } }))
+  async lock (account: Jid, reason: string, since = this.#clock.now()): Promise<void> {
+    await this.#change(account, old => ({ ...old, locked: { since, reason } }))
   }
 
   /** Throws AccountMissing. */
@@ -166,11 +185,6 @@ export class Accounts {
     return stored !== undefined && stored.keys[hash] === undefined
   }
 
-  /** Gives the account keys for one more hash of its password (XEP-0480). Those it has stay. Throws AccountMissing. */
-  async addKeys (account: Jid, hash: HashName, keys: Keys): Promise<void> {
-    await this.#change(account, old => ({ ...old, keys: { [hash]: keys, ...old.keys } }))
-  }
-
   /** A salt and a number of iterations for new keys. */
   newSalt (): { readonly salt: Buffer, readonly iterations: number } {
     return { salt: randomBytes(SALT_SIZE), iterations: this.#iterations }
@@ -203,10 +217,10 @@ export class Accounts {
     this.#unseen.set(local, { state, at: this.#clock.now() })
   }
 
-  async #make (account: Jid, password: string): Promise<{ readonly local: string, readonly stored: Account }> {
+  async #make (account: Jid, password: string | undefined): Promise<{ readonly local: string, readonly stored: Account }> {
     const local = this.#local(account)
     if (this.#taken(local) || await this.#readState(local) !== 'missing') throw new AccountExists(`${account.toString()} exists`)
-    const keys = await this.#keys(password)
+    const keys = password === undefined ? {} : await this.#keys(password)
     // Another may have taken the name meanwhile: nothing waits between here and the reservation.
     if (this.#taken(local)) throw new AccountExists(`${account.toString()} exists`)
     this.#expect(local, 'active')

@@ -67,7 +67,8 @@ export const server = {
     .says('The folder of all that the server stores: one folder to back up, locked by one process.'),
   log: table({
     level: choice('debug', 'info', 'warn', 'error').default('info').says('The least that is worth a line.'),
-    format: choice('pretty', 'json').default('pretty').says('For the eyes of a person, or one JSON object a line.'),
+    format: choice('auto', 'pretty', 'json').default('auto')
+      .says('"pretty": for the eyes of a person. "json": one JSON object a line. "auto": pretty on a terminal, JSON elsewhere.'),
   }).says('What the server tells of itself, on its standard output.'),
   storage: table({
     driver: choice('sqlite', 'postgres', 'memory').default('sqlite')

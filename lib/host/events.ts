@@ -10,6 +10,7 @@
  */
 import { hook } from '../base/hook.js'
 import type { Batch } from '../storage/store.js'
+import type { Element } from '../xml/element.js'
 import type { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Message, Presence, Stanza } from '../xmpp/stanza.js'
@@ -84,6 +85,29 @@ export const accountRemoved = hook<{ readonly account: Jid, readonly batch: Batc
 export const passwordChanged = hook<{ readonly account: Jid }>('passwordChanged')
 /** An account's subscription to a contact, or a contact's to it, is another now. */
 export const subscriptionChanged = hook<{ readonly account: Jid, readonly contact: Jid, readonly batch: Batch }>('subscriptionChanged')
+
+// ---- Accounts that move (XEP-0227) ---------------------------------------------------
+/**
+ * An account is written down. A handler adds what its module keeps of it: the elements of <user/>, or those of a container in it. Each is
+ * made only when its turn comes, so that a large account costs little memory.
+ */
+export interface AccountExporting {
+  readonly account: Jid
+  readonly add: (elements: Iterable<Element> | AsyncIterable<Element>, within?: Element) => void
+}
+export const accountExporting = hook<AccountExporting>('accountExporting')
+/**
+ * One element that an import brings for an account. Whoever knows it takes it, and says 'handled'; StanzaError: it cannot be taken, and
+ * nothing of it was. What is taken once and again leaves what it left the first time.
+ */
+export interface AccountImporting {
+  readonly account: Jid
+  readonly element: Element
+  /** The container in <user/> that it stands in, by namespace and name; undefined: <user/> itself. */
+  readonly within: { readonly namespace: string, readonly name: string } | undefined
+  readonly batch: Batch
+}
+export const accountImporting = hook<AccountImporting>('accountImporting')
 
 // ---- The host -------------------------------------------------------------------------
 /** A stanza came back as an error made here. */

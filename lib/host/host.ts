@@ -243,7 +243,13 @@ export class Host implements Destination, SessionHome {
     const number = batch.submit(this.storage)
     await new Promise<void>((resolve, reject) => {
       if (number === 0) resolve()
-      else this.storage.after(number, error => { if (error === undefined) resolve(); else reject(error) })
+      else {
+        this.storage.after(number, error => {
+          if (error !== undefined) batch.fail(error)
+          if (error === undefined) resolve()
+          else reject(error)
+        })
+      }
     })
     batch.done()
   }

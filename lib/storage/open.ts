@@ -5,6 +5,7 @@ import type { Logger } from '../base/logger.js'
 import { holdFolder } from './lock.js'
 import { MemoryStorage } from './memory.js'
 import { SqliteStorage } from './sqlite/driver.js'
+import { DATABASE, restoreSqlite, type Restored } from './sqlite/restore.js'
 import type { Storage } from './store.js'
 
 /** `folder` is where SQLite's files lie, and made where it is missing; `url` leads to a database elsewhere. */
@@ -26,7 +27,7 @@ export async function openStorage (how: StorageSettings): Promise<Storage> {
   const lock = holdFolder(how.folder)
   try {
     return await SqliteStorage.open({
-      file: join(how.folder, 'sestina.db'),
+      file: join(how.folder, DATABASE),
       durability: how.durability,
       log: how.log,
       closed: () => { lock.release() },
@@ -35,4 +36,10 @@ export async function openStorage (how: StorageSettings): Promise<Storage> {
     lock.release()
     throw error
   }
+}
+
+/** Puts a backup in the place of what is stored, while no server runs. Throws with the reason where that is not done. */
+export function restoreStorage (how: Pick<StorageSettings, 'driver' | 'folder'>, file: string, overwrite: boolean): Restored {
+  if (how.driver !== 'sqlite' || how.folder === undefined) throw new Error(`the storage is "${how.driver}": only "sqlite" is restored from a file`)
+  return restoreSqlite(file, how.folder, overwrite)
 }

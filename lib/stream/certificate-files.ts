@@ -24,6 +24,8 @@ export interface Usable {
   readonly notBefore: number
   readonly notAfter: number
   readonly selfSigned: boolean
+  /** SHA-256, as clients show it. */
+  readonly fingerprint: string
   /** The same for the same files and settings. */
   readonly digest: string
 }
@@ -125,6 +127,7 @@ export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable 
       notBefore: Date.parse(leaf.validFrom),
       notAfter: Date.parse(leaf.validTo),
       selfSigned: leaf.issuer === leaf.subject && leaf.verify(leaf.publicKey),
+      fingerprint: leaf.fingerprint256,
       digest: digestOf(pair, settings),
     }
   } catch (error) {

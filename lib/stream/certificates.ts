@@ -38,6 +38,8 @@ export interface CertificateReport {
   readonly notBefore: number
   readonly notAfter: number
   readonly selfSigned: boolean
+  /** SHA-256, as clients show it to whoever has to decide whether to trust it. */
+  readonly fingerprint: string
   /** Sentences; none where all is well. */
   readonly problems: readonly string[]
 }
@@ -207,7 +209,7 @@ export class Certificates {
   }
 
   #reportOf (domain: string, { folder, used, trouble, isOpen }: Standing): CertificateReport {
-    const { names, notBefore, notAfter, selfSigned } = used
+    const { names, notBefore, notAfter, selfSigned, fingerprint } = used
     const now = this.#settings.clock.now()
     const problems: string[] = []
     const meanwhile = folder === undefined ? 'a self-signed one stands in' : 'the one before stays in use'
@@ -218,7 +220,7 @@ export class Certificates {
     const ascii = asciiOf(domain) ?? domain
     if (!names.includes(ascii) && !names.includes(wildcardOf(ascii))) problems.push('it is not for this domain')
     if (isOpen) problems.push('anyone on this machine may read its key')
-    return { domain, folder, names, notBefore, notAfter, selfSigned, problems }
+    return { domain, folder, names, notBefore, notAfter, selfSigned, fingerprint, problems }
   }
 
   #tell (): void {

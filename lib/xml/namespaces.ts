@@ -92,6 +92,15 @@ export const NS = {
   IDLE: 'urn:xmpp:idle:1', // XEP-0319
   NICK: 'http://jabber.org/protocol/nick', // XEP-0172
 
+  PRIVACY: 'jabber:iq:privacy', // XEP-0016, as XEP-0227 writes block lists
+
+  // Accounts that move
+  PIE: 'urn:xmpp:pie:0', // XEP-0227
+  PIE_SCRAM: 'urn:xmpp:pie:0#scram',
+  PIE_MAM: 'urn:xmpp:pie:0#mam',
+  XINCLUDE: 'http://www.w3.org/2001/XInclude',
+  ACCOUNT: 'urn:sestina:account:0', // what XEP-0227 has no word for
+
   // Messages
   DELAY: 'urn:xmpp:delay', // XEP-0203
   DELAY_LEGACY: 'jabber:x:delay', // XEP-0091

@@ -1,10 +1,10 @@
 /** RFC 6121 §2, §3: the roster, and the subscriptions that are kept in it. */
 import {
-  accountRemoved, addressed, attributeOf, child, children, defineModule, flatten, follow, iqArriving, NS, presenceArriving,
-  presenceSent, records, rosters, sessionAvailable, sessionBound, sessionClosed, setting, slot, stanza, StanzaError,
-  subscriptionChanged, textOf, xml,
+  accountExporting, accountImporting, accountRemoved, addressed, attributeOf, child, children, defineModule, flatten, follow,
+  iqArriving, localName, namespaceOf, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable, sessionBound,
+  sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
 } from '../../lib/api.js'
-import type { Addressed, Batch, Element, Jid, Maybe, Presence, RosterItem, Session } from '../../lib/api.js'
+import type { Addressed, Batch, Element, Jid, Maybe, RosterItem, Session } from '../../lib/api.js'
 import { AccountRosters, contactOf, withState, type AccountRoster, type StoredItem } from './items.js'
 import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type Step, type SubscriptionType } from './subscription.js'
 
@@ -156,7 +156,7 @@ export default defineModule({
       const before = roster.state(contact)
       const step = inbound(before, type)
       if (type === 'subscribe' && step.pass) roomForRequest(roster)
-      take(account, roster, contact, step, batch, type === 'subscribe' ? requestOf(presence) : undefined)
+      take(account, roster, contact, step, batch, type === 'subscribe' ? requestOf(presence.element) : undefined)
       if (step.answer !== undefined) {
         batch.committed(() => {
           tell(account, contact, 'subscribed')
@@ -219,6 +219,41 @@ export default defineModule({
       }
     }
 
+    // ---- Accounts that move (XEP-0227 §4.4, §4.9) -----------------------------------------------------
+
+    host.on(accountExporting, ({ account, add }) => follow(all.of(account), roster => {
+      add([...roster.items()].map(itemElement), xml('query', { xmlns: NS.ROSTER }))
+      add([...roster.all()].flatMap(([contact, { request }]) => request === undefined
+        ? []
+        : [xml('presence', { xmlns: NS.CLIENT, type: 'subscribe', from: contact.toString() }, ...statusOf(request))]))
+    }))
+
+    host.on(accountImporting, ({ account, element, within, batch }) => {
+      if (within?.namespace === NS.ROSTER && localName(element) === 'item') {
+        const contact = contactOf(attributeOf(element, 'jid'))
+        const state = movedState(element)
+        return follow(all.of(account), roster => {
+          const { request } = roster.stored(contact)
+          if (contact.equals(account)) throw new StanzaError('not-allowed', 'an account is not its own contact')
+          const item = { ...wantedOf(element, host.settings), ...state, listed: true }
+          keep(account, roster, contact, request === undefined ? item : { ...item, request }, batch)
+          return 'handled'
+        })
+      }
+      if (within !== undefined || namespaceOf(element) !== NS.CLIENT || localName(element) !== 'presence') return undefined
+      if (attributeOf(element, 'type') !== 'subscribe') throw new StanzaError('bad-request', 'presence that is no request')
+      const from = attributeOf(element, 'from')
+      if (from === undefined) throw new StanzaError('bad-request', 'a request without a sender')
+      const contact = contactOf(from)
+      return follow(all.of(account), roster => {
+        const old = roster.stored(contact)
+        if (hasFrom(old) || contact.equals(account)) throw new StanzaError('not-allowed', 'nothing is to be asked for')
+        if (old.request === undefined) roomForRequest(roster)
+        all.change(account, roster, contact, { ...old, request: requestOf(element) }, batch)
+        return 'handled'
+      })
+    })
+
     host.on(accountRemoved, ({ account, batch }): Maybe<void> => follow(all.of(account), roster => {
       const contacts = [...roster.all()]
       batch.committed(() => {
@@ -232,9 +267,23 @@ export default defineModule({
 const NICK_LIMIT = 1024
 
 /** What of a request is kept until it is answered: its status, and the name its sender gives. */
-function requestOf (presence: Presence): string {
-  const status = presence.child(NS.CLIENT, 'status')
+function requestOf (presence: Element): string {
+  const status = child(presence, NS.CLIENT, 'status')
   return status === undefined ? '' : flatten(textOf(status).slice(0, NICK_LIMIT))
+}
+
+/** An item as another server had it. */
+function movedState (item: Element): Pick<StoredItem, 'subscription' | 'ask' | 'approved'> {
+  const subscription = attributeOf(item, 'subscription') ?? 'none'
+  if (subscription !== 'none' && subscription !== 'to' && subscription !== 'from' && subscription !== 'both') {
+    throw new StanzaError('bad-request', 'there is no such subscription')
+  }
+  const approved = attributeOf(item, 'approved')
+  return {
+    subscription,
+    ask: attributeOf(item, 'ask') === 'subscribe' && !hasTo({ subscription }),
+    approved: (approved === 'true' || approved === '1') && !hasFrom({ subscription }),
+  }
 }
 
 function statusOf (request: string): Element[] {

@@ -92,7 +92,7 @@ t.test('what else is in the way at a start is said in words', async t => {
 
 t.test('who has a certificate is not told of a self-signed one', async t => {
   const said = greeting({ version: '1.0.0', domains: ['montague.lit', 'capulet.lit'], listening: [{ port: 5223, tls: 'direct' }, { port: 5223, tls: 'direct' }],
-    selfSigned: false, command: words => `sestina ${words}` })
+    fingerprint: undefined, command: words => `sestina ${words}` })
   t.match(said, /serves montague\.lit, capulet\.lit\n/)
   t.match(said, /sestina user add you@montague\.lit\n/)
   t.match(said, /port 5223 \(TLS\)\n/)

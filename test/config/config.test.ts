@@ -14,7 +14,7 @@ t.test('the smallest conf file names a host, and all else has a default', async 
   t.equal(file, join(folder, 'sestina.toml'))
   t.same(server, {
     data: join(folder, 'data'),
-    log: { level: 'info', format: 'pretty' },
+    log: { level: 'info', format: 'auto' },
     storage: { driver: 'sqlite', durability: 'disk' },
     tls: { certificates: join(folder, 'data/certificates'), oldest: 'TLSv1.2' },
     listen: [

@@ -31,7 +31,7 @@ push = { service = "push.b", retry = { wait = "1m" } }
   t.same(told.slice(0, 14), [
     'data = "data" from default',
     'log.level = "warn" from sestina.toml:3:9',
-    'log.format = "pretty" from default',
+    'log.format = "auto" from default',
     'storage.driver = "sqlite" from default',
     'storage.durability = "disk" from default',
     'tls.certificates = "data/certificates" from default',

@@ -53,9 +53,9 @@ export function isBusy (error: unknown): boolean {
 
 /** Takes the steps that the database has not taken yet, all or none. Throws where it has taken more than there are. */
 export function takeSteps (database: Database.Database, folder: string = STEPS): void {
-  const steps = readdirSync(folder).filter(name => /^\d{3}-.*\.sql$/.test(name)).sort()
+  const steps = stepsIn(folder)
   const versions = steps.map(name => Number(name.slice(0, 3)))
-  const newest = versions.at(-1) ?? 0
+  const newest = newestStep(folder)
   database.transaction(() => {
     const version = Number(database.pragma('user_version', { simple: true }))
     if (version > newest) {
@@ -67,4 +67,13 @@ export function takeSteps (database: Database.Database, folder: string = STEPS):
     }
     if (newest > version) database.pragma(`user_version = ${newest}`)
   }).immediate()
+}
+
+function stepsIn (folder: string): string[] {
+  return readdirSync(folder).filter(name => /^\d{3}-.*\.sql$/.test(name)).sort()
+}
+
+/** The step at which this version's databases are. */
+export function newestStep (folder: string = STEPS): number {
+  return Number(stepsIn(folder).at(-1)?.slice(0, 3) ?? 0)
 }

@@ -1,0 +1,26 @@
+/** Where the command finds things: the modules, the conf file, the local socket. */
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { PACKAGE_ROOT } from '../lib/base/package.js'
+import { loadConfig, type Config } from '../lib/config/load.js'
+import { findModules, schemasOf } from '../lib/main.js'
+
+/** The folder of the modules, beside this file's own. */
+export const MODULES = join(PACKAGE_ROOT, import.meta.url.endsWith('.ts') ? 'modules' : 'dist/modules')
+
+/** A variable of the environment. */
+export const env = (name: string): string | undefined => process.env[name]
+
+/** The conf file that is meant: the one named, or the first that is there. */
+export function confFile (given: string | undefined): string {
+  const found = [given, process.env['SESTINA_CONF'], 'sestina.toml', 'conf/sestina.toml', join(PACKAGE_ROOT, 'conf', 'sestina.toml')]
+    .find(file => file !== undefined && (file === given || existsSync(file)))
+  return resolve(found ?? 'sestina.toml')
+}
+
+/** Throws ConfigProblems. */
+export async function readConf (file: string): Promise<Config> {
+  return loadConfig(file, schemasOf(await findModules(MODULES)), env)
+}
+
+export function socketOf (config: Config): string { return join(config.server.data, 'admin.sock') }

@@ -1,0 +1,123 @@
+/** `sestina start`: a server in the foreground, until a signal or `sestina stop` ends it. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { relative } from 'node:path'
+import type { AdminWorld } from '../lib/admin/commands.js'
+import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
+import { openLogger, type Logger } from '../lib/base/logger.js'
+import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
+import { loadConfig } from '../lib/config/load.js'
+import { findModules, goesOn, schemasOf, start, type Running } from '../lib/main.js'
+import { greeting } from './greeting.js'
+import { confFile, env, MODULES, socketOf } from './place.js'
+
+/** File descriptors below which a server of many clients would run out of them. */
+const FEW_FILES = 4096
+/** How long systemd is waited for, in milliseconds. */
+const PATIENCE = 5000
+
+interface Up { readonly running: Running, readonly admin: AdminSocket }
+
+/** Starts, and resolves when the server is up; it ends the process itself. Throws what keeps it from starting. */
+export async function serve (file: string): Promise<void> {
+  const modules = await findModules(MODULES)
+  const { log: wanted, data } = loadConfig(file, schemasOf(modules), env).server
+  const format = wanted.format === 'auto' ? process.stdout.isTTY ? 'pretty' : 'json' : wanted.format
+  const log = openLogger({ level: wanted.level, format, output: process.stdout })
+
+  // Before anything is opened: a signal that comes meanwhile ends the server in order, once it stands.
+  let stopping: Promise<void> | undefined
+  const stop = (): Promise<void> => stopping ??= end(log, up)
+  const told = (): void => {
+    if (stopping !== undefined) process.exit(EXIT_INSISTED)
+    void stop()
+  }
+  process.on('SIGTERM', told).on('SIGINT', told)
+  process.on('SIGHUP', () => { void up.then(({ running }) => running.reload()).catch((error: unknown) => { log.error('not reloaded', { error }) }) })
+
+  const up = raise(async () => await start({ file, modules, log, env }), () => stop(), log)
+  const { running } = await up
+  goesOn(log)
+  warnOfFiles(log)
+  warnOfFolder(data, log)
+  notify('READY=1')
+  log.info('ready', { version: VERSION, conf: file })
+  if (format === 'pretty') process.stdout.write(greet(running, file)) // machines read on
+}
+
+/** Asked twice to end, by somebody who does not want to wait. */
+const EXIT_INSISTED = 130
+
+async function raise (begin: () => Promise<Running>, stop: () => Promise<void>, log: Logger): Promise<Up> {
+  const running = await begin()
+  try {
+    return { running, admin: await serveAdmin(socketOf(running.config), worldOf(running, stop), log) }
+  } catch (error) {
+    await running.stop()
+    throw error
+  }
+}
+
+/** Resolves once all is stored; the process ends when who asked for it has heard. */
+async function end (log: Logger, up: Promise<Up>): Promise<void> {
+  const { running, admin } = await up
+  log.info('stopping')
+  notify('STOPPING=1')
+  const answered = admin.close()
+  try {
+    await running.stop()
+    void answered.then(() => {
+      log.info('stopped')
+      process.exit(0)
+    })
+  } catch (error) {
+    log.error('not stopped in order', { error })
+    process.exit(1)
+  }
+}
+
+/** What the commands see of a server. */
+export function worldOf (running: Running, stop: () => Promise<void>): AdminWorld {
+  return {
+    server: running.server,
+    status: () => ({
+      version: VERSION,
+      connections: running.connections,
+      listening: running.listening,
+      certificates: running.certificates?.report().map(report => ({
+        ...report, notBefore: new Date(report.notBefore).toISOString(), notAfter: new Date(report.notAfter).toISOString(),
+      })) ?? [],
+    }),
+    reload: () => running.reload(),
+    stop,
+  }
+}
+
+/** What whoever stands before the terminal wants to know first. */
+function greet (running: Running, file: string): string {
+  const { config, listening, certificates } = running
+  const domains = [...config.hosts.keys()]
+  const made = certificates?.report().find(({ domain, selfSigned }) => domain === domains[0] && selfSigned)
+  const conf = confFile(undefined) === file ? '' : ` --conf ${relative(process.cwd(), file)}`
+  const command = (words: string): string => `${PACKAGE_ROOT.includes('node_modules') ? 'sestina' : 'npx sestina'} ${words}${conf}`
+  return greeting({ version: VERSION, domains, listening, fingerprint: made?.fingerprint, command })
+}
+
+/** systemd(7): Type=notify. The variable is there only under it. */
+function notify (state: string): void {
+  if (process.env['NOTIFY_SOCKET'] === undefined) return
+  spawnSync('systemd-notify', [`--pid=${process.pid}`, state], { stdio: 'ignore', timeout: PATIENCE })
+}
+
+function warnOfFiles (log: Logger): void {
+  if (!existsSync('/proc/self/limits')) return
+  const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
+  if (soft === undefined || Number(soft) >= FEW_FILES) return
+  log.warn('few file descriptors', { limit: Number(soft), wanted: FEW_FILES, hint: 'ulimit -n, or LimitNOFILE= in the unit' })
+}
+
+/** Messages and keys are in there: the folder that we make is for its owner alone, and one that was there before is the operator's. */
+function warnOfFolder (data: string, log: Logger): void {
+  const mode = statSync(data, { throwIfNoEntry: false })?.mode ?? 0
+  if ((mode & 0o077) !== 0) log.warn('data folder is open to others', { folder: data, mode: (mode & 0o777).toString(8), hint: 'chmod 700' })
+}

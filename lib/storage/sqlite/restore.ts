@@ -1,0 +1,102 @@
+/** A backup put in the place of what is there: looked at first, and then exchanged in one step. */
+import { chmodSync, closeSync, constants, copyFileSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import Database from 'better-sqlite3'
+import { holdFolder } from '../lock.js'
+import { newestStep } from './connection.js'
+
+/** What is in a backup, for whoever restores it. */
+export interface Restored { readonly stores: number, readonly rows: number }
+
+/**
+ * Makes the backup `file` the database of a data folder that no server holds. Where there is one it is kept beside, as `.before-restore`,
+ * if `overwrite` says so; else this throws, as it does where the file is no sound database of a version that we know.
+ */
+export function restoreSqlite (file: string, folder: string, overwrite: boolean): Restored {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const lock = holdFolder(folder)
+  const target = join(folder, DATABASE)
+  const copy = join(folder, 'restoring.db')
+  try {
+    if (existsSync(target) && !overwrite) throw new Error(`${folder} holds a database already: nothing was changed (--overwrite puts it aside)`)
+    remove(copy)
+    copied(file, copy)
+    const found = examined(copy, file)
+    if (existsSync(target)) putAside(target)
+    renameSync(copy, target)
+    synced(folder)
+    return found
+  } finally {
+    remove(copy)
+    lock.release()
+  }
+}
+
+export const DATABASE = 'sestina.db'
+
+function copied (file: string, copy: string): void {
+  if (!existsSync(file) || !statSync(file).isFile()) throw new Error(`there is no file ${file}`)
+  // A database that was copied with its log beside it is not whole without it, and nobody knows whether they belong together.
+  if (existsSync(`${file}-wal`) && statSync(`${file}-wal`).size > 0) {
+    throw new Error(`${file} has a log of its own beside it (${file}-wal): it is the database of a server, not a backup`)
+  }
+  copyFileSync(file, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE)
+  chmodSync(copy, 0o600)
+  synced(copy)
+}
+
+/** Throws where it is not what `sestina backup` writes, or broken, or of a newer version. */
+function examined (copy: string, file: string): Restored {
+  try {
+    const database = new Database(copy, { fileMustExist: true })
+    try {
+      database.pragma('journal_mode = DELETE') // nothing is left beside it
+      const [broken] = database.pragma('integrity_check(1)') as readonly { readonly integrity_check: string }[]
+      if (broken?.integrity_check !== 'ok') throw new Error(`it is damaged: ${broken?.integrity_check ?? 'unreadable'}`)
+      const step = Number(database.pragma('user_version', { simple: true }))
+      const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all() as readonly string[]
+      if (step < 1 || !TABLES.every(name => tables.includes(name))) throw new Error('it is not a database of Sestina')
+      if (step > newestStep()) throw new Error(`a newer version has written it: it is at step ${step}, and this version knows ${newestStep()}`)
+      const count = (table: string): number => Number(database.prepare(`SELECT count(*) FROM ${table}`).pluck().get())
+      return { stores: count('stores'), rows: count('records') + count('journal') }
+    } finally {
+      database.close()
+    }
+  } catch (error) {
+    const why = error instanceof Database.SqliteError ? 'it is not a database, or a damaged one' : error instanceof Error ? error.message : String(error)
+    throw new Error(`${file} cannot be restored: ${why}`, { cause: error })
+  }
+}
+
+const TABLES = ['stores', 'records', 'journal'] as const
+
+/** The old database with all that is in its log, under another name: a log left behind would be taken for the new one's. */
+function putAside (target: string): void {
+  try {
+    const old = new Database(target, { fileMustExist: true })
+    try {
+      old.pragma('wal_checkpoint(TRUNCATE)')
+    } finally {
+      old.close()
+    }
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError)) throw error // it is broken: why it is to be replaced
+  }
+  const aside = `${target}.before-restore`
+  remove(aside)
+  for (const ending of ['-wal', '-shm', '']) if (existsSync(target + ending)) renameSync(target + ending, aside + ending)
+}
+
+function remove (database: string): void {
+  for (const ending of ['', '-wal', '-shm', '-journal']) rmSync(database + ending, { force: true })
+}
+
+/** A file, or the names in a folder, are on the disk. */
+function synced (path: string): void {
+  const open = openSync(path, 'r')
+  try {
+    fsyncSync(open)
+  } finally {
+    closeSync(open)
+  }
+}

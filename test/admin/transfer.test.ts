@@ -1,0 +1,242 @@
+/** XEP-0227: what one server wrote down, another has; and what is wrong in a file is told and left out. */
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { newKeys, sharedDerivations } from '../../lib/auth/keys.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { scenario, type Scenario } from '../scenario.js'
+import { asks, Listening } from './world.js'
+
+const MODULES = ['roster', 'presence', 'message', 'offline', 'private', 'vcard', 'blocking']
+
+/** A file of XEP-0227 with these users of capulet.lit. */
+function users (...texts: readonly string[]): string {
+  return `<?xml version='1.0' encoding='UTF-8'?>\n<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.lit'>\n${texts.join('\n')}\n</host></server-data>`
+}
+
+async function stage (t: Parameters<typeof scenario>[0]): Promise<Scenario> {
+  return await scenario(t, { modules: MODULES, hosts: ['capulet.lit'] })
+}
+
+t.test('an export read back on another server gives the same accounts, rosters, cards, notes, block lists and messages', async t => {
+  const folder = t.testdir({})
+  const a = await scenario(t, { modules: MODULES, hosts: ['capulet.lit', 'montague.lit'] })
+  const [juliet, romeo] = [await a.device('juliet@capulet.lit/balcony'), await a.device('romeo@montague.lit/orchard')]
+  await juliet.asks(`<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='romeo@montague.lit' name='Römeo &amp; &lt;3'><group>Friends</group><group>Ü</group></item></query></iq>`)
+  await juliet.says(`<presence type='subscribe' to='romeo@montague.lit'/>`)
+  await romeo.says(`<presence type='subscribed' to='juliet@capulet.lit'/>`)
+  await juliet.says(`<presence type='subscribe' to='paris@montague.lit'/>`, `<presence type='subscribed' to='nurse@montague.lit'/>`)
+  await romeo.says(`<presence type='subscribe' to='juliet@capulet.lit'><status>Let me in</status></presence>`)
+  await juliet.asks(`<iq type='set' id='v'><vCard xmlns='vcard-temp'><FN>Juliet</FN><PHOTO><BINVAL>${'QUJD'.repeat(200)}</BINVAL></PHOTO></vCard></iq>`)
+  await juliet.asks(`<iq type='set' id='w'><vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'><fn><text>Juliet</text></fn></vcard></iq>`)
+  await juliet.asks(`<iq type='set' id='p'><query xmlns='jabber:iq:private'><exodus xmlns='exodus:prefs'><nick>J</nick></exodus></query></iq>`)
+  await juliet.asks(`<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='tybalt@capulet.lit'/><item jid='spam.lit'/></block></iq>`)
+  await juliet.loses('connection')
+  await romeo.says(`<message to='juliet@capulet.lit' type='chat' id='m1'><body>Wo bist du? \u{1f339}</body></message>`)
+  await a.pass('1m')
+  await romeo.says(`<message to='juliet@capulet.lit' type='chat' id='m2'><body>second</body></message>`)
+  await a.account('mercutio@montague.lit')
+  await asks(a.server, 'user lock', ['mercutio@montague.lit', 'a', 'plague'])
+
+  const [file, again] = [join(folder, 'all.xml'), join(folder, 'again.xml')]
+  t.equal(await asks(a.server, 'export', [file]), `3 accounts written to ${file}`)
+  t.equal(statSync(file).mode & 0o777, 0o600, 'for its owner alone: there are keys in it')
+  await t.rejects(asks(a.server, 'export', [file]), /is there already/)
+  t.notMatch(readFileSync(file, 'utf8'), /a secret for tests/)
+
+  const b = await scenario(t, { modules: MODULES, hosts: ['capulet.lit', 'montague.lit'] })
+  const talk = new Listening()
+  t.match(await asks(b.server, 'import', [file], { talk }), { accounts: 3, before: 0, problems: 0 })
+  t.strictSame(talk.problems, [])
+  t.equal(talk.progress.length, 1)
+  b.clock.pass(120_000)
+  await asks(b.server, 'export', [again])
+  const created = /created="[^"]*"/g
+  t.equal(readFileSync(again, 'utf8').replace(created, ''), readFileSync(file, 'utf8').replace(created, ''), 'written down again, it is the same')
+
+  t.ok(await b.host('capulet.lit').accounts.verifyPassword('juliet', 'a secret for tests'), 'the password is the one it was')
+  t.match(await asks(b.server, 'user show', ['mercutio@montague.lit']), { state: 'locked', locked: { reason: 'a plague' } })
+  const phone = await b.device('juliet@capulet.lit/phone', { presence: false })
+  const roster = await phone.asks(`<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>`)
+  t.match(roster.toString(), /paris@montague\.lit[^>]*ask="subscribe"/)
+  await phone.says('<presence/>')
+  await phone.getsInAnyOrder(
+    `<presence type='subscribe' from='romeo@montague.lit'><status>Let me in</status></presence>`,
+    `<message id='m1'><body>Wo bist du? \u{1f339}</body><delay xmlns='urn:xmpp:delay' from='capulet.lit'/></message>`,
+    `<message id='m2'><body>second</body></message>`, '<presence/>')
+})
+
+t.test('a file of another server: plain passwords become keys, SCRAM keys stay, pieces find their modules', async t => {
+  const s = await stage(t)
+  const keys = await newKeys('for scram', 'sha-1', 4096, sharedDerivations)
+  const folder = t.testdir({ 'in.xml': users(`<user name='Juliet' password='for plain'>
+  <query xmlns='jabber:iq:roster'><item jid='romeo@montague.lit/orchard' subscription='both' name='R'><group>F</group></item></query>
+  <offline-messages><message xmlns='jabber:client' from='romeo@montague.lit/orchard' to='juliet@capulet.lit' type='chat'><body>hi</body>
+    <delay xmlns='urn:xmpp:delay' from='capulet.lit' stamp='2020-07-21T00:32:29Z'>Offline Storage</delay></message>
+    <message xmlns='jabber:client' from='romeo@montague.lit/orchard' to='juliet@capulet.lit' type='chat'><body>old</body>
+    <x xmlns='jabber:x:delay' from='capulet.lit' stamp='20200722T00:32:29'/></message></offline-messages>
+  <query xmlns='jabber:iq:privacy'><default name='d'/><list name='d'><item type='jid' value='tybalt@capulet.lit' action='deny' order='2'/>
+    <item type='jid' value='spam.lit' action='deny' order='1'><message/><iq/><presence-in/><presence-out/></item><item action='allow' order='9'/></list></query>
+</user>`, `<user name='nurse'><scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='SCRAM-SHA-1'><iter-count>4096</iter-count>
+  <salt>${keys.salt}</salt><server-key>${keys.serverKey}</server-key><stored-key>${keys.storedKey}</stored-key></scram-credentials></user>`,
+    `<user name='nobody'/>`) })
+  s.clock.pass(Date.parse('2020-08-01T00:00:00Z') - s.clock.now())
+  t.match(await asks(s.server, 'import', [join(folder, 'in.xml')]), { accounts: 3, problems: 0 })
+  const { accounts } = s.host('capulet.lit')
+  t.ok(await accounts.verifyPassword('juliet', 'for plain'))
+  t.match(await asks(s.server, 'user show', ['juliet@capulet.lit']), { keys: ['SCRAM-SHA-1', 'SCRAM-SHA-256', 'SCRAM-SHA-512'] })
+  t.ok(await accounts.verifyPassword('nurse', 'for scram'))
+  t.match(await asks(s.server, 'user show', ['nurse@capulet.lit']), { keys: ['SCRAM-SHA-1'] })
+  t.match(await asks(s.server, 'user show', ['nobody@capulet.lit']), { keys: [], state: 'active' })
+  for (const password of ['', 'nobody']) t.notOk(await accounts.verifyPassword('nobody', password), 'without keys nobody logs in')
+
+  const phone = await s.device('juliet@capulet.lit/phone', { presence: false })
+  t.match((await phone.asks(`<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>`)).toString(), /jid="romeo@montague\.lit"[^>]*subscription="both"/)
+  t.match((await phone.asks(`<iq type='get' id='b'><blocklist xmlns='urn:xmpp:blocking'/></iq>`)).toString(), /spam\.lit.*tybalt@capulet\.lit/)
+  await phone.says('<presence/>')
+  phone.unread.filter(({ name }) => name !== 'message').forEach(stanza => { phone.forget(stanza) })
+  const hi = await phone.gets(`<message><body>hi</body><delay xmlns='urn:xmpp:delay' from='capulet.lit' stamp='2020-07-21T00:32:29Z'/></message>`)
+  t.equal(hi.toString().match(/<delay/g)?.length, 1, 'the time stands there once')
+  await phone.gets(`<message><body>old</body><delay xmlns='urn:xmpp:delay' stamp='2020-07-22T00:32:29Z'/></message>`)
+})
+
+t.test('what cannot be taken is told with its line, and the rest is there', async t => {
+  const s = await scenario(t, {
+    modules: MODULES, hosts: ['capulet.lit'],
+    settings: { offline: { keep: 2 }, private: { bytes: '1KiB' }, vcard: { bytes: '1KiB' }, roster: { items: 3, groups: 1 }, blocking: { items: 1 } },
+  })
+  await s.account('there@capulet.lit')
+  const message = (body: string, more = ''): string => `<message xmlns='jabber:client' from='romeo@montague.lit' ${more}><body>${body}</body></message>`
+  const scram = (how: Readonly<Record<string, string>>): string => `<scram-credentials xmlns='urn:xmpp:pie:0#scram' mechanism='${how['mechanism'] ?? 'SCRAM-SHA-1'}'>` +
+    Object.entries({ 'iter-count': '4096', 'salt': 'QUJD', 'server-key': 'A'.repeat(27) + '=', 'stored-key': 'A'.repeat(27) + '=', ...how })
+      .map(([name, value]) => value === '' ? '' : `<${name}>${value}</${name}>`).join('') + '</scram-credentials>'
+  const lines = [
+    `<user name='a'><query xmlns='jabber:iq:roster'>`,
+    `<item jid='@'/>`, // 4
+    `<item subscription='both'/>`,
+    `<item jid='x@y' subscription='often'/>`,
+    `<item jid='a@capulet.lit'/>`,
+    `<item jid='x@y'><group>1</group><group>2</group></item>`,
+    `<item jid='1@y'/><item jid='2@y'/><item jid='3@y'/>`, // 9: fine
+    `<item jid='4@y'/>`,
+    `</query>`,
+    `<presence xmlns='jabber:client' type='unavailable' from='x@y'/>`, // 12
+    `<presence xmlns='jabber:client' type='subscribe'/>`,
+    `<offline-messages>${message('1')}${message('2')}`, // 14: fine
+    message('3'),
+    message('4', `type='groupchat'`),
+    message('5', `to='@'`),
+    `<message><body>of no namespace of ours</body></message>`,
+    `</offline-messages>`,
+    `<query xmlns='jabber:iq:private'><plain/>`, // 20: in the container's own namespace
+    `<big xmlns='urn:x'>${'x'.repeat(2000)}</big>`,
+    `<fine xmlns='urn:x'/></query>`,
+    `<vCard xmlns='vcard-temp'><FN>${'x'.repeat(2000)}</FN></vCard>`, // 23
+    `<blocklist xmlns='urn:xmpp:blocking'><item jid='1@y'/><item jid='2@y'/><item/></blocklist>`,
+    `<query xmlns='jabber:iq:privacy'><default name='d'/><list name='d'><item type='group' value='x' action='deny' order='1'/></list></query>`,
+    ...[{ 'iter-count': '0' }, { 'iter-count': '99999999' }, { salt: '!' }, { 'server-key': 'QUJD' }, { 'stored-key': '' }, { mechanism: 'SCRAM-MD5' }].map(scram), // 26
+    `<unknown xmlns='urn:u'/><unknown xmlns='urn:u'/>`, // 32: told once
+    `<b xmlns='urn:x' a='1' a='2'/></user>`,
+    `<user name='@'/>`, // 34
+    `<user><query xmlns='jabber:iq:roster'><item jid='lost@y'/></query></user>`,
+    `<user name='there'><query xmlns='jabber:iq:roster'><item jid='lost@y'/></query></user>`,
+    `<user name='p' password='&#x200e;'/>`,
+    `<user name='last' password='x'/>`,
+    `</host><host jid='elsewhere.lit'><user name='lost' password='x'/></host><other/><host jid='capulet.lit'>`, // 39
+  ]
+  const folder = t.testdir({ 'in.xml': users(...lines) })
+  const talk = new Listening()
+  const done = await asks(s.server, 'import', [join(folder, 'in.xml')], { talk })
+  const told = talk.problems.map(line => line.replace(`${folder}/in.xml:`, '').replace(/^(\d+): (?:a@capulet\.lit: )?/, '$1 '))
+  t.strictSame(told.map(line => Number(line.split(' ')[0])), [
+    4, 5, 6, 7, 8, 10, 12, 13, 15, 16, 17, 18, 20, 21, 23, 24, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 39, 39,
+  ], told.join('\n'))
+  t.match(told.join('\n'), /^15 <message\/>: too many messages wait$/m)
+  t.match(told.join('\n'), /^32 nothing here takes <unknown xmlns='urn:u'\/>, neither here nor in other accounts$/m)
+  t.match(told.join('\n'), /^36 there: there is such an account already/m)
+  t.match(done, { accounts: 2, problems: told.length })
+  const phone = await s.device('a@capulet.lit/phone', { presence: false })
+  const roster = (await phone.asks(`<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>`)).toString()
+  t.strictSame([...roster.matchAll(/jid="([^"]*)"/g)].map(([, jid]) => jid), ['1@y', '2@y', '3@y'])
+  t.match((await phone.asks(`<iq type='get' id='p'><query xmlns='jabber:iq:private'><fine xmlns='urn:x'/></query></iq>`)).toString(), /fine/)
+  await phone.says('<presence/>')
+  phone.unread.filter(({ name }) => name !== 'message').forEach(stanza => { phone.forget(stanza) })
+  await phone.gets('<message><body>1</body></message>')
+  await phone.gets('<message><body>2</body></message>')
+  await phone.getsNothing()
+  t.notOk(await s.host('capulet.lit').exists(parseJid('lost@capulet.lit')))
+
+  await t.rejects(asks(s.server, 'import', [join(folder, 'in.xml'), '--strict', '--merge']), /in\.xml:34: /, 'or it ends there, if that was asked for')
+  await t.rejects(asks(s.server, 'import', [join(folder, 'missing.xml')]), /there is no file/)
+  for (const [text, error] of [
+    ['<html/>', /:1: not a file of accounts/], ['<!DOCTYPE x><server-data/>', /:1: a document type/], ['', /:1: /],
+    [users('<user name="q"><vCard>'), /:5: |:4: |:3: /],
+  ] as const) {
+    writeFileSync(join(folder, 'bad.xml'), text)
+    await t.rejects(asks(s.server, 'import', [join(folder, 'bad.xml')]), error)
+  }
+  t.ok(await s.host('capulet.lit').exists(parseJid('q@capulet.lit')), 'what came before the fault is there')
+})
+
+t.test('an import that was interrupted goes on where it was, and nothing is there twice', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['capulet.lit'], settings: { offline: { keep: 5000 } } })
+  const message = (n: number): string => `<message xmlns='jabber:client' from='romeo@montague.lit' type='chat'><body>message ${n}</body></message>`
+  const messages = Array.from({ length: 2000 }, (_, n) => message(n)).join('\n')
+  const folder = t.testdir({ 'in.xml': users(
+    `<user name='first' password='x'><offline-messages>${message(-1)}</offline-messages></user>`,
+    `<user name='juliet' password='x'><offline-messages>${messages}</offline-messages><vCard xmlns='vcard-temp'><FN>J</FN></vCard></user>`) })
+  const file = join(folder, 'in.xml')
+  const count = async (name: string): Promise<number> => {
+    const records = await s.storage.open('offline.messages', (await import('../../lib/storage/store.js')).journal<string>(1))
+    return (await records.size(`${name}@capulet.lit`)).entries
+  }
+  let last = 0
+  for (let run = 1; run <= 3; run++) {
+    await t.rejects(asks(s.server, 'import', [file], { talk: new Listening(run * 2) }), /interrupted/)
+    const now = await count('juliet')
+    t.ok(now > last && now < 2000, `run ${run}: ${now} messages are there`)
+    last = now
+  }
+  // Who logs in meanwhile gets what is there; it does not come again.
+  const early = await s.device('juliet@capulet.lit/early')
+  for (let turn = 0; turn < 1000 && await count('juliet') > 0; turn++) await s.settled()
+  t.equal(await count('juliet'), 0)
+  await early.loses('connection')
+  t.match(await asks(s.server, 'import', [file]), { accounts: 1, before: 1, problems: 0 })
+  t.equal(await count('juliet'), 2000 - last)
+  t.equal(await count('first'), 1)
+  t.match(await asks(s.server, 'import', [file]), { accounts: 0, before: 2, elements: 0, problems: 0 }, 'a third time there is nothing left to do')
+  t.equal(await count('juliet'), 2000 - last)
+
+  // The same words in another file: merged, the messages that wait are known again.
+  const other = join(folder, 'other.xml')
+  writeFileSync(other, users(`<user name='first' password='another'><offline-messages>${message(-1)}${message(-2)}</offline-messages></user>`))
+  t.match(await asks(s.server, 'import', [other]), { accounts: 0, problems: 1 })
+  t.match(await asks(s.server, 'import', [other, '--merge']), { accounts: 1, problems: 0 })
+  t.equal(await count('first'), 2)
+  t.ok(await s.host('capulet.lit').accounts.verifyPassword('first', 'x'), 'the password of an account that was there stays')
+})
+
+t.test('an import in many files: XInclude, below the folder of the first one and not too deep', async t => {
+  const s = await stage(t)
+  const xi = `xmlns='urn:xmpp:pie:0' xmlns:xi='http://www.w3.org/2001/XInclude'`
+  const folder = t.testdir({
+    'secret.xml': `<host xmlns='urn:xmpp:pie:0' jid='capulet.lit'><user name='stolen' password='x'/></host>`,
+    'in': {
+      'main.xml': `<server-data ${xi}>\n<xi:include href='capulet.lit.xml'/>\n<xi:include href='../secret.xml'/>\n<xi:include href='/etc/passwd'/>
+<xi:include href='file:///etc/passwd'/>\n<xi:include href='missing.xml'/>\n<xi:include href='capulet.lit.xml' parse='text'/></server-data>`,
+      'capulet.lit.xml': `<host ${xi} jid='capulet.lit'><xi:include href='capulet.lit/juliet%20x.xml'/>\n<xi:include href='capulet.lit/nurse.xml'/></host>`,
+      'capulet.lit': {
+        'juliet x.xml': `<user ${xi} name='juliet' password='x'><vCard xmlns='vcard-temp'><FN>J</FN></vCard>
+<query xmlns='jabber:iq:private'><xi:include href='../../secret.xml'/></query></user>`,
+        'nurse.xml': `<user ${xi} name='nurse' password='x'><xi:include href='loop.xml'/></user>`,
+        'loop.xml': `<vCard ${xi.replace('urn:xmpp:pie:0', 'vcard-temp')}><FN>N</FN></vCard>`,
+      },
+    },
+  })
+  const talk = new Listening()
+  const main = join(folder, 'in', 'main.xml')
+  t.match(await asks(s.server, 'import', [main], { talk }), { accounts: 2, elements: 2 + 1 })
+  t.strictSame(talk.problems.map(line => Number(line.replace(`${main}:`, '').split(':')[0])), [3, 4, 5, 6, 7])
+  t.match(await asks(s.server, 'user list'), [{ account: 'juliet@capulet.lit' }, { account: 'nurse@capulet.lit' }])
+})
