@@ -57,8 +57,11 @@ function examined (copy: string, file: string): Restored {
       const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all() as readonly string[]
       if (step < 1 || !TABLES.every(name => tables.includes(name))) throw new Error('it is not a database of Sestina')
       if (step > newestStep()) throw new Error(`a newer version has written it: it is at step ${step}, and this version knows ${newestStep()}`)
-      const count = (table: string): number => Number(database.prepare(`SELECT count(*) FROM ${table}`).pluck().get())
-      return { stores: count('stores'), rows: count('records') + count('journal') }
+      const count = (sql: string): number => Number(database.prepare(sql).pluck().get())
+      return {
+        stores: count('SELECT count(*) FROM stores'),
+        rows: count('SELECT (SELECT count(*) FROM records) + (SELECT count(*) FROM journal)'),
+      }
     } finally {
       database.close()
     }
