@@ -42,6 +42,7 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'pino': ['lib/base/logger.ts'],
   'pino-pretty': ['lib/base/logger.ts'],
   'better-sqlite3': ['lib/storage/sqlite'],
+  'pg': ['lib/storage/postgres'],
   '@peculiar/x509': ['lib/stream'],
   'reflect-metadata': ['lib/stream'],
   'chokidar': ['lib/stream'],
@@ -124,8 +125,8 @@ t.test('a package is used where it is at home, and nowhere else', async t => {
 })
 
 t.test('package.json names what is imported, and nothing that is not', async t => {
-  const { dependencies, optionalDependencies, devDependencies } = manifest()
-  const shipped = [...dependencies, ...optionalDependencies]
+  const { dependencies, peerDependencies, devDependencies } = manifest()
+  const shipped = [...dependencies, ...peerDependencies] // a peer is installed by who chooses what needs it
   const used = (among: readonly Import[]): Set<string> =>
     new Set(among.map(({ wanted }) => wanted).filter(wanted => !wanted.startsWith('.') && !isBuiltin(wanted)).map(packageOf))
   const server = used(imports.filter(ofTheServer))
@@ -136,12 +137,12 @@ t.test('package.json names what is imported, and nothing that is not', async t =
   t.strictSame([...server].filter(name => !shipped.includes(name)), [], 'what the server imports is installed with it')
   t.strictSame([...all].filter(name => !shipped.includes(name) && !devDependencies.includes(name)), [], 'what tests import is installed for them')
   t.strictSame(shipped.filter(name => !server.has(name) && !HANDED_ON.includes(name)), [], 'nothing is shipped that the server does not import')
-  t.strictSame(devDependencies.filter(name => !all.has(name) && !TOOLS.includes(name) && !types(name)), [], 'no development package is idle')
+  t.strictSame(devDependencies.filter(name => !all.has(name) && !peerDependencies.includes(name) && !TOOLS.includes(name) && !types(name)), [], 'no development package is idle')
   t.strictSame(Object.keys(HOMES).filter(name => !name.startsWith('node:') && !shipped.includes(name)), [], 'each package with a home is installed')
 })
 
-function manifest (): { dependencies: string[], optionalDependencies: string[], devDependencies: string[] } {
+function manifest (): { dependencies: string[], peerDependencies: string[], devDependencies: string[] } {
   const read = JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')) as Record<string, Record<string, string> | undefined>
   const names = (key: string): string[] => Object.keys(read[key] ?? {})
-  return { dependencies: names('dependencies'), optionalDependencies: names('optionalDependencies'), devDependencies: names('devDependencies') }
+  return { dependencies: names('dependencies'), peerDependencies: names('peerDependencies'), devDependencies: names('devDependencies') }
 }

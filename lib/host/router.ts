@@ -2,7 +2,7 @@
 import { follow, type Maybe } from '../base/maybe.js'
 import type { Logger } from '../base/logger.js'
 import { PendingBatch } from '../storage/batch.js'
-import type { Storage } from '../storage/store.js'
+import { StorageUnavailable, type Storage } from '../storage/store.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { errorReply, isAddressed, type Addressed, type Stanza } from '../xmpp/stanza.js'
 import type { Session } from './session.js'
@@ -75,7 +75,7 @@ export class Router {
       try {
         if (error !== undefined) {
           batch.fail(error)
-          throw new StanzaError('resource-constraint', 'try again later', { type: 'wait', cause: error })
+          throw later(error)
         }
         then()
         batch.done()
@@ -102,7 +102,7 @@ export class Router {
       passage.session?.close(thrown)
       return
     }
-    const error = thrown instanceof StanzaError ? thrown : this.#defect(stanza, thrown)
+    const error = thrown instanceof StanzaError ? thrown : this.#unforeseen(stanza, thrown)
     if (isAddressed(stanza)) this.#destinations.get(stanza.from.domain)?.bounced(stanza, error)
     if (stanza.type === 'error' || stanza.kind === 'iq' && stanza.type === 'result') return
     const reply = errorReply(stanza, error)
@@ -110,11 +110,20 @@ export class Router {
     else this.route(reply)
   }
 
+  #unforeseen (stanza: Stanza, thrown: unknown): StanzaError {
+    return thrown instanceof StorageUnavailable ? later(thrown) : this.#defect(stanza, thrown)
+  }
+
   /** What nobody foresaw is logged once; the stranger learns nothing of our inside. */
   #defect (stanza: Stanza, thrown: unknown): StanzaError {
     this.#log.error('stanza failed', { kind: stanza.kind, type: stanza.type, from: stanza.from.toString(), to: stanza.to?.toString(), error: thrown })
     return new StanzaError('internal-server-error', undefined, { cause: thrown })
   }
+}
+
+/** What is asked for cannot be stored, or read, for now. */
+function later (cause: Error): StanzaError {
+  return new StanzaError('resource-constraint', 'try again later', { type: 'wait', cause })
 }
 
 /** Goes on with `next` unless a hook has said that the stanza is handled. */

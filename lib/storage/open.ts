@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Logger } from '../base/logger.js'
 import { holdFolder } from './lock.js'
 import { MemoryStorage } from './memory.js'
+import { PostgresStorage } from './postgres/driver.js'
 import { SqliteStorage } from './sqlite/driver.js'
 import { DATABASE, restoreSqlite, type Restored } from './sqlite/restore.js'
 import type { Storage } from './store.js'
@@ -18,10 +19,13 @@ export interface StorageSettings {
   readonly log: Logger
 }
 
-/** Opens it. Throws where another process holds the folder, and where a newer version has written what is there. */
+/** Opens it. Throws where another process holds the folder or the database, and where a newer version has written what is there. */
 export async function openStorage (how: StorageSettings): Promise<Storage> {
   if (how.driver === 'memory') return new MemoryStorage()
-  if (how.driver === 'postgres') throw new Error('PostgreSQL is not served by this version')
+  if (how.driver === 'postgres') {
+    if (how.url === undefined) throw new Error('PostgreSQL needs storage.url')
+    return PostgresStorage.open({ url: how.url, durability: how.durability, log: how.log })
+  }
   if (how.folder === undefined) throw new Error('SQLite needs a data folder')
   mkdirSync(how.folder, { recursive: true, mode: 0o700 })
   const lock = holdFolder(how.folder)

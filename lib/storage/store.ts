@@ -61,6 +61,9 @@ export interface JournalPage<V> {
 /** An `after` or `before` that names no entry (XEP-0059 §2.2: item-not-found). */
 export class UnknownEntry extends Error {}
 
+/** Storage cannot be reached for now, or too much waits for it. Whoever asks may ask again later. */
+export class StorageUnavailable extends Error {}
+
 /** A growing list by owner, in the order of commit. Ids are given by the caller and unique by owner; the order is the store's own. */
 export interface Journal<V> {
   appending (owner: string, entry: Entry<V>): Write

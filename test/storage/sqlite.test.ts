@@ -13,6 +13,7 @@ import { connect, takeSteps } from '../../lib/storage/sqlite/connection.js'
 import { SqliteStorage, type SqliteSettings } from '../../lib/storage/sqlite/driver.js'
 import { journal, records, type Storage } from '../../lib/storage/store.js'
 import { contract, failureOf, stored } from './contract.js'
+import { checkReleased, FIXTURES } from './released.js'
 
 const COMMITTER = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './committer.ts' : './committer.js', import.meta.url))
 
@@ -50,7 +51,6 @@ t.test('what was stored is there after a stop and a start', async t => {
 })
 
 t.test('what storage cannot be is said', async t => {
-  t.match(await failureOf(openStorage({ driver: 'postgres', url: 'postgres://db', durability: 'disk', log: silent })), { message: 'PostgreSQL is not served by this version' })
   t.match(await failureOf(openStorage({ driver: 'sqlite', durability: 'disk', log: silent })), { message: 'SQLite needs a data folder' })
 })
 
@@ -199,6 +199,20 @@ t.test('the steps of a database are taken all or none, each once', async t => {
   t.equal(database.prepare('SELECT name FROM sqlite_schema').all().length, 3)
   t.equal(database.pragma('user_version', { simple: true }), 3)
   t.equal(database.pragma('synchronous', { simple: true }), 2, 'FULL')
+})
+
+t.test('a database of each released schema is brought to today\'s, with all that is in it', async t => {
+  const fixtures = readdirSync(FIXTURES).filter(name => name.startsWith('sqlite-')).sort()
+  t.ok(fixtures.length > 0)
+  for (const name of fixtures) {
+    const file = join(t.testdir(), 'test.db')
+    const database = new Database(file)
+    database.exec(readFileSync(join(FIXTURES, name), 'utf8'))
+    database.close()
+    const storage = await driver(t, { file })
+    await checkReleased(t, storage)
+    await storage.close()
+  }
 })
 
 t.test('a file that is no database is refused', async t => {

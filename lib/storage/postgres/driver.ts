@@ -1,0 +1,178 @@
+/** Storage in a PostgreSQL database: one connection that writes, a few that read. */
+import { Commits } from '../commits.js'
+import type { Shape, Storage, Write } from '../store.js'
+import { loadPg, type Pg } from './client.js'
+import { PostgresJournal } from './journal.js'
+import { PostgresReader } from './reader.js'
+import { PostgresRecords } from './records.js'
+import type { PostgresWrite, Result, Row } from './rows.js'
+import { kept, read } from './text.js'
+import { register } from './upgrade.js'
+import { PostgresWriter, type WriterSettings } from './writer.js'
+
+/** Batches that may wait for the writer; those beyond fail. Who submits is meant to pause long before. */
+const MOST_WAITING = 100_000
+
+export interface PostgresSettings extends WriterSettings {
+  /** Batches that may wait for the writer. */
+  readonly mostWaiting?: number
+}
+
+interface Waiting { readonly rows: readonly Row[], readonly refused: Error | undefined }
+
+export class PostgresStorage implements Storage {
+  readonly #settings: PostgresSettings
+  readonly #commits = new Commits()
+  readonly #stores = new Map<string, unknown>()
+  /** Batches by number that have not settled, in order. */
+  readonly #waiting = new Map<number, Waiting>()
+  /** The last of them that touches an owner, by the owner as it is kept. */
+  readonly #touched = new Map<string, number>()
+  /** Who reads and wants to know whether an owner is written to meanwhile. */
+  readonly #watched = new Map<string, Set<{ isDisturbed: boolean }>>()
+  readonly #locks = new Map<string, Promise<unknown>>()
+  /** Those of this turn of the event loop. */
+  #turn: (readonly Row[])[] = []
+  /** What the commit that settles just now has changed. */
+  #changes = 0
+  #closing: Promise<void> | undefined
+  #writer!: PostgresWriter
+  #reader!: PostgresReader
+
+  /** Connects to the database, makes its tables where there are none, and holds it. Throws where one of these cannot be. */
+  static async open (settings: PostgresSettings): Promise<PostgresStorage> {
+    const pg = await loadPg()
+    const storage = new PostgresStorage(settings)
+    await storage.#open(pg)
+    return storage
+  }
+
+  private constructor (settings: PostgresSettings) { this.#settings = settings }
+
+  async #open (pg: Pg): Promise<void> {
+    this.#writer = await PostgresWriter.open(pg, this.#settings, results => { for (const result of results) this.#settle(result) })
+    this.#reader = new PostgresReader(pg, this.#settings, () => this.#writer.connection())
+  }
+
+  async open<S> (name: string, shape: Shape<S>): Promise<S> {
+    return await this.locked(`open ${name}`, async () => {
+      await this.flush() // an upgrade sees every row there is
+      const known = this.#stores.get(name)
+      if (known !== undefined) return known as S
+      const id = await this.#writer.between(client => register(client, name, shape))
+      const store = shape.kind === 'records' ? new PostgresRecords(name, id, this) : new PostgresJournal(name, id, this)
+      this.#stores.set(name, store)
+      return store as S
+    })
+  }
+
+  submit (writes: readonly Write[]): number {
+    if (this.#closing !== undefined) throw new Error('storage is closed')
+    const refused = this.#waiting.size < (this.#settings.mostWaiting ?? MOST_WAITING) ? undefined : new Error('too many writes wait for the database')
+    const rows = refused === undefined ? writes.flatMap(write => (write as PostgresWrite).rows) : []
+    const number = this.#commits.next()
+    this.#waiting.set(number, { rows, refused })
+    for (const { owner } of rows) {
+      this.#touched.set(owner, number)
+      for (const watch of this.#watched.get(owner) ?? []) watch.isDisturbed = true
+    }
+    if (this.#turn.push(rows) === 1) setImmediate(() => { this.#post() })
+    return number
+  }
+
+  get settled (): number { return this.#commits.settled }
+  get trouble (): Error | undefined { return this.#writer.trouble ?? this.#commits.trouble }
+  after (number: number, then: (error: Error | undefined) => void): void { this.#commits.after(number, then) }
+  flush (): Promise<void> { return this.#commits.flush() }
+  erasing (owner: string): PostgresWrite { return { store: '*', rows: [{ op: 'erase', store: 0, owner: kept(owner) }] } }
+
+  async backup (): Promise<void> {
+    throw new Error('a PostgreSQL database is backed up with its own tools, while the server runs: pg_dump --format=custom --file=FILE DATABASE')
+  }
+
+  close (): Promise<void> { return this.#closing ??= this.#close() }
+
+  /** Writes by themselves; resolves with how many rows they changed once they are stored. */
+  stored (writes: readonly Write[]): Promise<number> {
+    const number = this.submit(writes)
+    return new Promise((resolve, reject) => {
+      this.after(number, error => { if (error === undefined) resolve(this.#changes); else reject(error) })
+    })
+  }
+
+  /** The rows of a statement that reads. */
+  rows<R> (text: string, values: readonly unknown[]): Promise<readonly R[]> { return this.#reader.rows<R>(text, values) }
+
+  /** Owners with rows in a store, in order: a step of the index each, however many rows they have. */
+  async ownersIn (table: 'records' | 'journal', store: number, page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
+    const next = (behind: string): string => `(SELECT owner FROM ${table} WHERE store = $1${behind} ORDER BY owner LIMIT 1)`
+    const owners = await this.rows<{ readonly owner: string }>(
+      `WITH RECURSIVE steps AS (${next(page.after === undefined ? '' : ' AND owner > $3')} UNION ALL ` +
+      `SELECT ${next(' AND owner > steps.owner')} FROM steps WHERE steps.owner IS NOT NULL) ` +
+      'SELECT owner FROM steps WHERE owner IS NOT NULL LIMIT $2',
+      [store, page.limit === Infinity ? null : page.limit, ...page.after === undefined ? [] : [kept(page.after)]])
+    return owners.map(({ owner }) => read(owner))
+  }
+
+  /** Runs `work` behind all that was asked for under the same key. */
+  async locked<T> (key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#locks.get(key)
+    const mine = (async () => {
+      await before?.catch(() => {}) // whoever asked has heard of it
+      return await work()
+    })()
+    this.#locks.set(key, mine)
+    try {
+      return await mine
+    } finally {
+      if (this.#locks.get(key) === mine) this.#locks.delete(key)
+    }
+  }
+
+  /** What `look` reads once all that touches the owner has settled; undefined where more has been submitted while it read. */
+  async undisturbed<T> (owner: string, look: () => Promise<T>): Promise<T | undefined> {
+    const name = kept(owner)
+    for (let number = this.#touched.get(name); number !== undefined; number = this.#touched.get(name)) {
+      const awaited = number
+      await new Promise<void>(resolve => { this.after(awaited, () => { resolve() }) })
+    }
+    const watch = { isDisturbed: false }
+    const watches = this.#watched.get(name) ?? new Set()
+    this.#watched.set(name, watches.add(watch))
+    try {
+      const found = await look()
+      return watch.isDisturbed ? undefined : found
+    } finally {
+      watches.delete(watch)
+      if (watches.size === 0) this.#watched.delete(name)
+    }
+  }
+
+  #post (): void {
+    const batches = this.#turn
+    this.#turn = []
+    this.#writer.post(batches)
+  }
+
+  #settle ([changes, failure]: Result): void {
+    const number = this.#commits.settled + 1
+    const waiting = this.#waiting.get(number)
+    const error = waiting?.refused ?? failure
+    this.#waiting.delete(number)
+    for (const { owner } of waiting?.rows ?? []) if (this.#touched.get(owner) === number) this.#touched.delete(owner)
+    this.#changes = changes
+    const before = this.#commits.trouble
+    if (error !== undefined && before === undefined) this.#settings.log.error('storage-failed', { error })
+    if (error === undefined && before !== undefined) this.#settings.log.info('storage-recovered')
+    this.#commits.settle(error)
+  }
+
+  async #close (): Promise<void> {
+    await this.flush()
+    try {
+      await this.#reader.close()
+    } finally {
+      await this.#writer.close()
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/** Records in PostgreSQL. */
+import type { Records, Write } from '../store.js'
+import type { PostgresStorage } from './driver.js'
+import type { PostgresWrite, Row } from './rows.js'
+import { kept, read } from './text.js'
+
+interface Pair { readonly key: string, readonly value: string }
+interface Page { readonly after?: string, readonly limit: number }
+
+/** How often a change begins anew because others wrote to the same owner meanwhile. */
+const ATTEMPTS = 100
+
+export class PostgresRecords implements Records<unknown> {
+  readonly #name: string
+  readonly #id: number
+  readonly #storage: PostgresStorage
+
+  constructor (name: string, id: number, storage: PostgresStorage) {
+    this.#name = name
+    this.#id = id
+    this.#storage = storage
+  }
+
+  async get (owner: string, key: string): Promise<unknown> {
+    const [found] = await this.#storage.rows<Pair>('SELECT value FROM records WHERE store = $1 AND owner = $2 AND key = $3', [this.#id, kept(owner), kept(key)])
+    return found === undefined ? undefined : JSON.parse(found.value)
+  }
+
+  async all (owner: string, page?: Page): Promise<ReadonlyMap<string, unknown>> {
+    const limit = page === undefined || page.limit === Infinity ? null : page.limit
+    const pairs = page?.after === undefined
+      ? await this.#storage.rows<Pair>('SELECT key, value FROM records WHERE store = $1 AND owner = $2 ORDER BY key LIMIT $3', [this.#id, kept(owner), limit])
+      : await this.#storage.rows<Pair>('SELECT key, value FROM records WHERE store = $1 AND owner = $2 AND key > $3 ORDER BY key LIMIT $4',
+          [this.#id, kept(owner), kept(page.after), limit])
+    return new Map(pairs.map(({ key, value }) => [read(key), JSON.parse(value)]))
+  }
+
+  owners (page: Page): Promise<readonly string[]> { return this.#storage.ownersIn('records', this.#id, page) }
+
+  async put (owner: string, key: string, value: unknown): Promise<void> {
+    await this.#storage.stored([this.putting(owner, key, value)])
+  }
+
+  /** Reads once nothing is on its way to the owner's rows, and anew where something has set out before the answer is there. */
+  async change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
+    await this.#storage.locked(`${this.#id} ${owner}`, async () => {
+      for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+        const old = await this.#storage.undisturbed(owner, () => this.all(owner))
+        if (old === undefined) continue
+        const writes = [...next(old)].map(([key, value]) => this.putting(owner, key, value))
+        if (writes.length > 0) await this.#storage.stored(writes)
+        return
+      }
+      throw new Error('others write to the same owner without an end')
+    })
+  }
+
+  putting (owner: string, key: string, value: unknown): Write {
+    return this.#write(value === undefined
+      ? { op: 'remove', store: this.#id, owner: kept(owner), key: kept(key) }
+      : { op: 'put', store: this.#id, owner: kept(owner), key: kept(key), value: JSON.stringify(value) })
+  }
+
+  clearing (owner: string): Write { return this.#write({ op: 'clear', store: this.#id, owner: kept(owner) }) }
+
+  #write (row: Row): PostgresWrite { return { store: this.#name, rows: [row] } }
+}

@@ -1,0 +1,45 @@
+/** The numbered steps that bring the tables of a database to what this version knows. */
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { PACKAGE_ROOT } from '../../base/package.js'
+import type { Client } from './client.js'
+
+const STEPS = join(PACKAGE_ROOT, 'lib', 'storage', 'postgres', 'steps')
+
+/**
+ * Takes the steps that the database has not taken yet, all or none. Throws where it has taken more than there are, and where it
+ * cannot keep our texts.
+ */
+export async function takeSteps (client: Client, folder: string = STEPS): Promise<void> {
+  const steps = readdirSync(folder).filter(name => /^\d{3}-.*\.sql$/.test(name)).sort()
+  const newest = Number(steps.at(-1)?.slice(0, 3) ?? 0)
+  const { rows: [encoding] } = await client.query<{ name: string }>('SELECT current_setting(\'server_encoding\') AS name')
+  if (encoding?.name !== 'UTF8') throw new Error(`the encoding of the database is ${encoding?.name ?? 'unknown'}, and has to be UTF8`)
+  await transaction(client, async () => {
+    await client.query('CREATE SCHEMA IF NOT EXISTS sestina')
+    await client.query('CREATE TABLE IF NOT EXISTS steps (number integer PRIMARY KEY, name text NOT NULL, taken timestamptz NOT NULL DEFAULT now())')
+    const { rows: [{ version } = { version: 0 }] } = await client.query<{ version: number }>('SELECT coalesce(max(number), 0) AS version FROM steps')
+    if (version > newest) {
+      throw new Error(`the database was written by a newer version of the server: it is at step ${version}, and this version knows ${newest}`)
+    }
+    for (const name of steps) {
+      const number = Number(name.slice(0, 3))
+      if (number <= version) continue
+      await client.query(readFileSync(join(folder, name), 'utf8'))
+      await client.query('INSERT INTO steps (number, name) VALUES ($1, $2)', [number, name])
+    }
+  })
+}
+
+/** Runs `work` in a transaction: all of it is stored, or none. */
+export async function transaction<T> (client: Client, work: () => Promise<T>): Promise<T> {
+  await client.query('BEGIN')
+  try {
+    const result = await work()
+    await client.query('COMMIT')
+    return result
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {}) // on a lost connection there is nothing to take back
+    throw error
+  }
+}

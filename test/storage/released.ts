@@ -1,0 +1,27 @@
+/** What the databases of released schemas hold: each stands in fixtures/ as the SQL that makes it. */
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { journal, records, type Storage } from '../../lib/storage/store.js'
+import { stored } from './contract.js'
+
+export const FIXTURES = join(PACKAGE_ROOT, 'test', 'storage', 'fixtures')
+
+/** All of a fixture is there, and today's build can go on with it. */
+export async function checkReleased (t: Test, storage: Storage): Promise<void> {
+  const roster = await storage.open('roster.items', records<unknown>(2, (old, from) => ({ from, old })))
+  t.same([...await roster.all('juliet@capulet.lit')], [
+    ['nurse@capulet.lit', { from: 1, old: { subscription: 'both', groups: ['House "Capulet"'] } }],
+    ['romeo@montague.lit', { from: 1, old: { subscription: 'to', name: 'Roméo \u{1f339}' } }],
+  ])
+  t.same(await roster.owners({ limit: 9 }), ['juliet@capulet.lit', 'romeo@montague.lit'])
+  const offline = await storage.open('offline.messages', journal<string>(1))
+  const { entries } = await offline.page('juliet@capulet.lit', { limit: 9 })
+  t.same(entries, [
+    { id: 'b', at: 1_790_000_000_000, with: 'romeo@montague.lit/orchard', value: '<message><body>Her eyes</body></message>' },
+    { id: 'a', at: 1_790_000_000_500, with: 'romeo@montague.lit', value: '<message><body>\u0001朱丽叶</body></message>' },
+  ])
+  await stored(storage, [offline.appending('juliet@capulet.lit', { id: 'c', at: 1_790_000_001_000, with: 'nurse@capulet.lit', value: 'x' })])
+  t.same((await offline.page('juliet@capulet.lit', { limit: 9, after: 'b' })).entries.map(({ id }) => id), ['a', 'c'])
+  t.equal((await offline.page('juliet@capulet.lit', { limit: 9, with: 'romeo@montague.lit' })).entries.length, 2)
+}
