@@ -34,8 +34,17 @@ export class Delivery {
   readonly #home: DeliveryHome
   /** Accounts for which something waits: what comes behind keeps its place. */
   readonly #lanes = new Map<string, Queue>()
+  #idle: (() => void)[] = []
 
   constructor (home: DeliveryHome) { this.#home = home }
+
+  /** Resolves when nothing waits for a handler any more: what it was to store has been handed to storage. */
+  idle (): Promise<void> {
+    return new Promise(resolve => {
+      if (this.#lanes.size === 0) resolve()
+      else this.#idle.push(resolve)
+    })
+  }
 
   /** Takes a stanza to its recipients; errors are thrown. */
   deliver (stanza: Addressed, passage: Passage): Maybe<void> {
@@ -65,10 +74,16 @@ export class Delivery {
     }
     const wait = this.#home.router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
-    const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#lanes.delete(key) })
+    const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) })
     this.#lanes.set(key, queue)
     queue.run(() => wait)
     return undefined
+  }
+
+  #emptied (key: string): void {
+    this.#lanes.delete(key)
+    if (this.#lanes.size > 0) return
+    for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   #existing (stanza: Addressed, passage: Passage, next: () => Maybe<void>): Maybe<void> {

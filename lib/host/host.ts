@@ -264,6 +264,9 @@ export class Host implements Destination, SessionHome {
 
   defect (error: unknown): void { this.log.error('defect', { error }) }
 
+  /** Resolves when every message that has come is on its way to storage. */
+  settled (): Promise<void> { return this.#delivery.idle() }
+
   /** Ends every session. New ones are refused. */
   stop (): void {
     this.#stopping = true

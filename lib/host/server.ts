@@ -76,6 +76,8 @@ export class Server {
   /** Ends every session, then the modules; returns when all that was acknowledged is stored. */
   async stop (): Promise<void> {
     for (const { host } of this.#standing.values()) host.stop()
+    // A message that still waits for something to be read is stored before storage closes.
+    await Promise.all([...this.#standing.values()].map(({ host }) => host.settled()))
     await this.storage.flush()
     for (const [domain, standing] of [...this.#standing]) await this.#end(domain, standing)
     await this.storage.flush()

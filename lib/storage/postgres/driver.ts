@@ -18,6 +18,12 @@ export interface PostgresSettings extends WriterSettings {
   readonly mostWaiting?: number
 }
 
+/** No store has this number. */
+const EVERY_STORE = 0
+
+/** An owner's rows in a store. */
+function placeOf (store: number, owner: string): string { return `${store} ${owner}` }
+
 interface Waiting { readonly rows: readonly Row[], readonly refused: Error | undefined }
 
 export class PostgresStorage implements Storage {
@@ -26,9 +32,9 @@ export class PostgresStorage implements Storage {
   readonly #stores = new Map<string, unknown>()
   /** Batches by number that have not settled, in order. */
   readonly #waiting = new Map<number, Waiting>()
-  /** The last of them that touches an owner, by the owner as it is kept. */
+  /** The last of them that touches an owner's rows in a store, by `placeOf`. */
   readonly #touched = new Map<string, number>()
-  /** Who reads and wants to know whether an owner is written to meanwhile. */
+  /** Who reads and wants to know whether these rows are written to meanwhile. */
   readonly #watched = new Map<string, Set<{ isDisturbed: boolean }>>()
   readonly #locks = new Map<string, Promise<unknown>>()
   /** Those of this turn of the event loop. */
@@ -72,9 +78,10 @@ export class PostgresStorage implements Storage {
     const rows = refused === undefined ? writes.flatMap(write => (write as PostgresWrite).rows) : []
     const number = this.#commits.next()
     this.#waiting.set(number, { rows, refused })
-    for (const { owner } of rows) {
-      this.#touched.set(owner, number)
-      for (const watch of this.#watched.get(owner) ?? []) watch.isDisturbed = true
+    for (const { store, owner } of rows) {
+      const place = placeOf(store, owner)
+      this.#touched.set(place, number)
+      for (const watch of this.#watched.get(place) ?? []) watch.isDisturbed = true
     }
     if (this.#turn.push(rows) === 1) setImmediate(() => { this.#post() })
     return number
@@ -84,7 +91,7 @@ export class PostgresStorage implements Storage {
   get trouble (): Error | undefined { return this.#writer.trouble ?? this.#commits.trouble }
   after (number: number, then: (error: Error | undefined) => void): void { this.#commits.after(number, then) }
   flush (): Promise<void> { return this.#commits.flush() }
-  erasing (owner: string): PostgresWrite { return { store: '*', rows: [{ op: 'erase', store: 0, owner: kept(owner) }] } }
+  erasing (owner: string): PostgresWrite { return { store: '*', rows: [{ op: 'erase', store: EVERY_STORE, owner: kept(owner) }] } }
 
   async backup (): Promise<void> {
     throw new Error('a PostgreSQL database is backed up with its own tools, while the server runs: pg_dump --format=custom --file=FILE DATABASE')
@@ -129,23 +136,28 @@ export class PostgresStorage implements Storage {
     }
   }
 
-  /** What `look` reads once all that touches the owner has settled; undefined where more has been submitted while it read. */
-  async undisturbed<T> (owner: string, look: () => Promise<T>): Promise<T | undefined> {
-    const name = kept(owner)
-    for (let number = this.#touched.get(name); number !== undefined; number = this.#touched.get(name)) {
+  /** What `look` reads once all that touches the owner's rows in a store has settled; undefined where more was submitted while it read. */
+  async undisturbed<T> (store: number, owner: string, look: () => Promise<T>): Promise<T | undefined> {
+    const places = [placeOf(store, kept(owner)), placeOf(EVERY_STORE, kept(owner))]
+    const last = (): number => Math.max(...places.map(place => this.#touched.get(place) ?? 0))
+    for (let number = last(); number > 0; number = last()) {
       const awaited = number
       await new Promise<void>(resolve => { this.after(awaited, () => { resolve() }) })
     }
     const watch = { isDisturbed: false }
-    const watches = this.#watched.get(name) ?? new Set()
-    this.#watched.set(name, watches.add(watch))
+    for (const place of places) this.#watched.set(place, (this.#watched.get(place) ?? new Set()).add(watch))
     try {
       const found = await look()
       return watch.isDisturbed ? undefined : found
     } finally {
-      watches.delete(watch)
-      if (watches.size === 0) this.#watched.delete(name)
+      for (const place of places) this.#unwatch(place, watch)
     }
+  }
+
+  #unwatch (place: string, watch: { isDisturbed: boolean }): void {
+    const watches = this.#watched.get(place)
+    watches?.delete(watch)
+    if (watches?.size === 0) this.#watched.delete(place)
   }
 
   #post (): void {
@@ -159,7 +171,10 @@ export class PostgresStorage implements Storage {
     const waiting = this.#waiting.get(number)
     const error = waiting?.refused ?? failure
     this.#waiting.delete(number)
-    for (const { owner } of waiting?.rows ?? []) if (this.#touched.get(owner) === number) this.#touched.delete(owner)
+    for (const { store, owner } of waiting?.rows ?? []) {
+      const place = placeOf(store, owner)
+      if (this.#touched.get(place) === number) this.#touched.delete(place)
+    }
     this.#changes = changes
     const before = this.#commits.trouble
     if (error !== undefined && before === undefined) this.#settings.log.error('storage-failed', { error })

@@ -45,7 +45,7 @@ export class PostgresRecords implements Records<unknown> {
   async change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
     await this.#storage.locked(`${this.#id} ${owner}`, async () => {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const old = await this.#storage.undisturbed(owner, () => this.all(owner))
+        const old = await this.#storage.undisturbed(this.#id, owner, () => this.all(owner))
         if (old === undefined) continue
         const writes = [...next(old)].map(([key, value]) => this.putting(owner, key, value))
         if (writes.length > 0) await this.#storage.stored(writes)

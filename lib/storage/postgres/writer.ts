@@ -23,7 +23,7 @@ const FIRST_PAUSE = 50
 const LAST_PAUSE = 5000
 /** How often one transaction is tried that loses its connection. */
 const ATTEMPTS = 3
-/** What columnsOf makes, behind the token and the number. */
+/** What columnsOf makes, behind the mark and the number. */
 const COMMIT = 'SELECT commit_batches($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS changes'
 
 export class PostgresWriter {
@@ -32,7 +32,7 @@ export class PostgresWriter {
   readonly #clock: Clock = systemClock
   readonly #answered: (results: readonly Result[]) => void
   /** Says which server has written: a fresh one for each start. */
-  readonly #token = randomIds.next()
+  readonly #mark = randomIds.next()
   readonly #waiting: (readonly Row[])[] = []
   readonly #tasks: (() => Promise<void>)[] = []
   /** The last transaction that was asked for. */
@@ -58,7 +58,7 @@ export class PostgresWriter {
     await writer.#connect(async client => {
       await takeSteps(client)
       await client.query('INSERT INTO writer (token, number, changes) VALUES ($1, 0, ARRAY[]::integer[]) ' +
-        'ON CONFLICT (is_single) DO UPDATE SET token = excluded.token, number = 0, changes = excluded.changes', [writer.#token])
+        'ON CONFLICT (is_single) DO UPDATE SET token = excluded.token, number = 0, changes = excluded.changes', [writer.#mark])
       const { rows: [setting] } = await client.query<{ fsync: string }>('SELECT current_setting(\'fsync\') AS fsync')
       if (setting?.fsync !== 'on' && settings.durability === 'disk') {
         settings.log.warn('storage-unsafe', { reason: 'the database runs with fsync = off: what it says is stored does not survive a power cut' })
@@ -152,7 +152,7 @@ export class PostgresWriter {
   /** Where the connection is lost in the middle, the database is asked whether it has committed before anything is sent again. */
   async #commit (batches: readonly (readonly Row[])[]): Promise<readonly number[]> {
     const number = ++this.#number
-    const values = [this.#token, number, ...columnsOf(batches)]
+    const values = [this.#mark, number, ...columnsOf(batches)]
     let tries = 0
     for (;;) {
       const client = await this.connection()
@@ -176,7 +176,7 @@ export class PostgresWriter {
   /** What the transaction changed; undefined where it was not committed. Whoever asks holds the lock: no older connection is at work. */
   async #outcomeOf (client: Client, number: number): Promise<readonly number[] | undefined> {
     const { rows: [row] } = await client.query<{ changes: number[] }>(
-      'SELECT changes FROM writer WHERE token = $1 AND number = $2', [this.#token, number])
+      'SELECT changes FROM writer WHERE token = $1 AND number = $2', [this.#mark, number])
     return row?.changes
   }
 
@@ -239,8 +239,8 @@ export class PostgresWriter {
 
   /** What memory holds of a database that another server has written to is not true any more. */
   async #checkWriter (client: Client): Promise<void> {
-    const { rows: [row] } = await client.query<{ token: string }>('SELECT token FROM writer')
-    if (row?.token !== this.#token) throw new Error(FOREIGN)
+    const { rows: [row] } = await client.query<{ mark: string }>('SELECT token AS mark FROM writer')
+    if (row?.mark !== this.#mark) throw new Error(FOREIGN)
   }
 
   #giveUp (): void {
