@@ -1,18 +1,19 @@
 /** `npm run bench`: Sestina beside Prosody and ejabberd, under the same load, on the loopback of this machine. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endAllGenerators } from './generator.js'
 import { cpuName, loadAverage } from './measure.js'
 import { casesOf, planOf, SCENES, type Scene } from './plan.js'
-import { run, serverAt, SERVERS, type Findings, type ServerName } from './run.js'
+import { checkoutAt, run, serverAt, SERVERS, type Findings, type ServerName } from './run.js'
 import { killAll } from './servers/daemon.js'
 import { makeCertificate, type Server } from './servers/server.js'
 import { costOf, report } from './table.js'
 
 const USAGE = `npm run bench -- [options]
   --servers sestina,prosody,ejabberd   whom to measure (first: whom the others are compared with)
+  --before FOLDER                      another checkout of Sestina, built, to be measured as well
   --only messages,logins,memory,presence
   --rounds N                           how often each is measured (3; with --quick 1)
   --quick                              fewer users, shorter: under two minutes
@@ -32,7 +33,7 @@ async function main (): Promise<void> {
     console.error(`broken off after ${plan.limit} s`)
     process.exit(1)
   }, plan.limit * 1000)
-  const servers = await installed(options.servers, folder)
+  const servers = await installed(options, folder)
   const before = loadAverage()
   const findings = await run(servers, options.scenes, plan, text => { console.error(`… ${text}`) })
   clearTimeout(watchdog)
@@ -44,6 +45,7 @@ async function main (): Promise<void> {
 }
 
 interface Options {
+  readonly before: string | undefined
   readonly servers: readonly ServerName[]
   readonly scenes: readonly Scene[]
   readonly rounds: number | undefined
@@ -56,6 +58,7 @@ function readOptions (): Options | undefined {
     const { values } = parseArgs({
       options: {
         servers: { type: 'string', default: Object.keys(SERVERS).join(',') },
+        before: { type: 'string' },
         only: { type: 'string', default: SCENES.join(',') },
         rounds: { type: 'string' },
         quick: { type: 'boolean', default: false },
@@ -66,8 +69,8 @@ function readOptions (): Options | undefined {
     if (!values.help) {
       const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
       if (rounds !== undefined && !(Number.isInteger(rounds) && rounds >= 1 && rounds <= 20)) throw new Error('--rounds is a number from 1 to 20')
-      const { quick, json } = values
-      return { servers: values.servers.split(',').map(serverNamed), scenes: values.only.split(',').map(sceneNamed), rounds, quick, json }
+      const { quick, json, before } = values
+      return { servers: values.servers.split(',').map(serverNamed), before, scenes: values.only.split(',').map(sceneNamed), rounds, quick, json }
     }
     console.log(USAGE)
   } catch (error) {
@@ -89,12 +92,13 @@ function sceneNamed (name: string): Scene {
 }
 
 /** The servers that can be measured; of the others it says how to get them. */
-async function installed (names: readonly ServerName[], folder: string): Promise<Server[]> {
+async function installed ({ servers: names, before }: Options, folder: string): Promise<Server[]> {
   const certificate = await makeCertificate(folder)
   const servers = await Promise.all(names.map(async name => await serverAt(name, folder, certificate)))
+  if (before !== undefined) servers.push(await checkoutAt(resolve(before), folder, certificate))
   const versions = await Promise.all(servers.map(async server => await server.version()))
   return servers.filter((server, i) => {
-    if (versions[i] === undefined) console.error(`${server.name} is not installed and is left out. To install it: ${server.install}`)
+    if (versions[i] === undefined) console.error(`${server.name} is not there and is left out. To install it: ${server.install}`)
     return versions[i] !== undefined
   })
 }

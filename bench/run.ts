@@ -8,7 +8,7 @@ import { Ejabberd } from './servers/ejabberd.js'
 import { freePorts } from './servers/daemon.js'
 import { Prosody } from './servers/prosody.js'
 import { Sestina } from './servers/sestina.js'
-import type { Certificate, Server } from './servers/server.js'
+import type { Certificate, Place, Server } from './servers/server.js'
 
 /** The servers that can be measured, by name. */
 export const SERVERS = { sestina: Sestina, prosody: Prosody, ejabberd: Ejabberd } as const
@@ -32,12 +32,19 @@ interface Contestant { readonly server: Server, readonly generator: Generator }
 
 /** Makes a server with a folder and ports of its own. */
 export async function serverAt (name: ServerName, folder: string, certificate: Certificate): Promise<Server> {
-  const own = join(folder, name)
-  await mkdir(own)
+  return new SERVERS[name](await placeIn(join(folder, name), name === 'sestina', certificate))
+}
+
+/** The same for another checkout of Sestina, which has been built. */
+export async function checkoutAt (root: string, folder: string, certificate: Certificate): Promise<Server> {
+  return new Sestina(await placeIn(join(folder, 'before'), true, certificate), root)
+}
+
+async function placeIn (folder: string, hasListeners: boolean, certificate: Certificate): Promise<Place> {
+  await mkdir(folder)
   const [plainPort = 0, tlsPort = 0, directPort = 0, adminPort = 0] = await freePorts(4)
   // Sestina has a listener for each; the other two take both on one port.
-  const ports = { plainPort, tlsPort: name === 'sestina' ? tlsPort : plainPort, directPort, adminPort }
-  return new SERVERS[name]({ folder: own, certificate, ...ports })
+  return { folder, certificate, plainPort, tlsPort: hasListeners ? tlsPort : plainPort, directPort, adminPort }
 }
 
 /** Measures the scenes on each of the servers. `say` hears how it goes on. */

@@ -11,17 +11,21 @@ import { DOMAIN, ITERATIONS, PASSWORD, START_PATIENCE, targetAt, type Place, typ
 
 /** The server whose name is 'sestina'. */
 export class Sestina implements Server {
-  readonly name = 'sestina'
+  readonly name: string
   readonly install = 'npm run build'
   readonly #place: Place
+  readonly #root: string
   #daemon: Daemon | undefined
 
-  constructor (place: Place) {
+  /** `root`: the checkout that is run, where it is not our own; its name is `before`. */
+  constructor (place: Place, root?: string) {
     this.#place = place
+    this.#root = root ?? PACKAGE_ROOT
+    this.name = root === undefined ? 'sestina' : 'before'
   }
 
   async version (): Promise<string | undefined> {
-    return await Promise.resolve(existsSync(COMMAND) ? VERSION : undefined)
+    return await Promise.resolve(existsSync(this.#command) ? VERSION : undefined)
   }
 
   async start (): Promise<void> {
@@ -30,11 +34,11 @@ export class Sestina implements Server {
     await mkdir(certificates, { recursive: true })
     await copyFile(certificate.chain, join(certificates, 'fullchain.pem'))
     await copyFile(certificate.key, join(certificates, 'privkey.pem'))
-    await writeFile(this.#conf, await configuration(this.#place))
+    await writeFile(this.#conf, await configuration(this.#place, this.#root))
     this.#daemon = await Daemon.start({
       name: this.name,
       path: process.execPath,
-      args: [COMMAND, 'start', '--conf', this.#conf],
+      args: [this.#command, 'start', '--conf', this.#conf],
       folder,
       ports: [plainPort, tlsPort, directPort],
       patience: START_PATIENCE,
@@ -62,18 +66,20 @@ export class Sestina implements Server {
     return targetAt(this.#place, secure)
   }
 
+  get #command (): string {
+    return join(this.#root, 'dist', 'bin', 'sestina.js')
+  }
+
   get #conf (): string {
     return join(this.#place.folder, 'sestina.toml')
   }
 }
 
-const COMMAND = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
-
 /** The same as the other two have on; what bounds the speed of one account (limits) is off, as their shapers are. */
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping']
 
-async function configuration (place: Place): Promise<string> {
-  const files = await readdir(join(PACKAGE_ROOT, 'dist', 'modules'))
+async function configuration (place: Place, root: string): Promise<string> {
+  const files = await readdir(join(root, 'dist', 'modules'))
   const built = MODULES.filter(name => files.includes(name) || files.includes(`${name}.js`))
   const listen = (port: number, tls: string): string =>
     `[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
