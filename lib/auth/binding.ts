@@ -31,7 +31,7 @@ export function channelBindings (connection: BoundConnection): readonly ChannelB
   if (connection.protocol === 'TLSv1.3') {
     bindings.push({ type: 'tls-exporter', announced: true, bytes: () => connection.exporter('EXPORTER-Channel-Binding', 32) })
   }
-  const hash = endPointHash(connection.certificate)
+  const hash = knownHash(connection.certificate)
   if (hash !== undefined) {
     bindings.push({ type: 'tls-server-end-point', announced: true, bytes: () => createHash(hash).update(connection.certificate).digest() })
   }
@@ -40,6 +40,15 @@ export function channelBindings (connection: BoundConnection): readonly ChannelB
   const finished = connection.firstFinished?.()
   if (finished !== undefined) bindings.push({ type: 'tls-unique', announced: false, bytes: () => finished })
   return bindings
+}
+
+/** A server shows the same few certificates all its life, and taking one apart costs more than the rest of a login. */
+const hashes = new WeakMap<Uint8Array, { readonly hash: string | undefined }>()
+
+function knownHash (certificate: Uint8Array): string | undefined {
+  let known = hashes.get(certificate)
+  if (known === undefined) hashes.set(certificate, known = { hash: endPointHash(certificate) })
+  return known.hash
 }
 
 /**

@@ -66,7 +66,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
       namespace: NS.CLIENT,
       clock,
       ids,
-      log: world.log.with({ address: transport.address }),
+      log: world.log,
       limits: { bytes: limits.unauthenticated.stanza, elements: limits.unauthenticated.elements, depth: 16, attributes: 32, name: 256 },
       domain: world.domain,
       rate: { bytes: new TokenBucket(clock, settings.rate, settings.rate * BURST) },

@@ -207,7 +207,7 @@ export class Stream<T = unknown> {
   fail (error: unknown): void {
     if (error instanceof StreamError) { this.close(error); return }
     if (error instanceof XmlError) { this.close(new StreamError(error.condition, error.message, { cause: error })); return }
-    this.#how.log.error('defect', { error })
+    this.#how.log.error('defect', { address: this.transport.address, error })
     this.close(new StreamError('internal-server-error', undefined, { cause: error }))
   }
 

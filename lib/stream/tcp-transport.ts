@@ -5,6 +5,8 @@ import type { Clock, Timer } from '../base/clock.js'
 import { FAREWELL, plainAddress, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
 
 const NOTHING: TransportHandlers = { data () {}, drained () {}, closed () {} }
+/** Gathered text this long is written at once: what waits stays small, however much comes in one turn. */
+const MUCH = 64 * 1024
 
 export class TcpTransport implements Transport {
   readonly address: string
@@ -13,7 +15,7 @@ export class TcpTransport implements Transport {
   #tls: TlsInfo | undefined
   #handlers = NOTHING
   #gathered = ''
-  #flushing = false
+  #isWaiting = false
   #isOpen = false
   #state: 'open' | 'ending' | 'closed' = 'open'
   #reason: Error | undefined
@@ -42,9 +44,26 @@ export class TcpTransport implements Transport {
   write (octets: string): void {
     if (this.#state !== 'open') return
     this.#gathered += octets
-    if (this.#flushing) return
-    this.#flushing = true
-    process.nextTick(this.#turn)
+    if (this.#gathered.length > MUCH) this.#flush()
+    if (this.#isWaiting) return
+    this.#isWaiting = true
+    if (TcpTransport.#turn.push(this) === 1) setImmediate(TcpTransport.#endAll)
+  }
+
+  /** Those that have something to write: one call of the system for each, when all is read that came in this turn of the event loop. */
+  static #turn: TcpTransport[] = []
+
+  static #endAll (this: void): void {
+    const turn = TcpTransport.#turn
+    TcpTransport.#turn = []
+    for (const transport of turn) transport.#endTurn()
+  }
+
+  /** What the system has taken at once, whatever its length, is followed by no event 'drain'. */
+  #endTurn (): void {
+    this.#isWaiting = false
+    this.#flush()
+    if (this.#socket.writableLength === 0) this.#drained()
   }
 
   pause (): void { if (this.#state === 'open') this.#socket.pause() }
@@ -142,14 +161,7 @@ export class TcpTransport implements Transport {
     this.#handlers.closed(this.#reason)
   }
 
-  /** What the system has taken at once, whatever its length, is followed by no event 'drain'. */
-  readonly #turn = (): void => {
-    this.#flushing = false
-    this.#flush()
-    if (this.#socket.writableLength === 0) this.#drained()
-  }
-
-  readonly #flush = (): void => {
+  #flush (): void {
     const text = this.#gathered
     if (text === '' || this.#state !== 'open') return
     this.#gathered = ''

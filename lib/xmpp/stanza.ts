@@ -1,7 +1,7 @@
 /** Message, presence and iq over an element (RFC 6120 §8): addresses checked once, content never changed. */
 import { attributeOf, Element, child, clone, define, has, namespaceOf, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import { flatten, octets as written, startTag } from '../xml/writer.js'
+import { escapeAttribute, octets as written, startTag, toOctets } from '../xml/writer.js'
 import type { Jid } from './jid.js'
 import type { StanzaError } from './errors.js'
 
@@ -32,12 +32,12 @@ export class Stanza<K extends Kind = Kind> {
   readonly to: Jid | undefined
   readonly #source: Source | undefined
   readonly #plus: readonly Element[]
+  /** The start tag up to `to`, and what stands inside: shared by all copies of a broadcast. */
+  #head: string | undefined
   #inner: string | undefined
   #octets: string | undefined
 
-  constructor (
-    kind: K, element: Element, from: Jid, to: Jid | undefined, source?: Source, plus: readonly Element[] = NOTHING, inner?: string,
-  ) {
+  constructor (kind: K, element: Element, from: Jid, to: Jid | undefined, source?: Source, plus: readonly Element[] = NOTHING) {
     this.kind = kind
     this.element = element
     this.id = attributeOf(element, 'id')
@@ -46,7 +46,8 @@ export class Stanza<K extends Kind = Kind> {
     this.to = to
     this.#source = source
     this.#plus = plus
-    this.#inner = inner
+    this.#head = undefined
+    this.#inner = undefined
     this.#octets = undefined
   }
 
@@ -74,20 +75,20 @@ export class Stanza<K extends Kind = Kind> {
     if (without !== undefined && this.element.children.some(node => typeof node !== 'string' && without(node))) {
       return new Stanza(this.kind, lessened(this.element, without), from, to, undefined, plus)
     }
-    return new Stanza(this.kind, this.element, from, to, this.#source, plus, change.plus === undefined ? this.#inside() : undefined)
+    const copy = new Stanza(this.kind, this.element, from, to, this.#source, plus)
+    if (change.plus === undefined) copy.#inner = this.#inside()
+    if (from === this.from) copy.#head = this.#start()
+    return copy
   }
 
   /** A copy that pins no network buffer, to be held for longer than its own way (design: substrings pin their chunk). */
   kept (): Stanza<K> {
-    const source = { octets: flatten(this.octets()), head: 0, portable: false }
-    const copy = new Stanza(this.kind, clone(this.whole()), this.from, this.to)
-    copy.#octets = source.octets
-    return copy
+    return new Stanza(this.kind, clone(this.whole()), this.from, this.to)
   }
 
   /** The stanza as it goes out: UTF-8, one character a byte. Its own source wherever that can be forwarded. */
   octets (): string {
-    return this.#octets ??= this.#tag(undefined) + this.#inside() + `</${this.kind}>`
+    return this.#octets ??= `${this.#start()}${this.#recipient()}>${this.#inside()}</${this.kind}>`
   }
 
   /** The stanza with its additions as one element, addresses written in, to be put into another element: never the node itself. */
@@ -104,11 +105,13 @@ export class Stanza<K extends Kind = Kind> {
     return element
   }
 
-  #tag (namespace: string | undefined): string {
-    return startTag(this.kind, this.#attributes(namespace))
+  #attributes (namespace: string | undefined): Record<string, string> {
+    const attributes = this.#unaddressed(namespace)
+    if (this.to !== undefined) attributes['to'] = this.to.toString()
+    return attributes
   }
 
-  #attributes (namespace: string | undefined): Record<string, string> {
+  #unaddressed (namespace: string | undefined): Record<string, string> {
     const attributes: Record<string, string> = {}
     for (const name in this.element.attrs) {
       if (name === 'xmlns' || name === 'from' || name === 'to') continue
@@ -118,8 +121,15 @@ export class Stanza<K extends Kind = Kind> {
     }
     if (namespace !== undefined) attributes['xmlns'] = namespace
     attributes['from'] = this.from.toString()
-    if (this.to !== undefined) attributes['to'] = this.to.toString()
     return attributes
+  }
+
+  #start (): string {
+    return this.#head ??= startTag(this.kind, this.#unaddressed(undefined)).slice(0, -1)
+  }
+
+  #recipient (): string {
+    return this.to === undefined ? '' : ` to="${toOctets(escapeAttribute(this.to.toString()))}"`
   }
 
   #inside (): string {
@@ -133,7 +143,7 @@ export class Stanza<K extends Kind = Kind> {
       return head === octets.length ? '' : octets.slice(head, octets.lastIndexOf('</'))
     }
     const body = written(this.#bare(undefined))
-    const head = this.#tag(undefined).length
+    const head = this.#start().length + this.#recipient().length + 1
     return body.length <= head ? '' : body.slice(head, body.lastIndexOf('</'))
   }
 }
