@@ -1,0 +1,196 @@
+/** The one command as an operator uses it: against a server that runs, and against one that does not. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createConnection } from 'node:net'
+import { join } from 'node:path'
+import { client as xmppClient, xml } from '@xmpp/client'
+import t, { type Test } from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { freePorts, missing, Program } from '../interop/process.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+const PASSWORD = 'wherefore-art-thou'
+const BODY = 'a-body-that-no-log-may-show'
+
+t.setTimeout(240_000)
+
+interface Place { readonly folder: string, readonly conf: string, readonly port: number }
+interface Said { readonly code: number | string, readonly said: string }
+
+async function place (t: Test, log = 'format = "json"'): Promise<Place> {
+  const [port = 0] = await freePorts(1)
+  const folder = t.testdir({})
+  const conf = join(folder, 'sestina.toml')
+  writeConf(conf, port, log)
+  return { folder, conf, port }
+}
+
+function writeConf (conf: string, port: number, log = 'format = "json"', more = ''): void {
+  writeFileSync(conf, `data = "data"\n[log]\n${log}\n[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\n` +
+    `[modules]\nroster = true\npresence = true\nmessage = true\n${more.includes('offline') ? '' : 'offline = true\n'}vcard = true\nprivate = true\n` +
+    `blocking = true\nregister = true\n${more}[host.localhost]\n`)
+}
+
+async function sestina (conf: string, words: readonly string[], input = ''): Promise<Said> {
+  const program = new Program(process.execPath, [SESTINA, ...words, '--conf', conf], { input })
+  const code = await program.ended
+  return { code, said: program.said }
+}
+
+async function running (t: Test, { conf }: Place): Promise<Program> {
+  const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '' })
+  t.teardown(() => server.stop())
+  await server.says(/"msg":"ready"/, 60)
+  return server
+}
+
+const add = (conf: string, name: string): Promise<Said> => sestina(conf, ['user', 'add', `${name}@localhost`, '--password-stdin'], `${PASSWORD}\n`)
+
+t.test('accounts are managed while the server runs, and while it does not', async t => {
+  const here = await place(t)
+  const { conf } = here
+  t.match(await add(conf, 'romeo'), { code: 0, said: 'romeo@localhost added\n' }, 'nobody runs')
+  const server = await running(t, here)
+  t.match(await add(conf, 'juliet'), { code: 0, said: 'juliet@localhost added\n' })
+  t.match(await add(conf, 'juliet'), { code: 1, said: /juliet@localhost exists/ })
+  t.match(await sestina(conf, ['user', 'add', 'a@elsewhere.lit', '--password-stdin'], 'x\n'), { code: 1, said: /not a host of this server/ })
+  t.match(await sestina(conf, ['user', 'add', 'tybalt@localhost']), { code: 1, said: /no terminal to ask for a password; use --password-stdin/ })
+  const { said } = await sestina(conf, ['user', 'list', '--json'])
+  t.match(JSON.parse(said), [{ account: 'juliet@localhost' }, { account: 'romeo@localhost' }])
+  t.match(await sestina(conf, ['user', 'lock', 'romeo@localhost', 'too', 'loud']), { code: 0, said: /romeo@localhost locked/ })
+  t.match(await sestina(conf, ['user', 'show', 'romeo@localhost']), { code: 0, said: /locked/ })
+  t.match(await sestina(conf, ['user', 'unlock', 'romeo@localhost']), { code: 0 })
+  t.match(await sestina(conf, ['user', 'password', 'romeo@localhost', '--password-stdin'], 'another\n'), { code: 0 })
+  t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost']), { code: 0, said: 'romeo@localhost removed\n' })
+  t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost']), { code: 1, said: /romeo@localhost/ })
+  t.match(await sestina(conf, ['session', 'list']), { code: 0, said: 'none\n' })
+  t.match(JSON.parse((await sestina(conf, ['status', '--json'])).said), { storage: 'fine', hosts: [{ host: 'localhost', sessions: 0 }] })
+  t.match(await sestina(conf, ['hooks']), { code: 0, said: /messageArriving/ })
+  t.match(await sestina(conf, ['stop']), { code: 0 })
+  t.equal(await server.ended, 0)
+  t.match(JSON.parse((await sestina(conf, ['user', 'list', '--json'])).said), [{ account: 'juliet@localhost' }])
+  t.match(await sestina(conf, ['status']), { code: 69, said: /no server runs/ })
+  for (const words of [['user', 'add'], ['dance'], ['user', 'dance'], ['status', '--wrong']]) {
+    t.match(await sestina(conf, words), { code: 64 }, words.join(' '))
+  }
+})
+
+t.test('the local socket is its owner\'s alone, and one left behind by a crash is no hindrance', async t => {
+  const here = await place(t)
+  const first = await running(t, here)
+  const socket = join(here.folder, 'data', 'admin.sock')
+  t.equal(statSync(socket).mode & 0o777, 0o600)
+  t.equal(statSync(join(here.folder, 'data')).mode & 0o777, 0o700)
+  first.signal('SIGKILL')
+  await first.ended
+  t.ok(existsSync(socket))
+  t.match(await sestina(here.conf, ['status']), { code: 69 })
+  await running(t, here)
+  t.match(await sestina(here.conf, ['status']), { code: 0 })
+})
+
+t.test('a conf file is checked before it counts', async t => {
+  const here = await place(t)
+  t.equal(await new Program(process.execPath, [SESTINA, 'check', here.conf], { input: '' }).ended, 0)
+  const server = await running(t, here)
+  writeConf(here.conf, here.port, 'format = "json"', 'carbns = true\noffline.expire = "1 yeer"\n')
+  const wrong = [/sestina\.toml:\d+:\d+: there is no module 'carbns'; did you mean 'carbons'\?/, /sestina\.toml:\d+:\d+: offline\.expire: .*1 yeer/]
+  const check = new Program(process.execPath, [SESTINA, 'check', here.conf], { input: '' })
+  t.equal(await check.ended, 78)
+  const reload = await sestina(here.conf, ['reload'])
+  t.not(reload.code, 0)
+  const again = new Program(process.execPath, [SESTINA, 'start', '--conf', here.conf], { input: '' })
+  t.equal(await again.ended, 78)
+  for (const line of wrong) for (const said of [check.said, reload.said, again.said]) t.match(said, line)
+  const before = server.said.length
+  server.signal('SIGHUP')
+  await server.says(/"msg":"not reloaded"/, 30, before)
+  writeConf(here.conf, here.port, 'format = "json"', 'carbons = true\n')
+  server.signal('SIGHUP')
+  await server.says(/"msg":"reloaded"/, 30, before)
+  t.match(await sestina(here.conf, ['reload']), { code: 0, said: 'reloaded\n' })
+  const full = new Program(process.execPath, [SESTINA, 'check', here.conf, '--full'], { input: '' })
+  t.equal(await full.ended, 0)
+  t.match(full.said, /carbons/)
+})
+
+t.test('what was backed up, or exported, is there again', async t => {
+  const here = await place(t)
+  const { conf, folder } = here
+  const [backup, exported] = [join(folder, 'backup.db'), join(folder, 'accounts.xml')]
+  await add(conf, 'romeo')
+  const server = await running(t, here)
+  t.match(await sestina(conf, ['backup', backup]), { code: 0 })
+  t.match(await sestina(conf, ['export', exported]), { code: 0 })
+  t.match(readFileSync(exported, 'utf8'), /<user [^>]*name=["']romeo["']/)
+  t.notMatch(readFileSync(exported, 'utf8'), PASSWORD)
+  t.equal(statSync(exported).mode & 0o777, 0o600, 'it holds what proves a password')
+  await sestina(conf, ['user', 'remove', 'romeo@localhost'])
+  t.match(await sestina(conf, ['import', exported]), { code: 0 })
+  t.match((await sestina(conf, ['user', 'list'])).said, /romeo@localhost/)
+  await sestina(conf, ['user', 'remove', 'romeo@localhost'])
+  t.not((await sestina(conf, ['restore', backup])).code, 0, 'not under a server that runs')
+  await sestina(conf, ['stop'])
+  await server.ended
+  t.not((await sestina(conf, ['restore', backup])).code, 0, 'not over what is there')
+  t.match(await sestina(conf, ['restore', backup, '--overwrite']), { code: 0 })
+  t.match((await sestina(conf, ['user', 'list'])).said, /romeo@localhost/)
+})
+
+/** Tells the server lines of its own, without TLS: what comes before login. */
+async function shout (port: number, text: string): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    let heard = ''
+    const socket = createConnection(port, '127.0.0.1', () => { socket.write(text) })
+    socket.setEncoding('utf8').on('data', (chunk: string) => { heard += chunk })
+    socket.on('close', () => { resolve(heard) }).on('error', reject)
+  })
+}
+
+t.test('no line of the log shows a password, a token or what people write; a failed login is one line that fail2ban reads', async t => {
+  const here = await place(t, 'format = "json"\nlevel = "debug"')
+  for (const name of ['romeo', 'juliet']) await add(here.conf, name)
+  process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0' // the certificate is the server's own
+  t.teardown(() => { delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'] })
+  const server = await running(t, here)
+  const online = (username: string, password: string): ReturnType<typeof xmppClient> => {
+    const device = xmppClient({ service: `xmpp://127.0.0.1:${here.port}`, domain: 'localhost', username, password })
+    Object.assign(device, { timeout: 30_000 })
+    device.on('error', () => undefined)
+    device.reconnect.stop()
+    t.teardown(async () => { await device.stop() })
+    return device
+  }
+  const tokens: string[] = []
+  const romeo = online('romeo', PASSWORD)
+  const { fast } = romeo as unknown as { fast: { saveToken (token: { token: string }): Promise<void> } }
+  fast.saveToken = async ({ token }) => { tokens.push(token) }
+  await romeo.start()
+  await romeo.send(xml('presence', {}, xml('status', {}, BODY)))
+  await romeo.send(xml('message', { to: 'juliet@localhost', type: 'chat' }, xml('subject', {}, BODY), xml('body', {}, BODY)))
+  await romeo.iqCaller.set(xml('query', { xmlns: 'jabber:iq:private' }, xml('x', { xmlns: 'urn:x' }, BODY)))
+  await romeo.iqCaller.set(xml('query', { xmlns: 'jabber:iq:register' }, xml('username', {}, 'romeo'), xml('password', {}, `${PASSWORD}-new`)))
+  await t.rejects(online('juliet', `${PASSWORD}-wrong`).start(), { name: 'SASLError', condition: 'not-authorized' })
+  await t.rejects(online('nobody', `${PASSWORD}-wrong`).start(), { name: 'SASLError', condition: 'not-authorized' })
+  await shout(here.port, `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>` +
+    `<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${Buffer.from(`\0juliet\0${PASSWORD}`).toString('base64')}</auth>`)
+  await sestina(here.conf, ['user', 'password', 'juliet@localhost', '--password-stdin'], `${PASSWORD}-other\n`)
+  await sestina(here.conf, ['stop'])
+  t.equal(await server.ended, 0)
+
+  t.equal(tokens.length, 1)
+  const secrets = [PASSWORD, BODY, ...tokens, Buffer.from(`\0juliet\0${PASSWORD}`).toString('base64')]
+  for (const line of server.said.split('\n')) for (const secret of secrets) t.notOk(line.includes(secret), line)
+  const page = readFileSync(join(PACKAGE_ROOT, 'docs', 'operating.md'), 'utf8')
+  const [, rule = ''] = /^failregex = (.+)$/m.exec(page) ?? []
+  const failed = server.said.split('\n').filter(line => new RegExp(rule.replace('<ADDR>', '127\\.0\\.0\\.1')).test(line))
+  t.equal(failed.length, 2)
+  t.match(failed[0], /"account":"juliet@localhost"/)
+})
+
+t.test('the unit is one that systemd takes', { skip: missing({ 'systemd-analyze': 'systemd' }) }, async t => {
+  const unit = readFileSync(join(PACKAGE_ROOT, 'docs', 'sestina.service'), 'utf8').replace(/^ExecStart=.*$/m, `ExecStart=${process.execPath} ${SESTINA} start`)
+  const file = join(t.testdir({ 'sestina.service': unit }), 'sestina.service')
+  const { stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], { encoding: 'utf8' })
+  t.same(stderr.split('\n').filter(line => line.includes('sestina.service')), [])
+})
