@@ -205,7 +205,7 @@ t.test('a device that answers the server with an error is understood so', async 
   const s = await scenario(t, { modules: ['presence'] })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const answer = s.host('montague.lit').ask(romeo.jid, s.element("<query xmlns='urn:example'/>"))
-  const refused = t.rejects(answer, { condition: 'item-not-found' })
+  const refused = t.rejects(answer, { name: 'Error', condition: 'item-not-found' })
   const request = await romeo.gets("<iq type='get'><query xmlns='urn:example'/></iq>")
   await romeo.says(`<iq type='error' to='montague.lit' id='${request.attrs['id'] ?? ''}'><error type='cancel'>` +
     "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
