@@ -205,7 +205,7 @@ export class Running {
 function plansOf (config: Config, modules: ReadonlyMap<string, AnyModule>): HostPlan[] {
   return [...config.hosts.values()].map(host => ({
     domain: host.domain,
-    settings: { admins: host.admins, resources: config.server.limits.resources, conflict: 'replace' },
+    settings: { admins: host.admins, resources: config.server.limits.resources, conflict: config.server.limits.conflict },
     modules: wantedOf(host, modules),
   }))
 }

@@ -53,6 +53,8 @@ const limits = table({
     .says('Connections at once from one IP address (IPv6: from one /64). Further ones are closed.'),
   resources: count({ min: 1, max: 1000 }).default(20)
     .says('Devices of one account that are online at once.'),
+  conflict: choice('replace', 'refuse').default('replace')
+    .says('When a device asks for a resource that another one has: "replace" ends the other one, "refuse" has it ask for another.'),
   unauthenticated: table({
     stanza: size({ min: '10000B', max: '256KiB' }).default('10000B')
       .says('The largest element that is taken before login.'),

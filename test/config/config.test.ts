@@ -38,6 +38,7 @@ t.test('the smallest conf file names a host, and all else has a default', async 
       idle: 86_400_000,
       connections: 100,
       resources: 20,
+      conflict: 'replace',
       unauthenticated: { stanza: 10_000, elements: 64 },
     },
   })
