@@ -1,6 +1,8 @@
 /** Before start and test: installs what is missing and builds what is stale. Plain JavaScript, for nothing is there yet. */
 import { spawnSync } from 'node:child_process'
-import { accessSync, chmodSync, constants, existsSync, lstatSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  accessSync, chmodSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync,
+} from 'node:fs'
 import { delimiter, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -62,8 +64,17 @@ function build () {
   if (!existsSync(STAMP)) console.error('Building (once; some seconds) …')
   if (!run(process.execPath, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', ROOT, '--pretty', 'false'])) return false
   chmodSync(join(ROOT, 'dist', 'bin', 'sestina.js'), 0o755)
+  name()
   writeFileSync(STAMP, '')
   return true
+}
+
+/** `npx sestina` finds the command of this checkout here; npm itself forgets it for good where it is asked before there is a build. */
+function name () {
+  const link = join(ROOT, 'node_modules', '.bin', 'sestina')
+  mkdirSync(dirname(link), { recursive: true })
+  rmSync(link, { force: true })
+  symlinkSync(join('..', '..', 'dist', 'bin', 'sestina.js'), link)
 }
 
 /** What was compiled from a file that is no more must not run: a test least of all. */

@@ -110,3 +110,10 @@ t.test('a Node that is too old is told so before anything else, in words it can 
   }
   for (const fine of ['20.19.0', '22.1.0', '100.0.0']) t.equal(as(fine).status, 0, fine)
 })
+
+t.test('npx finds the command of a checkout', t => {
+  const { stdout, stderr, status } = spawnSync('npx', ['--no-install', '--', 'sestina', '--version'], { cwd: PACKAGE_ROOT, encoding: 'utf8' })
+  t.equal(status, 0, stderr)
+  t.match(stdout, VERSION)
+  t.end()
+})
