@@ -31,6 +31,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0157': 'Contact Addresses for XMPP Services',
   '0160': 'Best Practices for Handling Offline Messages',
   '0191': 'Blocking Command',
+  '0198': 'Stream Management',
   '0199': 'XMPP Ping',
   '0202': 'Entity Time',
   '0203': 'Delayed Delivery',

@@ -20,7 +20,12 @@ export { parseElement } from './xml/parse-element.js'
 
 // ---- Streams and sessions -----------------------------------------------------
 export type { InlineContext, InlineFeature, InlineResult, Negotiation, Outcome, StreamFeature, UserAgent } from './stream/negotiation.js'
-export type { Session } from './host/session.js'
+export * as management from './stream/stream-management.js'
+export { Arrivals } from './host/arrivals.js'
+export type { Arrival } from './host/arrivals.js'
+export { Handed } from './host/handed.js'
+export type { Booking, Manager } from './host/handed.js'
+export type { Former, Session } from './host/session.js'
 export type { Sessions } from './host/sessions.js'
 export { flag, service, slot } from './base/slot.js'
 export type { Codec, Service, Slot } from './base/slot.js'

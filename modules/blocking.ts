@@ -1,14 +1,14 @@
 /** XEP-0191 Blocking Command: nothing to the blocked, nothing from them. */
 import {
   accountExporting, accountImporting, accountRemoved, addressed, attributeOf, blocklists, child, childElements, children,
-  defineModule, follow, iqArriving, iqSent, JidError, Kept, localName, messageArriving, messageSent, namespaceOf, NS, parseJid,
+  defineModule, flag, follow, iqArriving, iqSent, JidError, Kept, localName, messageArriving, messageSent, namespaceOf, NS, parseJid,
   presenceArriving, presences, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot, stanza, StanzaError,
   xml,
 } from '../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, Session } from '../lib/api.js'
 
 /** §3.2: has asked for the list, and gets pushes. */
-const interested = slot('blocking.interested', { initial: () => false })
+const interested = slot('blocking.interested', { initial: () => false, codec: flag })
 
 /** Block lists kept in memory although nobody of the account is there. */
 const IDLE = 5000

@@ -1,6 +1,6 @@
 /** XEP-0280 Message Carbons: each device of a user sees the whole conversation. */
-import { defineModule, flag, forwarded, messageDelivered, messageSent, slot, xml, NS } from '../lib/api.js'
-import type { Jid, Message, Session } from '../lib/api.js'
+import { defineModule, flag, forwarded, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
+import type { Element, Jid, Message, Session } from '../lib/api.js'
 
 const enabled = slot('carbons.enabled', { initial: () => false, codec: flag, shared: true })
 
@@ -15,12 +15,14 @@ export default defineModule({
     host.iq.set('self', NS.CARBONS, 'disable', ({ session }) => { session.put(enabled, false) })
 
     host.on(messageSent, ({ message, session, batch }) => {
-      if (isWanted(message)) batch.committed(() => { copy('sent', message, otherDevices(session.account, [session])) })
+      if (!isWanted(message)) return
+      for (const device of otherDevices(session.account, [session])) device.sendWith(batch, copy('sent', message, device))
     }, 'observe')
 
-    host.on(messageDelivered, ({ message, account, recipients }) => {
+    host.on(messageAddressed, ({ message, account, recipients, batch, handed }) => {
       if (message.from.bare.equals(account)) return // a note to self: 'sent' has reached them all
-      if (isWanted(message) && !isRoomWhisper(message)) copy('received', message, otherDevices(account, recipients))
+      if (!isWanted(message) || isRoomWhisper(message)) return
+      for (const device of otherDevices(account, recipients)) device.sendWith(batch, copy('received', message, device), handed)
     }, 'observe')
 
     function otherDevices (account: Jid, but: readonly Session[]): readonly Session[] {
@@ -29,12 +31,9 @@ export default defineModule({
   },
 })
 
-function copy (direction: 'sent' | 'received', message: Message, devices: readonly Session[]): void {
-  for (const device of devices) {
-    device.send(
-      xml('message', { from: device.account.toString(), to: device.jid.toString(), type: message.type },
-        xml(direction, { xmlns: NS.CARBONS }, forwarded(message))))
-  }
+function copy (direction: 'sent' | 'received', message: Message, device: Session): Element {
+  return xml('message', { from: device.account.toString(), to: device.jid.toString(), type: message.type },
+    xml(direction, { xmlns: NS.CARBONS }, forwarded(message)))
 }
 
 /** XEP-0280 §6.1. Any element of the carbons namespace forbids: a wish for privacy, or a carbon itself. */

@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto'
 import {
   accountExporting, accountImporting, accountRemoved, addressed, attributeOf, children, clone, defineModule, follow,
-  formatDateTime, fromOctets, JidError, journal, Kept, localName, messageAddressed, messageArriving, namespaceOf, NS, octets,
-  offlineMessages, parseDateTime, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
+  formatDateTime, fromOctets, JidError, journal, Kept, localName, messageAddressed, messageArriving, messageUndelivered,
+  namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets,
+  xml,
 } from '../lib/api.js'
 import type { Batch, Element, Entry, Jid, Maybe, Message, Session } from '../lib/api.js'
 
@@ -47,6 +48,24 @@ export default defineModule({
       return follow(waiting.of(account.toString()), amount => { keep(account, amount, entryOf(message), batch) })
     }, 'record')
 
+    // What a device had not confirmed when its session ended waits as it would have in the first place, under the time when it came.
+    host.on(messageUndelivered, event => {
+      if (event.recipients.length > 0 || event.kept) return undefined
+      event.kept = true
+      if (!isWorthKeeping(event.message)) return undefined
+      const { account, batch } = event
+      const { message, at } = undelayed(event.message, event.at)
+      return follow(waiting.of(account.toString()), amount => { keep(account, amount, { ...entryOf(message), at }, batch) })
+    }, 'record')
+
+    /** Without the delay that was written when it waited before. */
+    function undelayed (message: Message, at: number): { readonly message: Message, readonly at: number } {
+      const isOurs = (element: Element): boolean => namespaceOf(element) === NS.DELAY && attributeOf(element, 'from') === host.domain
+      const delay = [...message.children()].find(isOurs)
+      if (delay === undefined) return { message, at }
+      return { message: addressed(message.with({ without: isOurs }), message.to), at: timeOf(delay) }
+    }
+
     function entryOf (message: Message): Entry<string> {
       return { id: host.ids.next(), at: host.clock.now(), with: message.from.toString(), value: fromOctets(message.octets()) }
     }
@@ -81,10 +100,24 @@ export default defineModule({
       if ((await waiting.of(owner)).entries === 0) return
       for (;;) {
         const { entries, complete } = await messages.page(owner, { limit: PAGE })
+        if (session.manager !== undefined) {
+          await move(session, owner, entries)
+          if (complete) return
+          continue
+        }
         const sent = entries.filter(entry => session.connection === 'attached' && session.send(delayed(entry, session.account)) === 'sent')
         if (sent.length > 0) await remove(owner, sent)
         if (complete || sent.length < entries.length) return
       }
+    }
+
+    /** From here to what the device has not confirmed (XEP-0198), in one transaction: at any time they are in one of both. */
+    async function move (session: Session, owner: string, entries: readonly Entry<string>[]): Promise<void> {
+      const batch = host.batch()
+      batch.add(messages.removing(owner, entries.map(entry => entry.id)))
+      for (const entry of entries) session.sendWith(batch, delayed(entry, session.account))
+      await batch.commit()
+      waiting.forget(owner)
     }
 
     async function remove (owner: string, sent: readonly Entry<string>[]): Promise<void> {
@@ -101,8 +134,6 @@ export default defineModule({
       const delay = xml('delay', { xmlns: NS.DELAY, from: host.domain, stamp: formatDateTime(entry.at) })
       return addressed(new Stanza('message', element, parseJid(entry.with), to).with({ plus: [delay] }), to)
     }
-
-    host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { waiting.forget(account.toString()) }) }, 'record')
 
     // ---- Keeping it bounded, and for others --------------------------------------------------
 

@@ -1,12 +1,18 @@
 /** RFC 6121 §4: who is here. Broadcast, probes, directed presence, and the end of it all. */
 import {
-  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, presenceArriving, presences, presenceSent,
+  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, parseJid, presenceArriving, presences, presenceSent,
   rosters, sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
 } from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Presence, Roster, Session } from '../lib/api.js'
 
 /** RFC 6121 §4.6: whom a device has sent its presence besides its subscribers; they hear when it goes. */
-const directed = slot('presence.directed', { initial: () => new Map<string, Jid>() })
+const directed = slot('presence.directed', {
+  initial: () => new Map<string, Jid>(),
+  codec: {
+    write: told => [...told.keys()].join('\n'),
+    read: text => new Map(text === '' ? [] : text.split('\n').map(address => [address, parseJid(address)] as const)),
+  },
+})
 
 export default defineModule({
   name: 'presence',

@@ -36,6 +36,34 @@ export class Device {
     return new Device(s, session, line)
   }
 
+  /**
+   * Another connection takes up the session (XEP-0198 §5), as the stream's negotiation would have it: the device on it, or what was
+   * answered instead. What the device gets begins behind `<resumed/>`.
+   */
+  static async resume (
+    s: Scenario, host: Host, account: Jid, request: string, address: string,
+  ): Promise<{ readonly device?: Device, readonly answer: Element }> {
+    const feature = host.features.find(({ namespace }) => namespace === 'urn:xmpp:sm:3')
+    const line = new Line(s, address)
+    let answer: Element | undefined
+    const outcome = await feature?.take?.({
+      state: { at: 'opening' }, role: 'client', domain: host.domain, address, lang: undefined, tls: undefined, secure: true, from: undefined,
+      identity: account, isOver: false,
+      send: nonza => { answer = nonza },
+      next: () => Promise.reject(new Error('nothing is asked')),
+      wait: () => Promise.resolve(),
+      startTls: () => Promise.reject(new Error('no TLS')),
+    }, parseElement(request))
+    if (answer === undefined) throw new Error('no answer')
+    const session = outcome?.go === 'session' ? host.sessions.at(account.withResource(resourceOf(host, outcome.session))) : undefined
+    if (session === undefined) return { answer }
+    line.speaksFor(host, session)
+    const device = new Device(s, session, line)
+    session.attach(line)
+    await s.settled()
+    return { device, answer }
+  }
+
   get jid (): Jid { return this.session.jid }
   /** The stream error that ended its stream. */
   get error (): StreamError | undefined { return this.#line.error }
@@ -110,6 +138,11 @@ export class Device {
   }
 }
 
+function resourceOf (host: Host, what: unknown): string {
+  for (const session of host.sessions.all()) if (session === what) return session.jid.resource
+  throw new Error('resumed what is no session')
+}
+
 /** Both ways between a device and its session; what the stream room does, without a stream. */
 class Line implements Connection {
   readonly address: string
@@ -134,7 +167,8 @@ class Line implements Connection {
     this.lastRead = s.clock.now()
     this.#queue = new Queue(10_000, error => { this.#session?.close(error as Error) })
     this.#up = this.#parser((element, source) => {
-      if (!this.closed) this.#queue.run(() => this.closed ? undefined : this.#receive(element, source))
+      const isHeard = (): boolean => !this.closed && this.#session?.isOn(this) !== false
+      if (!this.closed) this.#queue.run(() => isHeard() ? this.#receive(element, source) : undefined)
     })
     this.#down = this.#parser(element => { this.hears(element) })
   }
@@ -166,6 +200,7 @@ class Line implements Connection {
     this.#session?.detach(this, reason)
   }
 
+  leave (): void { this.closed = true }
   pause (): void { this.paused = true }
   resume (): void { this.paused = false }
 

@@ -108,6 +108,14 @@ export class Scenario {
     return device
   }
 
+  /** Another connection wants to take up a session (XEP-0198 §5). */
+  async resume (address: string, request: string): Promise<{ readonly device?: Device, readonly answer: Element }> {
+    const account = parseJid(address).bare
+    const resumed = await Device.resume(this, this.host(account.domain), account, request, '192.0.2.2')
+    if (resumed.device !== undefined) this.#devices.push(resumed.device)
+    return resumed
+  }
+
   /** An element, as a module would make it. */
   element (text: string): Element { return parseElement(text) }
 

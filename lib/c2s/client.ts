@@ -151,6 +151,11 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     this.#stream.close(error)
   }
 
+  leave (): void {
+    this.#isReleased = true
+    this.#stream.leave()
+  }
+
   // ---- As its stream sees it --------------------------------------------------------------
 
   /** RFC 6120 §4.7. */
@@ -166,6 +171,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   element (element: ParsedElement, source: Source): Maybe<void> {
     const session = this.#session
     if (session === undefined || this.#host === undefined) return this.#negotiator.receive(element)
+    if (!session.isOn(this)) return undefined // it has another connection by now, and has said there how far it had come
     if (element.name === 'iq' && asksForSession(element, session.account)) {
       this.#stream.send(octets(xml('iq', { type: 'result', id: attributeOf(element, 'id') })))
       return undefined
@@ -276,12 +282,13 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   #established (session: Session, announce: boolean): void {
     const { limits } = this.#world
     this.#session = session
-    if (this.#clientKey !== '') session.put(clientOf, this.#clientKey)
+    if (this.#clientKey !== '' && session.isOn(this)) session.put(clientOf, this.#clientKey)
     this.#stream.expire(undefined)
     this.#stream.establish(session)
     this.#home.established(this)
     this.#stream.watch({ keepalive: limits.keepalive, idle: limits.idle })
-    if (announce) this.#negotiator.announce()
+    if (!session.isOn(this)) session.attach(this) // XEP-0198 §9.2: features are not sent to who resumes
+    else if (announce) this.#negotiator.announce()
     const early = this.#early ?? ''
     this.#early = undefined
     if (early !== '') this.#stream.send(early)

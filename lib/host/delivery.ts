@@ -4,16 +4,22 @@ import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { addressed, isIq, isMessage, isPresence, resultReply, stanza as stanzaOf, type Addressed } from '../xmpp/stanza.js'
-import { xml } from '../xml/element.js'
-import { iqArriving, messageAddressed, messageArriving, messageDelivered, presenceArriving } from './events.js'
+import { addressed, isIq, isMessage, isPresence, resultReply, stanza as stanzaOf, type Addressed, type Message } from '../xmpp/stanza.js'
+import { PendingBatch } from '../storage/batch.js'
+import type { Write } from '../storage/store.js'
+import { attributeOf, namespaceOf, xml } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { formatDateTime } from '../xmpp/datetime.js'
+import { iqArriving, messageAddressed, messageArriving, messageDelivered, messageUndelivered, presenceArriving } from './events.js'
 import { payloadOf, type IqHandlers, type IqTarget, type PendingRequests } from './iq.js'
+import { Handed } from './handed.js'
 import { unlessHandled, type Passage, type Router } from './router.js'
 import type { Session } from './session.js'
 import type { Sessions } from './sessions.js'
 
 /** What delivery needs of its host. */
 export interface DeliveryHome {
+  readonly domain: string
   readonly hooks: Hooks
   readonly router: Router
   readonly sessions: Sessions
@@ -60,23 +66,59 @@ export class Delivery {
   #deliver (stanza: Addressed, passage: Passage): Maybe<void> {
     if (stanza.to.local === '') return this.#toHost(stanza, passage)
     if (isIq(stanza)) return this.#existing(stanza, passage, () => this.#iqToAccount(stanza, passage))
-    return this.#inLane(stanza, passage)
+    return this.#inLane(stanza, passage, () => this.#existing(stanza, passage, () => this.#toAccount(stanza, passage)))
+  }
+
+  /** A message whose devices ended before they confirmed it: to those that are there now, or to wait. `removing` is stored with that. */
+  redeliver (message: Message, at: number, removing: Write | undefined): void {
+    const { router } = this.#home
+    const batch = new PendingBatch()
+    const passage: Passage = { session: undefined, batch }
+    if (removing !== undefined) batch.add(removing)
+    // What cannot be delivered anywhere is answered with an error, and then it is over as well.
+    const forget = (): void => { if (removing !== undefined) router.storage.submit([removing]) }
+    const again = (): Maybe<void> => this.#existing(message, passage, () => this.#again(message, at, passage))
+    void router.guard(message, passage, () => this.#inLane(message, passage, () => refusing(again, forget)))
+  }
+
+  #again (message: Message, at: number, passage: Passage): Maybe<void> {
+    const { hooks, router, sessions, domain } = this.#home
+    if (message.type === 'groupchat') throw new StanzaError('service-unavailable') // RFC 6121 §8.5.3.2.1
+    if (message.type === 'error' || message.type === 'headline') { router.settle(message, passage, () => {}); return undefined }
+    const account = message.to.bare
+    const recipients = sessions.of(account).filter(session => session.available && session.priority >= 0 && !session.isFrozen)
+    const event = { message, account, recipients, at, kept: false, batch: passage.batch }
+    return follow(hooks.fire(messageUndelivered, event), () => {
+      if (recipients.length === 0 && !event.kept) throw new StanzaError('service-unavailable')
+      const handed = new Handed()
+      const stamped = recipients.length === 0 ? message : late(message, at, domain)
+      for (const session of recipients) session.sendWith(passage.batch, stamped, handed)
+      router.settle(message, passage, () => {})
+    })
   }
 
   /** Messages and presence to an account keep their order, also where one of them waits for the disk. */
-  #inLane (stanza: Addressed, passage: Passage): Maybe<void> {
+  #inLane (stanza: Addressed, passage: Passage, work: () => Maybe<void>): Maybe<void> {
     const key = stanza.to.bare.toString()
     const lane = this.#lanes.get(key)
-    const work = (): Maybe<void> => this.#existing(stanza, passage, () => this.#toAccount(stanza, passage))
     if (lane !== undefined) {
-      if (!lane.run(() => this.#home.router.guard(stanza, passage, work))) throw new StanzaError('resource-constraint')
+      const isTaken = lane.run(() => {
+        passage.isWaiting = false
+        return follow(this.#home.router.guard(stanza, passage, work), () => { this.#home.router.close(stanza, passage) })
+      })
+      if (!isTaken) throw new StanzaError('resource-constraint')
+      passage.isWaiting = true
       return undefined
     }
     const wait = this.#home.router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
     const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) })
     this.#lanes.set(key, queue)
-    queue.run(() => wait)
+    passage.isWaiting = true
+    queue.run(() => wait.then(() => {
+      passage.isWaiting = false
+      this.#home.router.close(stanza, passage)
+    }))
     return undefined
   }
 
@@ -115,13 +157,14 @@ export class Delivery {
     const { hooks, router } = this.#home
     const event = { message, account: message.to.bare, session: passage.session, recipients: NOBODY, batch: passage.batch }
     return unlessHandled(hooks.fire(messageArriving, event), () => {
-      const chosen = { message: event.message, account: event.account, recipients: event.recipients, kept: false, batch: passage.batch }
+      const { batch } = passage
+      const handed = new Handed()
+      const chosen = { message: event.message, account: event.account, recipients: event.recipients, kept: false, batch, handed }
       return unlessHandled(hooks.fire(messageAddressed, chosen), () => {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
-        router.settle(message, passage, () => {
-          for (const session of chosen.recipients) session.send(chosen.message)
-          this.#home.tell(messageDelivered, chosen)
-        })
+        for (const session of chosen.recipients) session.sendWith(batch, chosen.message, handed)
+        batch.committed(() => { this.#home.tell(messageDelivered, chosen) })
+        router.settle(message, passage, () => {})
       }, () => { router.settle(message, passage, () => {}) })
     }, () => { router.settle(message, passage, () => {}) })
   }
@@ -130,9 +173,8 @@ export class Delivery {
     const { hooks, router } = this.#home
     const event = { presence, account: presence.to.bare, session: passage.session, recipients: NOBODY, batch: passage.batch }
     const deliver = (): void => {
-      router.settle(presence, passage, () => {
-        for (const session of event.recipients) session.send(event.presence)
-      })
+      for (const session of event.recipients) session.sendWith(passage.batch, event.presence)
+      router.settle(presence, passage, () => {})
     }
     return unlessHandled(hooks.fire(presenceArriving, event), deliver, () => {
       event.recipients = NOBODY
@@ -155,8 +197,10 @@ export class Delivery {
   /** RFC 6121 §8.5.3.1, §8.5.3.2.3: to the session as it is, or service-unavailable. */
   #iqToSession (iq: Addressed<'iq'>, passage: Passage): void {
     const session = this.#home.sessions.at(iq.to)
-    if (session !== undefined) this.#home.router.settle(iq, passage, () => { session.send(iq) })
-    else if (iq.type === 'get' || iq.type === 'set') throw new StanzaError('service-unavailable')
+    if (session !== undefined) {
+      session.sendWith(passage.batch, iq)
+      this.#home.router.settle(iq, passage, () => {})
+    } else if (iq.type === 'get' || iq.type === 'set') throw new StanzaError('service-unavailable')
   }
 
   #toHost (stanza: Addressed, passage: Passage): Maybe<void> {
@@ -183,4 +227,24 @@ export class Delivery {
     }
     throw new StanzaError('service-unavailable')
   }
+}
+
+/** Does it, and this as well where it is refused. */
+function refusing (work: () => Maybe<void>, refused: () => void): Maybe<void> {
+  try {
+    const wait = work()
+    return wait instanceof Promise ? wait.catch((error: unknown) => { refused(); throw error }) : undefined
+  } catch (error) {
+    refused()
+    throw error
+  }
+}
+
+/** XEP-0198 §4, XEP-0203: with the time when it first came; a delay that we have written already says that. */
+function late (message: Message, at: number, domain: string): Message {
+  for (const child of message.children()) {
+    if (namespaceOf(child) === NS.DELAY && attributeOf(child, 'from') === domain) return message
+  }
+  const delay = xml('delay', { xmlns: NS.DELAY, from: domain, stamp: formatDateTime(at) })
+  return addressed(message.with({ plus: [delay] }), message.to)
 }

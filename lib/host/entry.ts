@@ -1,5 +1,5 @@
 /** The border for a client's stanzas: addresses are checked and stamped here, and once (RFC 6120 §8.1, RFC 6121 §8). */
-import type { Maybe } from '../base/maybe.js'
+import { follow, type Maybe } from '../base/maybe.js'
 import type { Hooks } from '../base/hook.js'
 import { PendingBatch } from '../storage/batch.js'
 import { attributeOf, namespaceOf, type Element, type ParsedElement, type Source } from '../xml/element.js'
@@ -21,7 +21,7 @@ export interface EntryHome {
 export function enter (home: EntryHome, session: Session, kind: Kind, element: ParsedElement, source: Source): Maybe<void> {
   checkFrom(session, element)
   languageOf(session, element)
-  const passage: Passage = { session, batch: new PendingBatch() }
+  const passage: Passage = { session, batch: new PendingBatch(), arrival: session.manager?.arrive() }
   let to: Jid | undefined
   try {
     to = recipient(element)
@@ -31,7 +31,8 @@ export function enter (home: EntryHome, session: Session, kind: Kind, element: P
     return undefined
   }
   const stanza = clean(new Stanza(kind, element, session.jid, to, source), home.router)
-  return home.router.guard(stanza, passage, () => send(home, stanza, passage, session))
+  const wait = home.router.guard(stanza, passage, () => send(home, stanza, passage, session))
+  return follow(wait, () => { home.router.close(stanza, passage) })
 }
 
 function send (home: EntryHome, stanza: Stanza, passage: Passage, session: Session): Maybe<void> {

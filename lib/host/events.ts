@@ -14,6 +14,7 @@ import type { Element } from '../xml/element.js'
 import type { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Message, Presence, Stanza } from '../xmpp/stanza.js'
+import type { Handed } from './handed.js'
 import type { Session } from './session.js'
 
 // ---- What a client sends ------------------------------------------------------
@@ -55,8 +56,24 @@ export interface MessageAddressed {
   readonly recipients: readonly Session[]
   kept: boolean
   readonly batch: Batch
+  /** Who sends copies of it to other devices says so here. */
+  readonly handed: Handed
 }
 export const messageAddressed = hook<MessageAddressed>('messageAddressed')
+
+/**
+ * It was handed to devices of the account, and none of them has confirmed it before its session ended (XEP-0198 §4). These are there now;
+ * where there are none, the offline store writes here, and sets `kept`. `at`: when it came, in milliseconds since 1970.
+ */
+export interface MessageUndelivered {
+  readonly message: Message
+  readonly account: Jid
+  readonly recipients: readonly Session[]
+  readonly at: number
+  kept: boolean
+  readonly batch: Batch
+}
+export const messageUndelivered = hook<MessageUndelivered>('messageUndelivered')
 
 /** Committed, and handed to these sessions. To observe only. */
 export const messageDelivered = hook<{ readonly message: Message, readonly account: Jid, readonly recipients: readonly Session[] }>('messageDelivered')
@@ -75,6 +92,8 @@ export const sessionUnavailable = hook<{ readonly session: Session, readonly las
 /** Its connection is gone. A handler that sets `keep` has it wait for another; else it is closed. */
 export const sessionDetached = hook<{ readonly session: Session, readonly reason: Error | undefined, keep: boolean }>('sessionDetached')
 export const sessionResumed = hook<{ readonly session: Session }>('sessionResumed')
+/** The server is about to stop. A handler that sets `keep` has the session live on behind its next start; else it is closed. */
+export const sessionParting = hook<{ readonly session: Session, keep: boolean }>('sessionParting')
 /** It is no longer among the host's sessions; its presence can still be read. */
 export const sessionClosed = hook<{ readonly session: Session, readonly reason: Error | undefined }>('sessionClosed')
 
@@ -112,5 +131,9 @@ export const accountImporting = hook<AccountImporting>('accountImporting')
 // ---- The host -------------------------------------------------------------------------
 /** A stanza came back as an error made here. */
 export const stanzaBounced = hook<{ readonly stanza: Addressed, readonly error: StanzaError }>('stanzaBounced')
+/** Its modules are up for the first time, and nobody has come yet. */
+export const hostRaised = hook<Record<never, never>>('hostRaised')
+/** The server stops: these sessions live on behind its next start, and are written down here. What they say is not taken any more. */
+export const hostParting = hook<{ readonly sessions: readonly Session[] }>('hostParting')
 /** What the host offers has changed: a module came or went. */
 export const offersChanged = hook<Record<never, never>>('offersChanged')

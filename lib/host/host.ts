@@ -9,18 +9,22 @@ import type { Accounts } from '../auth/accounts.js'
 import type { Clients } from '../auth/clients.js'
 import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import { PendingBatch } from '../storage/batch.js'
-import type { Batch, Storage } from '../storage/store.js'
+import type { Batch, Storage, Write } from '../storage/store.js'
 import { namespaceOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
-import { stanza as stanzaOf, type Addressed, type Kind, type Stanza } from '../xmpp/stanza.js'
+import { addressed, isAddressed, isMessage, stanza as stanzaOf, type Addressed, type Kind, type Message, type Stanza } from '../xmpp/stanza.js'
 import { Delivery } from './delivery.js'
 import { enter } from './entry.js'
-import { accountCreated, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached, sessionPresent, sessionUnavailable, stanzaBounced } from './events.js'
+import { original } from './handed.js'
+import {
+  accountCreated, accountRemoved, hostParting, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached,
+  sessionParting, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
+} from './events.js'
 import { IqHandlers, PendingRequests } from './iq.js'
 import type { Destination, Passage, Router } from './router.js'
-import { Session, type Connection, type SessionHome } from './session.js'
+import { Session, type Connection, type Former, type SessionHome } from './session.js'
 import { Sessions } from './sessions.js'
 
 /** What the conf says of a host, beside its modules. */
@@ -46,7 +50,7 @@ export interface HostParts {
   readonly clients: Clients
 }
 
-export type NonzaHandler = (nonza: Element, session: Session) => void
+export type NonzaHandler = (nonza: Element, session: Session) => Maybe<void>
 export type Served = (stanza: Addressed) => Maybe<'handled' | undefined | void>
 export type Command = (args: readonly string[]) => Promise<unknown>
 
@@ -82,6 +86,8 @@ export class Host implements Destination, SessionHome {
   served: Served | undefined
   readonly #delivery: Delivery
   #stopping = false
+  /** Sessions that live on behind the next start. */
+  #parked: ReadonlySet<Session> = new Set()
 
   constructor (parts: HostParts) {
     this.domain = parts.domain
@@ -111,8 +117,9 @@ export class Host implements Destination, SessionHome {
     if (this.#stopping) throw new StreamError('system-shutdown')
     const jid = this.#addressFor(account, resource)
     const old = this.sessions.at(jid)
-    if (old !== undefined && this.settings.conflict === 'refuse') throw new StanzaError('conflict')
-    if (old === undefined && this.sessions.of(account).length >= this.settings.resources) throw new StanzaError('resource-constraint')
+    // One that waits for its device has no say: this may well be the device.
+    if (old?.connection === 'attached' && this.settings.conflict === 'refuse') throw new StanzaError('conflict')
+    if (old === undefined) this.#makeRoom(account)
     old?.close(new StreamError('conflict', 'replaced by a new connection'))
     const session = new Session(this, jid, connection)
     this.sessions.add(session)
@@ -121,6 +128,15 @@ export class Host implements Destination, SessionHome {
       this.log.info('session bound', { jid: jid.toString(), address: connection.address })
       return session
     })
+  }
+
+  /** Sessions that wait for a device that may never come back make room for one that is here, the oldest first. */
+  #makeRoom (account: Jid): void {
+    const sessions = this.sessions.of(account)
+    if (sessions.length < this.settings.resources) return
+    const waiting = sessions.find(session => session.connection === 'waiting')
+    if (waiting === undefined) throw new StanzaError('resource-constraint')
+    waiting.close(new StreamError('resource-constraint', 'the account has too many sessions'))
   }
 
   /** Where a module cannot take it in there is no session; the connection may ask for another, or hears what went wrong. */
@@ -137,9 +153,16 @@ export class Host implements Destination, SessionHome {
     }
   }
 
+  /** A session that lived before this process, without a connection. */
+  restore (jid: Jid, former: Former): Maybe<Session> {
+    const session = new Session(this, jid, former)
+    this.sessions.add(session)
+    return follow(this.hooks.fire(sessionBound, { session }), () => session)
+  }
+
   /** One stanza or nonza of an established stream. Throws StreamError where the stream must end. */
   receive (session: Session, element: ParsedElement, source: Source): Maybe<void> {
-    if (session.connection === 'closed') return undefined
+    if (session.connection === 'closed' || session.isFrozen) return undefined
     const name = element.getName()
     if (namespaceOf(element) === NS.CLIENT) {
       if (!isKind(name)) throw new StreamError('unsupported-stanza-type')
@@ -147,8 +170,7 @@ export class Host implements Destination, SessionHome {
     }
     const nonza = this.nonzas.get(`${namespaceOf(element) ?? ''} ${name}`)
     if (nonza === undefined) throw new StreamError('unsupported-stanza-type')
-    nonza(element, session)
-    return undefined
+    return nonza(element, session)
   }
 
   // ---- From the router ------------------------------------------------------------
@@ -169,6 +191,11 @@ export class Host implements Destination, SessionHome {
     return this.hooks.fire(sending, event) === 'handled' ? undefined : event.stanza
   }
 
+  attached (session: Session): void {
+    this.log.info('session resumed', { jid: session.jid.toString(), address: session.address })
+    this.tell(sessionResumed, { session })
+  }
+
   detached (session: Session, reason: Error | undefined): void {
     const event = { session, reason, keep: false }
     this.tell(sessionDetached, event)
@@ -179,6 +206,17 @@ export class Host implements Destination, SessionHome {
     this.sessions.remove(session)
     this.log.info('session closed', { jid: session.jid.toString(), reason: reason?.message })
     this.tell(sessionClosed, { session, reason })
+  }
+
+  undelivered (stanza: Stanza): void {
+    if (isMessage(stanza) && isAddressed(stanza)) this.redeliver(addressed(stanza, stanza.to), this.clock.now())
+  }
+
+  /** Has a message go the way of one to a device that is gone (RFC 6121 §8.5.3.2). `removing` is stored with what becomes of it. */
+  redeliver (message: Message, at: number, removing?: Write): void {
+    const meant = original(message)
+    if (meant !== undefined) this.#delivery.redeliver(meant, at, removing)
+    else if (removing !== undefined) this.storage.submit([removing])
   }
 
   // ---- From modules and the operator ---------------------------------------------------
@@ -270,8 +308,33 @@ export class Host implements Destination, SessionHome {
   /** Ends every session. New ones are refused. */
   stop (): void {
     this.#stopping = true
-    for (const session of [...this.sessions.all()]) session.close(new StreamError('system-shutdown'))
+    for (const session of [...this.sessions.all()]) {
+      if (!this.#parked.has(session)) session.close(new StreamError('system-shutdown'))
+    }
     this.requests.clear(new StanzaError('service-unavailable'))
+  }
+
+  /** Before the server stops: ends the sessions that cannot live on behind its next start. */
+  leave (): void {
+    this.#stopping = true
+    const sessions = [...this.sessions.all()]
+    this.#parked = new Set(sessions.filter(session => {
+      const event = { session, keep: false }
+      this.tell(sessionParting, event)
+      if (event.keep) session.freeze()
+      return event.keep
+    }))
+    this.stop()
+  }
+
+  /** Writes down those that can. Their connections end, their streams do not (XEP-0198 §7). */
+  async park (): Promise<void> {
+    try {
+      await this.hooks.fire(hostParting, { sessions: [...this.#parked] })
+    } catch (error) {
+      this.defect(error)
+    }
+    for (const session of this.#parked) session.leave()
   }
 
   /** Tells of what has happened: nobody can object any more, and an error is only logged. */

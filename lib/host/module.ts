@@ -7,14 +7,14 @@ import type { Maybe } from '../base/maybe.js'
 import type { Cleanup } from '../base/scope.js'
 import type { Service } from '../base/slot.js'
 import type { Schema, Values } from '../config/schema.js'
-import type { Batch, Shapes, Stores } from '../storage/store.js'
+import type { Batch, Shapes, Stores, Write } from '../storage/store.js'
 import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
-import type { Addressed } from '../xmpp/stanza.js'
+import type { Addressed, Message } from '../xmpp/stanza.js'
 import type { Command, NonzaHandler, Served } from './host.js'
 import type { IqTable } from './iq.js'
-import type { Session } from './session.js'
+import type { Former, Session } from './session.js'
 import type { Sessions } from './sessions.js'
 
 /** Accounts, as far as modules go. */
@@ -39,7 +39,14 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   readonly ids: Ids
   readonly sessions: Sessions
   readonly accounts: AccountsOfHost
-  readonly router: { route (stanza: Addressed): void, serves (domain: string): boolean }
+  readonly router: {
+    route (stanza: Addressed): void
+    serves (domain: string): boolean
+    /** Has a message go the way of one to a device that is gone. `removing` is stored with what becomes of it. */
+    redeliver (message: Message, at: number, removing?: Write): void
+  }
+  /** A session that lived before this process. */
+  restore (jid: Jid, former: Former): Maybe<Session>
   readonly iq: IqTable
   on<E> (hook: Hook<E>, handler: Handler<E>, phase?: Phase): void
   /** Fires a hook of the module's own, or one of the core that is its to fire (subscriptionChanged). */

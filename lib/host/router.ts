@@ -5,12 +5,19 @@ import { PendingBatch } from '../storage/batch.js'
 import { StorageUnavailable, type Storage } from '../storage/store.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { errorReply, isAddressed, type Addressed, type Stanza } from '../xmpp/stanza.js'
+import type { Arrival } from './arrivals.js'
 import type { Session } from './session.js'
 
 /** One stanza's way: whose order it keeps, and what it commits. */
 export interface Passage {
   readonly session: Session | undefined
   readonly batch: PendingBatch
+  /** Its place among the stanzas of its stream, where those are counted. */
+  readonly arrival?: Arrival | undefined
+  /** It has been settled, or has failed. */
+  ended?: boolean
+  /** It waits behind others for the same account. */
+  isWaiting?: boolean
 }
 
 /** What stands behind a domain of this server. */
@@ -69,7 +76,20 @@ export class Router {
 
   /** Commits what the passage holds; runs `then` once it is stored, behind what its session released before. */
   settle (stanza: Stanza, passage: Passage, then: () => void): void {
+    passage.ended = true
+    if (passage.arrival === undefined) this.#submit(stanza, passage, then)
+    else passage.arrival.settle(() => { this.#submit(stanza, passage, then) })
+  }
+
+  /** Settles what nobody else has: it was for nobody, or nothing is said to it. */
+  close (stanza: Stanza, passage: Passage): void {
+    if (passage.ended !== true && passage.isWaiting !== true) this.settle(stanza, passage, () => {})
+  }
+
+  #submit (stanza: Stanza, passage: Passage, then: () => void): void {
     const { session, batch } = passage
+    batch.complete()
+    if (passage.arrival !== undefined) session?.manager?.settling(batch, batch.writes.length === 0)
     const number = batch.submit(this.storage)
     const stored = (error: Error | undefined): void => {
       try {
@@ -97,6 +117,8 @@ export class Router {
 
   /** Answers a stanza with an error, as far as it may be answered (RFC 6120 §8.3.1, §8.2.3). */
   fail (stanza: Stanza, passage: Passage, thrown: unknown): void {
+    passage.ended = true
+    passage.arrival?.settle(() => {})
     if (thrown instanceof StreamError) {
       if (passage.session === undefined) this.#defect(stanza, thrown)
       passage.session?.close(thrown)

@@ -6,6 +6,7 @@ import { Accounts, accountsShape, secretShape } from '../auth/accounts.js'
 import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/store.js'
 import type { Jid } from '../xmpp/jid.js'
+import { hostRaised } from './events.js'
 import { Host, type HostSettings } from './host.js'
 import { Modules, type Wanted } from './loader.js'
 import { Router } from './router.js'
@@ -60,25 +61,31 @@ export class Server {
    * cannot be set up.
    */
   async load (plans: readonly HostPlan[]): Promise<void> {
+    const raised: Host[] = []
     for (const plan of plans) {
       const standing = this.#standing.get(plan.domain) ?? await this.#raise(plan)
       await standing.modules.load(plan.modules)
       standing.host.settings = plan.settings
+      const isNew = !this.#standing.has(plan.domain)
       this.#standing.set(plan.domain, standing)
       this.router.add(plan.domain, standing.host)
+      if (isNew) raised.push(standing.host)
     }
+    // Once all of them stand: what is said to those who were here before may be for any host.
+    for (const host of raised) await host.hooks.fire(hostRaised, {})
     const wanted = new Set(plans.map(plan => plan.domain))
     for (const [domain, standing] of [...this.#standing]) {
       if (!wanted.has(domain)) await this.#end(domain, standing)
     }
   }
 
-  /** Ends every session, then the modules; returns when all that was acknowledged is stored. */
+  /** Ends every session that does not live on behind the next start, then the modules; returns when all that was acknowledged is stored. */
   async stop (): Promise<void> {
-    for (const { host } of this.#standing.values()) host.stop()
+    for (const { host } of this.#standing.values()) host.leave()
     // A message that still waits for something to be read is stored before storage closes.
     await Promise.all([...this.#standing.values()].map(({ host }) => host.settled()))
     await this.storage.flush()
+    await Promise.all([...this.#standing.values()].map(({ host }) => host.park()))
     for (const [domain, standing] of [...this.#standing]) await this.#end(domain, standing)
     await this.storage.flush()
   }

@@ -1,12 +1,13 @@
 /** Session: one device of one user. It outlives its stream: a resumed stream is attached to the same session. */
 import type { Clock, Timer } from '../base/clock.js'
 import { Named, type Slot } from '../base/slot.js'
-import type { Storage } from '../storage/store.js'
+import type { Batch, Storage } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { Stanza, stanza as stanzaOf, type Presence } from '../xmpp/stanza.js'
+import type { Handed, Manager } from './handed.js'
 
 /** What a session needs of a stream. */
 export interface Connection {
@@ -24,6 +25,8 @@ export interface Connection {
   send (octets: string): void
   /** Ends the stream, with a stream error if one is given. */
   close (error?: StreamError): void
+  /** Ends the connection and leaves the stream unfinished, to be resumed (XEP-0198 §7). What was written still goes out. */
+  leave (): void
   /** Stops reading, and goes on: a session over its limits is not read. */
   pause (): void
   resume (): void
@@ -37,8 +40,23 @@ export interface SessionHome {
   readonly backlogBound: number
   /** The gate before the socket: undefined where the stanza is held or dropped. */
   gate (session: Session, stanza: Stanza): Stanza | undefined
+  attached (session: Session): void
   detached (session: Session, reason: Error | undefined): void
   closed (session: Session, reason: Error | undefined): void
+  /** It was to have this, and is gone: whatever else can be done with it is done. */
+  undelivered (stanza: Stanza): void
+}
+
+/** What a session is made of that lived before this process. */
+export interface Former {
+  readonly since: number
+  readonly address: string
+  readonly secure: boolean
+  readonly lang: string | undefined
+  readonly presence: Presence | undefined
+  readonly priority: number
+  /** Values of slots, as their codecs wrote them. */
+  readonly slots: Readonly<Record<string, string>>
 }
 
 export class Session {
@@ -48,6 +66,12 @@ export class Session {
   readonly since: number
   readonly #home: SessionHome
   readonly #slots = new Named()
+  /** Slots that outlive a restart, and how each is written. */
+  readonly #codecs = new Map<string, () => string>()
+  /** What slots held before a restart, and nobody has asked for yet. */
+  readonly #texts: Map<string, string>
+  /** Slots whose value does not outlive a connection. */
+  readonly #passing = new Map<string, { readonly name: string }>()
   #connection: Connection | undefined
   #closed = false
   #presence: Presence | undefined
@@ -55,14 +79,27 @@ export class Session {
   #released = 0
   #paused: Timer | undefined
   #lastAddress: string
+  #lastRead: number
+  #wasSecure: boolean
+  #lang: string | undefined
+  #manager: Manager | undefined
+  #isFrozen = false
 
-  constructor (home: SessionHome, jid: Jid, connection: Connection) {
+  constructor (home: SessionHome, jid: Jid, from: Connection | Former) {
+    const now = home.clock.now()
+    const former = 'since' in from ? from : undefined
     this.jid = jid
     this.account = jid.bare
-    this.since = home.clock.now()
+    this.since = former?.since ?? now
     this.#home = home
-    this.#connection = connection
-    this.#lastAddress = connection.address
+    this.#connection = 'since' in from ? undefined : from
+    this.#lastAddress = from.address
+    this.#wasSecure = from.secure
+    this.#lang = from.lang
+    this.#lastRead = now
+    this.#presence = former?.presence
+    this.#priority = former?.priority ?? 0
+    this.#texts = new Map(Object.entries(former?.slots ?? {}))
   }
 
   get connection (): 'attached' | 'waiting' | 'closed' {
@@ -76,10 +113,14 @@ export class Session {
   get available (): boolean { return this.#presence !== undefined }
   /** Where its device connects from, or last did. */
   get address (): string { return this.#lastAddress }
-  get secure (): boolean { return this.#connection?.secure ?? false }
-  get lang (): string | undefined { return this.#connection?.lang }
+  get secure (): boolean { return this.#wasSecure }
+  get lang (): string | undefined { return this.#lang }
   /** When its device was last heard, in milliseconds since 1970. */
-  get lastRead (): number { return this.#connection?.lastRead ?? this.since }
+  get lastRead (): number { return this.#connection?.lastRead ?? this.#lastRead }
+  /** Counts and keeps what it sends, where its stream is managed (XEP-0198). */
+  get manager (): Manager | undefined { return this.#manager }
+  /** Nothing of what its device says is taken any more. */
+  get isFrozen (): boolean { return this.#isFrozen }
 
   /**
    * Writes to the device, behind the gate. 'full': it reads too slowly, and is closed; nobody else waits for it.
@@ -88,11 +129,40 @@ export class Session {
   send (what: Stanza | Element): 'sent' | 'kept' | 'full' {
     if (this.#closed) return 'full'
     const passed = this.#home.gate(this, what instanceof Stanza ? what : stanzaOf(what, this.account, this.jid))
-    if (passed === undefined) return 'kept'
-    return this.write(passed.octets())
+    return passed === undefined ? 'kept' : this.pass(passed)
   }
 
-  /** Writes a nonza, or what has passed the gate already. */
+  /** The same for what has passed the gate already. */
+  pass (stanza: Stanza): 'sent' | 'kept' | 'full' {
+    if (this.#closed) return 'full'
+    return this.#manager === undefined ? this.write(stanza.octets()) : this.#manager.send(stanza)
+  }
+
+  /**
+   * Sends it once the batch is stored. Where its stream is managed it takes its place among what is sent at once, and may be written down
+   * in the batch. `handed`: who else of the account gets it.
+   */
+  sendWith (batch: Batch, what: Stanza | Element, handed?: Handed): void {
+    if (handed !== undefined) handed.devices++
+    const stanza = what instanceof Stanza ? what : stanzaOf(what, this.account, this.jid)
+    if (this.#manager === undefined) {
+      batch.committed(() => {
+        if (this.send(stanza) === 'full') {
+          if (handed === undefined || !handed.confirmed && handed.open === 0) this.#home.undelivered(stanza)
+        } else if (handed !== undefined) handed.confirmed = true
+      })
+      return
+    }
+    batch.submitting(() => {
+      const passed = this.#closed ? stanza : this.#home.gate(this, stanza)
+      const booking = passed === undefined ? undefined : this.#manager?.book(passed, handed, batch)
+      if (booking === undefined) return
+      batch.committed(() => { booking.ready() })
+      batch.failed(() => { booking.failed() })
+    })
+  }
+
+  /** Writes a nonza: it is not counted, and waits for nothing. */
   write (text: string | Element): 'sent' | 'kept' | 'full' {
     const connection = this.#connection
     if (connection === undefined) return this.#closed ? 'full' : 'kept'
@@ -105,11 +175,43 @@ export class Session {
   }
 
   get<T> (slot: Slot<T>): T {
+    if (!this.#slots.has(slot)) this.#begin(slot)
     return this.#slots.made(slot, slot.initial)
   }
 
   put<T> (slot: Slot<T>, value: T): void {
+    if (!this.#slots.has(slot)) this.#begin(slot)
     this.#slots.put(slot, value)
+    if (slot.codec !== undefined) this.#manager?.changed()
+  }
+
+  /** The values of slots that outlive a restart, as text. */
+  texts (): Record<string, string> {
+    return Object.fromEntries([...this.#texts, ...[...this.#codecs].map(([name, write]) => [name, write()] as const)])
+  }
+
+  /** A value that was written before a restart becomes one again, where there is one. */
+  #begin<T> (slot: Slot<T>): void {
+    const { codec, name } = slot
+    if (slot.onResume === 'reset') this.#passing.set(name, slot)
+    if (codec === undefined) return
+    this.#codecs.set(name, () => codec.write(this.#slots.made(slot, slot.initial)))
+    const text = this.#texts.get(name)
+    if (text === undefined) return
+    this.#texts.delete(name)
+    this.#slots.put(slot, codec.read(text))
+  }
+
+  /** From now on this counts and keeps what it sends; undefined: nothing does. */
+  manage (manager: Manager | undefined): void {
+    if (manager !== undefined && this.#manager !== undefined) throw new Error('a session is managed by one alone')
+    this.#manager = manager
+  }
+
+  /** What its device says from now on is not taken: the server ends, and the device will say it again. */
+  freeze (): void {
+    this.#isFrozen = true
+    this.#connection?.pause()
   }
 
   /** Runs `then` once commit `number` has settled, and behind all that this session released before: its stanzas keep their order. */
@@ -138,6 +240,7 @@ export class Session {
   become (presence: Presence | undefined, priority: number): void {
     this.#presence = presence
     this.#priority = priority
+    this.#manager?.changed()
   }
 
   /** A new connection takes the place of the old one. */
@@ -146,13 +249,38 @@ export class Session {
     const old = this.#connection
     this.#connection = connection
     this.#lastAddress = connection.address
+    this.#wasSecure = connection.secure
+    this.#lang = connection.lang
     old?.close(new StreamError('conflict', 'resumed elsewhere'))
+    for (const slot of this.#passing.values()) this.#slots.delete(slot)
+    this.#manager?.attached()
+    this.#home.attached(this)
+  }
+
+  /** Whether this is its connection. */
+  isOn (connection: Connection): boolean { return this.#connection === connection }
+
+  /** Ends its connection with this error; it may come back to the session by another one, where it can be resumed. */
+  disconnect (reason: StreamError): void {
+    const connection = this.#connection
+    if (connection === undefined) return
+    connection.close(reason)
+    this.detach(connection, reason)
+  }
+
+  /** Lets go of its connection without a word, and stays as it is: the server ends. */
+  leave (): void {
+    const connection = this.#connection
+    this.#connection = undefined
+    this.#stopPause()
+    connection?.leave()
   }
 
   /** Its connection is gone. Called by the connection that is; one that was replaced is not heard. */
   detach (connection: Connection, reason?: Error): void {
     if (this.#connection !== connection) return
     this.#connection = undefined
+    this.#lastRead = connection.lastRead
     this.#stopPause()
     if (!this.#closed) this.#home.detached(this, reason)
   }

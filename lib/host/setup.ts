@@ -80,7 +80,12 @@ export class Setup {
         setPassword: (account, password) => host.setPassword(account, password),
         removing: (account, batch) => host.removingAccount(account, batch),
       },
-      router: host.router,
+      router: {
+        route: stanza => { host.router.route(stanza) },
+        serves: domain => host.router.serves(domain),
+        redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },
+      },
+      restore: (jid, former) => host.restore(jid, former),
       iq: this.#iqTable(),
       on: (hook, handler, phase = 'act') => { this.#put(() => host.hooks.on(hook, handler, phase, name)) },
       fire: (hook, event) => host.hooks.fire(hook, event),
@@ -92,6 +97,7 @@ export class Setup {
         const batch = new PendingBatch()
         return {
           add: write => { batch.add(write) },
+          submitting: run => { batch.submitting(run) },
           committed: run => { batch.committed(run) },
           failed: run => { batch.failed(run) },
           commit: () => host.commit(batch),

@@ -6,17 +6,28 @@ const NOTHING: readonly Write[] = []
 /** Gathers what one stanza commits. Costs nothing while it is empty. */
 export class PendingBatch implements Batch {
   #writes: Write[] | undefined
+  #submitting: (() => void)[] | undefined
   #committed: (() => void)[] | undefined
   #failed: ((error: Error) => void)[] | undefined
 
   add (write: Write): void { (this.#writes ??= []).push(write) }
+  submitting (run: () => void): void { (this.#submitting ??= []).push(run) }
   committed (run: () => void): void { (this.#committed ??= []).push(run) }
   failed (run: (error: Error) => void): void { (this.#failed ??= []).push(run) }
 
   get writes (): readonly Write[] { return this.#writes ?? NOTHING }
 
+  /** The last that may add to it do so. */
+  complete (): void {
+    for (let runs = this.#submitting; runs !== undefined; runs = this.#submitting) {
+      this.#submitting = undefined
+      for (const run of runs) run()
+    }
+  }
+
   /** Hands the writes over; their commit number, or 0 where there are none. */
   submit (storage: Storage): number {
+    this.complete()
     const writes = this.#writes
     if (writes === undefined) return 0
     this.#writes = undefined

@@ -51,6 +51,14 @@ export class MemoryStorage implements Storage {
   backup (): Promise<void> { return Promise.reject(new Error('what is in memory only cannot be backed up')) }
   close (): Promise<void> { return this.flush() }
 
+  /** What a process that dies now would leave to the next: all that is committed, and nothing else. */
+  remains (): MemoryStorage {
+    const next = new MemoryStorage()
+    for (const [name, store] of this.#records) next.#records.set(name, store.remains(next))
+    for (const [name, store] of this.#journals) next.#journals.set(name, store.remains(next))
+    return next
+  }
+
   /** One write by itself; resolves once it is stored. */
   put (write: Write): Promise<void> {
     const number = this.submit([write])
@@ -95,6 +103,12 @@ class MemoryRecords implements Records<unknown> {
   constructor (name: string, storage: MemoryStorage) {
     this.#name = name
     this.#storage = storage
+  }
+
+  remains (storage: MemoryStorage): MemoryRecords {
+    const next = new MemoryRecords(this.#name, storage)
+    for (const [owner, keys] of this.#owners) next.#owners.set(owner, new Map(keys))
+    return next
   }
 
   get (owner: string, key: string): Promise<unknown> {
@@ -151,6 +165,12 @@ class MemoryJournal implements Journal<unknown> {
   constructor (name: string, storage: MemoryStorage) {
     this.#name = name
     this.#storage = storage
+  }
+
+  remains (storage: MemoryStorage): MemoryJournal {
+    const next = new MemoryJournal(this.#name, storage)
+    for (const [owner, entries] of this.#owners) next.#owners.set(owner, [...entries])
+    return next
   }
 
   appending (owner: string, entry: Entry<unknown>): Write {

@@ -9,6 +9,8 @@ export interface Write {
 /** Everything that one stanza or request commits: one transaction. Delivery, and every ack that counts it, wait for it. */
 export interface Batch {
   add (write: Write): void
+  /** Runs right before the batch is handed over, and may add to it. What is refused on its way never comes so far. */
+  submitting (run: () => void): void
   /** Runs once the batch is stored and the stanza delivered or answered; where it holds no write, as soon as that is done. */
   committed (run: () => void): void
   /** Runs if storing fails: what was changed in memory meanwhile is forgotten here. */

@@ -225,6 +225,13 @@ export class Stream<T = unknown> {
     else this.#patience = this.#how.clock.after(CLOSING, () => { this.transport.end() })
   }
 
+  /** Ends the connection, and leaves the stream unfinished, to be resumed (XEP-0198 §7). What was written still goes out. */
+  leave (): void {
+    if (this.#isOver) return
+    this.#finish({ at: 'closing', side: 'ours' }, { by: 'us', reason: undefined })
+    this.transport.end()
+  }
+
   /** Cuts the connection without a word: what a handshake that failed deserves. */
   cut (reason: Error): void {
     this.transport.destroy(reason)

@@ -1,6 +1,6 @@
 /** RFC 6121 §2, §3: the roster, and the subscriptions that are kept in it. */
 import {
-  accountExporting, accountImporting, accountRemoved, addressed, attributeOf, child, children, defineModule, flatten, follow,
+  accountExporting, accountImporting, accountRemoved, addressed, attributeOf, child, children, defineModule, flag, flatten, follow,
   iqArriving, localName, namespaceOf, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable, sessionBound,
   sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
 } from '../../lib/api.js'
@@ -9,7 +9,7 @@ import { AccountRosters, contactOf, withState, type AccountRoster, type StoredIt
 import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type Step, type SubscriptionType } from './subscription.js'
 
 /** RFC 6121 §2.2: has asked for the roster, and gets pushes. */
-const interested = slot('roster.interested', { initial: () => false })
+const interested = slot('roster.interested', { initial: () => false, codec: flag })
 
 export default defineModule({
   name: 'roster',

@@ -1,0 +1,80 @@
+/** One message on the devices of an account: what one of them never confirms is no loss where another one has it. */
+import type { Batch } from '../storage/store.js'
+import { attributeOf, child } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { parseJid } from '../xmpp/jid.js'
+import { addressed, Stanza, type Message } from '../xmpp/stanza.js'
+import type { Arrival } from './arrivals.js'
+
+export class Handed {
+  #id: string | undefined
+  /** Managed devices that it was given to, and that have not confirmed it yet. */
+  open = 0
+  /** How many it was meant for, carbons included. */
+  devices = 0
+  /** A device has it. */
+  confirmed = false
+
+  constructor (id?: string) { this.#id = id }
+
+  /** What it is found again by after a restart; undefined while one device alone has it. */
+  idFor (make: () => string): string | undefined {
+    if (this.#id === undefined && this.devices > 1) this.#id = make()
+    return this.#id
+  }
+
+  get id (): string | undefined { return this.#id }
+
+  /** A device has confirmed it. */
+  confirm (): void {
+    this.open--
+    this.confirmed = true
+  }
+
+  /** A device ends without having confirmed it. True where the message would be lost with it. */
+  lose (): boolean {
+    this.open--
+    return !this.confirmed && this.open <= 0
+  }
+}
+
+/** A place in what a session sends, taken before the batch of its stanza is stored. */
+export interface Booking {
+  /** It is stored: it may go. */
+  ready (): void
+  /** It is not: it never does. */
+  failed (): void
+}
+
+/** Counts what a session sends and takes, and keeps what its device has not confirmed (XEP-0198). Put in place by a module. */
+export interface Manager {
+  /** What has passed the gate goes out, behind what waits for its commit. */
+  send (stanza: Stanza): 'sent' | 'kept' | 'full'
+  /** The next place; what is to outlive a crash is written down in the batch. */
+  book (stanza: Stanza, handed: Handed | undefined, batch: Batch): Booking
+  /** One stanza has come. */
+  arrive (): Arrival
+  /** The batch of a stanza that has come is about to be stored. `isEmpty`: it holds nothing so far. */
+  settling (batch: Batch, isEmpty: boolean): void
+  /** There is a new connection: what the device has not confirmed goes out again. */
+  attached (): void
+  /** The session has a value in a slot, or a presence, that it had not. */
+  changed (): void
+}
+
+/**
+ * What is to be delivered again where a device has not got this: the message itself; of a copy of one that had come (XEP-0280), that
+ * message; of a copy of one that was sent, nothing.
+ */
+export function original (message: Message): Message | undefined {
+  if (!message.from.equals(message.to.bare)) return message
+  if (message.has(NS.CARBONS, 'sent')) return undefined
+  const received = message.child(NS.CARBONS, 'received')
+  if (received === undefined) return message
+  const forwarded = child(received, NS.FORWARD, 'forwarded')
+  const inner = forwarded === undefined ? undefined : child(forwarded, NS.CLIENT, 'message')
+  const from = inner === undefined ? undefined : attributeOf(inner, 'from')
+  if (inner === undefined || from === undefined) return undefined
+  const to = parseJid(attributeOf(inner, 'to') ?? message.to.bare.toString())
+  return addressed(new Stanza('message', inner, parseJid(from), to), to)
+}

@@ -1,0 +1,291 @@
+/** A managed session (XEP-0198): acknowledged both ways, and kept, connection or none, until its device is back or it is too late. */
+import { flatten, fromOctets, management, namespaceOf, NS, toOctets } from '../../lib/api.js'
+import type { Arrival, Batch, Booking, Entry, Handed, Manager, Session, Stanza, Write } from '../../lib/api.js'
+import { Inbound } from './inbound.js'
+import { Outbound, type Item } from './outbound.js'
+import type { Counts, Row, SessionState, Stores } from './stores.js'
+
+/** What a managed session asks of the module. */
+export interface ManagedHome {
+  readonly stores: Stores
+  /** The most that may be unconfirmed before the session ends. */
+  readonly bounds: { readonly stanzas: number, readonly bytes: number }
+  now (): number
+  id (): string
+  /** It has something to be written down within a second. */
+  dirty (managed: Managed): void
+  /** It is written down now. */
+  commit (managed: Managed): Promise<void>
+  /** Its device has not got this: others may, or it waits. `removing` is stored with what becomes of it. */
+  undelivered (octets: string, at: number, removing: Write | undefined): void
+  /** Stores this on its own. */
+  discard (removing: Write): void
+  /** More is unconfirmed than may be. */
+  overflowed (managed: Managed): void
+}
+
+/** What is known of a session that lived before this process. */
+export interface Past { readonly counts: Counts, readonly items: readonly Item[], readonly isWhole: boolean }
+
+export class Managed implements Manager {
+  readonly session: Session
+  /** XEP-0198 §5: what it can be resumed by. */
+  readonly id: string
+  /** How long it waits for its device, in milliseconds; 0: it does not. */
+  readonly patience: number
+  /** Another one where the module was set up anew. */
+  home: ManagedHome
+  /** When the device was asked what it has, and has not answered; in milliseconds since 1970. */
+  askedAt: number | undefined
+  readonly #inbound: Inbound
+  readonly #outbound: Outbound
+  /** Rows that are needed no more, and rows that say something else now. */
+  #gone: string[] = []
+  #moved = new Map<Item, number>()
+  #hasChanged = true
+  #isEnded = false
+  #claims = 0
+
+  constructor (home: ManagedHome, session: Session, terms: { readonly id: string, readonly patience: number }, past?: Past) {
+    this.home = home
+    this.session = session
+    this.id = terms.id
+    this.patience = terms.patience
+    this.#inbound = new Inbound({
+      write: batch => { this.write(batch) },
+      unstored: () => { this.home.dirty(this) },
+      commit: () => { void this.home.commit(this).catch(() => {}) },
+      tell: octets => { session.write(octets) },
+    }, past?.counts.in)
+    this.#outbound = new Outbound({
+      write: octets => { session.write(octets) },
+      moved: (item, seq) => {
+        if (item.row !== undefined) this.#moved.set(item, seq)
+        this.home.dirty(this)
+      },
+    }, { confirmed: past?.counts.out ?? 0, isHeld: past === undefined, isVague: past !== undefined && !past.isWhole })
+    for (const item of past?.items ?? []) this.#outbound.restore(item)
+  }
+
+  // ---- What goes out ----------------------------------------------------------------------
+
+  send (stanza: Stanza): 'sent' | 'kept' | 'full' {
+    this.#outbound.place(this.#item(stanza, undefined, 'ready'))
+    this.#sent()
+    if (this.session.connection === 'closed') return 'full'
+    return this.session.connection === 'attached' && this.#outbound.isClear ? 'sent' : 'kept'
+  }
+
+  book (stanza: Stanza, handed: Handed | undefined, batch: Batch): Booking {
+    if (handed !== undefined) handed.open++
+    const item = this.#item(stanza, handed, 'waiting')
+    if (!this.#isEnded) {
+      if (isLasting(stanza)) {
+        item.row = this.home.id()
+        batch.add(this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item, this.#outbound.next)))
+      }
+      this.#outbound.place(item)
+    }
+    return {
+      ready: () => {
+        item.state = 'ready'
+        if (this.#isEnded) { this.#lose(item); return }
+        this.#outbound.drain()
+        this.#sent()
+      },
+      failed: () => {
+        item.row = undefined
+        this.#outbound.drop(item)
+      },
+    }
+  }
+
+  /** The device knows that it is managed: what was sent meanwhile goes out behind that. */
+  begin (): void {
+    this.#outbound.begin()
+    this.#sent()
+  }
+
+  /** There is a new connection: what the device has not confirmed goes out again (XEP-0198 §5). */
+  attached (): void {
+    this.askedAt = undefined
+    this.#outbound.repeat()
+    this.#ask()
+  }
+
+  /** `<a/>`, and the `h` of who resumes. Throws the StreamError where it cannot be. */
+  confirmed (h: number): void {
+    for (const item of this.#outbound.confirm(h)) {
+      item.handed?.confirm()
+      if (item.row !== undefined) this.#gone.push(item.row)
+      this.#moved.delete(item)
+    }
+    this.askedAt = undefined
+    if (this.#gone.length > 0) this.home.dirty(this)
+    this.#ask()
+  }
+
+  #item (stanza: Stanza, handed: Handed | undefined, state: Item['state']): Item {
+    // Copied: what is kept until it is confirmed must not pin the chunk that it came with.
+    return { octets: flatten(stanza.octets()), handed, at: this.home.now(), row: undefined, state }
+  }
+
+  #sent (): void {
+    const { bounds } = this.home
+    if (this.#outbound.length > bounds.stanzas || this.#outbound.bytes > bounds.bytes) this.home.overflowed(this)
+    else this.#ask()
+  }
+
+  /** One question at a time: its answer tells of all that was sent before it. */
+  #ask (): void {
+    if (this.askedAt !== undefined || !this.#outbound.isOpen || this.session.connection !== 'attached') return
+    this.askedAt = this.home.now()
+    this.session.write(management.REQUEST)
+  }
+
+  // ---- What comes in ------------------------------------------------------------------------
+
+  arrive (): Arrival { return this.#inbound.arrive() }
+
+  settling (batch: Batch, isEmpty: boolean): void {
+    if (isEmpty) this.home.dirty(this)
+    else this.write(batch)
+  }
+
+  /** `<r/>` */
+  asked (): void { this.#inbound.asked() }
+
+  // ---- What is written down --------------------------------------------------------------------
+
+  changed (): void {
+    this.#hasChanged = true
+    this.home.dirty(this)
+  }
+
+  /** Adds all that is not written down yet. */
+  write (batch: Batch): void {
+    if (this.#isEnded) return
+    const { counts, sessions } = this.home.stores
+    batch.add(counts.putting(this.#owner, this.id, { in: this.#inbound.count, out: this.#outbound.confirmed }))
+    this.#inbound.submitted(batch)
+    this.#tidy(batch)
+    if (!this.#hasChanged) return
+    this.#hasChanged = false
+    batch.add(sessions.putting(this.#owner, this.id, this.#state(false)))
+    batch.failed(() => { this.changed() })
+  }
+
+  /** The process ends, and the session does not: all of it is written down, in its order. */
+  park (batch: Batch): void {
+    const { counts, sessions, unacknowledged } = this.home.stores
+    const all = this.#outbound.all()
+    const rows = [...this.#gone, ...all.flatMap(([item]) => item.row ?? [])]
+    if (rows.length > 0) batch.add(unacknowledged.removing(this.#owner, rows))
+    for (const [item, seq] of all) {
+      item.row = this.home.id()
+      batch.add(unacknowledged.appending(this.#owner, this.#entry(item, seq)))
+    }
+    batch.add(counts.putting(this.#owner, this.id, { in: this.#inbound.count, out: this.#outbound.confirmed }))
+    batch.add(sessions.putting(this.#owner, this.id, this.#state(true)))
+    this.#isEnded = true
+  }
+
+  /** The last that the device hears before the process ends: all that has come from it is stored. */
+  farewell (): void {
+    this.session.write(management.answer(management.counted(this.#inbound.count, 0)))
+  }
+
+  #tidy (batch: Batch): void {
+    const { unacknowledged } = this.home.stores
+    const gone = this.#gone
+    const moved = this.#moved
+    if (gone.length === 0 && moved.size === 0) return
+    this.#gone = []
+    this.#moved = new Map()
+    if (gone.length > 0) batch.add(unacknowledged.removing(this.#owner, gone))
+    for (const [item, seq] of moved) {
+      if (item.row !== undefined) batch.add(unacknowledged.replacing(this.#owner, item.row, this.#row(item, seq)))
+    }
+    batch.failed(() => {
+      this.#gone.push(...gone)
+      for (const [item, seq] of moved) if (!this.#moved.has(item)) this.#moved.set(item, seq)
+      this.home.dirty(this)
+    })
+  }
+
+  #state (isWhole: boolean): SessionState {
+    const { session } = this
+    return {
+      resource: session.jid.resource,
+      since: session.since,
+      address: session.address,
+      secure: session.secure,
+      ...session.lang === undefined ? {} : { lang: session.lang },
+      ...session.presence === undefined ? {} : { presence: fromOctets(session.presence.octets()) },
+      priority: session.priority,
+      slots: session.texts(),
+      patience: this.patience,
+      isWhole,
+    }
+  }
+
+  #entry (item: Item, seq: number | undefined): Entry<Row> {
+    if (item.row === undefined) throw new Error('a row without an id')
+    return { id: item.row, at: item.at, with: this.session.jid.toString(), value: this.#row(item, seq) }
+  }
+
+  #row (item: Item, seq: number | undefined): Row {
+    const group = item.handed?.idFor(() => this.home.id())
+    return { ...seq === undefined ? {} : { seq }, octets: fromOctets(item.octets), ...group === undefined ? {} : { group } }
+  }
+
+  get #owner (): string { return this.session.account.toString() }
+
+  // ---- Its end, and who takes it up again ----------------------------------------------------------
+
+  /** Whoever has called last may resume it: resolves with what has come, and whether it is still the caller's. */
+  async claim (): Promise<{ readonly count: number, readonly isOurs: boolean }> {
+    const claim = ++this.#claims
+    const count = await this.#inbound.settled()
+    this.#inbound.forget()
+    return { count, isOurs: claim === this.#claims && !this.#isEnded }
+  }
+
+  /** How many have come. */
+  get count (): number { return this.#inbound.count }
+
+  /** The session is no more: what its device has not confirmed goes the way of messages to one that is gone (XEP-0198 §4). */
+  end (batch: Batch): void {
+    const { counts, sessions, unacknowledged } = this.home.stores
+    if (this.#isEnded) return
+    const items = this.#outbound.take()
+    this.#isEnded = true
+    for (const item of items) if (item.state === 'ready') this.#lose(item)
+    batch.add(sessions.putting(this.#owner, this.id, undefined))
+    batch.add(counts.putting(this.#owner, this.id, undefined))
+    if (this.#gone.length > 0) batch.add(unacknowledged.removing(this.#owner, this.#gone))
+  }
+
+  #lose (item: Item): void {
+    const isLost = item.handed?.lose() ?? true
+    const removing = item.row === undefined ? undefined : this.home.stores.unacknowledged.removing(this.#owner, [item.row])
+    if (isLost) this.home.undelivered(item.octets, item.at, removing)
+    else if (removing !== undefined) this.home.discard(removing)
+  }
+}
+
+/** What is not to go with a crash: messages, but for those that mean nothing later (XEP-0085, XEP-0334). */
+function isLasting (stanza: Stanza): boolean {
+  if (stanza.kind !== 'message' || stanza.has(NS.HINTS, 'no-store')) return false
+  for (const child of stanza.children()) {
+    const namespace = namespaceOf(child)
+    if (namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID && child.getName() !== 'thread') return true
+  }
+  return false
+}
+
+/** What was written down, as it was. */
+export function itemOf ({ id, at, value }: Entry<Row>, handed: Handed): Item {
+  handed.open++
+  return { octets: toOctets(value.octets), handed, at, row: id, former: value.seq, state: 'ready' }
+}

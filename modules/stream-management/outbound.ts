@@ -1,0 +1,139 @@
+/** What goes out to a device (XEP-0198 §4): numbered, kept until it is confirmed, and sent again on a new connection. */
+import { management } from '../../lib/api.js'
+import type { Handed } from '../../lib/api.js'
+
+const { counted, distance, tooHigh, Unacknowledged } = management
+
+/** One stanza on its way to the device. */
+export interface Item {
+  readonly octets: string
+  /** Who else of the account was given it. */
+  readonly handed: Handed | undefined
+  /** When it was first sent, in milliseconds since 1970. */
+  readonly at: number
+  /** The id under which it is written down; undefined where it is not. */
+  row: string | undefined
+  /** The number under which it was sent before a crash, where it was. */
+  readonly former?: number | undefined
+  /** 'waiting': for its commit. 'void': that has failed, and it never goes. */
+  state: 'waiting' | 'ready' | 'void'
+}
+
+export interface OutboundHome {
+  /** Writes to the device, where it is there. */
+  write (octets: string): void
+  /** One that is written down has another number now. */
+  moved (item: Item, seq: number): void
+}
+
+export class Outbound {
+  readonly #home: OutboundHome
+  #sent: management.Unacknowledged<Item>
+  /** What may not go yet: a commit stands before it. */
+  #places: Item[] = []
+  #placedBytes = 0
+  #isHeld: boolean
+  /** Something was sent of which nothing is known any more: what was not written down has gone with a crash. */
+  #isVague: boolean
+
+  /** `confirmed`: how many the device has confirmed so far. `isHeld`: nothing goes before `begin`. */
+  constructor (home: OutboundHome, how: { readonly confirmed: number, readonly isHeld: boolean, readonly isVague: boolean }) {
+    this.#home = home
+    this.#sent = new Unacknowledged(how.confirmed)
+    this.#isHeld = how.isHeld
+    this.#isVague = how.isVague
+  }
+
+  get confirmed (): number { return this.#sent.acknowledged }
+  /** Stanzas, and bytes, that are not confirmed, those included that have not gone yet. */
+  get length (): number { return this.#sent.length + this.#places.length }
+  get bytes (): number { return this.#sent.bytes + this.#placedBytes }
+  /** Stanzas have gone out that are not confirmed. */
+  get isOpen (): boolean { return this.#sent.length > 0 }
+  /** Nothing waits. */
+  get isClear (): boolean { return this.#places.length === 0 }
+  /** The number that the next one will have; undefined where it cannot be known. */
+  get next (): number | undefined { return this.#isVague ? undefined : counted(this.#sent.sent, this.#places.length + 1) }
+
+  /** Takes the next place. */
+  place (item: Item): void {
+    this.#places.push(item)
+    this.#placedBytes += item.octets.length
+    if (item.state === 'ready') this.drain()
+  }
+
+  /** One that went out in another life of the process. */
+  restore (item: Item): void { this.#sent.push(item) }
+
+  /** What waited for this may go. */
+  begin (): void {
+    this.#isHeld = false
+    this.drain()
+  }
+
+  drain (): void {
+    if (this.#isHeld) return
+    for (let first = this.#places[0]; first !== undefined && first.state !== 'waiting'; first = this.#places[0]) {
+      this.#places.shift()
+      this.#placedBytes -= first.octets.length
+      if (first.state === 'void') continue
+      this.#sent.push(first)
+      this.#home.write(first.octets)
+    }
+  }
+
+  /** It never goes: those behind it have other numbers than were written down. */
+  drop (item: Item): void {
+    item.state = 'void'
+    let seq = this.#sent.sent
+    let isBehind = false
+    for (const place of this.#places) {
+      if (place === item) isBehind = true
+      if (place.state === 'void') continue
+      seq = counted(seq)
+      if (isBehind) this.#home.moved(place, seq)
+    }
+    this.drain()
+  }
+
+  /** The device has so many: those that it had not before. Throws the StreamError where that cannot be (XEP-0198 §6). */
+  confirm (h: number): readonly Item[] {
+    if (this.#isVague) return this.#believe(h)
+    const handled = this.#sent.acknowledge(h)
+    if (handled === undefined) throw tooHigh(h, this.#sent.sent)
+    return handled
+  }
+
+  /** Behind a crash the device's word is taken for what was sent: it alone knows. */
+  #believe (h: number): readonly Item[] {
+    const before = this.#sent.acknowledged
+    const all = this.#sent.take()
+    this.#isVague = false
+    this.#sent = new Unacknowledged(h)
+    return all.filter(item => {
+      if (item.former !== undefined && distance(before, item.former) <= distance(before, h)) return true
+      this.#sent.push(item)
+      this.#home.moved(item, this.#sent.sent)
+      return false
+    })
+  }
+
+  /** Sends again what is not confirmed. */
+  repeat (): void {
+    if (this.isOpen) this.#home.write(this.#sent.all().map(item => item.octets).join(''))
+  }
+
+  /** All there is, each with its number, the oldest first. */
+  all (): readonly (readonly [Item, number])[] {
+    const { acknowledged } = this.#sent
+    return [...this.#sent.all(), ...this.#places.filter(({ state }) => state !== 'void')].map((item, index) => [item, counted(acknowledged, index + 1)])
+  }
+
+  /** The same, and nothing is left. */
+  take (): readonly Item[] {
+    const places = this.#places
+    this.#places = []
+    this.#placedBytes = 0
+    return [...this.#sent.take(), ...places]
+  }
+}

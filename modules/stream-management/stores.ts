@@ -1,0 +1,38 @@
+/** What is written down of managed sessions, so that they outlive the process. */
+import { journal, records } from '../../lib/api.js'
+import type { Stores as StoresOf } from '../../lib/api.js'
+
+/** A session, under its id: all but what changes with each stanza. */
+export interface SessionState {
+  readonly resource: string
+  /** When it was bound, in milliseconds since 1970. */
+  readonly since: number
+  readonly address: string
+  readonly secure: boolean
+  readonly lang?: string
+  /** Its presence, as octets; left out while it is unavailable. */
+  readonly presence?: string
+  readonly priority: number
+  readonly slots: Readonly<Record<string, string>>
+  /** How long it waits for its device, in milliseconds; 0: it cannot be resumed. */
+  readonly patience: number
+  /** Everything that is not confirmed has been written down: the process has ended in order. */
+  readonly isWhole: boolean
+}
+
+/** What changes with each stanza. `in`: stanzas that have come from the device; `out`: that it has confirmed. */
+export interface Counts { readonly in: number, readonly out: number }
+
+/**
+ * One stanza that the device has not confirmed. `seq`: its number among all that was sent; left out where it has not been sent, and what
+ * has is not known for sure. `group`: found on other devices of the account too.
+ */
+export interface Row { readonly seq?: number, readonly octets: string, readonly group?: string }
+
+export const shapes = {
+  sessions: records<SessionState>(1),
+  counts: records<Counts>(1),
+  unacknowledged: journal<Row>(1),
+}
+
+export type Stores = StoresOf<typeof shapes>
