@@ -8,6 +8,8 @@ import type { SaslDialogue, SaslStep } from '../../lib/auth/mechanisms.js'
 import { ClientStream } from '../../lib/c2s/client.js'
 import type { ClientWorld, ListenerSettings } from '../../lib/c2s/settings.js'
 import type { Host, HostSettings } from '../../lib/host/host.js'
+import type { Wanted } from '../../lib/host/loader.js'
+import type { AnyModule } from '../../lib/host/module.js'
 import { Server } from '../../lib/host/server.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { memoryPair, type MemoryTransport } from '../../lib/stream/memory-transport.js'
@@ -24,6 +26,7 @@ export interface StageSettings {
   readonly limits?: Partial<ClientWorld['limits']>
   readonly authentication?: Partial<ClientWorld['authentication']>
   readonly host?: Partial<HostSettings>
+  readonly modules?: readonly AnyModule[]
   /** TLS handshakes at once; then one a second. */
   readonly handshakes?: number
 }
@@ -91,7 +94,7 @@ export class Stage {
 
   async raise (): Promise<void> {
     const settings: HostSettings = { admins: [], resources: 2, conflict: 'replace', ...this.#how.host }
-    await this.server.load([DOMAIN, OTHER].map(domain => ({ domain, settings, modules: [] })))
+    await this.server.load([DOMAIN, OTHER].map(domain => ({ domain, settings, modules: (this.#how.modules ?? []).map(withDefaults) })))
     for (const name of ['romeo', 'juliet']) await this.host.createAccount(parseJid(`${name}@${DOMAIN}`), PASSWORD)
     await this.server.host(OTHER)?.createAccount(parseJid(`juliet@${OTHER}`), PASSWORD)
   }
@@ -158,6 +161,12 @@ export class Stage {
   }
 
   logged (event: string): Line[] { return this.lines.filter(line => line.event === event) }
+}
+
+function withDefaults (module: AnyModule): Wanted {
+  const world = { folder: '/', env: () => undefined, file: () => '' }
+  const settings = Object.entries(module.settings ?? {}).map(([name, kind]) => [name, kind.zod(world).parse(undefined)])
+  return { module, settings: Object.fromEntries(settings) }
 }
 
 /** One client, which hears what comes as text. */

@@ -6,7 +6,6 @@ const SM = "xmlns='urn:xmpp:sm:3'"
 const MODULES = ['presence', 'message', 'carbons', 'offline', 'ping', 'stream-management']
 const CARBONS = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
 const ENABLE = `<enable ${SM} resume='true'/>`
-const MISSING = `<failed ${SM}><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>`
 const body = (text: string): string => `<message><body>${text}</body></message>`
 const toJuliet = (text: string, more = ''): string => `<message to='juliet@capulet.lit' type='chat'><body>${text}</body>${more}</message>`
 const a = (h: number): string => `<a ${SM} h='${h}'/>`
@@ -198,6 +197,24 @@ t.test('who leaves too much unacknowledged has no session any more, and loses no
   const later = await s.device('juliet@capulet.lit/chamber', { presence: false })
   await later.says('<presence/>')
   t.same(bodies(later), Array.from({ length: 12 }, (_, n) => `${n}`))
+})
+
+t.test('what comes from one sender keeps its order, whatever of it waits for the disk', async t => {
+  const s = await stage(t)
+  const { romeo, juliet } = await couple(s)
+  s.storage.hold()
+  await romeo.says(toJuliet('one'), "<presence to='juliet@capulet.lit/balcony'><status>two</status></presence>", toJuliet('three'),
+    "<message to='juliet@capulet.lit' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+    "<iq type='get' id='q' to='juliet@capulet.lit/balcony'><query xmlns='urn:x'/></iq>", toJuliet('four'))
+  await juliet.getsNothing()
+  s.storage.release()
+  await juliet.gets(body('one'))
+  await juliet.gets(r)
+  await juliet.gets('<presence><status>two</status></presence>')
+  await juliet.gets(body('three'))
+  await juliet.gets("<message><composing xmlns='http://jabber.org/protocol/chatstates'/></message>")
+  await juliet.gets("<iq id='q'/>")
+  await juliet.gets(body('four'))
 })
 
 // ---- Resuming (§5) --------------------------------------------------------------------------------
