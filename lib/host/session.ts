@@ -146,7 +146,7 @@ export class Session {
     if (handed !== undefined) handed.devices++
     const stanza = what instanceof Stanza ? what : stanzaOf(what, this.account, this.jid)
     if (this.#manager === undefined) {
-      batch.committed(() => {
+      batch.delivering(() => {
         if (this.send(stanza) === 'full') {
           if (handed === undefined || !handed.confirmed && handed.open === 0) this.#home.undelivered(stanza)
         } else if (handed !== undefined) handed.confirmed = true
@@ -157,7 +157,7 @@ export class Session {
       const passed = this.#closed ? stanza : this.#home.gate(this, stanza)
       const booking = passed === undefined ? undefined : this.#manager?.book(passed, handed, batch)
       if (booking === undefined) return
-      batch.committed(() => { booking.ready() })
+      batch.delivering(() => { booking.ready() })
       batch.failed(() => { booking.failed() })
     })
   }

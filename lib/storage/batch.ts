@@ -7,11 +7,13 @@ const NOTHING: readonly Write[] = []
 export class PendingBatch implements Batch {
   #writes: Write[] | undefined
   #submitting: (() => void)[] | undefined
+  #delivering: (() => void)[] | undefined
   #committed: (() => void)[] | undefined
   #failed: ((error: Error) => void)[] | undefined
 
   add (write: Write): void { (this.#writes ??= []).push(write) }
   submitting (run: () => void): void { (this.#submitting ??= []).push(run) }
+  delivering (run: () => void): void { (this.#delivering ??= []).push(run) }
   committed (run: () => void): void { (this.#committed ??= []).push(run) }
   failed (run: (error: Error) => void): void { (this.#failed ??= []).push(run) }
 
@@ -36,6 +38,10 @@ export class PendingBatch implements Batch {
 
   /** It is stored, and what it was for has happened: those who wait for that run, each once; who asks meanwhile comes last. */
   done (): void {
+    for (let runs = this.#delivering; runs !== undefined; runs = this.#delivering) {
+      this.#delivering = undefined
+      for (const run of runs) run()
+    }
     for (let runs = this.#committed; runs !== undefined; runs = this.#committed) {
       this.#committed = undefined
       for (const run of runs) run()
@@ -46,6 +52,7 @@ export class PendingBatch implements Batch {
   fail (error: Error): void {
     const runs = this.#failed
     this.#failed = undefined
+    this.#delivering = undefined
     this.#committed = undefined
     if (runs !== undefined) for (const run of runs) run(error)
   }

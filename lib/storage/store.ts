@@ -11,6 +11,8 @@ export interface Batch {
   add (write: Write): void
   /** Runs right before the batch is handed over, and may add to it. What is refused on its way never comes so far. */
   submitting (run: () => void): void
+  /** Runs once the batch is stored, before all that `committed` has: here the stanza is delivered. */
+  delivering (run: () => void): void
   /** Runs once the batch is stored and the stanza delivered or answered; where it holds no write, as soon as that is done. */
   committed (run: () => void): void
   /** Runs if storing fails: what was changed in memory meanwhile is forgotten here. */
