@@ -29,6 +29,8 @@ export interface Scene {
   readonly hosts?: readonly string[]
   readonly host?: Partial<HostSettings>
   readonly storage?: MemoryStorage
+  /** What its ids begin with: another life of a server makes others. */
+  readonly ids?: string
 }
 
 /** One line of the log. */
@@ -38,11 +40,17 @@ const FOLDER = join(PACKAGE_ROOT, import.meta.url.endsWith('.ts') ? 'modules' : 
 const WORLD = { folder: '/', env: () => undefined, file: () => '' }
 let known: Promise<ReadonlyMap<string, AnyModule>> | undefined
 
-/** A server with these modules, taken down when the test ends: then no timer may be left. */
-export async function scenario (t: Test, scene: Scene = {}): Promise<Scenario> {
+/** A server with these modules, which nobody takes down. */
+export async function stand (scene: Scene): Promise<Scenario> {
   known ??= findModules(FOLDER)
   const s = new Scenario(scene, await known)
   await s.raise(scene.hosts ?? [])
+  return s
+}
+
+/** A server with these modules, taken down when the test ends: then no timer may be left. */
+export async function scenario (t: Test, scene: Scene = {}): Promise<Scenario> {
+  const s = await stand(scene)
   t.teardown(async () => {
     await s.end()
     // Thrown, for tap takes no assertion once a test has ended.
@@ -69,7 +77,7 @@ export class Scenario {
     this.#scene = scene
     this.#known = known
     this.storage = scene.storage ?? new MemoryStorage()
-    this.server = new Server({ clock: this.clock, ids: { next: () => `id-${++this.#ids}` }, log: this.#log({}), storage: this.storage })
+    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.#log({}), storage: this.storage, cached: 100 })
   }
 
   host (domain: string): Host {

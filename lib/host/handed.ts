@@ -8,14 +8,23 @@ import type { Arrival } from './arrivals.js'
 
 export class Handed {
   #id: string | undefined
-  /** Managed devices that it was given to, and that have not confirmed it yet. */
-  open = 0
-  /** How many it was meant for, carbons included. */
+  #isConfirmed: boolean
+  /** Those who have it still to confirm: told once somebody has. */
+  readonly #watching = new Set<() => void>()
+  /** How many devices it was meant for, carbons included. */
   devices = 0
-  /** A device has it. */
-  confirmed = false
 
-  constructor (id?: string) { this.#id = id }
+  /** `id`, `isConfirmed`: as they were before a restart. */
+  constructor (id?: string, isConfirmed = false) {
+    this.#id = id
+    this.#isConfirmed = isConfirmed
+  }
+
+  /** A device has it. */
+  get isConfirmed (): boolean { return this.#isConfirmed }
+  /** Managed devices have it that have not confirmed it. */
+  get isOpen (): boolean { return this.#watching.size > 0 }
+  get id (): string | undefined { return this.#id }
 
   /** What it is found again by after a restart; undefined while one device alone has it. */
   idFor (make: () => string): string | undefined {
@@ -23,18 +32,21 @@ export class Handed {
     return this.#id
   }
 
-  get id (): string | undefined { return this.#id }
+  /** A managed device is given it; `confirmed` runs where another has it first. */
+  give (confirmed: () => void): void { this.#watching.add(confirmed) }
 
-  /** A device has confirmed it. */
-  confirm (): void {
-    this.open--
-    this.confirmed = true
+  /** A device has it: `mine` was given with it, where that is managed. */
+  confirm (mine?: () => void): void {
+    if (mine !== undefined) this.#watching.delete(mine)
+    if (this.#isConfirmed) return
+    this.#isConfirmed = true
+    for (const confirmed of this.#watching) confirmed()
   }
 
   /** A device ends without having confirmed it. True where the message would be lost with it. */
-  lose (): boolean {
-    this.open--
-    return !this.confirmed && this.open <= 0
+  lose (mine: () => void): boolean {
+    this.#watching.delete(mine)
+    return !this.#isConfirmed && !this.isOpen
   }
 }
 

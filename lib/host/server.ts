@@ -18,6 +18,8 @@ export interface ServerParts {
   readonly storage: Storage
   /** Of PBKDF2, for passwords that are set from now on. */
   readonly iterations?: number
+  /** Accounts of each host whose state stays in memory, at most. */
+  readonly cached?: number
 }
 
 /** One host as the conf wants it. */
@@ -38,6 +40,7 @@ export class Server {
   readonly #standing = new Map<string, Standing>()
   readonly #since: number
   readonly #iterations: number | undefined
+  readonly #cached: number | undefined
 
   constructor (parts: ServerParts) {
     this.clock = parts.clock
@@ -47,6 +50,7 @@ export class Server {
     this.#ids = parts.ids
     this.#since = parts.clock.now()
     this.#iterations = parts.iterations
+    this.#cached = parts.cached
   }
 
   /** When it was started, in milliseconds since 1970. */
@@ -98,6 +102,7 @@ export class Server {
       records: await storage.open('accounts', accountsShape),
       secrets: await storage.open('accounts.secret', secretShape),
       ...this.#iterations === undefined ? {} : { iterations: this.#iterations },
+      ...this.#cached === undefined ? {} : { cached: this.#cached },
     })
     const clients = new Clients(await storage.open('accounts.clients', clientsShape), clock)
     const host = new Host({ domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts, clients })

@@ -148,8 +148,8 @@ export class Session {
     if (this.#manager === undefined) {
       batch.delivering(() => {
         if (this.send(stanza) === 'full') {
-          if (handed === undefined || !handed.confirmed && handed.open === 0) this.#home.undelivered(stanza)
-        } else if (handed !== undefined) handed.confirmed = true
+          if (handed === undefined || !handed.isConfirmed && !handed.isOpen) this.#home.undelivered(stanza)
+        } else handed?.confirm()
       })
       return
     }

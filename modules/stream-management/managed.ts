@@ -25,7 +25,7 @@ export interface ManagedHome {
 }
 
 /** What is known of a session that lived before this process. */
-export interface Past { readonly counts: Counts, readonly items: readonly Item[], readonly isWhole: boolean }
+export interface Past { readonly counts: Counts, readonly rows: readonly (readonly [Entry<Row>, Handed])[], readonly isWhole: boolean }
 
 export class Managed implements Manager {
   readonly session: Session
@@ -41,11 +41,12 @@ export class Managed implements Manager {
   readonly #outbound: Outbound
   /** Rows that are needed no more, and rows that say something else now. */
   #gone: string[] = []
-  #moved = new Map<Item, number>()
+  #moved = new Set<Item>()
   #hasChanged = true
   #isEnded = false
   #claims = 0
 
+  /** `past`: what it was before this process. */
   constructor (home: ManagedHome, session: Session, terms: { readonly id: string, readonly patience: number }, past?: Past) {
     this.home = home
     this.session = session
@@ -59,12 +60,9 @@ export class Managed implements Manager {
     }, past?.counts.in)
     this.#outbound = new Outbound({
       write: octets => { session.write(octets) },
-      moved: (item, seq) => {
-        if (item.row !== undefined) this.#moved.set(item, seq)
-        this.home.dirty(this)
-      },
+      moved: item => { this.#rewrite(item) },
     }, { confirmed: past?.counts.out ?? 0, isHeld: past === undefined, isVague: past !== undefined && !past.isWhole })
-    for (const item of past?.items ?? []) this.#outbound.restore(item)
+    for (const [entry, handed] of past?.rows ?? []) this.#restore(entry, handed)
   }
 
   // ---- What goes out ----------------------------------------------------------------------
@@ -77,12 +75,12 @@ export class Managed implements Manager {
   }
 
   book (stanza: Stanza, handed: Handed | undefined, batch: Batch): Booking {
-    if (handed !== undefined) handed.open++
     const item = this.#item(stanza, handed, 'waiting')
     if (!this.#isEnded) {
+      item.seq = this.#outbound.next
       if (isLasting(stanza)) {
         item.row = this.home.id()
-        batch.add(this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item, this.#outbound.next)))
+        batch.add(this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item)))
       }
       this.#outbound.place(item)
     }
@@ -116,7 +114,7 @@ export class Managed implements Manager {
   /** `<a/>`, and the `h` of who resumes. Throws the StreamError where it cannot be. */
   confirmed (h: number): void {
     for (const item of this.#outbound.confirm(h)) {
-      item.handed?.confirm()
+      item.handed?.confirm(item.confirmed)
       if (item.row !== undefined) this.#gone.push(item.row)
       this.#moved.delete(item)
     }
@@ -127,7 +125,19 @@ export class Managed implements Manager {
 
   #item (stanza: Stanza, handed: Handed | undefined, state: Item['state']): Item {
     // Copied: what is kept until it is confirmed must not pin the chunk that it came with.
-    return { octets: flatten(stanza.octets()), handed, at: this.home.now(), row: undefined, state }
+    const item: Item = {
+      octets: flatten(stanza.octets()), handed, at: this.home.now(), row: undefined, seq: undefined, state,
+      confirmed: () => { this.#rewrite(item) },
+    }
+    handed?.give(item.confirmed)
+    return item
+  }
+
+  /** What is written down of it is so no longer. */
+  #rewrite (item: Item): void {
+    if (item.row === undefined || this.#isEnded) return
+    this.#moved.add(item)
+    this.home.dirty(this)
   }
 
   #sent (): void {
@@ -141,6 +151,15 @@ export class Managed implements Manager {
     if (this.askedAt !== undefined || !this.#outbound.isOpen || this.session.connection !== 'attached') return
     this.askedAt = this.home.now()
     this.session.write(management.REQUEST)
+  }
+
+  #restore ({ id, at, value }: Entry<Row>, handed: Handed): void {
+    const item: Item = {
+      octets: toOctets(value.octets), handed, at, row: id, seq: value.seq, state: 'ready',
+      confirmed: () => { this.#rewrite(item) },
+    }
+    handed.give(item.confirmed)
+    this.#outbound.restore(item)
   }
 
   // ---- What comes in ------------------------------------------------------------------------
@@ -179,14 +198,14 @@ export class Managed implements Manager {
   park (batch: Batch): void {
     const { counts, sessions, unacknowledged } = this.home.stores
     const all = this.#outbound.all()
-    const rows = [...this.#gone, ...all.flatMap(([item]) => item.row ?? [])]
+    const rows = [...this.#gone, ...all.flatMap(item => item.row ?? [])]
     if (rows.length > 0) batch.add(unacknowledged.removing(this.#owner, rows))
-    for (const [item, seq] of all) {
+    for (const item of all) {
       item.row = this.home.id()
-      batch.add(unacknowledged.appending(this.#owner, this.#entry(item, seq)))
+      batch.add(unacknowledged.appending(this.#owner, this.#entry(item)))
     }
     batch.add(counts.putting(this.#owner, this.id, { in: this.#inbound.count, out: this.#outbound.confirmed }))
-    batch.add(sessions.putting(this.#owner, this.id, this.#state(true)))
+    batch.add(sessions.putting(this.#owner, this.id, this.#state(this.#outbound.isWhole)))
     this.#isEnded = true
   }
 
@@ -201,14 +220,14 @@ export class Managed implements Manager {
     const moved = this.#moved
     if (gone.length === 0 && moved.size === 0) return
     this.#gone = []
-    this.#moved = new Map()
+    this.#moved = new Set()
     if (gone.length > 0) batch.add(unacknowledged.removing(this.#owner, gone))
-    for (const [item, seq] of moved) {
-      if (item.row !== undefined) batch.add(unacknowledged.replacing(this.#owner, item.row, this.#row(item, seq)))
+    for (const item of moved) {
+      if (item.row !== undefined) batch.add(unacknowledged.replacing(this.#owner, item.row, this.#row(item)))
     }
     batch.failed(() => {
       this.#gone.push(...gone)
-      for (const [item, seq] of moved) if (!this.#moved.has(item)) this.#moved.set(item, seq)
+      for (const item of moved) this.#moved.add(item)
       this.home.dirty(this)
     })
   }
@@ -229,14 +248,19 @@ export class Managed implements Manager {
     }
   }
 
-  #entry (item: Item, seq: number | undefined): Entry<Row> {
+  #entry (item: Item): Entry<Row> {
     if (item.row === undefined) throw new Error('a row without an id')
-    return { id: item.row, at: item.at, with: this.session.jid.toString(), value: this.#row(item, seq) }
+    return { id: item.row, at: item.at, with: this.session.jid.toString(), value: this.#row(item) }
   }
 
-  #row (item: Item, seq: number | undefined): Row {
-    const group = item.handed?.idFor(() => this.home.id())
-    return { ...seq === undefined ? {} : { seq }, octets: fromOctets(item.octets), ...group === undefined ? {} : { group } }
+  #row ({ seq, octets, handed }: Item): Row {
+    const group = handed?.idFor(() => this.home.id())
+    return {
+      ...seq === undefined ? {} : { seq },
+      octets: fromOctets(octets),
+      ...group === undefined ? {} : { group },
+      ...handed?.isConfirmed === true ? { confirmed: true } : {},
+    }
   }
 
   get #owner (): string { return this.session.account.toString() }
@@ -267,7 +291,7 @@ export class Managed implements Manager {
   }
 
   #lose (item: Item): void {
-    const isLost = item.handed?.lose() ?? true
+    const isLost = item.handed?.lose(item.confirmed) ?? true
     const removing = item.row === undefined ? undefined : this.home.stores.unacknowledged.removing(this.#owner, [item.row])
     if (isLost) this.home.undelivered(item.octets, item.at, removing)
     else if (removing !== undefined) this.home.discard(removing)
@@ -284,8 +308,3 @@ function isLasting (stanza: Stanza): boolean {
   return false
 }
 
-/** What was written down, as it was. */
-export function itemOf ({ id, at, value }: Entry<Row>, handed: Handed): Item {
-  handed.open++
-  return { octets: toOctets(value.octets), handed, at, row: id, former: value.seq, state: 'ready' }
-}

@@ -13,8 +13,10 @@ export interface Item {
   readonly at: number
   /** The id under which it is written down; undefined where it is not. */
   row: string | undefined
-  /** The number under which it was sent before a crash, where it was. */
-  readonly former?: number | undefined
+  /** Its number among all that was sent; undefined where it has not been sent, and what has is not known. */
+  seq: number | undefined
+  /** Runs where another device of the account has it. */
+  readonly confirmed: () => void
   /** 'waiting': for its commit. 'void': that has failed, and it never goes. */
   state: 'waiting' | 'ready' | 'void'
 }
@@ -22,8 +24,8 @@ export interface Item {
 export interface OutboundHome {
   /** Writes to the device, where it is there. */
   write (octets: string): void
-  /** One that is written down has another number now. */
-  moved (item: Item, seq: number): void
+  /** It has another number now. */
+  moved (item: Item): void
 }
 
 export class Outbound {
@@ -44,6 +46,8 @@ export class Outbound {
     this.#isVague = how.isVague
   }
 
+  /** It is known what has been sent. */
+  get isWhole (): boolean { return !this.#isVague }
   get confirmed (): number { return this.#sent.acknowledged }
   /** Stanzas, and bytes, that are not confirmed, those included that have not gone yet. */
   get length (): number { return this.#sent.length + this.#places.length }
@@ -91,7 +95,9 @@ export class Outbound {
       if (place === item) isBehind = true
       if (place.state === 'void') continue
       seq = counted(seq)
-      if (isBehind) this.#home.moved(place, seq)
+      if (!isBehind) continue
+      place.seq = seq
+      this.#home.moved(place)
     }
     this.drain()
   }
@@ -111,9 +117,10 @@ export class Outbound {
     this.#isVague = false
     this.#sent = new Unacknowledged(h)
     return all.filter(item => {
-      if (item.former !== undefined && distance(before, item.former) <= distance(before, h)) return true
+      if (item.seq !== undefined && distance(before, item.seq) <= distance(before, h)) return true
       this.#sent.push(item)
-      this.#home.moved(item, this.#sent.sent)
+      item.seq = this.#sent.sent
+      this.#home.moved(item)
       return false
     })
   }
@@ -123,10 +130,11 @@ export class Outbound {
     if (this.isOpen) this.#home.write(this.#sent.all().map(item => item.octets).join(''))
   }
 
-  /** All there is, each with its number, the oldest first. */
-  all (): readonly (readonly [Item, number])[] {
-    const { acknowledged } = this.#sent
-    return [...this.#sent.all(), ...this.#places.filter(({ state }) => state !== 'void')].map((item, index) => [item, counted(acknowledged, index + 1)])
+  /** All there is, numbered where that can be known, the oldest first. */
+  all (): readonly Item[] {
+    const all = [...this.#sent.all(), ...this.#places.filter(({ state }) => state !== 'void')]
+    if (!this.#isVague) all.forEach((item, index) => { item.seq = counted(this.#sent.acknowledged, index + 1) })
+    return all
   }
 
   /** The same, and nothing is left. */

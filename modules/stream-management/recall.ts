@@ -1,7 +1,7 @@
 /** Sessions that were here when the process ended, and are here again. */
 import { Handed, jidOf, parseElement, parseJid, Stanza, toOctets } from '../../lib/api.js'
 import type { Entry, Former, Jid, ModuleHost, Presence } from '../../lib/api.js'
-import { itemOf, Managed, type ManagedHome } from './managed.js'
+import { Managed, type ManagedHome } from './managed.js'
 import type { Counts, Row, SessionState, Stores } from './stores.js'
 
 const PAGE = 500
@@ -47,9 +47,9 @@ async function recallAccount (host: Pick<ModuleHost, 'restore' | 'batch'>, home:
       continue
     }
     const session = await host.restore(jid, formerOf(state, jid))
-    const items = (rows.get(jid.toString()) ?? []).map(row => itemOf(row, handedOf(row.value, groups)))
+    const own = (rows.get(jid.toString()) ?? []).map(row => [row, handedOf(row.value, groups)] as const)
     rows.delete(jid.toString())
-    const past = { counts: counts.get(id) ?? NONE, items, isWhole: state.isWhole }
+    const past = { counts: counts.get(id) ?? NONE, rows: own, isWhole: state.isWhole }
     const managed = new Managed(home, session, { id, patience: state.patience }, past)
     session.manage(managed)
     found.push(managed)
@@ -57,10 +57,11 @@ async function recallAccount (host: Pick<ModuleHost, 'restore' | 'batch'>, home:
   await batch.commit()
   // What is left belongs to nobody who could come back.
   for (const { id, at, value } of [...rows.values()].flat()) {
-    const handed = handedOf(value, groups)
-    handed.open++
     const removing = stores.unacknowledged.removing(owner, [id])
-    if (handed.lose()) home.undelivered(toOctets(value.octets), at, removing)
+    const handed = handedOf(value, groups)
+    const isLost = !handed.isConfirmed && !handed.isOpen
+    handed.confirm() // what becomes of it now is all that is to become of it
+    if (isLost) home.undelivered(toOctets(value.octets), at, removing)
     else home.discard(removing)
   }
   return found
@@ -82,9 +83,9 @@ async function rowsOf ({ unacknowledged }: Stores, owner: string): Promise<Map<s
 }
 
 /** One message on several devices is one that any of them may confirm. */
-function handedOf ({ group }: Row, groups: Map<string, Handed>): Handed {
+function handedOf ({ group, confirmed }: Row, groups: Map<string, Handed>): Handed {
   const known = group === undefined ? undefined : groups.get(group)
-  const handed = known ?? new Handed(group)
+  const handed = known ?? new Handed(group, confirmed)
   if (group !== undefined) groups.set(group, handed)
   return handed
 }

@@ -25,9 +25,9 @@ export interface Counts { readonly in: number, readonly out: number }
 
 /**
  * One stanza that the device has not confirmed. `seq`: its number among all that was sent; left out where it has not been sent, and what
- * has is not known for sure. `group`: found on other devices of the account too.
+ * has is not known for sure. `group`: found on other devices of the account too; `confirmed`: one of those has it.
  */
-export interface Row { readonly seq?: number, readonly octets: string, readonly group?: string }
+export interface Row { readonly seq?: number, readonly octets: string, readonly group?: string, readonly confirmed?: true }
 
 export const shapes = {
   sessions: records<SessionState>(1),
