@@ -66,8 +66,13 @@ export class Outbound {
     if (item.state === 'ready') this.drain()
   }
 
-  /** One that went out in another life of the process. */
-  restore (item: Item): void { this.#sent.push(item) }
+  /** One of another life of the process. What stood before it and was not written down is gone, and has never been sent. */
+  restore (item: Item): void {
+    this.#sent.push(item)
+    if (this.#isVague || item.seq === this.#sent.sent) return
+    item.seq = this.#sent.sent
+    this.#home.moved(item)
+  }
 
   /** What waited for this may go. */
   begin (): void {

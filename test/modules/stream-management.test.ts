@@ -544,3 +544,17 @@ t.test('a device behind a restart has as long as before', async t => {
   t.equal(next.host('capulet.lit').sessions.count, 0)
   t.match((await resume(next, id, 0)).answer.toString(), /item-not-found/)
 })
+
+t.test('behind a planned restart and two crashes a message is still the one that the device has counted', async t => {
+  const hosts = ['montague.lit', 'capulet.lit']
+  const s = await stage(t)
+  const { id } = await couple(s)
+  await s.end()
+  const second = await scenario(t, { modules: MODULES, hosts, storage: s.storage, ids: 'second' })
+  const romeo = await second.device('romeo@montague.lit/other')
+  await romeo.says("<presence to='juliet@capulet.lit/balcony'/>", toJuliet('one'))
+  const third = await scenario(t, { modules: MODULES, hosts, storage: second.storage.remains(), ids: 'third' })
+  t.same(bodies(await resumed(third, id, 0)), ['one'])
+  const fourth = await scenario(t, { modules: MODULES, hosts, storage: third.storage.remains(), ids: 'fourth' })
+  t.same(bodies(await resumed(fourth, id, 1)), [])
+})
