@@ -1,0 +1,92 @@
+/** A client's connection to a real server over TCP: negotiates up to login, then hands over each element. */
+import { connect, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { ScramClient } from '../../bench/scram.js'
+import { Parser } from '../../lib/xml/parser.js'
+import { textOf, type Element } from '../../lib/xml/element.js'
+
+export const DOMAIN = 'localhost'
+export const PASSWORD = 'a secret of Verona'
+const LIMITS = { bytes: 16_777_216, elements: 100_000, depth: 64, attributes: 64, name: 256 }
+const PATIENCE = 20_000
+
+export class Line {
+  readonly #socket: Socket
+  #parser: Parser | undefined
+  #came: Element[] = []
+  #wake: (() => void) | undefined
+  /** Takes what comes once the stream stands. */
+  hears: ((element: Element) => void) | undefined
+  isOver = false
+  /** Resolves when the connection is gone. */
+  readonly gone: Promise<void>
+
+  private constructor (socket: Socket) {
+    this.#socket = socket
+    socket.on('data', chunk => {
+      try {
+        this.#parser?.write(chunk)
+      } catch {
+        socket.destroy() // cut in the middle of an element
+      }
+    })
+    socket.on('error', () => {})
+    this.gone = new Promise(resolve => {
+      socket.on('close', () => {
+        this.isOver = true
+        this.#wake?.()
+        resolve()
+      })
+    })
+  }
+
+  /** Opens a stream and logs in; binding or resuming comes next. */
+  static async login (port: number, user: string): Promise<Line> {
+    const socket = connect({ host: '127.0.0.1', port, noDelay: true })
+    await once(socket, 'connect')
+    const line = new Line(socket)
+    await line.#open()
+    const scram = new ScramClient('SCRAM-SHA-1', user, PASSWORD)
+    line.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>${scram.first()}</auth>`)
+    line.send(`<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>${await scram.last(textOf(await line.next()))}</response>`)
+    const outcome = await line.next()
+    if (outcome.name !== 'success') throw new Error(`${user} was not let in: ${outcome.toString()}`)
+    await line.#open()
+    return line
+  }
+
+  send (xml: string): void { this.#socket.write(xml) }
+
+  /** The next element, while nobody else hears them. */
+  async next (): Promise<Element> {
+    const timer = setTimeout(() => { this.#socket.destroy() }, PATIENCE)
+    while (this.#came.length === 0) {
+      if (this.isOver) { clearTimeout(timer); throw new Error('the line is cut') }
+      await new Promise<void>(resolve => { this.#wake = resolve })
+    }
+    clearTimeout(timer)
+    return this.#came.shift() as Element
+  }
+
+  /** From now on each element is heard as it comes. */
+  listen (hears: (element: Element) => void): void {
+    this.hears = hears
+    for (const element of this.#came.splice(0)) hears(element)
+  }
+
+  cut (): void { this.#socket.destroy() }
+
+  async #open (): Promise<void> {
+    this.#parser = new Parser({ limits: LIMITS, contentNamespace: 'jabber:client' }, {
+      opened () {},
+      element: element => {
+        if (this.hears !== undefined) { this.hears(element); return }
+        this.#came.push(element)
+        this.#wake?.()
+      },
+      closed () {},
+    })
+    this.send(`<?xml version='1.0'?><stream:stream to='${DOMAIN}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>`)
+    await this.next()
+  }
+}

@@ -1,0 +1,158 @@
+/** Kills a server under load, and reconciles what clients saw acknowledged with what was delivered: `npm run test:crash [KILLS]`. */
+import { connect } from 'node:net'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { freePorts, Program, run } from '../interop/process.js'
+import { Caller, type Chain } from './caller.js'
+import { DOMAIN, PASSWORD } from './line.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+const kills = Number(process.argv[2] ?? 300)
+const folder = mkdtempSync(join(tmpdir(), 'sestina-crash-'))
+const conf = join(folder, 'sestina.toml')
+const [port = 0] = await freePorts(1)
+writeFileSync(conf, `
+data = "data"
+[log]
+level = "warn"
+[[listen]]
+for = "clients"
+port = ${port}
+address = ["127.0.0.1"]
+tls = "none"
+rate = "10MiB/s"
+[modules]
+roster = true
+presence = true
+message = true
+carbons = true
+offline = { keep = 100000 }
+stream-management = true
+[host.${DOMAIN}]
+`)
+
+/** A session whose `<enabled/>` came so long before a kill is resumed, in milliseconds. */
+const WRITTEN = 1000
+/** How long the server lives, in milliseconds. */
+const SHORTEST = 20
+const LONGEST = 700
+
+interface Sent { readonly by: Caller, readonly to: string, readonly audience: readonly Chain[], isSure: boolean }
+const sent: Sent[] = []
+const callers = [new Caller('romeo', 'one'), new Caller('romeo', 'two'), new Caller('juliet', 'one'), new Caller('juliet', 'two')]
+let server = await start()
+let resumed = 0
+let anew = 0
+
+try {
+  for (const user of ['romeo', 'juliet']) {
+    await run(process.execPath, [SESTINA, 'user', 'add', `${user}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
+  }
+  for (const caller of callers) await arrive(caller, 0)
+  await sleep(WRITTEN + 200)
+  for (let kill = 0; kill < kills; kill++) {
+    const until = Date.now() + SHORTEST + Math.random() * (LONGEST - SHORTEST)
+    // Half of the times somebody's line is cut as well, or taken up anew while it lives.
+    const unlucky = Math.random() < 0.5 ? callers[Math.floor(Math.random() * callers.length)] : undefined
+    if (unlucky !== undefined) await arrive(unlucky, 0)
+    while (Date.now() < until) {
+      for (const caller of callers) for (let n = 0; n < 3 && caller.isFree; n++) say(caller)
+      await sleep(1 + Math.random() * 4)
+    }
+    const killed = Date.now()
+    server.signal('SIGKILL')
+    await server.ended
+    for (const caller of callers) await caller.gone
+    server = await start()
+    for (const caller of callers) await arrive(caller, killed)
+  }
+  for (const caller of callers) await caller.settles()
+  await quiet()
+  for (const caller of callers) doubt(caller.unsure)
+  check()
+  console.log(`${kills} kills, ${sent.length} messages, ${resumed} sessions resumed, ${anew} anew: nothing lost, nothing twice`)
+} catch (error) {
+  console.log(`failed after ${sent.length} messages: ${error instanceof Error ? error.stack : String(error)}\n${server.said.slice(-2000)}`)
+  process.exitCode = 1
+} finally {
+  for (const caller of callers) await caller.leaves()
+  await server.stop()
+  rmSync(folder, { recursive: true, force: true })
+}
+
+async function start (): Promise<Program> {
+  const program = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '', env: { NOTIFY_SOCKET: '' } })
+  await listening(program)
+  return program
+}
+
+/** Resolves once the server takes connections. */
+async function listening (program: Program): Promise<void> {
+  const ended = program.ended.then(code => { throw new Error(`the server ended with ${code}: ${program.said}`) })
+  const ready = (async () => {
+    for (;;) {
+      try {
+        await new Promise<void>((resolve, reject) => {
+          const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve() })
+          socket.once('error', reject)
+        })
+        return
+      } catch {
+        await sleep(10)
+      }
+    }
+  })()
+  await Promise.race([ended, ready])
+}
+
+async function arrive (caller: Caller, killed: number): Promise<void> {
+  const before = caller.chain
+  doubt(await caller.arrives(port))
+  if (before !== undefined && caller.chain === before) resumed++
+  else anew++
+  if (before !== undefined && caller.chain !== before && before.since < killed - WRITTEN) throw new Error('a session did not outlive the crash')
+}
+
+function say (caller: Caller): void {
+  const to = caller.account === callers[0]?.account ? `juliet@${DOMAIN}` : `romeo@${DOMAIN}`
+  const message = sent.length
+  const now = Date.now()
+  const there = callers.flatMap(({ account, chain }) => account === to && chain !== undefined ? [chain] : [])
+  const audience = there.filter(({ since }) => since < now - WRITTEN)
+  sent.push({ by: caller, to, audience, isSure: true })
+  caller.says(to, message)
+}
+
+function doubt (messages: readonly number[]): void {
+  for (const message of messages) (sent[message] as Sent).isSure = false
+}
+
+/** Waits until nothing comes any more. */
+async function quiet (): Promise<void> {
+  const total = (): number => callers.reduce((sum, { chains }) => sum + chains.reduce((sum, { got }) => sum + got.length, 0), 0)
+  for (let before = -1; before !== total();) {
+    before = total()
+    await sleep(500)
+  }
+}
+
+function check (): void {
+  const all = callers.flatMap(({ chains }) => chains)
+  for (const { got } of all) {
+    if (new Set(got).size !== got.length) throw new Error(`twice: ${got.filter((message, at) => got.indexOf(message) !== at).join(' ')}`)
+    for (const caller of callers) {
+      const from = got.filter(message => sent[message]?.by === caller)
+      if (from.some((message, at) => at > 0 && message < (from[at - 1] ?? 0))) throw new Error(`not in order: ${from.join(' ')}`)
+    }
+  }
+  sent.forEach(({ to, audience, isSure }, message) => {
+    if (!isSure) return
+    if (!all.some(({ account, got }) => account === to && got.includes(message))) throw new Error(`message ${message} to ${to} is lost`)
+    for (const chain of audience) {
+      if (chain.isAlive && !chain.got.includes(message)) throw new Error(`message ${message} did not reach a session of ${to} that was there`)
+    }
+  })
+}
