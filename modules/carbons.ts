@@ -1,6 +1,6 @@
 /** XEP-0280 Message Carbons: each device of a user sees the whole conversation. */
-import { defineModule, flag, forwarded, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
-import type { Element, Jid, Message, Session } from '../lib/api.js'
+import { archives, defineModule, flag, forwarded, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
+import type { Element, Jid, Message, Session, Stanza } from '../lib/api.js'
 
 const enabled = slot('carbons.enabled', { initial: () => false, codec: flag, shared: true })
 
@@ -16,7 +16,9 @@ export default defineModule({
 
     host.on(messageSent, ({ message, session, batch }) => {
       if (!isWanted(message)) return
-      for (const device of otherDevices(session.account, [session])) device.sendWith(batch, copy('sent', message, device))
+      const id = host.find(archives)?.idOf(session.account, message)
+      const known = id === undefined ? message : message.with({ plus: [stanzaId(session.account, id)] })
+      for (const device of otherDevices(session.account, [session])) device.sendWith(batch, copy('sent', known, device))
     }, 'observe')
 
     host.on(messageAddressed, ({ message, account, recipients, batch, handed }) => {
@@ -31,7 +33,12 @@ export default defineModule({
   },
 })
 
-function copy (direction: 'sent' | 'received', message: Message, device: Session): Element {
+/** XEP-0313 §3.5: one's own devices are told where it is archived, and the contact is not. */
+function stanzaId (account: Jid, id: string): Element {
+  return xml('stanza-id', { xmlns: NS.STANZA_ID, by: account.toString(), id })
+}
+
+function copy (direction: 'sent' | 'received', message: Stanza<'message'>, device: Session): Element {
   return xml('message', { from: device.account.toString(), to: device.jid.toString(), type: message.type },
     xml(direction, { xmlns: NS.CARBONS }, forwarded(message)))
 }

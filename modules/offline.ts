@@ -1,7 +1,7 @@
 /** XEP-0160 Offline Messages, with XEP-0203 delays: what finds nobody waits. */
 import { createHash } from 'node:crypto'
 import {
-  accountExporting, accountImporting, accountRemoved, addressed, attributeOf, children, clone, defineModule, follow,
+  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, boundInline, children, clone, defineModule, follow,
   formatDateTime, fromOctets, JidError, journal, Kept, localName, messageAddressed, messageArriving, messageUndelivered,
   namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets,
   xml,
@@ -45,8 +45,16 @@ export default defineModule({
       event.kept = true
       if (!isWorthKeeping(event.message)) return undefined
       const { message, account, batch } = event
-      return follow(waiting.of(account.toString()), amount => { keep(account, amount, entryOf(message), batch) })
+      return follow(waiting.of(account.toString()), amount => {
+        // What is archived is not refused for want of room here.
+        if (isFull(amount, message) && host.find(archives)?.idOf(account, message) !== undefined) return
+        keep(account, amount, entryOf(message), batch)
+      })
     }, 'record')
+
+    function isFull (amount: Waiting, message: Message): boolean {
+      return amount.entries >= host.settings.keep || amount.bytes + message.octets().length > host.settings.bytes
+    }
 
     // What a device had not confirmed when its session ended waits as it would have in the first place, under the time when it came.
     host.on(messageUndelivered, event => {
@@ -99,7 +107,8 @@ export default defineModule({
     async function handOver (session: Session, owner: string): Promise<void> {
       if ((await waiting.of(owner)).entries === 0) return
       for (;;) {
-        const { entries, complete } = await messages.page(owner, { limit: PAGE })
+        const { entries: all, complete } = await messages.page(owner, { limit: PAGE })
+        const entries = session.get(boundInline) ? await remaining(owner, all) : all
         if (session.manager !== undefined) {
           await move(session, owner, entries)
           if (complete) return
@@ -109,6 +118,16 @@ export default defineModule({
         if (sent.length > 0) await remove(owner, sent)
         if (complete || sent.length < entries.length) return
       }
+    }
+
+    /**
+     * XEP-0386: who has bound within the login takes from the archive what came meanwhile, and is not sent that. What the archive does not
+     * have is.
+     */
+    async function remaining (owner: string, all: readonly Entry<string>[]): Promise<readonly Entry<string>[]> {
+      const archived = all.filter(({ value }) => isArchived(value, owner))
+      if (archived.length > 0) await remove(owner, archived)
+      return all.filter(entry => !archived.includes(entry))
     }
 
     /** From here to what the device has not confirmed (XEP-0198), in one transaction: at any time they are in one of both. */
@@ -186,6 +205,11 @@ export default defineModule({
     })
   },
 })
+
+/** XEP-0359: it has the id that the archive of this account has given it; nobody else can have written that. */
+function isArchived (value: string, account: string): boolean {
+  return children(parseElement(toOctets(value)), NS.STANZA_ID, 'stanza-id').some(element => attributeOf(element, 'by') === account)
+}
 
 /** XEP-0160 §3, XEP-0334 §4: what a user wants to find later. */
 function isWorthKeeping (message: Message): boolean {

@@ -51,7 +51,7 @@ export const iqArriving = hook<{ readonly iq: Addressed<'iq'>, readonly account:
  * recipients, the sender gets service-unavailable.
  */
 export interface MessageAddressed {
-  readonly message: Message
+  message: Message
   readonly account: Jid
   readonly recipients: readonly Session[]
   kept: boolean

@@ -4,7 +4,7 @@ import { service } from '../base/slot.js'
 import type { Batch } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
-import type { Presence } from '../xmpp/stanza.js'
+import type { Message, Presence } from '../xmpp/stanza.js'
 import type { Session } from './session.js'
 
 /** RFC 6121 §2.1.2: one contact as an account sees it. */
@@ -47,6 +47,13 @@ export interface Blocklists {
   of (account: Jid): Maybe<readonly Jid[]>
 }
 export const blocklists = service<Blocklists>('blocklists')
+
+/** XEP-0313: what accounts have said and heard. */
+export interface Archives {
+  /** The id under which the account's archive has this message, as the account's own devices see it; undefined where it has it not. */
+  idOf (account: Jid, message: Message): string | undefined
+}
+export const archives = service<Archives>('archives')
 
 /** RFC 6121 §4.6: directed presence. */
 export interface Presences {

@@ -132,6 +132,7 @@ export const NS = {
   // Archives
   MAM: 'urn:xmpp:mam:2', // XEP-0313
   MAM_EXTENDED: 'urn:xmpp:mam:2#extended',
+  MAM_GROUPCHAT: 'urn:xmpp:mam:2#groupchat-field',
   INBOX: 'urn:xmpp:inbox:1', // XEP-0430
   DISPLAYED: 'urn:xmpp:mds:displayed:0', // XEP-0490
   DISPLAYED_ASSIST: 'urn:xmpp:mds:server-assist:0',

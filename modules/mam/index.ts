@@ -1,0 +1,186 @@
+/** XEP-0313 Message Archive Management, XEP-0441 preferences: what an account has said and heard, to be read on any device. */
+import {
+  accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed,
+  messageSent, NS, pagingElement, records, rosters, setting, StanzaError, xml,
+} from '../../lib/api.js'
+import type { Batch, Element, Entry, Jid, Maybe, Message } from '../../lib/api.js'
+import { preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
+import { find, queryForm, readQuery, resultStanza } from './query.js'
+import { isWorthArchiving } from './worth.js'
+
+const HOUR = 3_600_000
+/** Expired entries that are removed in one transaction. */
+const SWEEP = 5000
+/** Accounts whose preferences stay in memory, beside those that are in use. */
+const IDLE = 10_000
+/** Addresses that an account may list in its preferences. */
+const ADDRESSES = 1000
+const PREFERENCES = 'preferences'
+
+export default defineModule({
+  name: 'mam',
+  about: 'Keeps what is said and heard, so that each device of an account can catch up.',
+  xeps: ['0313 v1.1.3', '0441 v0.2.0', '0359 v0.7.0', '0334 v0.4.0'],
+  features: {
+    host: [NS.STANZA_ID],
+    account: [NS.MAM, NS.MAM_EXTENDED, NS.MAM_GROUPCHAT, NS.STANZA_ID],
+  },
+  after: ['roster'],
+  settings: {
+    default: setting.choice('always', 'roster', 'never').default('always').says('What is archived of accounts that have not said what they want: everything, what comes from and goes to contacts, or nothing.'),
+    expire: setting.duration({ min: '1d', max: '100y' }).default('1y').says('Messages are removed once they are so old.'),
+    keep: setting.count({ min: 100, max: 100_000_000 }).default(200_000).says('The most messages that are kept of an account. The oldest go first.'),
+    page: setting.count({ min: 10, max: 5000 }).default(250).says('The most messages that are sent for one request.'),
+  },
+  stores: { messages: journal<string>(1), preferences: records<Preferences>(1) },
+
+  setup (host) {
+    const { settings, stores: { messages, preferences } } = host
+    const usual: Preferences = { habit: settings.default, always: [], never: [] }
+    const wishes = new Kept<Preferences>(async owner => await preferences.get(owner, PREFERENCES) ?? usual, IDLE)
+    /** What was archived under which id, for as long as somebody holds the message. */
+    const ids = new WeakMap<object, { readonly account: Jid, readonly id: string }>()
+    /** Accounts whose archive has grown since it was last looked at. */
+    const grown = new Set<string>()
+
+    // ---- Archiving (§3, §5.1) ---------------------------------------------------------------
+
+    host.on(messageSent, ({ message, session, batch }) => {
+      const { account } = session
+      if (message.to.bare.equals(account)) return undefined // a note to self: it arrives as well, and is archived once
+      if (!isWorthArchiving(message)) return undefined
+      return follow(wants(account, message.to), wanted => {
+        if (!wanted) return
+        const id = append(account, message.to, message, batch)
+        ids.set(message, { account, id })
+      })
+    }, 'record')
+
+    host.on(messageAddressed, event => {
+      const { message, account, batch } = event
+      if (!isWorthArchiving(message)) return undefined
+      return follow(wants(account, message.from), wanted => {
+        if (!wanted) return
+        const id = append(account, message.from, message, batch)
+        event.message = addressed(message.with({ plus: [xml('stanza-id', { xmlns: NS.STANZA_ID, by: account.toString(), id })] }), message.to)
+        ids.set(event.message, { account, id })
+      })
+    }, 'stamp')
+
+    /** What is archived is not refused where nobody is there: it will be found. */
+    host.on(messageAddressed, event => {
+      if (ids.has(event.message)) event.kept = true
+    })
+
+    function append (account: Jid, contact: Jid, message: Message, batch: Batch): string {
+      const id = host.ids.next()
+      const owner = account.toString()
+      batch.add(messages.appending(owner, { id, at: host.clock.now(), with: contact.toString(), value: fromOctets(message.octets()) }))
+      grow(owner)
+      return id
+    }
+
+    function wants (account: Jid, contact: Jid): Maybe<boolean> {
+      return follow(wishes.of(account.toString()), preferences => {
+        const wish = wishFor(preferences, contact)
+        if (wish !== 'undecided') return wish === 'keep'
+        return follow(host.find(rosters)?.of(account), roster => roster?.item(contact.bare) !== undefined)
+      })
+    }
+
+    host.provide(archives, {
+      idOf: (account, message) => {
+        const known = ids.get(message)
+        return known?.account.equals(account) === true ? known.id : undefined
+      },
+    })
+
+    // ---- Asking (§4) ----------------------------------------------------------------------------
+
+    host.iq.get('self', NS.MAM, 'query', () => queryForm())
+
+    host.iq.set('self', NS.MAM, 'query', async ({ session, payload }) => {
+      const query = readQuery(payload)
+      const { account } = session
+      const { entries, complete } = await find(messages, account.toString(), query, settings.page)
+      const id = attributeOf(payload, 'queryid')
+      for (const entry of query.isFlipped ? [...entries].reverse() : entries) {
+        if (session.send(resultStanza(entry, account, session.jid, id)) === 'full') return undefined
+      }
+      return xml('fin', { xmlns: NS.MAM, ...complete ? { complete: 'true' } : {} },
+        pagingElement({ first: entries[0]?.id, last: entries.at(-1)?.id }))
+    })
+
+    host.iq.get('self', NS.MAM, 'metadata', ({ session }) => metadata(session.account))
+
+    /** §4.4 */
+    async function metadata (account: Jid): Promise<Element> {
+      const owner = account.toString()
+      const [oldest] = (await messages.page(owner, { limit: 1 })).entries
+      const [newest] = (await messages.page(owner, { limit: 1, last: true })).entries
+      const edge = (name: string, entry: Entry<string> | undefined): Element | undefined =>
+        entry === undefined ? undefined : xml(name, { id: entry.id, timestamp: formatDateTime(entry.at, { milliseconds: true }) })
+      return xml('metadata', { xmlns: NS.MAM }, edge('start', oldest), edge('end', newest))
+    }
+
+    // XEP-0386: who binds within its login learns at once how far the archive goes.
+    host.offerInline({
+      at: 'bind',
+      namespace: NS.MAM,
+      offered: () => xml('feature', { var: NS.MAM }),
+      take: async ({ account }) => ({ element: await metadata(account) }),
+    })
+
+    // §7.1: an archive is its owner's, and nobody else's.
+    const forbidden = (): never => { throw new StanzaError('forbidden') }
+    for (const name of ['query', 'metadata', 'prefs']) {
+      host.iq.get('account', NS.MAM, name, forbidden)
+      host.iq.set('account', NS.MAM, name, forbidden)
+    }
+
+    // ---- Preferences (XEP-0441) -----------------------------------------------------------------------
+
+    host.iq.get('self', NS.MAM, 'prefs', ({ session }) => follow(wishes.of(session.account.toString()), preferencesElement))
+
+    host.iq.set('self', NS.MAM, 'prefs', ({ session, payload, batch }) => {
+      const owner = session.account.toString()
+      const wanted = readPreferences(payload, ADDRESSES)
+      batch.add(preferences.putting(owner, PREFERENCES, wanted))
+      batch.committed(() => { wishes.forget(owner) })
+      return preferencesElement(wanted)
+    })
+
+    // ---- Keeping it bounded ----------------------------------------------------------------------------
+
+    function grow (owner: string): void {
+      grown.add(owner)
+      if (grown.size >= IDLE) void trim()
+    }
+
+    async function trim (): Promise<void> {
+      const owners = [...grown]
+      grown.clear()
+      try {
+        for (const owner of owners) await messages.trim(owner, { newest: settings.keep })
+      } catch (error) {
+        host.log.warn('archives stay as they are', { error })
+      }
+    }
+
+    async function expire (): Promise<void> {
+      try {
+        while (await messages.expire(host.clock.now() - settings.expire, SWEEP) >= SWEEP) continue
+      } catch (error) {
+        host.log.warn('expired messages stay', { error })
+      }
+      await trim()
+    }
+
+    const sweep = host.clock.every(HOUR, () => { void expire() })
+    host.defer(() => { sweep.cancel() })
+
+    host.on(accountRemoved, ({ account, batch }) => {
+      batch.committed(() => { wishes.forget(account.toString()) })
+    }, 'record')
+  },
+})

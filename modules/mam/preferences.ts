@@ -1,0 +1,46 @@
+/** XEP-0441 Message Archive Management Preferences: whose messages an account wants to be kept. */
+import { attributeOf, child, children, JidError, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
+import type { Element, Jid } from '../../lib/api.js'
+
+export type Habit = 'always' | 'never' | 'roster'
+
+/** `always` and `never` are addresses as texts; who is in neither goes by `habit`. */
+export interface Preferences { readonly habit: Habit, readonly always: readonly string[], readonly never: readonly string[] }
+
+/** §2.3.1: 'undecided' where the roster decides. A listed full address is compared as it is, a bare one with the bare address. */
+export function wishFor ({ habit, always, never }: Preferences, contact: Jid): 'keep' | 'leave' | 'undecided' {
+  const [full, bare] = [contact.toString(), contact.bare.toString()]
+  // §2.3.2: what is listed by its full address goes before what is listed by its bare one.
+  if (never.includes(full)) return 'leave'
+  if (always.includes(full)) return 'keep'
+  if (never.includes(bare)) return 'leave'
+  if (always.includes(bare)) return 'keep'
+  return habit === 'always' ? 'keep' : habit === 'never' ? 'leave' : 'undecided'
+}
+
+export function preferencesElement ({ habit, always, never }: Preferences): Element {
+  const list = (name: string, jids: readonly string[]): Element => xml(name, {}, ...jids.map(jid => xml('jid', {}, jid)))
+  return xml('prefs', { xmlns: NS.MAM, default: habit }, list('always', always), list('never', never))
+}
+
+/** Throws StanzaError: bad-request, jid-malformed, resource-constraint where there are more than `most` addresses. */
+export function readPreferences (element: Element, most: number): Preferences {
+  const habit = attributeOf(element, 'default')
+  if (habit !== 'always' && habit !== 'never' && habit !== 'roster') throw new StanzaError('bad-request', 'no such default')
+  const [always, never] = [addressesIn(element, 'always'), addressesIn(element, 'never')]
+  if (always.length + never.length > most) throw new StanzaError('resource-constraint', 'too many addresses', { type: 'modify' })
+  return { habit, always, never }
+}
+
+function addressesIn (element: Element, name: string): readonly string[] {
+  const list = child(element, NS.MAM, name)
+  const jids = list === undefined ? [] : children(list, NS.MAM, 'jid').map(jid => {
+    try {
+      return parseJid(textOf(jid).trim()).toString()
+    } catch (error) {
+      if (!(error instanceof JidError)) throw error
+      throw new StanzaError('jid-malformed', undefined, { cause: error })
+    }
+  })
+  return [...new Set(jids)]
+}

@@ -1,0 +1,130 @@
+/** What a client asks of an archive (XEP-0313 §4), and the pages that it gets. */
+import {
+  children, DataForm, Element, field, formatDateTime, formIn, has, NS, octets, parseDateTime, readForm, readPaging, Stanza, StanzaError,
+  toOctets, UnknownEntry, xml,
+} from '../../lib/api.js'
+import type { Entry, Jid, Journal, Paging } from '../../lib/api.js'
+
+const WITH = field.jid('with')
+const START = field.text('start')
+const END = field.text('end')
+const BEFORE_ID = field.text('before-id')
+const AFTER_ID = field.text('after-id')
+const GROUPCHAT = field.flag('include-groupchat')
+const IDS = 'ids'
+/** The fields that may be asked for. `ids` stands apart: it is a list that is open (XEP-0122). */
+const FORM = new DataForm(NS.MAM, [WITH, START, END, BEFORE_ID, AFTER_ID, GROUPCHAT])
+/** How many messages may be asked for by their ids. */
+const MOST_IDS = 500
+
+export type Archive = Journal<string>
+
+/** What is wanted, whatever page of it. */
+export interface Filter {
+  readonly with: Jid | undefined
+  /** Milliseconds since 1970, inclusive. */
+  readonly since: number | undefined
+  readonly until: number | undefined
+  readonly before: string | undefined
+  readonly after: string | undefined
+  readonly ids: readonly string[] | undefined
+}
+
+const EVERYTHING: Filter = { with: undefined, since: undefined, until: undefined, before: undefined, after: undefined, ids: undefined }
+
+export interface Query { readonly filter: Filter, readonly paging: Paging | undefined, readonly isFlipped: boolean }
+
+/** §4.1.5: the form of what can be asked for. */
+export function queryForm (): Element {
+  const form = FORM.form()
+  form.append(xml('field', { var: IDS, type: 'list-multi' },
+    xml('validate', { xmlns: NS.DATA_VALIDATE, datatype: 'xs:string' }, xml('open'))))
+  return xml('query', { xmlns: NS.MAM }, form)
+}
+
+/** Throws StanzaError: bad-request, not-acceptable, feature-not-implemented for fields that nobody knows. */
+export function readQuery (payload: Element): Query {
+  return { filter: readFilter(formIn(payload)), paging: readPaging(payload), isFlipped: has(payload, NS.MAM, 'flip-page') }
+}
+
+function readFilter (element: Element | undefined): Filter {
+  if (element === undefined) return EVERYTHING
+  const raw = readForm(element)
+  const ids = raw.fields.get(IDS)?.values
+  if (ids !== undefined && ids.length > MOST_IDS) throw new StanzaError('bad-request', 'too many ids')
+  const answers = FORM.read(withoutIds(element), { unknown: 'refused' })
+  const moment = (text: string | undefined): number | undefined => text === undefined ? undefined : parseDateTime(text)
+  return {
+    with: answers.get(WITH),
+    since: moment(answers.get(START)),
+    until: moment(answers.get(END)),
+    before: answers.get(BEFORE_ID),
+    after: answers.get(AFTER_ID),
+    ids,
+  }
+}
+
+function withoutIds (form: Element): Element {
+  const copy = new Element('x', { ...form.attrs, xmlns: NS.DATA })
+  for (const one of children(form, NS.DATA, 'field')) if (one.attrs['var'] !== IDS) copy.append(one)
+  return copy
+}
+
+/** One page, its entries in order. */
+export interface Found { readonly entries: readonly Entry<string>[], readonly complete: boolean }
+
+/** Throws StanzaError item-not-found for an id that is not there (§4.1.3, §4.3). `most`: entries on a page. */
+export async function find (archive: Archive, owner: string, { filter, paging }: Query, most: number): Promise<Found> {
+  const limit = Math.min(paging?.max ?? most, most)
+  if (paging?.index !== undefined) throw new StanzaError('feature-not-implemented', 'no pages by index')
+  try {
+    const after = await furthest(archive, owner, 'last', [filter.after, paging?.after])
+    const before = await furthest(archive, owner, 'first', [filter.before, paging?.before === '' ? undefined : paging?.before])
+    if (filter.ids !== undefined) await checkIds(archive, owner, filter.ids)
+    const page = await archive.page(owner, {
+      ...filter.with === undefined ? {} : { with: filter.with.toString() },
+      ...filter.since === undefined ? {} : { since: filter.since },
+      ...filter.until === undefined ? {} : { until: filter.until },
+      ...filter.ids === undefined ? {} : { ids: filter.ids },
+      ...after === undefined ? {} : { after },
+      ...before === undefined ? {} : { before },
+      // XEP-0059 §2.3: a page before something is the one right before it.
+      last: paging?.before !== undefined,
+      limit,
+    })
+    return page
+  } catch (error) {
+    if (error instanceof UnknownEntry) throw new StanzaError('item-not-found', undefined, { cause: error })
+    throw error
+  }
+}
+
+/** Of two bounds the one that leaves less. */
+async function furthest (
+  archive: Archive, owner: string, which: 'first' | 'last', bounds: readonly (string | undefined)[],
+): Promise<string | undefined> {
+  const ids = [...new Set(bounds.filter(id => id !== undefined))]
+  if (ids.length < 2) return ids[0]
+  const { entries } = await archive.page(owner, { ids, limit: 2 })
+  if (entries.length < ids.length) throw new UnknownEntry('one of the bounds is not there')
+  return entries.at(which === 'first' ? 0 : -1)?.id
+}
+
+async function checkIds (archive: Archive, owner: string, ids: readonly string[]): Promise<void> {
+  const wanted = [...new Set(ids)]
+  const { entries } = await archive.page(owner, { ids: wanted, limit: wanted.length })
+  if (entries.length < wanted.length) throw new UnknownEntry('one of the ids is not there')
+}
+
+/** §4.2: one result as it goes out. What is stored is written as it is, and not read again. */
+export function resultStanza ({ id, at, value }: Entry<string>, account: Jid, to: Jid, queryId: string | undefined): Stanza {
+  const result = xml('result', { xmlns: NS.MAM, ...queryId === undefined ? {} : { queryid: queryId }, id })
+  const stored = toOctets(value)
+  const stamp = formatDateTime(at, { milliseconds: true })
+  const content = `${octets(result).slice(0, -2)}><forwarded xmlns="${NS.FORWARD}"><delay xmlns="${NS.DELAY}" stamp="${stamp}"/>` +
+    `<message xmlns="${NS.CLIENT}"${stored.slice('<message'.length)}</forwarded></result>`
+  const head = '<message>'
+  const element = new Element('message', {})
+  element.children.push(result)
+  return new Stanza('message', element, account, to, { octets: `${head}${content}</message>`, head: head.length, portable: true })
+}

@@ -1,0 +1,22 @@
+/** What belongs into a user's archive (XEP-0313 §5.1, XEP-0334 §4): conversations, and what supplements them. */
+import { namespaceOf, NS } from '../../lib/api.js'
+import type { Element, Message } from '../../lib/api.js'
+
+/** Whether the account wants to find it later. Rooms keep their own history; headlines and errors are for now. */
+export function isWorthArchiving (message: Message): boolean {
+  if (message.type !== 'chat' && message.type !== 'normal') return false
+  if (message.has(NS.HINTS, 'no-store') || message.has(NS.HINTS, 'no-permanent-store')) return false
+  if (message.has(NS.HINTS, 'store')) return true
+  return [...message.children()].some(isContent)
+}
+
+/** What alone means nothing later: chat states, news of nodes, and what only says something of the message. */
+const PASSING: ReadonlySet<string | undefined> = new Set([
+  NS.CHAT_STATES, NS.PUBSUB_EVENT, NS.HINTS, NS.STANZA_ID, NS.DELAY, NS.CARBONS,
+])
+
+function isContent (element: Element): boolean {
+  const namespace = namespaceOf(element)
+  if (namespace === NS.CLIENT) return element.getName() === 'body' || element.getName() === 'subject'
+  return !PASSING.has(namespace)
+}

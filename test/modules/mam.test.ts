@@ -1,0 +1,323 @@
+import t from 'tap'
+import type { Element } from '../../lib/xml/element.js'
+import { boundInline } from '../../lib/host/slots.js'
+import { scenario, type Device, type Scenario } from '../scenario.js'
+
+const MAM = "xmlns='urn:xmpp:mam:2'"
+const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management']
+const toJuliet = (text: string, more = ''): string => `<message to='juliet@capulet.lit' type='chat' id='m-${text}'><body>${text}</body>${more}</message>`
+const toRomeo = (text: string, more = ''): string => `<message to='romeo@montague.lit' type='chat'><body>${text}</body>${more}</message>`
+
+interface Asked {
+  readonly texts: readonly string[]
+  readonly ids: readonly string[]
+  readonly complete: boolean
+  readonly fin: Element
+  readonly results: readonly Element[]
+}
+
+/** A query, as a client makes it: the results that came, and what was said at the end. */
+async function asks (device: Device, inner = '', attributes = ''): Promise<Asked> {
+  device.forget()
+  const reply = await device.asks(`<iq type='set' id='q'><query ${MAM} ${attributes}>${inner}</query></iq>`)
+  const results = device.unread.flatMap(element => element.getChild('result', 'urn:xmpp:mam:2') ?? [])
+  device.forget()
+  const fin = reply.getChild('fin')
+  if (fin === undefined) throw new Error(reply.toString())
+  return {
+    texts: results.map(result => result.getChild('forwarded')?.getChild('message')?.getChildText('body') ?? '-'),
+    ids: results.map(result => String(result.attrs['id'])),
+    complete: fin.attrs['complete'] === 'true',
+    fin,
+    results,
+  }
+}
+
+async function refused (device: Device, inner: string): Promise<string> {
+  const reply = await device.asks(`<iq type='set' id='q'><query ${MAM}>${inner}</query></iq>`)
+  return reply.getChild('error')?.children.map(child => typeof child === 'string' ? '' : child.name)[0] ?? reply.toString()
+}
+
+const rsm = (inner: string): string => `<set xmlns='http://jabber.org/protocol/rsm'>${inner}</set>`
+const form = (fields: Readonly<Record<string, string | readonly string[]>>): string =>
+  `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>${
+    Object.entries(fields).map(([name, value]) => `<field var='${name}'>${[value].flat().map(one => `<value>${one}</value>`).join('')}</field>`).join('')}</x>`
+
+async function couple (s: Scenario): Promise<{ readonly romeo: Device, readonly juliet: Device }> {
+  return { romeo: await s.device('romeo@montague.lit/orchard'), juliet: await s.device('juliet@capulet.lit/balcony') }
+}
+
+/** Ten messages, one and ten. */
+async function conversation (s: Scenario): Promise<{ readonly romeo: Device, readonly juliet: Device }> {
+  const { romeo, juliet } = await couple(s)
+  for (let n = 0; n < 10; n++) {
+    await (n % 2 === 0 ? romeo.says(toJuliet(`${n}`)) : juliet.says(toRomeo(`${n}`)))
+    await s.pass('1m')
+  }
+  return { romeo, juliet }
+}
+
+// ---- Archiving -------------------------------------------------------------------------------------
+
+t.test('both sides have the conversation, each under ids of its own, in order, with its times', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  await romeo.says(toJuliet('one'))
+  const got = await juliet.gets("<message><body>one</body><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@capulet.lit'/></message>")
+  t.equal(got.getChildren('stanza-id').length, 1, 'the archive of the sender is not told of')
+  await s.pass('1m')
+  await juliet.says(toRomeo('two'))
+  const hers = await asks(juliet, '', "queryid='q7'")
+  t.same(hers.texts, ['one', 'two'])
+  t.equal(hers.ids[0], got.getChild('stanza-id')?.attrs['id'])
+  t.ok(hers.complete)
+  t.equal(hers.results[0]?.attrs['queryid'], 'q7')
+  const forwarded = hers.results[0]?.getChild('forwarded')
+  t.equal(forwarded?.getChild('delay')?.attrs['stamp'], '2026-01-01T00:00:00.000Z')
+  t.match(forwarded?.getChild('message')?.attrs, { from: 'romeo@montague.lit/orchard', to: 'juliet@capulet.lit', type: 'chat', id: 'm-one', xmlns: 'jabber:client' })
+  const set = hers.fin.getChild('set')
+  t.same([set?.getChildText('first'), set?.getChildText('last')], hers.ids)
+  const his = await asks(romeo)
+  t.same(his.texts, ['one', 'two'])
+  t.not(his.ids[0], hers.ids[0])
+})
+
+t.test('one copy is kept, however many devices have it; a note to oneself is one message', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const chamber = await s.device('juliet@capulet.lit/chamber')
+  await chamber.asks("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+  await romeo.says(toJuliet('one'))
+  await juliet.says(toRomeo('two'), "<message to='juliet@capulet.lit' type='chat'><body>note</body></message>")
+  const { ids, texts } = await asks(juliet)
+  t.same(texts, ['one', 'two', 'note'])
+  t.same((await asks(juliet, form({ with: 'juliet@capulet.lit' }))).texts, ['note'])
+  t.equal(ids.length, 3)
+})
+
+t.test('the other devices of the sender are told where it is archived; the contact is not', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const chamber = await s.device('juliet@capulet.lit/chamber')
+  await chamber.asks("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+  chamber.forget()
+  await juliet.says(toRomeo('one'))
+  const carbon = await chamber.gets('<message><sent/></message>'.replace('<sent/>', "<sent xmlns='urn:xmpp:carbons:2'/>"))
+  const id = carbon.getChild('sent')?.getChild('forwarded')?.getChild('message')?.getChild('stanza-id')?.attrs
+  t.match(id, { by: 'juliet@capulet.lit', id: (await asks(juliet)).ids[0] })
+  const got = await romeo.gets('<message><body>one</body></message>')
+  t.same(got.getChildren('stanza-id').map(element => element.attrs['by']), ['romeo@montague.lit'])
+})
+
+t.test('what means nothing later is not kept, nor what is not to be, nor what was refused', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const hint = (name: string): string => `<${name} xmlns='urn:xmpp:hints'/>`
+  await romeo.says(
+    "<message to='juliet@capulet.lit' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+    "<message to='juliet@capulet.lit' type='headline'><body>news</body></message>",
+    "<message to='juliet@capulet.lit/balcony' type='groupchat'><body>all</body></message>",
+    "<message to='juliet@capulet.lit/balcony' type='error' id='e'><body>x</body><error type='cancel'/></message>",
+    toJuliet('secret', hint('no-store')), toJuliet('passing', hint('no-permanent-store')),
+    "<message to='nobody@capulet.lit' type='chat'><body>refused</body></message>",
+    "<message to='juliet@capulet.lit' type='chat'><received xmlns='urn:xmpp:receipts' id='r'/></message>",
+    `<message to='juliet@capulet.lit' type='chat'><x xmlns='urn:x'/>${hint('store')}</message>`,
+    "<message to='juliet@capulet.lit'><body>normal</body></message>")
+  t.same((await asks(juliet)).texts, ['-', '-', 'normal'])
+  t.same((await asks(romeo)).texts, ['-', '-', 'normal'])
+})
+
+t.test('what was archived is stored before it is delivered', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  s.storage.hold()
+  await romeo.says(toJuliet('one'))
+  await juliet.getsNothing()
+  s.storage.release()
+  await juliet.gets('<message><body>one</body></message>')
+  s.storage.failing = new Error('no space left')
+  await romeo.says(toJuliet('two'))
+  s.storage.failing = undefined
+  await romeo.gets("<message type='error'><error type='wait'/></message>")
+  await juliet.getsNothing()
+  t.same((await asks(juliet)).texts, ['one'])
+})
+
+t.test('a message to who is away is found in the archive, and where there is one, is not refused for want of room', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { offline: { keep: 1 } } })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await s.account('juliet@capulet.lit')
+  await romeo.says(toJuliet('one'), toJuliet('two'))
+  await romeo.getsNothing()
+  const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
+  await juliet.says('<presence/>')
+  const waiting = juliet.unread.filter(element => element.name === 'message')
+  t.same(waiting.map(element => element.getChildText('body')), ['one'])
+  const { texts, ids } = await asks(juliet)
+  t.same(texts, ['one', 'two'])
+  t.equal(waiting[0]?.getChild('stanza-id')?.attrs['id'], ids[0], 'it is known as the one in the archive')
+})
+
+t.test('without an offline store the archive is enough', async t => {
+  const s = await scenario(t, { modules: ['message', 'mam'] })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await s.account('juliet@capulet.lit')
+  await romeo.says(toJuliet('one'), toJuliet('no', "<no-store xmlns='urn:xmpp:hints'/>"))
+  await romeo.gets("<message type='error' id='m-no'/>")
+  await romeo.getsNothing()
+  t.same((await asks(await s.device('juliet@capulet.lit/balcony'))).texts, ['one'])
+})
+
+t.test('who has bound within the login is not sent what the archive has, and is sent the rest', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await s.account('juliet@capulet.lit')
+  await romeo.says(toJuliet('archived'), toJuliet('not archived', "<no-permanent-store xmlns='urn:xmpp:hints'/>"))
+  const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
+  juliet.session.put(boundInline, true)
+  await juliet.says('<presence/>')
+  t.same(juliet.unread.filter(element => element.name === 'message').map(element => element.getChildText('body')), ['not archived'])
+  const later = await s.device('juliet@capulet.lit/chamber', { presence: false })
+  juliet.session.close()
+  await later.says('<presence/>')
+  t.same(later.unread.filter(element => element.name === 'message'), [], 'nothing waits any more')
+})
+
+// ---- Asking -------------------------------------------------------------------------------------------
+
+t.test('pages go forward and back, and tell when there is no more', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet } = await conversation(s)
+  const first = await asks(juliet, rsm('<max>4</max>'))
+  t.same(first.texts, ['0', '1', '2', '3'])
+  t.notOk(first.complete)
+  const second = await asks(juliet, rsm(`<max>4</max><after>${first.ids[3] ?? ''}</after>`))
+  t.same(second.texts, ['4', '5', '6', '7'])
+  const third = await asks(juliet, rsm(`<max>4</max><after>${second.ids[3] ?? ''}</after>`))
+  t.same(third.texts, ['8', '9'])
+  t.ok(third.complete)
+  const last = await asks(juliet, rsm('<max>3</max><before/>'))
+  t.same(last.texts, ['7', '8', '9'])
+  t.notOk(last.complete)
+  t.same((await asks(juliet, rsm(`<max>3</max><before>${last.ids[0] ?? ''}</before>`))).texts, ['4', '5', '6'])
+  const flipped = await asks(juliet, `${rsm('<max>3</max><before/>')}<flip-page/>`)
+  t.same(flipped.texts, ['9', '8', '7'])
+  t.equal(flipped.fin.getChild('set')?.getChildText('first'), last.ids[0], 'the page is the same one')
+  const none = await asks(juliet, rsm(`<after>${third.ids[1] ?? ''}</after>`))
+  t.same([none.texts, none.complete], [[], true])
+  t.notOk(none.fin.getChild('set')?.getChild('first'))
+  t.same((await asks(juliet, rsm('<max>0</max>'))).texts, [])
+})
+
+t.test('what is asked for can be narrowed: by who, by when, by what is known already', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet } = await conversation(s)
+  const nurse = await s.device('nurse@capulet.lit/kitchen')
+  await nurse.says("<message to='juliet@capulet.lit' type='chat'><body>Madam!</body></message>")
+  const { ids } = await asks(juliet)
+  const texts = async (fields: Readonly<Record<string, string | readonly string[]>>, paging = ''): Promise<readonly string[]> => (await asks(juliet, form(fields) + paging)).texts
+  t.same(await texts({ with: 'nurse@capulet.lit' }), ['Madam!'])
+  t.same(await texts({ with: 'romeo@montague.lit/orchard' }), ['0', '2', '4', '6', '8'], 'her answers went to the bare address')
+  t.equal((await texts({ with: 'romeo@montague.lit' })).length, 10)
+  t.same(await texts({ start: '2026-01-01T00:08:00Z', end: '2026-01-01T00:09:00Z' }), ['8', '9'])
+  t.same(await texts({ 'after-id': ids[6] ?? '', 'before-id': ids[9] ?? '' }), ['7', '8'])
+  t.same(await texts({ 'after-id': ids[2] ?? '' }, rsm(`<after>${ids[5] ?? ''}</after><max>2</max>`)), ['6', '7'])
+  t.same(await texts({ 'after-id': ids[7] ?? '' }, rsm(`<after>${ids[5] ?? ''}</after><max>2</max>`)), ['8', '9'])
+  t.same(await texts({ 'before-id': ids[3] ?? '' }, rsm('<before/><max>2</max>')), ['1', '2'])
+  t.same(await texts({ ids: [ids[4] ?? '', ids[1] ?? ''] }), ['1', '4'])
+  t.same(await texts({ 'include-groupchat': 'false' }, rsm('<max>1</max>')), ['0'])
+})
+
+t.test('what cannot be answered is an error', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  await romeo.says(toJuliet('one'))
+  juliet.forget()
+  const { ids } = await asks(juliet)
+  for (const inner of [rsm('<after>x</after>'), rsm('<before>x</before>'), form({ 'after-id': 'x' }), form({ 'before-id': 'x' }),
+    form({ ids: ['x', ids[0] ?? ''] }), form({ 'after-id': 'x' }) + rsm(`<after>${ids[0] ?? ''}</after>`)]) {
+    t.equal(await refused(juliet, inner), 'item-not-found', inner)
+  }
+  t.equal(await refused(juliet, form({ 'urn:unknown': 'x' })), 'feature-not-implemented')
+  t.equal(await refused(juliet, rsm('<index>3</index>')), 'feature-not-implemented')
+  t.equal(await refused(juliet, form({ start: 'yesterday' })), 'bad-request')
+  t.equal(await refused(juliet, rsm('<max>many</max>')), 'bad-request')
+  t.equal(await refused(juliet, form({ ids: Array.from({ length: 501 }, (_, n) => `${n}`) })), 'bad-request')
+  t.equal(await refused(juliet, form({ with: 'a@@b' })), 'not-acceptable')
+  for (const name of ['query', 'prefs']) {
+    const reply = await romeo.asks(`<iq type='set' id='f' to='juliet@capulet.lit'><${name} ${MAM}/></iq>`)
+    t.ok(reply.getChild('error')?.getChild('forbidden'), name)
+  }
+  t.ok((await romeo.asks(`<iq type='get' id='f' to='juliet@capulet.lit'><metadata ${MAM}/></iq>`)).getChild('error')?.getChild('forbidden'))
+})
+
+t.test('a page has a bound of its own', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { mam: { page: 10 } } })
+  const { romeo, juliet } = await couple(s)
+  for (let n = 0; n < 12; n++) await romeo.says(toJuliet(`${n}`))
+  t.equal((await asks(juliet)).texts.length, 10)
+  t.equal((await asks(juliet, rsm('<max>1000</max>'))).texts.length, 10)
+})
+
+t.test('the form says what can be asked for, and the metadata how far the archive goes', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const described = await juliet.asks(`<iq type='get' id='g'><query ${MAM}/></iq>`)
+  const fields = described.getChild('query')?.getChild('x')?.getChildren('field').map(one => [one.attrs['var'], one.attrs['type']])
+  t.strictSame(fields, [['FORM_TYPE', 'hidden'], ['with', 'jid-single'], ['start', 'text-single'], ['end', 'text-single'],
+    ['before-id', 'text-single'], ['after-id', 'text-single'], ['include-groupchat', 'boolean'], ['ids', 'list-multi']])
+  const empty = await juliet.asks(`<iq type='get' id='m'><metadata ${MAM}/></iq>`)
+  t.same(empty.getChild('metadata')?.children, [])
+  await romeo.says(toJuliet('one'))
+  await s.pass('1h')
+  await romeo.says(toJuliet('two'))
+  const { ids } = await asks(juliet)
+  const metadata = (await juliet.asks(`<iq type='get' id='m'><metadata ${MAM}/></iq>`)).getChild('metadata')
+  t.match(metadata?.getChild('start')?.attrs, { id: ids[0], timestamp: '2026-01-01T00:00:00.000Z' })
+  t.match(metadata?.getChild('end')?.attrs, { id: ids[1], timestamp: '2026-01-01T01:00:00.000Z' })
+})
+
+// ---- Preferences, and what is let go ------------------------------------------------------------------
+
+t.test('an account says whose messages are kept', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const nurse = await s.device('nurse@capulet.lit/kitchen')
+  const prefs = async (xml: string): Promise<Element> => await juliet.asks(`<iq type='set' id='p'>${xml}</iq>`)
+  const usual = await juliet.asks(`<iq type='get' id='p'><prefs ${MAM}/></iq>`)
+  t.equal(usual.getChild('prefs')?.attrs['default'], 'always')
+  const applied = await prefs(`<prefs ${MAM} default='never'><always><jid>nurse@capulet.lit</jid><jid>romeo@montague.lit/orchard</jid></always><never><jid>nurse@capulet.lit/kitchen</jid></never></prefs>`)
+  t.match(applied.toString(), /<prefs xmlns="urn:xmpp:mam:2" default="never"><always><jid>nurse@capulet.lit<\/jid>/)
+  await romeo.says(toJuliet('his'))
+  await nurse.says("<message to='juliet@capulet.lit' type='chat'><body>hers</body></message>")
+  await juliet.says(toRomeo('mine'))
+  t.same((await asks(juliet)).texts, ['his'])
+  await prefs(`<prefs ${MAM} default='roster'/>`)
+  await romeo.says(toJuliet('no contact'))
+  await s.contact('juliet@capulet.lit', 'romeo@montague.lit')
+  await romeo.says(toJuliet('contact'))
+  t.same((await asks(juliet)).texts, ['his', 'contact'])
+  t.match((await prefs(`<prefs ${MAM} default='perhaps'/>`)).toString(), /bad-request/)
+  t.match((await prefs(`<prefs ${MAM} default='always'><never><jid>a@@b</jid></never></prefs>`)).toString(), /jid-malformed/)
+  const many = Array.from({ length: 1001 }, (_, n) => `<jid>a${n}@b.lit</jid>`).join('')
+  t.match((await prefs(`<prefs ${MAM} default='always'><never>${many}</never></prefs>`)).toString(), /resource-constraint/)
+})
+
+t.test('what is too old goes, and what is too much; nothing is left of an account that is gone', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { mam: { keep: 100, expire: '7d' } } })
+  const { romeo, juliet } = await couple(s)
+  await romeo.says(toJuliet('old'))
+  await s.pass('6d')
+  for (let n = 0; n < 101; n++) await romeo.says(toJuliet(`${n}`))
+  await s.pass('1h')
+  const kept = (await asks(juliet)).texts
+  t.equal(kept.length, 100)
+  t.equal(kept[0], '1')
+  await s.pass('8d')
+  t.same((await asks(juliet)).texts, [])
+  await romeo.says(toJuliet('new'))
+  await juliet.asks(`<iq type='set' id='p'><prefs ${MAM} default='roster'/></iq>`)
+  await s.host('capulet.lit').removeAccount(juliet.jid.bare)
+  await s.settled()
+  t.same(await s.traces('juliet@capulet.lit'), [])
+})
