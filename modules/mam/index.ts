@@ -20,7 +20,7 @@ const PREFERENCES = 'preferences'
 export default defineModule({
   name: 'mam',
   about: 'Keeps what is said and heard, so that each device of an account can catch up.',
-  xeps: ['0313 v1.1.3', '0441 v0.2.0', '0359 v0.7.0', '0334 v0.4.0'],
+  xeps: ['0313 v1.1.3', '0334 v1.0.0', '0441 v0.2.0'],
   features: {
     host: [NS.STANZA_ID],
     account: [NS.MAM, NS.MAM_EXTENDED, NS.MAM_GROUPCHAT, NS.STANZA_ID],

@@ -219,7 +219,8 @@ export default defineModule({
 
     host.offer({
       namespace: NS.SM,
-      offered: stream => stream.identity === undefined ? undefined : xml('sm', { xmlns: NS.SM }),
+      // Who has it already is not asked to take it: clients would, and it can be had once.
+      offered: ({ identity, state }) => identity === undefined || isManaged(state) ? undefined : xml('sm', { xmlns: NS.SM }),
       async take (stream, request) {
         const { identity } = stream
         // §3: only once a resource is bound.
@@ -304,6 +305,11 @@ export default defineModule({
     })
   },
 })
+
+/** Its session is there, and managed from its binding on. */
+function isManaged (state: Negotiation['state']): boolean {
+  return state.at === 'established' && typeof state.by === 'object' && state.by !== null && 'manager' in state.by && state.by.manager !== undefined
+}
 
 /** Asked anew: it may have ended while something was waited for. */
 function isOver (stream: Negotiation): boolean { return stream.isOver }

@@ -62,7 +62,7 @@ scene('who cannot resume may bind instead', { modules: MODULES }, async (t, s) =
   t.match(client.heard, /<jid>/)
 })
 
-scene('it rides in a login by SASL2: bound and enabled, or resumed without features', { modules: MODULES }, async (t, s) => {
+scene('it rides in a login by SASL2: bound and enabled, or resumed without features', { modules: MODULES, host: { resources: 5 } }, async (t, s) => {
   const offered = s.connect({ secure: true })
   await offered.opens()
   t.match(offered.heard, /<inline><sm xmlns="urn:xmpp:sm:3"\/><bind xmlns="urn:xmpp:bind:0"><inline><feature var="urn:xmpp:sm:3"\/>/)
@@ -70,6 +70,11 @@ scene('it rides in a login by SASL2: bound and enabled, or resumed without featu
   const id = enabledIn(client)
   t.match(client.heard, /<bound xmlns="urn:xmpp:bind:0"><enabled /)
   const address = /<authorization-identifier>([^<]*)</.exec(client.heard)?.[1] ?? ''
+  await client.until('</stream:features>')
+  t.notMatch(client.heard, /<sm /, 'what is on is not offered again')
+  const plain = await sasl2(s, "<bind xmlns='urn:xmpp:bind:0'/>")
+  await plain.until('</stream:features>')
+  t.match(plain.heard, /<sm /)
   const juliet = await s.bound('balcony', { account: `juliet@${DOMAIN}` })
   await juliet.says(`<message to='${address}' type='chat'><body>one</body></message>`)
   client.transport.destroy(new Error('a tunnel'))

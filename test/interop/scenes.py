@@ -18,7 +18,7 @@ BOOKMARKS = 'storage:bookmarks'
 class Device(ClientXMPP):
     """One device of one account; remembers the stanzas that came, so that a scene can ask for them in any order."""
 
-    def __init__(self, stage, local, resource, password=None, direct=False):
+    def __init__(self, stage, local, resource, password=None, direct=False, plugins=()):
         super().__init__(f'{local}@{stage.domain}/{resource}', password or stage.password)
         self.stage = stage
         self.direct = direct
@@ -27,7 +27,7 @@ class Device(ClientXMPP):
         self.ca_certs = stage.ca
         self.auto_authorize = None
         self.auto_subscribe = False
-        for plugin in ('0012', '0030', '0049', '0054', '0077', '0092', '0191', '0199', '0202', '0203', '0280'):
+        for plugin in ('0012', '0030', '0049', '0054', '0077', '0092', '0191', '0199', '0202', '0203', '0280', *plugins):
             self.register_plugin(f'xep_{plugin}')
         self['xep_0077'].create_account = False
         self.outcome = asyncio.get_running_loop().create_future()
@@ -300,6 +300,63 @@ async def questions(stage):
         raise AssertionError('what nobody knows was answered')
 
 
+async def survival(stage):
+    """outlives its line: what came meanwhile is there once it is back, once and in order, and nobody saw it go"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    juliet = stage.device('juliet', 'balcony', plugins=('0198',))
+    enabled = asyncio.get_running_loop().create_future()
+    juliet.add_event_handler('sm_enabled', lambda stanza: enabled.done() or enabled.set_result(stanza))
+    await juliet.online()
+    await asyncio.wait_for(enabled, PATIENCE)
+    romeo.send_message(mto=juliet.boundjid, mbody='one', mtype='chat')
+    await juliet.hears('one')
+    romeo.came.clear()
+    before = juliet.boundjid.full
+    cut = asyncio.get_running_loop().create_future()
+    juliet.add_event_handler('disconnected', lambda _: cut.done() or cut.set_result(None))
+    juliet.abort()
+    await asyncio.wait_for(cut, PATIENCE)
+    for word in ('two', 'three'):
+        romeo.send_message(mto=juliet.boundjid, mbody=word, mtype='chat')
+    await romeo.caught_up()
+    resumed = asyncio.get_running_loop().create_future()
+    juliet.add_event_handler('session_resumed', lambda stanza: resumed.done() or resumed.set_result(stanza))
+    juliet.connect((stage.host, stage.port), force_starttls=True)
+    await asyncio.wait_for(resumed, PATIENCE)
+    for word in ('two', 'three'):
+        got = await juliet.gets(lambda s: s.name == 'message' and s['body'], 'a message')
+        assert got['body'] == word, got
+    assert juliet.boundjid.full == before, juliet.boundjid
+    juliet.send_message(mto=romeo.boundjid, mbody='Back again', mtype='chat')
+    await romeo.hears('Back again')
+    assert not [s for s in romeo.came if s.name == 'presence' and s['type'] == 'unavailable'], 'somebody saw it go'
+    await juliet.caught_up()
+    assert not [s for s in juliet.came if s.name == 'message'], 'a message came twice'
+
+
+async def history(stage):
+    """finds in the archive what was said while it was away, page by page, each message under the id it came with"""
+    romeo = await stage.device('romeo', 'orchard').online()
+    juliet = await stage.device('juliet', 'balcony', plugins=('0313', '0359')).online()
+    words = [f'line {n}' for n in range(25)]
+    for word in words:
+        romeo.send_message(mto=stage.jid('juliet'), mbody=word, mtype='chat')
+    live = [await juliet.hears(word) for word in words]
+    mam = juliet['xep_0313']
+    found = []
+    async for result in mam.iterate(with_jid=romeo.boundjid.bare, rsm={'max': '10'}, total=1000):
+        found.append(result['mam_result'])
+    assert [result['forwarded']['stanza']['body'] for result in found][-25:] == words, found
+    ids = [one.xml.find('{urn:xmpp:sid:0}stanza-id').get('id') for one in live]
+    assert [result['id'] for result in found][-25:] == ids, (ids, found)
+    last = []
+    async for result in mam.iterate(with_jid=romeo.boundjid.bare, reverse=True, rsm={'max': '3'}, total=3):
+        last.append(result['mam_result']['forwarded']['stanza']['body'])
+    assert sorted(last) == words[-3:], last
+    metadata = await mam.get_archive_metadata(timeout=PATIENCE)
+    assert metadata['mam_metadata']['end']['id'] == ids[-1], metadata
+
+
 async def password_change(stage):
     """changes the password: the new one opens, the old one no longer"""
     romeo = await stage.device('romeo', 'orchard').online()
@@ -310,7 +367,7 @@ async def password_change(stage):
 
 
 SCENES = [starttls, direct_tls, wrong_password, roster_handshake, presence, chat, carbons, offline, blocking, vcard,
-          private_storage, questions, password_change]
+          private_storage, questions, survival, history, password_change]
 
 
 async def main(args):

@@ -12,6 +12,8 @@ const PATIENCE = 15_000
 
 type Stanza = Parameters<Client['send']>[0]
 
+interface Emitter { on (event: string, listener: () => void): void }
+interface Line { destroy (): void }
 interface Device { readonly xmpp: Client, readonly full: string, gets (wanted: (stanza: Stanza) => boolean): Promise<Stanza> }
 
 /** A device of romeo's or juliet's, online. */
@@ -109,6 +111,22 @@ t.test('a person with @xmpp/client', { skip }, async t => {
     t.equal(String(await xmpp.start()), address)
     t.match(server.said, /mechanism\W+HT-SHA-256-NONE/)
     t.notMatch(server.said, (tokens[0] as { token: string }).token)
+  })
+
+  t.test('outlives a lost line: it resumes by itself, with what came meanwhile, once, and what it had said', async t => {
+    const { streamManagement: sm, socket } = romeo.xmpp as unknown as { streamManagement: Emitter, socket: { socket?: Line } & Line }
+    const resumed = new Promise<void>(resolve => { sm.on('resumed', resolve) })
+    const line = socket.socket ?? socket
+    line.destroy()
+    await juliet.xmpp.send(xml('message', { to: romeo.full, type: 'chat' }, xml('body', {}, 'one')))
+    await juliet.xmpp.send(xml('message', { to: romeo.full, type: 'chat' }, xml('body', {}, 'two')))
+    await resumed
+    const bodies: (string | null)[] = []
+    for (let n = 0; n < 2; n++) bodies.push((await romeo.gets(stanza => stanza.is('message'))).getChildText('body'))
+    t.same(bodies, ['one', 'two'])
+    await romeo.xmpp.send(xml('message', { to: juliet.full, type: 'chat' }, xml('body', {}, 'here I am')))
+    await juliet.gets(hears('here I am'))
+    t.match(server.said, /session resumed/)
   })
 
   t.test('is told who it is that cannot log in', async t => {
