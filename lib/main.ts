@@ -7,13 +7,16 @@ import { ClientListener } from './c2s/listener.js'
 import type { ClientWorld } from './c2s/settings.js'
 import { loadConfig, type Config, type Environment, type HostConfig } from './config/load.js'
 import type { Schema } from './config/schema.js'
-import type { ServerSettings } from './config/server.js'
+import type { ListenSettings, ServerSettings } from './config/server.js'
 import { findModules } from './host/loader.js'
 import type { AnyModule } from './host/module.js'
 import { Server, type HostPlan } from './host/server.js'
 import { openStorage, restoreStorage } from './storage/open.js'
+import { Federation, type FederationPlan } from './s2s/federation.js'
+import type { ServerListener } from './s2s/listener.js'
 import type { Storage } from './storage/store.js'
 import { Certificates } from './stream/certificates.js'
+import { JidError, parseJid } from './xmpp/jid.js'
 
 /** What a start needs; all but the conf file and the logger has its usual value. */
 export interface StartParts {
@@ -31,7 +34,7 @@ export interface StartParts {
 const TAKE_A_RESTART = ['data', 'log', 'storage', 'tls', 'listen'] as const
 
 /** Where a listener of the conf listens. */
-export interface Listening { readonly address: string, readonly port: number, readonly tls: 'required' | 'direct' | 'none' }
+export interface Listening { readonly for: 'clients' | 'servers', readonly address: string, readonly port: number, readonly tls: 'required' | 'direct' | 'none' }
 
 /** The modules in a folder, and their schemas for the conf. */
 export { findModules, restoreStorage }
@@ -81,6 +84,7 @@ export class Running {
   readonly #started: ServerSettings
   #certificates: Certificates | undefined
   #world: ClientWorld | undefined
+  #federation: Federation | undefined
   #listening: readonly Listening[] = []
   #stopping: Promise<void> | undefined
   #reloading: Promise<unknown> = Promise.resolve()
@@ -99,6 +103,8 @@ export class Running {
   get config (): Config { return this.#config }
   get listening (): readonly Listening[] { return this.#listening }
   get certificates (): Certificates | undefined { return this.#certificates }
+
+  get federation (): Federation | undefined { return this.#federation }
 
   /** Connections of clients, and how many of them have a session. */
   get connections (): { readonly connections: number, readonly established: number } {
@@ -121,6 +127,7 @@ export class Running {
       authorities: authentication.authorities,
     })
     this.#world = this.#worldOf(this.#certificates)
+    if (this.#config.server.listen.some(({ for: whom }) => whom === 'servers')) this.#federation = await this.#federate(this.#certificates)
     this.#listening = await this.#listen(this.#world)
   }
 
@@ -144,6 +151,7 @@ export class Running {
       world.limits = config.server.limits
       world.authentication = config.server.authentication
     }
+    await this.#federation?.reload(federationPlan(config))
     await this.#certificates?.serve([...config.hosts.keys()])
     await this.#certificates?.reload()
     this.#parts.log.info('reloaded', { file: this.#parts.file, ...waiting.length === 0 ? {} : { takesRestart: waiting } })
@@ -159,6 +167,8 @@ export class Running {
     const closing = this.#listeners.map(listener => listener.close())
     await this.server.stop()
     await Promise.all(closing)
+    // Behind the sessions: their last presence goes out to other servers.
+    await this.#federation?.close()
     await this.#certificates?.close()
     await this.#storage.close()
   }
@@ -178,27 +188,87 @@ export class Running {
     }
   }
 
+  #federate (certificates: Certificates): Promise<Federation> {
+    return Federation.open({
+      clock: this.#clock,
+      ids: this.#ids,
+      log: this.#parts.log,
+      router: this.server.router,
+      certificates,
+      oldest: this.#config.server.tls.oldest,
+      domain: [...this.#config.hosts.keys()][0] ?? 'localhost',
+      host: domain => this.server.host(domain),
+    }, federationPlan(this.#config))
+  }
+
   async #listen (world: ClientWorld): Promise<readonly Listening[]> {
     const listening: Listening[] = []
-    for (const { tls, stanza, rate, address, port } of this.#config.server.listen) {
-      const listener = new ClientListener(world, { tls, stanza, rate })
-      this.#listeners.push(listener)
-      for (const ip of address) listening.push(...await this.#listenAt(listener, ip, port, tls, address.length > 1))
+    for (const settings of this.#config.server.listen) {
+      const { address } = settings
+      const listener = this.#listenerFor(settings, world)
+      for (const ip of address) listening.push(...await this.#listenAt(listener, ip, settings, address.length > 1))
     }
     return listening
   }
 
+  #listenerFor ({ for: whom, tls, stanza, rate }: ListenSettings, world: ClientWorld): ClientListener | ServerListener {
+    if (whom === 'servers' && this.#federation !== undefined) return this.#federation.listener({ tls, stanza, rate: rate ?? SERVER_RATE })
+    const listener = new ClientListener(world, { tls, stanza, rate: rate ?? CLIENT_RATE })
+    this.#listeners.push(listener)
+    return listener
+  }
+
   /** A machine without IPv6 is no reason not to start, where IPv4 is there as well. */
-  async #listenAt (listener: ClientListener, address: string, port: number, tls: Listening['tls'], hasOthers: boolean): Promise<readonly Listening[]> {
+  async #listenAt (
+    listener: ClientListener | ServerListener, address: string, settings: ListenSettings, hasOthers: boolean,
+  ): Promise<readonly Listening[]> {
+    const { for: whom, port, tls } = settings
     try {
       const taken = await listener.listen(address, port)
-      this.#parts.log.info('listening', { for: 'clients', address, port: taken, tls })
-      return [{ address, port: taken, tls }]
+      this.#parts.log.info('listening', { for: whom, address, port: taken, tls })
+      return [{ for: whom, address, port: taken, tls }]
     } catch (error) {
       if (!hasOthers || !isMissingFamily(error)) throw error
       this.#parts.log.warn('not listening', { address, port, error })
       return []
     }
+  }
+}
+
+/** What a connection may send on average, in bytes a second, where the conf does not say. */
+const CLIENT_RATE = 20 * 1024
+const SERVER_RATE = 1024 * 1024
+
+/** What the conf says of other servers. */
+function federationPlan (config: Config): FederationPlan {
+  const { federation, limits } = config.server
+  const { trust, authorities, resolver, queue, idle, connections } = federation
+  const { negotiation, keepalive, unauthenticated } = limits
+  const stanza = Math.max(...config.server.listen.map(listener => listener.for === 'servers' ? listener.stanza : 0))
+  const domains = new Map(Object.entries(federation.domain).map(([domain, settings]) => [prepared(domain), settings]))
+  const partners = new Map([...config.hosts.values()].map(host => [prepared(host.domain), new Set(host.partners.map(prepared))]))
+  const modes = new Map([...config.hosts.values()].map(host => [prepared(host.domain), host.federation]))
+  return {
+    authorities,
+    resolver,
+    limits: { queue, idle, negotiation, keepalive, stanza, unauthenticated, connections },
+    policy: (local, remote) => {
+      const mode = modes.get(local) ?? 'all'
+      if (mode === 'off' || mode === 'listed' && partners.get(local)?.has(remote) !== true) return { trust: 'refuse' }
+      const own = domains.get(remote)
+      if (own?.host === undefined) return { trust: own?.trust ?? trust }
+      return { trust: own.trust ?? trust, byHand: { host: own.host, port: own.port, tls: own.tls } }
+    },
+  }
+}
+
+/** As addresses have it. What is no domain is no domain of anybody. */
+function prepared (domain: string): string {
+  try {
+    return parseJid(domain).domain
+  } catch (error) {
+    if (error instanceof JidError) return domain
+    throw error
   }
 }
 

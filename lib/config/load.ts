@@ -190,7 +190,7 @@ function moduleEntries (root: Tree, domain: string): { readonly own: Tree, reado
 
 function kindAt (kind: Kind<unknown>, path: Path): Kind<unknown> | undefined {
   let at: Kind<unknown> | undefined = kind
-  for (const step of path) at = typeof step === 'number' ? at?.item : at?.fields?.[step]
+  for (const step of path) at = typeof step === 'number' ? at?.item : at?.fields === undefined ? at?.item : at.fields[step]
   return at
 }
 

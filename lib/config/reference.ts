@@ -74,7 +74,8 @@ function linesOf (schema: Schema, above: string): string[] {
   return Object.entries(schema).flatMap(([name, kind]) => {
     const inner = tableIn(kind)
     if (inner === undefined) return [line(above + name, kind)]
-    return [...kind.item === undefined ? [] : [line(above + name, kind)], ...linesOf(inner, `${above}${name}${kind.item === undefined ? '' : '[]'}.`)]
+    if (kind.item === undefined) return linesOf(inner, `${above}${name}.`)
+    return [line(above + name, kind), ...linesOf(inner, `${above}${name}${kind.called.startsWith('list') ? '[]' : '."…"'}.`)]
   })
 }
 

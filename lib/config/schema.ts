@@ -132,6 +132,23 @@ export function jid (): Kind<string, string> {
   return matching('address', 'an address such as "romeo@example.org"', /^(?:[^@/\s"&'<>:]{1,1023}@)?[^@/\s"&'<>]{1,1023}$/)
 }
 
+/** A domain, or an IP address. */
+export function domain (): Kind<string, string> {
+  return matching('domain', 'a domain such as "example.org"', DOMAIN)
+}
+
+/** For tables by domain. */
+export const DOMAINS = { called: 'domain', isRight: (text: string): boolean => DOMAIN.test(text) }
+
+/** A server to ask: an IP address, and perhaps a port. */
+export function socket (): Kind<string, string> {
+  const ip = z.union([z.ipv4(), z.ipv6()])
+  return checked('IP address and port', 'an IP address such as "127.0.0.1", or one with a port, such as "127.0.0.1:53" or "[::1]:53"', text => {
+    const [, six, four, port = '1'] = /^(?:\[([^\]]+)\]|([0-9.]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+    return ip.safeParse(text).success || ip.safeParse(six ?? four).success && Number(port) > 0 && Number(port) < 65536
+  })
+}
+
 /** An absolute URI, such as a way to reach somebody: "mailto:admin@example.org". */
 export function uri (): Kind<string, string> {
   return checked('URI', 'a URI such as "mailto:admin@example.org"', text => /^[a-z][a-z0-9+.-]*:[^\s"<>]+$/i.test(text) && URL.canParse(text))
@@ -183,6 +200,21 @@ export function list<T, W> (
   })
 }
 
+/** A table whose keys the operator chooses, such as domains; its values are all of this kind. */
+export function named<T, W> (
+  item: Kind<T, W>, key: { readonly called: string, readonly isRight: (text: string) => boolean }, max = 10_000,
+): Kind<Readonly<Record<string, T>>, Readonly<Record<string, unknown>>> {
+  return new Kind<Readonly<Record<string, T>>, Readonly<Record<string, unknown>>>({
+    called: `table by ${key.called}`,
+    item,
+    required: false,
+    written: {},
+    zod: world => z.record(
+      z.string().refine(key.isRight, { error: issue => `${shown(issue.input)} is not a ${key.called}` }), item.zod(world), { error: isNot('a table') },
+    ).refine(all => Object.keys(all).length <= max, { error: () => `there are more than ${max} of them` }),
+  })
+}
+
 /** A setting that may be left out: it is undefined then. */
 export function optional<T, W> (kind: Kind<T, W>): Kind<T | undefined, W> {
   const { called, fields, item, sentence } = kind
@@ -209,6 +241,8 @@ export function table<S extends Schema> (fields: S): Kind<Values<S>, { readonly 
     }).pipe(z.custom<Values<S>>()), // what zod has checked key by key, TypeScript cannot follow
   })
 }
+
+const DOMAIN = /^[^@/\s"&'<>\0]{1,1023}$/
 
 /** How a value that is left out is reported. */
 export const MISSING = 'is missing'

@@ -1,9 +1,11 @@
 /** The settings of the server itself. Those of modules stand in the modules. */
 import type { Path } from './read.js'
-import { address, choice, count, duration, flag, jid, list, optional, path, port, rate, secret, size, table, type Values } from './schema.js'
+import {
+  address, choice, count, domain, DOMAINS, duration, flag, jid, list, named, optional, path, port, rate, secret, size, socket, table, type Values,
+} from './schema.js'
 
 /** What a listener may be for. What this version does not serve is not here. */
-const SERVED = ['clients'] as const
+const SERVED = ['clients', 'servers'] as const
 
 const listener = {
   for: choice(...SERVED).says('Whom the server listens to here.'),
@@ -14,8 +16,9 @@ const listener = {
     .says('"required": STARTTLS before anything else. "direct": TLS from the first byte. "none": never, on loopback addresses only.'),
   stanza: size({ min: '10000B', max: '16MiB' }).default('256KiB')
     .says('The largest stanza that is taken. A larger one ends the stream.'),
-  rate: rate({ min: '1KiB/s' }).default('20KiB/s')
-    .says('What one connection may send on average. A faster one is read more slowly; nothing of it is lost.'),
+  rate: optional(rate({ min: '1KiB/s' }))
+    .says('What one connection may send on average. A faster one is read more slowly; nothing of it is lost. ' +
+      'Left out: "20KiB/s" for a client, "1MiB/s" for a server.'),
 }
 
 const authentication = table({
@@ -63,6 +66,32 @@ const limits = table({
   }).says('What a client may send before it has logged in.'),
 }).says('Bounds of connections.')
 
+const TRUST = ['certificate', 'dialback', 'refuse'] as const
+
+const federation = table({
+  trust: choice(...TRUST).default('certificate')
+    .says('What another server must show. "certificate": a valid one for its domain. "dialback": what DNS says is enough. ' +
+      '"refuse": only the domains named below are talked to. Connections are encrypted in any case.'),
+  domain: named(table({
+    trust: optional(choice(...TRUST)).says('What this domain must show; left out, the same as all others.'),
+    host: optional(domain()).says('Where its server is, by hand: a name or an IP address. Left out, DNS says so.'),
+    port: optional(port()).says('The port there; left out, 5269, or 5270 for direct TLS.'),
+    tls: choice('required', 'direct').default('required').says('"required": STARTTLS. "direct": TLS from the first byte. Only where `host` is given.'),
+  }).says('One other domain.'), DOMAINS)
+    .says('What differs for single domains, one table each: [federation.domain."example.net"].'),
+  authorities: optional(path())
+    .says('A folder of CA certificates (*.pem) that certify other servers. Left out, those that the system trusts.'),
+  resolver: list(socket(), { max: 8 }).default([])
+    .says('DNS servers, such as "127.0.0.1" or "[::1]:5353". Left out, those that the system uses.'),
+  queue: table({
+    stanzas: count({ min: 1, max: 100_000 }).default(1000).says('Stanzas that wait at most.'),
+    size: size({ min: '64KiB', max: '64MiB' }).default('1MiB').says('What they may take together.'),
+    time: duration({ min: '1s', max: '10m' }).default('30s').says('How long one waits at most. Then its sender gets an error.'),
+  }).says('What waits while there is no link: for each pair of domains.'),
+  idle: duration({ min: '1m', max: '1d' }).default('10m').says('A link that nobody has used for so long is closed.'),
+  connections: count({ min: 1 }).default(50).says('Connections at once from one IP address (IPv6: from one /64). Further ones are closed.'),
+}).says('How other servers are found and trusted. They are talked to where a [[listen]] is for "servers".')
+
 /** The settings of the server, but for `include`, `modules` and `host`. */
 export const server = {
   data: path().default('data')
@@ -89,17 +118,22 @@ export const server = {
     .says('Where the server listens, one table each.'),
   authentication,
   limits,
+  federation,
 }
 
 /** The settings of a host, but for `modules`. */
 export const host = {
   admins: list(jid()).default([]).says('Accounts that may administer this host.'),
+  federation: choice('all', 'listed', 'off').default('all')
+    .says('Whom its users may talk to elsewhere. "all": every domain that [federation] allows. "listed": those in `partners`. "off": nobody.'),
+  partners: list(domain()).default([]).says('The other domains that this host talks to, with federation = "listed".'),
 }
 
 export type ServerSettings = Values<typeof server>
 export type ListenSettings = ServerSettings['listen'][number]
 export type AuthenticationSettings = ServerSettings['authentication']
 export type LimitsSettings = ServerSettings['limits']
+export type FederationSettings = ServerSettings['federation']
 export type HostSettings = Values<typeof host>
 
 /** What is right by itself, and wrong together. */

@@ -81,6 +81,14 @@ export const messageDelivered = hook<{ readonly message: Message, readonly accou
 /** The last gate before a session's socket. `stanza` may be put in place of another; 'handled': it is held or dropped. */
 export const sending = hook<{ readonly session: Session, stanza: Stanza }>('sending')
 
+// ---- Other servers -----------------------------------------------------------------
+/** A stanza of another server's, its addresses checked; `peer` is its domain. 'handled': it goes no further. */
+export interface StanzaFromServer { readonly stanza: Addressed, readonly peer: string }
+export const stanzaFromServer = hook<StanzaFromServer>('stanzaFromServer')
+/** A stanza on its way to another server. 'handled': it is not sent. */
+export interface StanzaToServer { readonly stanza: Addressed, readonly peer: string }
+export const stanzaToServer = hook<StanzaToServer>('stanzaToServer')
+
 // ---- A session's life -------------------------------------------------------------
 export const sessionBound = hook<{ readonly session: Session }>('sessionBound')
 /** It has sent available presence, its first or another. What it was before stands beside it. */

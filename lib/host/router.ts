@@ -6,11 +6,14 @@ import { StorageUnavailable, type Storage } from '../storage/store.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { errorReply, isAddressed, type Addressed, type Stanza } from '../xmpp/stanza.js'
 import type { Arrival } from './arrivals.js'
+import type { ReleaseOrder } from './order.js'
 import type { Session } from './session.js'
 
 /** One stanza's way: whose order it keeps, and what it commits. */
 export interface Passage {
   readonly session: Session | undefined
+  /** Of the stream of another server that it came on. */
+  readonly order?: ReleaseOrder
   readonly batch: PendingBatch
   /** Its place among the stanzas of its stream, where those are counted. */
   readonly arrival?: Arrival | undefined
@@ -87,7 +90,7 @@ export class Router {
   }
 
   #submit (stanza: Stanza, passage: Passage, then: () => void): void {
-    const { session, batch } = passage
+    const { session, order, batch } = passage
     batch.complete()
     if (passage.arrival !== undefined) session?.manager?.settling(batch, batch.writes.length === 0)
     const number = batch.submit(this.storage)
@@ -103,7 +106,8 @@ export class Router {
         this.fail(stanza, passage, error)
       }
     }
-    if (session !== undefined) session.release(number, stored)
+    const keeper = session ?? order
+    if (keeper !== undefined) keeper.release(number, stored)
     else if (number === 0) stored(undefined)
     else this.storage.after(number, stored)
   }

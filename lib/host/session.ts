@@ -8,6 +8,7 @@ import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { Stanza, stanza as stanzaOf, type Presence } from '../xmpp/stanza.js'
 import type { Handed, Manager } from './handed.js'
+import { ReleaseOrder } from './order.js'
 
 /** What a session needs of a stream. */
 export interface Connection {
@@ -72,11 +73,11 @@ export class Session {
   readonly #texts: Map<string, string>
   /** Slots whose value does not outlive a connection. */
   readonly #passing = new Map<string, { readonly name: string }>()
+  readonly #order: ReleaseOrder
   #connection: Connection | undefined
   #closed = false
   #presence: Presence | undefined
   #priority = 0
-  #released = 0
   #paused: Timer | undefined
   #lastAddress: string
   #lastRead: number
@@ -100,6 +101,7 @@ export class Session {
     this.#presence = former?.presence
     this.#priority = former?.priority ?? 0
     this.#texts = new Map(Object.entries(former?.slots ?? {}))
+    this.#order = new ReleaseOrder(home.storage)
   }
 
   get connection (): 'attached' | 'waiting' | 'closed' {
@@ -216,12 +218,7 @@ export class Session {
 
   /** Runs `then` once commit `number` has settled, and behind all that this session released before: its stanzas keep their order. */
   release (number: number, then: (error: Error | undefined) => void): void {
-    const { storage } = this.#home
-    if (number !== 0) {
-      this.#released = number
-      storage.after(number, then)
-    } else if (this.#released <= storage.settled) then(undefined)
-    else storage.after(this.#released, () => { then(undefined) })
+    this.#order.release(number, then)
   }
 
   /** Stops reading its device for so many milliseconds. Calls add up to the longest. */

@@ -2,7 +2,7 @@
 import { createHash, X509Certificate, createPrivateKey, constants } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
-import { createSecureContext, type SecureContext } from 'node:tls'
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
 import { AsnConvert } from '@peculiar/asn1-schema'
 import { Certificate, id_ce_subjectAltName, SubjectAlternativeName } from '@peculiar/asn1-x509'
 import type { CertificateAndKey } from './self-signed.js'
@@ -26,6 +26,8 @@ export interface Usable {
   readonly selfSigned: boolean
   /** SHA-256, as clients show it. */
   readonly fingerprint: string
+  /** What it was made of, for contexts that trust others. */
+  readonly pair: CertificateAndKey
   /** The same for the same files and settings. */
   readonly digest: string
 }
@@ -128,6 +130,7 @@ export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable 
       notAfter: Date.parse(leaf.validTo),
       selfSigned: leaf.issuer === leaf.subject && leaf.verify(leaf.publicKey),
       fingerprint: leaf.fingerprint256,
+      pair,
       digest: digestOf(pair, settings),
     }
   } catch (error) {
@@ -149,15 +152,22 @@ const CIPHERS = [
   'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
-function contextOf (pair: CertificateAndKey, settings: TlsSettings, fingerprint: string): SecureContext {
-  return createSecureContext({
+/** How TLS is spoken with a certificate, whoever the peer is. */
+export function contextOptions (pair: CertificateAndKey, oldest: TlsSettings['oldest']): SecureContextOptions {
+  return {
     cert: pair.certificate,
     key: pair.key,
-    minVersion: settings.oldest,
+    minVersion: oldest,
     ciphers: CIPHERS,
     honorCipherOrder: true,
     // A peer that renegotiates would have us do public-key work at its will, and channel bindings would change under a login.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
+  }
+}
+
+function contextOf (pair: CertificateAndKey, settings: TlsSettings, fingerprint: string): SecureContext {
+  return createSecureContext({
+    ...contextOptions(pair, settings.oldest),
     // OpenSSL refuses to resume a session in which client certificates were asked for without one.
     sessionIdContext: createHash('sha256').update(fingerprint).digest('hex').slice(0, 32),
     ...settings.authorities.length > 0 ? { ca: [...settings.authorities] } : {},

@@ -93,7 +93,10 @@ export class Certificates {
   get asksClients (): boolean { return this.#tls.authorities.length > 0 }
 
   /** The certificate for a server name of TLS; else that of `domain`, which the stream was opened to; else the first domain's. */
-  contextFor (servername: string | undefined, domain?: string): ServedCertificate {
+  contextFor (servername: string | undefined, domain?: string): ServedCertificate { return this.usableFor(servername, domain) }
+
+  /** The same with all that is known of it. */
+  usableFor (servername: string | undefined, domain?: string): Usable {
     const found = this.#covering(servername) ?? this.#covering(domain) ?? this.#covering(this.#domains[0])
     if (found === undefined) throw new Error('no domain is served')
     return found

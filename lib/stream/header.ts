@@ -42,6 +42,8 @@ export function headerOctets (header: OwnHeader): string {
   return "<?xml version='1.0'?>" + startTag('stream:stream', {
     'xmlns': header.namespace,
     'xmlns:stream': NS.STREAM,
+    // XEP-0220 §2.1: between servers, the prefix of dialback is declared here
+    'xmlns:db': header.namespace === NS.SERVER ? NS.DIALBACK : undefined,
     'id': header.id,
     'from': header.from,
     'to': header.to,

@@ -1,5 +1,5 @@
 /** A pair of transports in memory: what one end writes, the other reads. For tests and scenes; with back-pressure like a socket's. */
-import { FAREWELL, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
+import { FAREWELL, type ClientTlsSettings, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
 import type { Clock, Timer } from '../base/clock.js'
 
 export interface MemoryPairSettings {
@@ -70,7 +70,7 @@ export class MemoryTransport implements Transport {
     process.nextTick(() => { this.#peer?.push() })
   }
 
-  startTls (how: TlsSettings): Promise<TlsInfo> {
+  startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
     this.#flush()
     return new Promise((resolve, reject) => {
       if (this.#state !== 'open') { reject(new Error('the connection is gone')); return }

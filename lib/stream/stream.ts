@@ -12,7 +12,7 @@ import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
 import type { TokenBucket } from '../base/rate.js'
-import type { TlsInfo, TlsSettings, Transport } from './transport.js'
+import type { ClientTlsSettings, TlsInfo, TlsSettings, Transport } from './transport.js'
 import { Watch, type WatchTimes } from './whitespace.js'
 
 export type StreamState<T = unknown> =
@@ -159,7 +159,7 @@ export class Stream<T = unknown> {
   }
 
   /** Encrypts, and expects a new header. What the peer has sent already is dropped: anybody may have (RFC 6120 §5.4.3.3). */
-  async startTls (how: TlsSettings): Promise<TlsInfo> {
+  async startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
     this.#parser.reset({ keepRest: false })
     this.#isShaking = true
     try {

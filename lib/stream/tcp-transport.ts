@@ -1,8 +1,8 @@
 /** Transport over a TCP socket, plain or under TLS (RFC 6120 §3, §5). */
 import type { Socket } from 'node:net'
-import { TLSSocket, type SecureContext } from 'node:tls'
+import { connect, TLSSocket, type SecureContext } from 'node:tls'
 import type { Clock, Timer } from '../base/clock.js'
-import { FAREWELL, plainAddress, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
+import { FAREWELL, plainAddress, type ClientTlsSettings, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
 
 const NOTHING: TransportHandlers = { data () {}, drained () {}, closed () {} }
 /** Gathered text this long is written at once: what waits stays small, however much comes in one turn. */
@@ -69,7 +69,7 @@ export class TcpTransport implements Transport {
   pause (): void { if (this.#state === 'open') this.#socket.pause() }
   resume (): void { if (this.#state === 'open') this.#socket.resume() }
 
-  async startTls (how: TlsSettings): Promise<TlsInfo> {
+  async startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
     const plain = this.#socket
     // What comes from now on stays in the socket, which hands it to TLS: never to the stream.
     plain.pause()
@@ -78,13 +78,14 @@ export class TcpTransport implements Transport {
     return new Promise((resolve, reject) => {
       if (this.#state !== 'open') { reject(this.#reason ?? new Error('the connection is gone')); return }
       this.#handshake = reject
-      const tls = this.#wrap(plain, how, info => {
+      const done = (info: TlsInfo): void => {
         this.#handshake = undefined
         tls.disableRenegotiation() // CVE-2021-32920: it costs us more than them
         this.#tls = info
         if (this.#isOpen) tls.on('data', this.#data)
         resolve(info)
-      })
+      }
+      const tls = 'contextFor' in how ? this.#wrap(plain, how, done) : this.#wrapAsClient(plain, how, done)
     })
   }
 
@@ -125,14 +126,32 @@ export class TcpTransport implements Transport {
       requestCert: how.asksPeer,
       rejectUnauthorized: false,
     })
-    plain.off('error', this.#failed).on('error', () => { tls.destroy() })
-    plain.off('close', this.#closed).off('end', this.#ended).off('drain', this.#drained)
-    this.#socket = tls
-    this.#hear(tls)
+    this.#take(plain, tls)
     // A server socket made by hand tells its errors, a new negotiation among them, to those only who listen for this event.
     tls.on('_tlsError', this.#failed)
     tls.once('secure', () => { if (this.#state === 'open') done(infoOf(tls, shown.certificate, how.asksPeer)) })
     return tls
+  }
+
+  #wrapAsClient (plain: Socket, how: ClientTlsSettings, done: (info: TlsInfo) => void): TLSSocket {
+    const tls = connect({
+      socket: plain,
+      secureContext: how.context,
+      ALPNProtocols: [how.alpn],
+      rejectUnauthorized: false, // whom we talk to is looked at by the one who asked for it
+      checkServerIdentity: () => undefined,
+      ...how.servername === undefined ? {} : { servername: how.servername },
+    })
+    this.#take(plain, tls)
+    tls.once('secureConnect', () => { if (this.#state === 'open') done(clientInfoOf(tls, how.certificate)) })
+    return tls
+  }
+
+  #take (plain: Socket, tls: TLSSocket): void {
+    plain.off('error', this.#failed).on('error', () => { tls.destroy() })
+    plain.off('close', this.#closed).off('end', this.#ended).off('drain', this.#drained)
+    this.#socket = tls
+    this.#hear(tls)
   }
 
   #hear (socket: Socket): void {
@@ -178,18 +197,37 @@ export class TcpTransport implements Transport {
 }
 
 function infoOf (socket: TLSSocket, certificate: Uint8Array, asked: boolean): TlsInfo {
-  const alpn: unknown = socket.alpnProtocol
   const peerCertificates = asked ? chainOf(socket) : []
+  const distrust = peerCertificates.length === 0 ? 'no certificate' : distrustOf(socket)
+  return {
+    ...commonInfoOf(socket, certificate),
+    peerCertificates,
+    authorized: distrust === undefined,
+    distrust,
+    // RFC 5929 §3.1: the client's is the first, but in a resumed session the server's.
+    firstFinished: () => socket.isSessionReused() ? socket.getFinished() : socket.getPeerFinished(),
+  }
+}
+
+function clientInfoOf (socket: TLSSocket, certificate: Uint8Array): TlsInfo {
+  const peerCertificates = chainOf(socket)
+  const authorized = socket.authorized && peerCertificates.length > 0
+  return {
+    ...commonInfoOf(socket, certificate),
+    peerCertificates,
+    authorized,
+    distrust: authorized ? undefined : String(socket.authorizationError),
+  }
+}
+
+function commonInfoOf (socket: TLSSocket, certificate: Uint8Array): Pick<TlsInfo, 'protocol' | 'cipher' | 'alpn' | 'certificate' | 'exporter'> {
+  const alpn: unknown = socket.alpnProtocol
   return {
     protocol: socket.getProtocol(),
     cipher: socket.getCipher().standardName,
     alpn: typeof alpn === 'string' ? alpn : undefined,
     certificate,
-    peerCertificates,
-    authorized: peerCertificates.length > 0 && isVerified(socket),
     exporter: (label, length) => socket.exportKeyingMaterial(length, label, Buffer.alloc(0)),
-    // RFC 5929 §3.1: the client's is the first, but in a resumed session the server's.
-    firstFinished: () => socket.isSessionReused() ? socket.getFinished() : socket.getPeerFinished(),
   }
 }
 
@@ -208,9 +246,11 @@ function chainOf (socket: TLSSocket): Uint8Array[] {
 }
 
 /** Node tells a server socket that was made by hand nothing of this but through its handle; where that should change, nobody is trusted. */
-function isVerified (socket: TLSSocket): boolean {
+function distrustOf (socket: TLSSocket): string | undefined {
   const handle: unknown = Reflect.get(socket, '_handle')
-  if (typeof handle !== 'object' || handle === null) return false
-  const verifyError: unknown = Reflect.get(handle, 'verifyError')
-  return typeof verifyError === 'function' && Reflect.apply(verifyError, handle, []) === null
+  const verifyError: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'verifyError') : undefined
+  if (typeof verifyError !== 'function') return 'not known'
+  const error: unknown = Reflect.apply(verifyError, handle, [])
+  if (error === null) return undefined
+  return error instanceof Error && 'code' in error ? String(error.code) : 'not known'
 }

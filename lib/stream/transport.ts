@@ -14,6 +14,8 @@ export interface TlsInfo {
   readonly peerCertificates: readonly Uint8Array[]
   /** The peer's certificate leads to an authority that we trust. */
   readonly authorized: boolean
+  /** Why it does not, in OpenSSL's words. */
+  readonly distrust?: string | undefined
   /** Keying material of this connection (RFC 5705). */
   exporter (label: string, length: number): Uint8Array
   /** The first Finished message of the handshake (RFC 5929 §3.1), where it can be had. */
@@ -28,6 +30,16 @@ export interface TlsSettings {
   readonly alpn: string
   /** Whether the peer is asked for a certificate. */
   readonly asksPeer: boolean
+}
+
+/** How the side that opened the connection does it. */
+export interface ClientTlsSettings {
+  /** The name that the peer is asked for (SNI); undefined: none, for an IP address has no name (RFC 6066 §3). */
+  readonly servername: string | undefined
+  /** What we show where we are asked, and whom we trust. */
+  readonly context: SecureContext
+  readonly certificate: Uint8Array
+  readonly alpn: string
 }
 
 /** What a transport tells its owner. None is called within `write`, `end` or `destroy`. */
@@ -55,7 +67,7 @@ export interface Transport {
   pause (): void
   resume (): void
   /** Sends what was written, then encrypts. What came before is handed to TLS, or to nobody. Rejects where the handshake fails. */
-  startTls (how: TlsSettings): Promise<TlsInfo>
+  startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo>
   /** Sends what was written and says goodbye; hands over nothing more. A peer that does not answer in time is cut off. */
   end (): void
   /** Cuts it off at once. */

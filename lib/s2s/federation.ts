@@ -1,0 +1,115 @@
+/** Federation put together: listeners for other servers, links to them, and the router's way out. */
+import { randomInt } from 'node:crypto'
+import type { Clock } from '../base/clock.js'
+import type { Ids } from '../base/ids.js'
+import type { Logger } from '../base/logger.js'
+import type { Host } from '../host/host.js'
+import type { Router } from '../host/router.js'
+import type { Certificates } from '../stream/certificates.js'
+import { ServerContexts, rootsOf } from './contexts.js'
+import { TcpDialer } from './dial.js'
+import { DialbackKeys } from './dialback.js'
+import { CachedDns } from './dns/cache.js'
+import { DnsClient } from './dns/client.js'
+import type { ServerListenerSettings } from './incoming.js'
+import { Links, type LinkReport } from './links.js'
+import { ServerListener } from './listener.js'
+import { DnsResolver, serverOf, systemServers } from './resolve.js'
+import type { FederationLimits, FederationWorld, Policy } from './world.js'
+
+/** What the conf says. */
+export interface FederationPlan {
+  readonly authorities: string | undefined
+  /** DNS servers; none: those of the system. */
+  readonly resolver: readonly string[]
+  readonly limits: FederationLimits
+  policy (local: string, remote: string): Policy
+}
+
+export interface FederationParts {
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly log: Logger
+  readonly router: Router
+  readonly certificates: Certificates
+  readonly oldest: 'TLSv1.2' | 'TLSv1.3'
+  readonly domain: string
+  host (domain: string): Host | undefined
+}
+
+export class Federation {
+  readonly world: FederationWorld
+  readonly links: Links
+  readonly counters = new Map<string, number>()
+  readonly #listeners: ServerListener[] = []
+  readonly #contexts: ServerContexts
+  #plan: FederationPlan
+
+  static async open (parts: FederationParts, plan: FederationPlan): Promise<Federation> {
+    return new Federation(parts, plan, await rootsOf(plan.authorities))
+  }
+
+  private constructor (parts: FederationParts, plan: FederationPlan, roots: readonly string[]) {
+    const { clock, ids, log, router, domain, certificates } = parts
+    this.#plan = plan
+    this.#contexts = new ServerContexts((name, domain) => certificates.usableFor(name, domain), roots, parts.oldest)
+    const servers = plan.resolver.length === 0 ? systemServers() : plan.resolver.flatMap(text => serverOf(text) ?? [])
+    this.world = {
+      clock, ids, log, router, domain,
+      resolver: new DnsResolver(new CachedDns(new DnsClient({ clock, servers }), clock)),
+      dialer: new TcpDialer(clock),
+      keys: new DialbackKeys(),
+      shows: (name, domain) => this.#contexts.shows(name, domain),
+      limits: plan.limits,
+      policy: (local, remote) => this.#plan.policy(local, remote),
+      host: domain => parts.host(domain),
+      count: (metric, by = 1) => { this.counters.set(metric, (this.counters.get(metric) ?? 0) + by) },
+    }
+    this.links = new Links(this.world, () => randomInt(1_000_000) / 1_000_000)
+    router.remote = this.links
+  }
+
+  /** Connections of other servers, and how many have proved a domain. */
+  get counts (): { readonly connections: number, readonly established: number } {
+    return this.#listeners.map(listener => listener.counts).reduce((a, b) => ({
+      connections: a.connections + b.connections, established: a.established + b.established,
+    }), { connections: 0, established: 0 })
+  }
+
+  listener (settings: ServerListenerSettings): ServerListener {
+    const listener = new ServerListener(this.world, this.links, settings)
+    this.#listeners.push(listener)
+    return listener
+  }
+
+  /** Takes over another conf: policies and limits at once, authorities for connections that come. */
+  async reload (plan: FederationPlan): Promise<void> {
+    this.#contexts.roots = await rootsOf(plan.authorities)
+    this.#plan = plan
+    this.world.limits = plan.limits
+  }
+
+  /** The links to other servers, and the streams that come from them. */
+  report (): readonly LinkReport[] {
+    const streams = this.#listeners.flatMap(listener => [...listener.streams])
+    const incoming = streams.flatMap(stream => stream.pairs.map(({ from, to }): LinkReport => ({
+      local: to,
+      remote: from,
+      direction: stream.isBidi ? 'both' : 'in',
+      state: stream.isOver ? 'closing' : 'established',
+      security: stream.security ?? '',
+      queue: 0,
+      bytes: stream.backlog,
+      address: stream.address,
+      since: stream.since,
+      error: '',
+    })))
+    return [...this.links.report(), ...incoming]
+  }
+
+  /** Ends all streams. Resolves when every connection that came in is gone. */
+  async close (): Promise<void> {
+    await this.links.close()
+    await Promise.all(this.#listeners.map(listener => listener.close()))
+  }
+}

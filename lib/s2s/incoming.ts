@@ -1,0 +1,363 @@
+/** A stream from another server, and for which domains it may speak (RFC 6120 §13.7, XEP-0178, XEP-0220). */
+import { TokenBucket } from '../base/rate.js'
+import type { Maybe } from '../base/maybe.js'
+import { ReleaseOrder } from '../host/order.js'
+import type { StreamHeader } from '../stream/header.js'
+import { Stream, type StreamEnd, type StreamHandlers, type StreamState } from '../stream/stream.js'
+import type { TlsInfo, Transport } from '../stream/transport.js'
+import { attributeOf, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { octets } from '../xml/writer.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
+import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
+import type { Addressed } from '../xmpp/stanza.js'
+import { addressesOf, dialbackElement, dialbackError, isDialback, keyIn, type DialbackAddresses } from './dialback.js'
+import type { Links } from './links.js'
+import { limitsOnceProven } from './outgoing.js'
+import { receive, type Receiving } from './receive.js'
+import { distrust } from './trust.js'
+import { pairKey, type Carrier, type Waiting } from './waiting.js'
+import { LinkError, type FederationWorld } from './world.js'
+
+export interface ServerListenerSettings {
+  readonly tls: 'required' | 'direct' | 'none'
+  /** Bytes of the largest stanza. */
+  readonly stanza: number
+  /** Bytes a second that a connection may send on average. */
+  readonly rate: number
+}
+
+/** What a listener knows about all of its connections. */
+export interface IncomingHome {
+  readonly handshakes: TokenBucket
+  established (incoming: Incoming): void
+  gone (incoming: Incoming): void
+}
+
+/** Who would have to wait longer for a handshake, in milliseconds, had better come again. */
+const LONGEST_WAIT = 10_000
+/** So many seconds of its rate a peer may send at once. */
+const BURST = 10
+/** Pairs of domains on one stream; keys of it that are being checked; failures to prove anything. */
+const MOST_PAIRS = 500
+const MOST_CHECKS = 16
+const MOST_FAILURES = 16
+/** A peer keeps a link open as long as it likes: TCP finds out who is gone. In milliseconds. */
+const LONGEST_SILENCE = 86_400_000
+
+export class Incoming implements StreamHandlers, Carrier, Receiving {
+  readonly since: number
+  largest: number | undefined
+  security: 'EXTERNAL' | 'dialback' | undefined
+  isBidi = false
+  readonly #world: FederationWorld
+  readonly #links: Links
+  readonly #settings: ServerListenerSettings
+  readonly #home: IncomingHome
+  readonly #stream: Stream<Incoming>
+  readonly #order: ReleaseOrder
+  /** Pairs for which the peer may speak. */
+  readonly #proven = new Map<string, DialbackAddresses>()
+  readonly #checking = new Set<string>()
+  #local: string | undefined
+  /** Whom the peer says it is; it proves nothing. */
+  #claimed: string | undefined
+  /** The pair that SASL has proven: a new stream on this connection is for the same two. */
+  #authenticated: DialbackAddresses | undefined
+  #failures = 0
+
+  constructor (world: FederationWorld, links: Links, settings: ServerListenerSettings, transport: Transport, home: IncomingHome) {
+    const { clock, ids, limits } = world
+    this.since = clock.now()
+    this.#world = world
+    this.#links = links
+    this.#settings = settings
+    this.#home = home
+    this.#order = new ReleaseOrder(world.router.storage)
+    this.#stream = new Stream<Incoming>(transport, {
+      role: 'receiving',
+      namespace: NS.SERVER,
+      clock,
+      ids,
+      log: world.log.with({ address: transport.address }),
+      limits: { bytes: limits.unauthenticated.stanza, elements: limits.unauthenticated.elements, depth: 16, attributes: 32, name: 256 },
+      domain: world.domain,
+      rate: { bytes: new TokenBucket(clock, settings.rate, settings.rate * BURST) },
+    }, this)
+  }
+
+  get state (): StreamState { return this.#stream.state }
+  get isOver (): boolean { return this.#stream.isOver }
+  get backlog (): number { return this.#stream.transport.backlog }
+  get address (): string { return this.#stream.transport.address }
+  get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
+  get isProven (): boolean { return this.#proven.size > 0 }
+  get pairs (): readonly DialbackAddresses[] { return [...this.#proven.values()] }
+  get #isSecure (): boolean { return this.tls !== undefined || this.#settings.tls === 'none' }
+
+  /** Begins to read; before that, with TLS where the listener wants it from the first byte (XEP-0368). */
+  async begin (): Promise<void> {
+    this.#stream.expire(this.#world.limits.negotiation)
+    if (this.#settings.tls === 'direct') await this.#shake(() => {}).catch(() => {}) // it is cut then
+    this.#stream.start()
+  }
+
+  end (error: StreamError): void { this.#stream.close(error) }
+  send ({ octets }: Waiting): void { this.#stream.send(octets) }
+
+  // ---- As its stream sees it ------------------------------------------------------------------
+
+  /** RFC 6120 §4.7. */
+  opened (header: StreamHeader): void {
+    const local = this.#localOf(header)
+    const claimed = this.#claimedIn(header)
+    const before = this.#authenticated
+    // What was proved to one host is nothing to another: CVE-2018-10847.
+    if (before !== undefined && local !== before.to) throw new StreamError('not-authorized', 'authenticated to another host')
+    if (before !== undefined && claimed !== undefined && claimed !== before.from) throw new StreamError('invalid-from')
+    this.#local = local
+    this.#claimed = claimed ?? before?.from
+    if (this.#claimed !== undefined && this.#world.policy(local, this.#claimed).trust === 'refuse') {
+      throw new StreamError('policy-violation', `${local} does not talk to ${this.#claimed}`)
+    }
+    this.#stream.reply(local)
+    this.#stream.negotiate(this.#isSecure, undefined)
+    this.#offer()
+    if (!this.isProven) return
+    this.#stream.establish(this)
+    if (this.isBidi) for (const { to, from } of this.#proven.values()) this.#links.offer(to, from, this)
+  }
+
+  element (element: ParsedElement, source: Source): Maybe<void> {
+    // RFC 6120 §5.3.1: where TLS is required, there is nothing else before.
+    if (!this.#isSecure) {
+      if (element.ns === NS.TLS && localName(element) === 'starttls') return this.#startTls()
+      throw new StreamError('policy-violation', 'TLS comes first')
+    }
+    switch (element.ns) {
+      case NS.CLIENT:
+        if (!this.isProven) throw new StreamError('not-authorized')
+        return receive(this.#world, this, element, source)
+      case NS.DIALBACK: this.#dialback(element); return undefined
+      case NS.SASL: this.#sasl(element); return undefined
+      case NS.BIDI: this.#wantsBidi(); return undefined
+      default: throw new StreamError(element.ns === NS.TLS || element.ns === NS.SM ? 'policy-violation' : 'unsupported-stanza-type')
+    }
+  }
+
+  over ({ reason }: StreamEnd): void {
+    for (const { to, from } of this.#proven.values()) if (this.isBidi) this.#links.withdraw(to, from, this, reason)
+    if (this.isProven) this.#world.log.info('server gone', { from: this.#claimed, address: this.address, reason: reason?.message })
+  }
+
+  closed (): void { this.#home.gone(this) }
+
+  // ---- Negotiation -------------------------------------------------------------------------------
+
+  #localOf ({ to }: StreamHeader): string {
+    if (to === undefined) throw new StreamError('improper-addressing', "the stream is 'to' nobody")
+    if (to.local !== '' || to.resource !== '' || !this.#world.router.serves(to.domain)) throw new StreamError('host-unknown')
+    return to.domain
+  }
+
+  #claimedIn ({ from }: StreamHeader): string | undefined {
+    if (from === undefined) return undefined
+    // RFC 6120 §4.7.1: a server's is a domain; and nobody is one of us.
+    if (from.local !== '' || from.resource !== '' || this.#world.router.serves(from.domain)) throw new StreamError('invalid-from')
+    return from.domain
+  }
+
+  #offer (): void {
+    const features: Element[] = []
+    if (!this.#isSecure) features.push(xml('starttls', { xmlns: NS.TLS }, xml('required')))
+    else {
+      if (this.#mayAuthenticate()) features.push(xml('mechanisms', { xmlns: NS.SASL }, xml('mechanism', {}, 'EXTERNAL')))
+      if (!this.isProven) features.push(xml('bidi', { xmlns: NS.BIDI_FEATURE }))
+      features.push(xml('dialback', { xmlns: NS.DIALBACK_FEATURE }, xml('errors')))
+      const bytes = this.isProven ? this.#settings.stanza : this.#world.limits.unauthenticated.stanza
+      features.push(xml('limits', { xmlns: NS.STREAM_LIMITS },
+        xml('max-bytes', {}, String(bytes)), xml('idle-seconds', {}, String(Math.floor(LONGEST_SILENCE / 1000))))) // XEP-0478
+    }
+    this.#stream.send(octets(xml('stream:features', {}, ...features)))
+  }
+
+  /** XEP-0178 §3 step 9: only whose certificate is right for whom it says it is. */
+  #mayAuthenticate (): boolean {
+    return !this.isProven && this.#claimed !== undefined && distrust(this.tls, this.#claimed) === undefined
+  }
+
+  async #startTls (): Promise<void> {
+    if (this.#settings.tls !== 'required' || this.tls !== undefined) throw new StreamError('policy-violation')
+    await this.#shake(() => { this.#stream.send(octets(xml('proceed', { xmlns: NS.TLS }))) }).catch(() => {}) // it is cut then
+  }
+
+  async #shake (ready: () => void): Promise<void> {
+    const { log, clock } = this.#world
+    try {
+      const wait = this.#home.handshakes.take(1)
+      if (wait > LONGEST_WAIT) throw new Error('too many handshakes')
+      if (wait > 0) await new Promise<void>(resolve => { clock.after(wait, resolve) })
+      if (this.isOver) return
+      ready()
+      const local = this.#local ?? this.#world.domain
+      await this.#stream.startTls({ contextFor: name => this.#world.shows(name, local), alpn: 'xmpp-server', asksPeer: true })
+    } catch (error) {
+      log.debug('handshake failed', { address: this.address, error })
+      this.#stream.cut(error instanceof Error ? error : new Error(String(error)))
+      throw error
+    }
+  }
+
+  /** XEP-0178 §3. */
+  #sasl (element: ParsedElement): void {
+    if (localName(element) === 'abort') { this.#refuse('aborted'); return }
+    if (localName(element) !== 'auth') throw new StreamError('unsupported-stanza-type')
+    if (this.isProven) throw new StreamError('policy-violation', 'authenticated already')
+    const [local, claimed] = [this.#local, this.#claimed]
+    if (attributeOf(element, 'mechanism') !== 'EXTERNAL' || !this.#mayAuthenticate()) { this.#refuse('invalid-mechanism'); return }
+    const identity = identityIn(textOf(element).trim())
+    if (identity === undefined) { this.#refuse('incorrect-encoding'); return }
+    // Whom the certificate is for, it may say again; nobody else.
+    if (local === undefined || claimed === undefined || identity !== '' && identity !== claimed) { this.#refuse('invalid-authzid'); return }
+    this.#authenticated = { from: claimed, to: local }
+    this.#stream.send(octets(xml('success', { xmlns: NS.SASL })))
+    this.#prove({ from: claimed, to: local }, 'EXTERNAL')
+    this.#stream.restart()
+  }
+
+  #refuse (condition: string): void {
+    this.#stream.send(octets(xml('failure', { xmlns: NS.SASL }, xml(condition))))
+    this.#fail()
+  }
+
+  #fail (): void {
+    if (++this.#failures >= MOST_FAILURES) throw new StreamError('policy-violation', 'too many failures')
+  }
+
+  #wantsBidi (): void {
+    if (this.isProven) throw new StreamError('policy-violation') // XEP-0288 §2.2: before authentication
+    this.isBidi = true
+  }
+
+  #prove (pair: DialbackAddresses, how: 'EXTERNAL' | 'dialback'): void {
+    const isFirst = !this.isProven
+    this.#proven.set(pairKey(pair.to, pair.from), pair)
+    this.#world.count('accepted')
+    this.#world.log.info('server accepted', { from: pair.from, to: pair.to, address: this.address, security: how })
+    if (isFirst) {
+      this.security = how
+      this.#stream.expire(undefined)
+      this.#stream.limits = limitsOnceProven(this.#settings.stanza)
+      this.#stream.watch({ keepalive: this.#world.limits.keepalive, idle: LONGEST_SILENCE })
+      this.#home.established(this)
+      if (how === 'dialback') this.#stream.establish(this)
+    }
+    this.#links.alive(pair.to, pair.from)
+  }
+
+  // ---- Dialback ------------------------------------------------------------------------------------
+
+  #dialback (element: ParsedElement): void {
+    // An answer: on this stream we have asked for nothing, and believe nothing.
+    if (attributeOf(element, 'type') !== undefined) return
+    const addresses = addressesOf(element)
+    if (addresses === undefined) throw new StreamError('improper-addressing')
+    if (isDialback(element, 'result')) this.#claims(addresses, keyIn(element))
+    else if (isDialback(element, 'verify')) this.#asks(addresses, attributeOf(element, 'id') ?? '', keyIn(element))
+    else throw new StreamError('unsupported-stanza-type')
+  }
+
+  /** XEP-0220 §2.3: somebody was shown a key of ours; only we know whether it is. */
+  #asks ({ from, to }: DialbackAddresses, id: string, key: string): void {
+    if (!this.#world.router.serves(to)) {
+      this.#say(dialbackError('verify', { from: to, to: from }, new StanzaError('item-not-found'), id))
+      return
+    }
+    const type = this.#world.keys.isRight(key, from, to, id) ? 'valid' : 'invalid'
+    this.#say(dialbackElement('verify', { from: to, to: from, id, type }))
+  }
+
+  /** XEP-0220 §2.1: the peer says that it speaks for `from`. */
+  #claims (pair: DialbackAddresses, key: string): void {
+    const { from, to } = pair
+    const name = pairKey(to, from)
+    if (this.#proven.has(name)) { this.#answer(pair, 'valid'); return }
+    const error = this.#objection(pair, name)
+    if (error !== undefined) {
+      this.#say(dialbackError('result', { from: to, to: from }, error))
+      this.#fail()
+      return
+    }
+    // A certificate says more than dialback could (XEP-0220 §2.1.2, XEP-0344).
+    if (distrust(this.tls, from) === undefined) { this.#accept(pair); return }
+    const { id } = this.#stream
+    if (id === undefined) return
+    this.#checking.add(name)
+    this.#links.verify(to, from, id, key).then(isRight => {
+      this.#checking.delete(name)
+      if (this.isOver) return
+      if (isRight) { this.#accept(pair); return }
+      this.#world.log.warn('false key', { from, to, address: this.address })
+      this.#answer(pair, 'invalid')
+      // XEP-0220 §2.1.2: who lies about the only domain has nothing to say here.
+      if (!this.isProven && this.#checking.size === 0) this.#stream.close()
+    }, (error: unknown) => {
+      this.#checking.delete(name)
+      if (this.isOver) return
+      this.#world.log.info('key not checked', { from, to, address: this.address, why: error instanceof Error ? error.message : String(error) })
+      this.#say(dialbackError('result', { from: to, to: from }, verdictOf(error)))
+    })
+  }
+
+  /** XEP-0220 §2.4.2 */
+  #objection ({ from, to }: DialbackAddresses, name: string): StanzaError | undefined {
+    const { router } = this.#world
+    if (!router.serves(to)) return new StanzaError('item-not-found')
+    if (router.serves(from)) return new StanzaError('not-allowed')
+    if (this.#world.policy(to, from).trust === 'refuse') return new StanzaError('policy-violation', undefined, { type: 'cancel' })
+    // One key at a time for a pair; and no peer keeps us busy with the servers of others.
+    if (this.#checking.has(name) || this.#checking.size >= MOST_CHECKS || this.#proven.size >= MOST_PAIRS) return new StanzaError('resource-constraint')
+    return undefined
+  }
+
+  #accept (pair: DialbackAddresses): void {
+    this.#prove(pair, 'dialback')
+    this.#answer(pair, 'valid')
+    if (this.isBidi) this.#links.offer(pair.to, pair.from, this)
+  }
+
+  #answer ({ from, to }: DialbackAddresses, type: 'valid' | 'invalid'): void {
+    this.#say(dialbackElement('result', { from: to, to: from, type }))
+  }
+
+  #say (element: Element): void { this.#stream.send(octets(element)) }
+
+  // ---- Stanzas --------------------------------------------------------------------------------------
+
+  get order (): ReleaseOrder { return this.#order }
+  get lang (): string | undefined { return this.#stream.header?.lang }
+  mayCarry (local: string, remote: string): boolean { return this.#proven.has(pairKey(local, remote)) }
+  answer (reply: Addressed): void { this.#world.router.route(reply) }
+}
+
+/** XEP-0178 §3 step 11: base64, "=" or nothing for nobody in particular. Undefined: no address of a server. */
+function identityIn (text: string): string | undefined {
+  if (text === '' || text === '=') return ''
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined
+  return domainOf(Buffer.from(text, 'base64').toString('utf8'))
+}
+
+function domainOf (text: string): string | undefined {
+  let jid: Jid
+  try {
+    jid = parseJid(text)
+  } catch (error) {
+    if (error instanceof JidError) return undefined
+    throw error
+  }
+  return jid.local === '' && jid.resource === '' ? jid.domain : undefined
+}
+
+function verdictOf (error: unknown): StanzaError {
+  return error instanceof LinkError ? new StanzaError(error.condition) : new StanzaError('remote-server-timeout')
+}

@@ -1,0 +1,275 @@
+/** What one domain of ours has to say to one of another server: it waits here until there is a stream, within bounds. */
+import type { Timer } from '../base/clock.js'
+import { StanzaError } from '../xmpp/errors.js'
+import type { Addressed } from '../xmpp/stanza.js'
+import { openOutgoing } from './open.js'
+import type { Outgoing } from './outgoing.js'
+import { waiting, type Carrier, type Waiting } from './waiting.js'
+import { LinkError, type FederationWorld } from './world.js'
+
+/** What a link asks of all links. */
+export interface LinkHome {
+  readonly world: FederationWorld
+  /** Room for so many bytes more, among all that wait. */
+  mayWait (bytes: number): boolean
+  waits (bytes: number): void
+  bounce (stanza: Addressed, error: StanzaError): void
+  /** A stream that may serve this pair as well. */
+  shared (local: string, remote: string): Promise<Outgoing | undefined>
+  /** A stream was opened; it is watched from now on. */
+  opened (link: Link, outgoing: Outgoing): void
+  /** Nothing waits any more, and there is no stream. */
+  idle (link: Link): void
+  failed (link: Link, error: LinkError): void
+  stands (link: Link): void
+  /** Why there will be no link for now. */
+  trouble (local: string, remote: string): LinkError | undefined
+}
+
+/** A server that was there so many milliseconds ago is being restarted rather than dead: what is for it waits. */
+const RESTART = 600_000
+const FIRST_RETRY = 500
+const LAST_RETRY = 10_000
+
+export class Link {
+  readonly local: string
+  readonly remote: string
+  lastError: LinkError | undefined
+  #home: LinkHome
+  #queue: Waiting[] = []
+  #bytes = 0
+  #carrier: Carrier | undefined
+  #opening: Promise<Outgoing> | undefined
+  #isConnecting = false
+  #deadline: Timer | undefined
+  #retry: Timer | undefined
+  #retries = 0
+  #stoodAt = -Infinity
+  #isClosed = false
+
+  constructor (home: LinkHome, local: string, remote: string) {
+    this.#home = home
+    this.local = local
+    this.remote = remote
+  }
+
+  get carrier (): Carrier | undefined { return this.#carrier?.isOver === false ? this.#carrier : undefined }
+  get state (): 'established' | 'connecting' | 'waiting' | 'idle' {
+    if (this.carrier !== undefined) return 'established'
+    if (this.#isConnecting) return 'connecting'
+    return this.#retry === undefined ? 'idle' : 'waiting'
+  }
+  get queued (): number { return this.#queue.length }
+  get bytes (): number { return this.#bytes }
+
+  /** Sends a stanza, now or once there is a stream. Throws StanzaError where it cannot wait. */
+  push (stanza: Addressed): void {
+    const { world } = this.#home
+    const item = waiting(stanza, world.clock.now())
+    const { carrier } = this
+    if (carrier === undefined) { this.#enqueue(item); return }
+    // What a slow peer does not read piles up here: its senders are told, before the stream is given up with all that is in it.
+    if (carrier.backlog > world.limits.queue.size) throw new StanzaError('resource-constraint', 'the other server reads too slowly')
+    this.#carry(carrier, item)
+  }
+
+  /** An open stream to the other server, secured; not yet proven to be ours. */
+  outgoing (): Promise<Outgoing> {
+    return this.#opening ??= this.#open()
+  }
+
+  /** A stream that the peer opened serves this direction too (XEP-0288). */
+  offer (carrier: Carrier): void {
+    if (this.carrier === undefined) this.#stand(carrier)
+  }
+
+  /** The stream that carried this is gone. */
+  lost (carrier: Carrier, reason: Error | undefined): void {
+    if (this.#carrier !== carrier) return
+    this.#carrier = undefined
+    this.#stoodAt = this.#home.world.clock.now()
+    if (reason !== undefined) this.lastError = reason instanceof LinkError ? reason : new LinkError('remote-server-timeout', reason.message, { isPassing: true })
+    if (this.#queue.length > 0) this.#connect()
+    else this.#settle()
+  }
+
+  /** The other server has shown that it is there: no need to wait any longer. */
+  alive (): void {
+    if (this.#retry === undefined) return
+    this.#retry.cancel()
+    this.#retry = undefined
+    this.#retries = 0
+    this.#connect()
+  }
+
+  /** What waits comes back; nothing is taken any more. */
+  close (error: StanzaError): void {
+    this.#isClosed = true
+    this.#bounceAll(error)
+    this.#retry?.cancel()
+    this.#retry = undefined
+  }
+
+  #enqueue (item: Waiting): void {
+    const { world } = this.#home
+    const { queue } = world.limits
+    const trouble = this.#isRecent ? undefined : this.#home.trouble(this.local, this.remote)
+    if (trouble !== undefined) throw trouble.stanzaError()
+    if (this.#isClosed) throw new StanzaError('remote-server-timeout')
+    const bytes = item.octets.length
+    if (this.#queue.length >= queue.stanzas || this.#bytes + bytes > queue.size || !this.#home.mayWait(bytes)) {
+      throw new StanzaError('resource-constraint', 'too much waits for the other server', { type: 'wait' })
+    }
+    this.#queue.push(item)
+    this.#bytes += bytes
+    this.#home.waits(bytes)
+    if (this.#queue.length === 1) this.#arm()
+    if (!this.#isConnecting && this.#retry === undefined) this.#connect()
+  }
+
+  get #isRecent (): boolean { return this.#home.world.clock.now() - this.#stoodAt < RESTART }
+
+  async #open (): Promise<Outgoing> {
+    try {
+      const outgoing = await openOutgoing(this.#home.world, this.local, this.remote)
+      this.#home.opened(this, outgoing)
+      return outgoing
+    } catch (error) {
+      this.#opening = undefined
+      throw error
+    }
+  }
+
+  /** To be called once the stream of `outgoing ()` is over. */
+  closedOutgoing (outgoing: Outgoing, reason: Error | undefined): void {
+    this.#opening = undefined
+    if (this.#carrier === outgoing) this.lost(outgoing, reason)
+    else this.#settle()
+  }
+
+  /** A stream is there, or being opened. */
+  get hasStream (): boolean { return this.#opening !== undefined || this.carrier !== undefined || this.#isConnecting }
+
+  #connect (): void {
+    if (this.#isConnecting || this.#isClosed) return
+    this.#isConnecting = true
+    this.#way().then(carrier => {
+      this.#isConnecting = false
+      if (this.carrier === undefined) this.#stand(carrier)
+    }, (error: unknown) => {
+      this.#isConnecting = false
+      this.#fail(error instanceof LinkError ? error : new LinkError('remote-server-timeout', 'it cannot be reached', { cause: error }))
+    })
+  }
+
+  async #way (): Promise<Outgoing> {
+    const { local, remote } = this
+    const shared = this.#opening === undefined ? await this.#home.shared(local, remote) : undefined
+    if (shared !== undefined) {
+      try {
+        await shared.authorise(local, remote)
+        return shared
+      } catch (error) {
+        this.#home.world.log.debug('stream not shared', { local, remote, error }) // a stream of its own, then
+      }
+    }
+    const outgoing = await this.outgoing()
+    await outgoing.authorise(local, remote).catch((error: unknown) => {
+      outgoing.close()
+      throw error
+    })
+    return outgoing
+  }
+
+  #stand (carrier: Carrier): void {
+    if (this.#isClosed) return
+    this.#carrier = carrier
+    this.#stoodAt = this.#home.world.clock.now()
+    this.#retries = 0
+    this.lastError = undefined
+    this.#home.stands(this)
+    const queue = this.#empty()
+    for (const item of queue) this.#carryOrBounce(carrier, item)
+    this.#settle()
+  }
+
+  #carryOrBounce (carrier: Carrier, item: Waiting): void {
+    try {
+      this.#carry(carrier, item)
+    } catch (error) {
+      if (!(error instanceof StanzaError)) throw error
+      this.#home.bounce(item.stanza, error)
+    }
+  }
+
+  #carry (carrier: Carrier, item: Waiting): void {
+    // XEP-0478 §3: it would end the stream, for all.
+    if (carrier.largest !== undefined && item.octets.length > carrier.largest) {
+      throw new StanzaError('policy-violation', `the other server takes ${carrier.largest} bytes at most`)
+    }
+    carrier.send(item)
+  }
+
+  #fail (error: LinkError): void {
+    this.lastError = error
+    if (this.#isClosed) return
+    if (error.isPassing && this.#isRecent && this.#queue.length > 0) {
+      const { clock } = this.#home.world
+      const delay = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** Math.min(this.#retries++, 10))
+      this.#retry = clock.after(delay, () => {
+        this.#retry = undefined
+        if (this.#queue.length > 0) this.#connect()
+      })
+      return
+    }
+    this.#home.failed(this, error)
+    this.#bounceAll(error.stanzaError())
+  }
+
+  /** The oldest that waits says how long. */
+  #arm (): void {
+    const [oldest] = this.#queue
+    this.#deadline?.cancel()
+    this.#deadline = undefined
+    if (oldest === undefined) return
+    const { clock, limits } = this.#home.world
+    this.#deadline = clock.after(Math.max(0, oldest.since + limits.queue.time - clock.now()), () => { this.#expire() })
+  }
+
+  #expire (): void {
+    const { clock, limits } = this.#home.world
+    const end = clock.now() - limits.queue.time
+    const count = this.#queue.findIndex(item => item.since > end)
+    const late = this.#queue.splice(0, count < 0 ? this.#queue.length : count)
+    for (const { octets } of late) this.#leave(octets.length)
+    this.#arm()
+    const error = new StanzaError('remote-server-timeout', this.lastError?.message)
+    for (const { stanza } of late) this.#home.bounce(stanza, error)
+    this.#settle()
+  }
+
+  #bounceAll (error: StanzaError): void {
+    for (const { stanza } of this.#empty()) this.#home.bounce(stanza, error)
+    this.#settle()
+  }
+
+  #empty (): readonly Waiting[] {
+    const queue = this.#queue
+    this.#queue = []
+    for (const { octets } of queue) this.#leave(octets.length)
+    this.#arm()
+    return queue
+  }
+
+  #leave (bytes: number): void {
+    this.#bytes -= bytes
+    this.#home.waits(-bytes)
+  }
+
+  #settle (): void {
+    if (this.#queue.length > 0) return
+    this.#retry?.cancel()
+    this.#retry = undefined
+    if (this.carrier === undefined && !this.#isConnecting) this.#home.idle(this)
+  }
+}

@@ -1,0 +1,274 @@
+/** All links to other servers: one a pair of domains, streams shared where the peer lets us, and what is known of dead ones. */
+import { Cache } from '../base/cache.js'
+import type { Timer } from '../base/clock.js'
+import type { Maybe } from '../base/maybe.js'
+import { stanzaToServer } from '../host/events.js'
+import { unlessHandled, type Destination, type Passage } from '../host/router.js'
+import { ReleaseOrder } from '../host/order.js'
+import { PendingBatch } from '../storage/batch.js'
+import { StanzaError } from '../xmpp/errors.js'
+import type { Addressed } from '../xmpp/stanza.js'
+import { Link, type LinkHome } from './link.js'
+import type { Outgoing } from './outgoing.js'
+import { receive } from './receive.js'
+import { isBounced, pairKey, type Carrier } from './waiting.js'
+import { LinkError, type FederationWorld } from './world.js'
+
+/** Pairs of domains at a time; and bytes that wait for all of them together. */
+const MOST_LINKS = 10_000
+const MOST_BYTES = 64 * 1024 * 1024
+/** Keys of others that we check at a time. */
+const MOST_CHECKS = 500
+/** Domains that are remembered as dead. */
+const MOST_FAILURES = 10_000
+/** After a failure a domain is left alone for so long, in milliseconds; doubled each time, and by chance a quarter more or less. */
+const FIRST_REST = 5000
+const LONGEST_REST = 300_000
+/** How often streams that nobody uses are looked for, in milliseconds. */
+const ROUND = 30_000
+
+interface Failure { readonly error: LinkError, readonly until: number, readonly times: number }
+
+/** One link as the operator sees it. */
+export interface LinkReport {
+  readonly local: string
+  readonly remote: string
+  readonly direction: 'out' | 'in' | 'both'
+  readonly state: string
+  readonly security: string
+  readonly queue: number
+  readonly bytes: number
+  readonly address: string
+  readonly since: number | undefined
+  readonly error: string
+}
+
+export class Links implements Destination, LinkHome {
+  readonly world: FederationWorld
+  readonly #chance: () => number
+  readonly #links = new Map<string, Link>()
+  readonly #outgoing = new Map<Outgoing, Link>()
+  readonly #failures = new Cache<string, Failure>({ max: MOST_FAILURES })
+  readonly #rounds: Timer
+  /** Streams whose connection is not gone yet. */
+  readonly #open = new Set<Outgoing>()
+  #drained: (() => void) | undefined
+  #bytes = 0
+  #checks = 0
+  #isClosed = false
+
+  /** `chance`: from 0 to 1, for back-off. */
+  constructor (world: FederationWorld, chance: () => number) {
+    this.world = world
+    this.#chance = chance
+    this.#rounds = world.clock.every(ROUND, () => { this.#closeIdle() })
+  }
+
+  // ---- As the router sees it -------------------------------------------------------------
+
+  deliver (stanza: Addressed, passage: Passage): Maybe<void> {
+    const { router } = this.world
+    const [local, remote] = [stanza.from.domain, stanza.to.domain]
+    if (!router.serves(local)) { this.world.count('relayed'); return undefined } // we speak for nobody else
+    const host = this.world.host(local)
+    if (host?.hooks.has(stanzaToServer) !== true) { this.#forward(stanza, passage); return undefined }
+    const verdict = host.hooks.fire(stanzaToServer, { stanza, peer: remote })
+    return unlessHandled(verdict, () => { this.#forward(stanza, passage) }, () => { router.settle(stanza, passage, () => {}) })
+  }
+
+  bounced (): void {}
+
+  /** Behind the commit of what the stanza stores here. */
+  #forward (stanza: Addressed, passage: Passage): void {
+    this.world.router.settle(stanza, passage, () => {
+      try {
+        this.#push(stanza)
+      } catch (error) {
+        if (!(error instanceof StanzaError) || this.#isAnswered(stanza)) throw error
+        this.world.count('dropped')
+      }
+    })
+  }
+
+  #push (stanza: Addressed): void {
+    const [local, remote] = [stanza.from.domain, stanza.to.domain]
+    if (this.#isClosed) throw new StanzaError('remote-server-timeout')
+    if (this.world.policy(local, remote).trust === 'refuse') throw new StanzaError('not-allowed', `${local} does not talk to ${remote}`)
+    this.#linkOf(local, remote).push(stanza)
+  }
+
+  #linkOf (local: string, remote: string): Link {
+    const key = pairKey(local, remote)
+    let link = this.#links.get(key)
+    if (link === undefined) {
+      if (this.#links.size >= MOST_LINKS) throw new StanzaError('resource-constraint', 'too many other servers')
+      link = new Link(this, local, remote)
+      this.#links.set(key, link)
+    }
+    return link
+  }
+
+  // ---- As incoming streams see it ------------------------------------------------------------
+
+  /** Whether the key that somebody has shown is that of `remote`'s own server (XEP-0220 §2.2). Rejects with LinkError. */
+  async verify (local: string, remote: string, id: string, key: string): Promise<boolean> {
+    const trouble = this.trouble(local, remote)
+    if (trouble !== undefined) throw trouble
+    if (this.#isClosed || this.#checks >= MOST_CHECKS) throw new LinkError('resource-constraint', 'too many keys to check', { isPassing: true, mender: 'us' })
+    this.#checks++
+    try {
+      const link = this.#linkOf(local, remote)
+      const outgoing = await link.outgoing()
+      return await outgoing.verify(local, remote, id, key)
+    } catch (error) {
+      if (error instanceof StanzaError) throw new LinkError(error.condition, 'too many links', { isPassing: true, mender: 'us' })
+      throw error
+    } finally {
+      this.#checks--
+    }
+  }
+
+  /** A domain has proved to us that it is there. */
+  alive (local: string, remote: string): void {
+    const key = pairKey(local, remote)
+    this.#failures.delete(key)
+    this.#links.get(key)?.alive()
+  }
+
+  /** Its stream takes what we have for it, too (XEP-0288). */
+  offer (local: string, remote: string, carrier: Carrier): void {
+    if (!this.#isClosed) this.#linkOf(local, remote).offer(carrier)
+  }
+
+  /** That stream is over. */
+  withdraw (local: string, remote: string, carrier: Carrier, reason: Error | undefined): void {
+    this.#links.get(pairKey(local, remote))?.lost(carrier, reason)
+  }
+
+  // ---- As links see it -----------------------------------------------------------------------
+
+  mayWait (bytes: number): boolean { return this.#bytes + bytes <= MOST_BYTES }
+  waits (bytes: number): void { this.#bytes += bytes }
+
+  bounce (stanza: Addressed, error: StanzaError): void {
+    if (!this.#isAnswered(stanza)) { this.world.count('dropped'); return }
+    this.world.count('bounced')
+    this.world.router.fail(stanza, { session: undefined, batch: new PendingBatch() }, error)
+  }
+
+  async shared (local: string, remote: string): Promise<Outgoing | undefined> {
+    const fitting = [...this.#outgoing.keys()].filter(outgoing => outgoing.mayCarry(local, remote))
+    const same = fitting.find(outgoing => outgoing.remote === remote)
+    if (same !== undefined || fitting.length === 0) return same
+    // XEP-0220 §2.6.2: another domain of the same server, as DNS has it.
+    const targets = await this.world.resolver.resolve(remote, this.world.policy(local, remote).byHand).catch(() => [])
+    return fitting.find(({ isOver, target }) => !isOver && targets.some(({ address, port, tls }) =>
+      address === target.address && port === target.port && tls === target.tls))
+  }
+
+  opened (link: Link, outgoing: Outgoing): void {
+    const { router } = this.world
+    const order = new ReleaseOrder(router.storage)
+    this.#outgoing.set(outgoing, link)
+    outgoing.owner = {
+      received: (element, source) => receive(this.world, {
+        order,
+        lang: undefined,
+        mayCarry: (local, remote) => local === outgoing.local && remote === outgoing.remote,
+        answer: reply => { router.route(reply) },
+      }, element, source),
+      over: reason => { this.#over(outgoing, reason) },
+      closed: () => {
+        this.#open.delete(outgoing)
+        if (this.#open.size === 0) this.#drained?.()
+      },
+    }
+    this.#open.add(outgoing)
+    if (outgoing.isOver) { this.#over(outgoing, undefined); this.#open.delete(outgoing) }
+    else if (this.#isClosed) outgoing.close()
+  }
+
+  #over (outgoing: Outgoing, reason: Error | undefined): void {
+    const link = this.#outgoing.get(outgoing)
+    this.#outgoing.delete(outgoing)
+    this.world.log.info('link closed', { local: outgoing.local, remote: outgoing.remote, reason: reason?.message })
+    for (const pair of outgoing.proven) if (pair !== pairKey(outgoing.local, outgoing.remote)) this.#links.get(pair)?.lost(outgoing, reason)
+    link?.closedOutgoing(outgoing, reason)
+  }
+
+  idle (link: Link): void {
+    const key = pairKey(link.local, link.remote)
+    if (this.#links.get(key) === link && !link.hasStream) this.#links.delete(key)
+  }
+
+  failed (link: Link, error: LinkError): void {
+    const key = pairKey(link.local, link.remote)
+    const times = (this.#failures.get(key)?.times ?? 0) + 1
+    const rest = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(times - 1, 16)) * (0.75 + this.#chance() / 2)
+    this.#failures.set(key, { error, until: this.world.clock.now() + rest, times })
+    this.world.count('failed')
+    this.world.log.info('no link', { local: link.local, remote: link.remote, why: error.message, mender: error.mender, rest: Math.round(rest / 1000) })
+  }
+
+  stands (link: Link): void {
+    const key = pairKey(link.local, link.remote)
+    this.#failures.delete(key)
+    this.world.count('opened')
+    const { carrier } = link
+    this.world.log.info('link established', { local: link.local, remote: link.remote, security: carrier?.security })
+  }
+
+  trouble (local: string, remote: string): LinkError | undefined {
+    const failure = this.#failures.get(pairKey(local, remote))
+    return failure !== undefined && this.world.clock.now() < failure.until ? failure.error : undefined
+  }
+
+  // ---- As the operator sees it ------------------------------------------------------------------
+
+  report (): readonly LinkReport[] {
+    const found: LinkReport[] = []
+    for (const link of this.#links.values()) {
+      const { carrier } = link
+      found.push({
+        local: link.local,
+        remote: link.remote,
+        direction: carrier?.isBidi === true ? 'both' : 'out',
+        state: link.state,
+        security: carrier?.security ?? '',
+        queue: link.queued,
+        bytes: link.bytes,
+        address: carrier?.address ?? '',
+        since: carrier?.since,
+        error: link.lastError?.message ?? '',
+      })
+    }
+    for (const [pair, failure] of this.#failures.entries()) {
+      const [local = '', remote = ''] = pair.split(' ')
+      if (this.#links.has(pair)) continue
+      found.push({ local, remote, direction: 'out', state: 'resting', security: '', queue: 0, bytes: 0, address: '', since: undefined, error: failure.error.message })
+    }
+    return found
+  }
+
+  /** Ends all streams; what waits comes back to those who are still here. Resolves when their connections are gone. */
+  async close (): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#rounds.cancel()
+    for (const link of [...this.#links.values()]) link.close(new StanzaError('remote-server-timeout', 'this server stops'))
+    for (const outgoing of [...this.#outgoing.keys()]) outgoing.close()
+    if (this.#open.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
+  }
+
+  #closeIdle (): void {
+    const { clock, limits } = this.world
+    for (const outgoing of [...this.#outgoing.keys()]) {
+      if (clock.now() - outgoing.lastUsed >= limits.idle) outgoing.close()
+    }
+  }
+
+  /** A presence to a resource is a wish to enter a room, and its sender waits for an answer; all other presence is dropped. */
+  #isAnswered (stanza: Addressed): boolean {
+    return isBounced(stanza) || stanza.kind === 'presence' && stanza.type === 'available' && stanza.to.local !== '' && stanza.to.resource !== ''
+  }
+}

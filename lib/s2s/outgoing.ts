@@ -1,0 +1,348 @@
+/** A stream that we open to another server: secured, and then ours for each pair of domains that we prove (RFC 6120 §13.7, XEP-0220). */
+import type { Timer } from '../base/clock.js'
+import type { Maybe } from '../base/maybe.js'
+import type { StreamHeader } from '../stream/header.js'
+import { PeerStreamError, Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
+import type { TlsInfo, Transport } from '../stream/transport.js'
+import { attributeOf, child, children, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import type { Limits } from '../xml/parser.js'
+import { octets } from '../xml/writer.js'
+import { StreamError } from '../xmpp/errors.js'
+import { addressesOf, conditionIn, dialbackElement, isDialback } from './dialback.js'
+import { Dialogue } from './dialogue.js'
+import { addressOf, asciiOf, type Target } from './resolve.js'
+import { distrust } from './trust.js'
+import { pairKey, type Carrier, type Waiting } from './waiting.js'
+import { LinkError, type FederationWorld } from './world.js'
+
+/** What its owner hears of a stream. */
+export interface OutgoingOwner {
+  /** A stanza that came back on it: it serves both directions (XEP-0288). */
+  received (element: ParsedElement, source: Source): Maybe<void>
+  /** It is over; what was sent and not proven to have arrived is in nobody's hands. */
+  over (reason: Error | undefined): void
+  /** The connection is gone too. */
+  closed (): void
+}
+
+interface Asking { readonly resolve: () => void, readonly reject: (error: Error) => void, readonly timer: Timer }
+interface Verifying { readonly resolve: (isRight: boolean) => void, readonly reject: (error: Error) => void, readonly timer: Timer }
+
+/** Questions of dialback under way on one stream. */
+const MOST_ASKING = 64
+/** How long a peer may take to answer one, in milliseconds. */
+const PATIENCE = 30_000
+const NOBODY: OutgoingOwner = { received: () => { throw new StreamError('not-authorized') }, over: () => {}, closed: () => {} }
+
+export class Outgoing implements StreamHandlers, Carrier {
+  readonly local: string
+  readonly remote: string
+  readonly target: Target
+  readonly since: number
+  owner: OutgoingOwner = NOBODY
+  /** How the first pair was proven. */
+  security: 'EXTERNAL' | 'dialback' | undefined
+  /** It serves both directions. */
+  isBidi = false
+  lastUsed: number
+  largest: number | undefined
+  readonly #world: FederationWorld
+  readonly #stream: Stream<Outgoing>
+  readonly #dialogue = new Dialogue()
+  readonly #asking = new Map<string, Asking>()
+  readonly #verifying = new Map<string, Verifying>()
+  readonly #proven = new Set<string>()
+  #features: ParsedElement | undefined
+  #reason: Error | undefined
+  #isAuthorising = false
+
+  constructor (world: FederationWorld, local: string, remote: string, transport: Transport, target: Target) {
+    const { clock, ids, limits } = world
+    this.local = local
+    this.remote = remote
+    this.target = target
+    this.since = this.lastUsed = clock.now()
+    this.#world = world
+    this.#stream = new Stream<Outgoing>(transport, {
+      role: 'initiating',
+      namespace: NS.SERVER,
+      clock,
+      ids,
+      log: world.log.with({ to: remote, address: transport.address }),
+      limits: { bytes: limits.unauthenticated.stanza, elements: limits.unauthenticated.elements * 4, depth: 16, attributes: 32, name: 256 },
+      domain: local,
+    }, this)
+  }
+
+  get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
+  get isOver (): boolean { return this.#stream.isOver }
+  get backlog (): number { return this.#stream.transport.backlog }
+  get address (): string { return this.#stream.transport.address }
+  get proven (): ReadonlySet<string> { return this.#proven }
+  /** Why its certificate does not stand for this domain; undefined where it does. */
+  distrust (domain: string): string | undefined { return distrust(this.tls, domain) }
+
+  // ---- Opening -------------------------------------------------------------------------
+
+  /** Opens the stream, encrypts it, and reads what the peer offers. Rejects with LinkError. */
+  async open (): Promise<void> {
+    await this.#attempt(async () => {
+      this.#stream.expire(this.#world.limits.negotiation)
+      const isDirect = this.target.tls === 'direct'
+      if (isDirect) await this.#shake()
+      this.#stream.start()
+      if (!isDirect) {
+        const features = await this.#greet()
+        if (child(features, NS.TLS, 'starttls') === undefined) throw new LinkError('remote-server-not-found', 'it does not offer TLS')
+        this.#send(xml('starttls', { xmlns: NS.TLS }))
+        const answer = await this.#dialogue.next()
+        if (answer.ns !== NS.TLS || localName(answer) !== 'proceed') throw new LinkError('remote-server-not-found', 'it refuses TLS')
+        await this.#shake()
+      }
+      this.#features = await this.#greet()
+      this.#takeLimits()
+      this.#dialogue.rest()
+    })
+  }
+
+  async #greet (): Promise<ParsedElement> {
+    this.#stream.open({ from: this.local, to: this.remote })
+    await this.#dialogue.header()
+    const features = await this.#dialogue.next()
+    if (features.ns !== NS.STREAM || localName(features) !== 'features') throw new StreamError('unsupported-stanza-type')
+    return features
+  }
+
+  async #shake (): Promise<void> {
+    const { context, certificate } = this.#world.shows(undefined, this.local)
+    this.#dialogue.forget()
+    try {
+      await this.#stream.startTls({
+        servername: addressOf(this.remote) === undefined ? asciiOf(this.remote) : undefined,
+        context,
+        certificate,
+        alpn: 'xmpp-server',
+      })
+    } catch (error) {
+      const reason = error instanceof Error ? error : new Error(String(error))
+      this.#stream.cut(reason)
+      throw new LinkError('remote-server-timeout', 'TLS fails', { cause: reason })
+    }
+  }
+
+  // ---- Proving who we are --------------------------------------------------------------------
+
+  /**
+   * Proves that `local` speaks here to `remote`, so that its stanzas are taken. The first pair by EXTERNAL where that is offered
+   * (XEP-0178); all others, and where it is not, by dialback. Rejects with LinkError.
+   */
+  async authorise (local: string, remote: string): Promise<void> {
+    if (this.#proven.has(pairKey(local, remote))) return
+    const { trust } = this.#world.policy(local, remote)
+    const doubt = this.distrust(remote)
+    if (trust === 'refuse') throw new LinkError('not-allowed', `${local} does not talk to ${remote}`, { mender: 'us' })
+    if (trust === 'certificate' && doubt !== undefined) throw new LinkError('remote-server-not-found', doubt)
+    await this.#attempt(async () => {
+      const isFirst = this.#proven.size === 0 && !this.#isAuthorising
+      if (!isFirst || local !== this.local || remote !== this.remote) { await this.#dialback(local, remote); return }
+      this.#isAuthorising = true
+      if (doubt === undefined) this.#offerBidi()
+      const how = await this.#external() ? 'EXTERNAL' : 'dialback'
+      if (how === 'dialback') await this.#dialback(local, remote)
+      else this.#prove(local, remote, how)
+    })
+  }
+
+  /** Whether another pair of domains may share this stream: XEP-0220 §2.6.2, where the peer says errors of it rather than hang up. */
+  mayCarry (local: string, remote: string): boolean {
+    if (this.isOver || this.#proven.size === 0) return false
+    const feature = this.#features === undefined ? undefined : child(this.#features, NS.DIALBACK_FEATURE, 'dialback')
+    if (feature === undefined || child(feature, NS.DIALBACK_FEATURE, 'errors') === undefined) return false
+    const { trust } = this.#world.policy(local, remote)
+    return trust === 'dialback' || trust === 'certificate' && this.distrust(remote) === undefined
+  }
+
+  /** At once, before the next element is read: it may be a stanza that needs it. */
+  #prove (local: string, remote: string, how: 'EXTERNAL' | 'dialback'): void {
+    if (this.isOver) throw this.#reasonFor()
+    const isFirst = this.#proven.size === 0
+    this.#proven.add(pairKey(local, remote))
+    if (!isFirst) return
+    const { limits } = this.#world
+    this.#stream.expire(undefined)
+    this.#stream.limits = limitsOnceProven(limits.stanza)
+    this.#stream.establish(this)
+    this.#stream.watch({ keepalive: limits.keepalive, idle: Infinity })
+    this.security = how
+    this.#dialogue.rest()
+  }
+
+  /** XEP-0288 §2.2: before authentication, and only where we know who answers. */
+  #offerBidi (): void {
+    if (this.#features === undefined || child(this.#features, NS.BIDI_FEATURE, 'bidi') === undefined) return
+    this.isBidi = true
+    this.#send(xml('bidi', { xmlns: NS.BIDI }))
+  }
+
+  /** XEP-0178 §3. False where the peer does not want it so. */
+  async #external (): Promise<boolean> {
+    const mechanisms = this.#features === undefined ? undefined : child(this.#features, NS.SASL, 'mechanisms')
+    if (mechanisms === undefined || !children(mechanisms, NS.SASL, 'mechanism').some(one => textOf(one) === 'EXTERNAL')) return false
+    const identity = Buffer.from(this.local).toString('base64')
+    this.#send(xml('auth', { xmlns: NS.SASL, mechanism: 'EXTERNAL' }, identity))
+    const answer = await this.#dialogue.next()
+    if (answer.ns !== NS.SASL || localName(answer) !== 'success') {
+      if (answer.ns === NS.SASL && localName(answer) === 'failure') { this.#dialogue.rest(); return false }
+      throw new StreamError('unsupported-stanza-type')
+    }
+    this.#stream.restart()
+    this.#features = await this.#greet()
+    this.#takeLimits()
+    return true
+  }
+
+  /** XEP-0220 §2.1.1: the peer asks our domain's own server whether the key is ours. */
+  #dialback (local: string, remote: string): Promise<void> {
+    const { id } = this.#stream
+    const key = pairKey(local, remote)
+    if (id === undefined || id === '') return Promise.reject(new LinkError('remote-server-not-found', 'its stream has no id'))
+    if (this.#asking.has(key) || this.#asking.size >= MOST_ASKING) return Promise.reject(new LinkError('resource-constraint', 'too much dialback', { mender: 'us' }))
+    return new Promise((resolve, reject) => {
+      const timer = this.#world.clock.after(PATIENCE, () => {
+        this.#asking.delete(key)
+        reject(new LinkError('remote-server-timeout', 'it does not answer to dialback', { isPassing: true }))
+      })
+      this.#asking.set(key, { resolve, reject, timer })
+      this.#send(dialbackElement('result', { from: local, to: remote }, this.#world.keys.key(remote, local, id)))
+    })
+  }
+
+  /** Asks whether a key that somebody has shown `local` for `remote` is theirs (XEP-0220 §2.2.1). Rejects with LinkError. */
+  verify (local: string, remote: string, id: string, key: string): Promise<boolean> {
+    const name = `${pairKey(local, remote)} ${id}`
+    if (this.isOver) return Promise.reject(this.#reasonFor())
+    if (this.#verifying.has(name) || this.#verifying.size >= MOST_ASKING) return Promise.reject(new LinkError('resource-constraint', 'too much dialback', { mender: 'us' }))
+    this.lastUsed = this.#world.clock.now()
+    return new Promise((resolve, reject) => {
+      const timer = this.#world.clock.after(PATIENCE, () => {
+        this.#verifying.delete(name)
+        reject(new LinkError('remote-server-timeout', 'it does not say whether the key is right', { isPassing: true }))
+      })
+      this.#verifying.set(name, { resolve, reject, timer })
+      this.#send(dialbackElement('verify', { from: local, to: remote, id }, key))
+    })
+  }
+
+  // ---- Once it stands ---------------------------------------------------------------------------
+
+  send ({ octets }: Waiting): void {
+    this.lastUsed = this.#world.clock.now()
+    this.#stream.send(octets)
+  }
+
+  /** Closes it in order, or with an error. */
+  close (error?: StreamError): void { this.#stream.close(error) }
+
+  opened (header: StreamHeader): void {
+    this.#stream.negotiate(this.tls !== undefined, undefined)
+    this.#dialogue.opened(header)
+  }
+
+  element (element: ParsedElement, source: Source): Maybe<void> {
+    if (element.ns === NS.CLIENT) {
+      // RFC 6120 §8.1.1: a stream serves the one direction, unless both have agreed on more.
+      if (!this.isBidi || this.#proven.size === 0) throw new StreamError('not-authorized')
+      this.lastUsed = this.#world.clock.now()
+      return this.owner.received(element, source)
+    }
+    if (element.ns === NS.DIALBACK) { this.#answered(element); return undefined }
+    if (this.#proven.size > 0) throw new StreamError('unsupported-stanza-type')
+    return this.#dialogue.receive(element)
+  }
+
+  over ({ reason }: StreamEnd): void {
+    this.#reason = reason
+    const error = this.#reasonFor()
+    this.#dialogue.end(error)
+    for (const { timer, reject } of [...this.#asking.values(), ...this.#verifying.values()]) {
+      timer.cancel()
+      reject(error)
+    }
+    this.#asking.clear()
+    this.#verifying.clear()
+    this.owner.over(reason)
+  }
+
+  closed (): void { this.owner.closed() }
+
+  // ---- Its own ------------------------------------------------------------------------------------
+
+  #answered (element: ParsedElement): void {
+    const addresses = addressesOf(element)
+    const type = attributeOf(element, 'type')
+    // XEP-0220 §2.1.2: an answer comes back from whom was asked; what was not asked for is nothing.
+    if (addresses === undefined || type === undefined) return
+    const pair = pairKey(addresses.to, addresses.from)
+    if (isDialback(element, 'result')) {
+      const asking = this.#asking.get(pair)
+      if (asking === undefined) return
+      this.#asking.delete(pair)
+      asking.timer.cancel()
+      if (type === 'valid') {
+        this.#prove(addresses.to, addresses.from, 'dialback')
+        asking.resolve()
+      } else if (type === 'error') asking.reject(new LinkError('remote-server-not-found', `it refuses dialback: ${conditionIn(element)}`, { isPassing: conditionIn(element) === 'remote-server-timeout' }))
+      else asking.reject(new LinkError('remote-server-not-found', 'it does not believe us'))
+      return
+    }
+    const name = `${pair} ${attributeOf(element, 'id') ?? ''}`
+    const verifying = this.#verifying.get(name)
+    if (verifying === undefined) return
+    this.#verifying.delete(name)
+    verifying.timer.cancel()
+    if (type === 'error') verifying.reject(new LinkError('remote-server-not-found', `it cannot check the key: ${conditionIn(element)}`))
+    else verifying.resolve(type === 'valid')
+  }
+
+  /** XEP-0478 */
+  #takeLimits (): void {
+    const limits = this.#features === undefined ? undefined : child(this.#features, NS.STREAM_LIMITS, 'limits')
+    const bytes = limits === undefined ? undefined : child(limits, NS.STREAM_LIMITS, 'max-bytes')
+    const text = bytes === undefined ? '' : textOf(bytes).trim()
+    this.largest = /^\d{1,12}$/.test(text) ? Number(text) : undefined
+  }
+
+  #send (element: Element): void { this.#stream.send(octets(element)) }
+
+  async #attempt (work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (error instanceof LinkError) throw error
+      if (error instanceof StreamError) {
+        this.#stream.close(error)
+        throw new LinkError('remote-server-not-found', `it does not keep to the protocol (${error.condition})`, { cause: error })
+      }
+      throw error
+    }
+  }
+
+  #reasonFor (): LinkError {
+    const reason = this.#reason
+    if (reason instanceof LinkError) return reason
+    if (reason instanceof PeerStreamError) {
+      const isPassing = ['system-shutdown', 'resource-constraint', 'reset', 'connection-timeout', 'internal-server-error'].includes(reason.condition)
+      const condition = reason.condition === 'host-unknown' || reason.condition === 'host-gone' ? 'remote-server-not-found' : 'remote-server-timeout'
+      return new LinkError(condition, `it ends the stream: ${reason.condition}`, { isPassing, cause: reason })
+    }
+    if (reason instanceof StreamError && reason.condition === 'connection-timeout') {
+      return new LinkError('remote-server-timeout', 'it takes too long', { isPassing: true, cause: reason })
+    }
+    return new LinkError('remote-server-timeout', 'the connection is gone', { isPassing: true, cause: reason })
+  }
+}
+
+export function limitsOnceProven (bytes: number): Limits {
+  return { bytes, elements: 10_000, depth: 64, attributes: 64, name: 1024 }
+}

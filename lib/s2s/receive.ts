@@ -1,0 +1,68 @@
+/** A stanza as another server sent it: who it is from and to is checked here, and once (RFC 6120 §8.1.1.2, §8.1.2.2). */
+import type { Maybe } from '../base/maybe.js'
+import type { ReleaseOrder } from '../host/order.js'
+import { enterFromServer } from '../host/remote.js'
+import { attributeOf, localName, type ParsedElement, type Source } from '../xml/element.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
+import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
+import { addressed, errorReply, Stanza, type Addressed, type Kind } from '../xmpp/stanza.js'
+import type { FederationWorld } from './world.js'
+
+export interface Receiving {
+  readonly order: ReleaseOrder
+  /** xml:lang of the stream. */
+  readonly lang: string | undefined
+  /** Whether the peer has proved that it speaks for `remote` to `local`. */
+  mayCarry (local: string, remote: string): boolean
+  /** An answer to what could not even be read. */
+  answer (stanza: Addressed): void
+}
+
+/** Takes one stanza of a peer's into the server. Throws StreamError where the stream must end. */
+export function receive (world: FederationWorld, stream: Receiving, element: ParsedElement, source: Source): Maybe<void> {
+  const kind = localName(element)
+  if (!isKind(kind)) throw new StreamError('unsupported-stanza-type')
+  const [fromText, toText] = [attributeOf(element, 'from'), attributeOf(element, 'to')]
+  // RFC 6120 §4.9.3.7: between servers, both are there.
+  if (fromText === undefined || toText === undefined) throw new StreamError('improper-addressing')
+  const from = parsed(fromText)
+  const to = parsed(toText)
+  if (from === undefined) { world.count('malformed'); return undefined } // nobody to answer; the link is for its other users
+  if (to === undefined) { malformed(world, stream, kind, element, from); return undefined }
+  // RFC 6120 §4.9.3.9, §4.9.3.6
+  if (!world.router.serves(to.domain)) throw new StreamError('host-unknown')
+  if (!stream.mayCarry(to.domain, from.domain)) throw new StreamError('invalid-from')
+  // RFC 6120 §8.1.5: without one of its own it has the stream's.
+  if (stream.lang !== undefined && element.attrs['xml:lang'] === undefined) element.attrs['xml:lang'] = stream.lang
+  const stanza = addressed(new Stanza(kind, element, from, to, source), to)
+  return enterFromServer(world.router, world.host(to.domain), stanza, stream.order)
+}
+
+/** RFC 6120 §8.3.3.8: by one of ours, for the address itself cannot be written. One user's fault does not end the link of all. */
+function malformed (world: FederationWorld, stream: Receiving, kind: Kind, element: ParsedElement, from: Jid): void {
+  const local = domainIn(attributeOf(element, 'to') ?? '')
+  if (local === undefined || !stream.mayCarry(local.domain, from.domain)) throw new StreamError('improper-addressing')
+  world.count('malformed')
+  const stanza = new Stanza(kind, element, from, local)
+  const isAnswer = stanza.type === 'error' || kind === 'iq' && stanza.type === 'result'
+  if (!isAnswer) stream.answer(errorReply(stanza, new StanzaError('jid-malformed')))
+}
+
+/** The domain of what is no address as a whole. */
+function domainIn (text: string): Jid | undefined {
+  const [account = ''] = text.split('/', 1)
+  return parsed(account.slice(account.lastIndexOf('@') + 1))
+}
+
+function parsed (text: string): Jid | undefined {
+  try {
+    return parseJid(text)
+  } catch (error) {
+    if (error instanceof JidError) return undefined
+    throw error
+  }
+}
+
+function isKind (name: string): name is Kind {
+  return name === 'message' || name === 'presence' || name === 'iq'
+}

@@ -1,0 +1,87 @@
+/** For which domains a certificate stands (RFC 6120 §13.7.1.2, RFC 9525): DNS-ID, SRV-ID and XmppAddr, never the common name. */
+import { AsnConvert } from '@peculiar/asn1-schema'
+import { Certificate, id_ce_subjectAltName, SubjectAlternativeName } from '@peculiar/asn1-x509'
+import { xmppAddresses } from '../auth/external.js'
+import type { TlsInfo } from '../stream/transport.js'
+import { JidError, parseJid } from '../xmpp/jid.js'
+import { addressOf, asciiOf } from './resolve.js'
+
+/** The names in a certificate that may stand for an XMPP server. */
+export interface CertificateNames {
+  /** DNS-ID, in lower case. */
+  readonly dns: readonly string[]
+  /** SRV-ID: the domains behind `_xmpp-server.`, in lower case. */
+  readonly srv: readonly string[]
+  /** XmppAddr, as they stand there. */
+  readonly xmpp: readonly string[]
+}
+
+/** RFC 4985 §2 */
+const SRV_NAME = '1.3.6.1.5.5.7.8.7'
+/** More names than these are not looked at: no certificate of one server has them, and each costs time. */
+const MOST_NAMES = 1000
+const NOBODY: CertificateNames = { dns: [], srv: [], xmpp: [] }
+
+/** The names of a certificate. None for what is no certificate. */
+export function namesOf (certificate: Uint8Array): CertificateNames {
+  try {
+    const { extensions } = AsnConvert.parse(certificate, Certificate).tbsCertificate
+    const [extension, second] = extensions?.filter(({ extnID }) => extnID === id_ce_subjectAltName) ?? []
+    // RFC 5280 §4.2: no extension stands twice.
+    if (extension === undefined || second !== undefined) return NOBODY
+    const names = AsnConvert.parse(extension.extnValue, SubjectAlternativeName)
+    if (names.length > MOST_NAMES) return NOBODY
+    return {
+      dns: names.flatMap(({ dNSName }) => dNSName === undefined ? [] : [dNSName.toLowerCase()]),
+      srv: names.flatMap(({ otherName }) => otherName?.typeId === SRV_NAME ? serverIn(new Uint8Array(otherName.value)) : []),
+      xmpp: xmppAddresses(certificate),
+    }
+  } catch {
+    return NOBODY // not DER that we understand: it names nobody
+  }
+}
+
+/** Whether the names stand for a domain. */
+export function isFor (names: CertificateNames, domain: string): boolean {
+  if (addressOf(domain) !== undefined) return false // RFC 9525 §6.1: no name is an address
+  const ascii = asciiOf(domain).toLowerCase()
+  return names.dns.some(name => covers(name, ascii)) || names.srv.some(name => covers(name, ascii)) ||
+    names.xmpp.some(text => isDomain(text, domain))
+}
+
+/** Why the peer of a connection may not be taken for the server of a domain; undefined where it may. */
+export function distrust (tls: TlsInfo | undefined, domain: string): string | undefined {
+  const certificate = tls?.peerCertificates[0]
+  if (tls === undefined) return 'the connection is not encrypted'
+  if (certificate === undefined) return 'it shows no certificate'
+  if (!tls.authorized) return `its certificate is not trusted (${tls.distrust ?? 'not known'})`
+  return isFor(namesOf(certificate), domain) ? undefined : `its certificate is not for ${domain}`
+}
+
+/** RFC 9525 §6.3: a wildcard is the whole leftmost label, and stands for exactly one. */
+function covers (presented: string, ascii: string): boolean {
+  const name = presented.replace(/\.$/, '')
+  if (!name.includes('*')) return asciiOf(name).toLowerCase() === ascii
+  const dot = ascii.indexOf('.')
+  const rest = name.slice(2)
+  // `*.` in front, no other asterisk, and behind it more than a top-level domain.
+  return name.startsWith('*.') && !rest.includes('*') && rest.includes('.') && dot > 0 && ascii.slice(dot + 1) === asciiOf(rest).toLowerCase()
+}
+
+function isDomain (text: string, domain: string): boolean {
+  try {
+    const jid = parseJid(text)
+    return jid.local === '' && jid.resource === '' && jid.domain === domain
+  } catch (error) {
+    if (error instanceof JidError) return false
+    throw error
+  }
+}
+
+/** SRVName is an IA5String `_service.name`. */
+function serverIn (bytes: Uint8Array): readonly string[] {
+  const [tag, length = 0] = bytes
+  if (tag !== 0x16 || length >= 0x80 || bytes.length !== 2 + length) return []
+  const text = Buffer.from(bytes.subarray(2)).toString('latin1').toLowerCase()
+  return /^_xmpp-server\.[a-z0-9.*-]+$/.test(text) ? [text.slice('_xmpp-server.'.length)] : []
+}

@@ -1,0 +1,51 @@
+/** A stanza on its way to another server, and what is left of it should it come back. */
+import { attributeOf, Element } from '../xml/element.js'
+import { flatten } from '../xml/writer.js'
+import { Stanza, addressed, type Addressed } from '../xmpp/stanza.js'
+
+export interface Waiting {
+  /** As it goes out. */
+  readonly octets: string
+  /** When it came, in milliseconds since 1970. */
+  readonly since: number
+  /** The stanza without its content: enough to answer it with an error. */
+  readonly stanza: Addressed
+}
+
+/** Pins no buffer of the network: it may wait for long. */
+export function waiting (stanza: Addressed, now: number): Waiting {
+  const attributes: Record<string, string> = {}
+  for (const name of ['id', 'type']) {
+    const value = attributeOf(stanza.element, name)
+    if (value !== undefined) attributes[name] = flatten(value)
+  }
+  return {
+    octets: flatten(stanza.octets()),
+    since: now,
+    stanza: addressed(new Stanza(stanza.kind, new Element(stanza.kind, attributes), stanza.from, stanza.to), stanza.to),
+  }
+}
+
+/** Whether its sender is told where it cannot be delivered. Not of presence and errors, which two servers would throw at each other. */
+export function isBounced ({ kind, type }: Addressed): boolean {
+  return type !== 'error' && (kind === 'message' || kind === 'iq' && type !== 'result')
+}
+
+/** What takes the stanzas of a pair of domains to the other server. */
+export interface Carrier {
+  readonly isOver: boolean
+  /** It takes stanzas of the other direction as well (XEP-0288). */
+  readonly isBidi: boolean
+  /** How the peer was convinced. */
+  readonly security: string | undefined
+  readonly address: string
+  readonly since: number
+  /** Bytes that the peer has not taken yet. */
+  readonly backlog: number
+  /** Bytes of the largest stanza that the peer takes (XEP-0478); undefined: it does not say. */
+  readonly largest: number | undefined
+  send (what: Waiting): void
+}
+
+/** Domains as one key. A space is in no domain. */
+export function pairKey (local: string, remote: string): string { return `${local} ${remote}` }

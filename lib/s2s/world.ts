@@ -1,0 +1,85 @@
+/** What the streams between servers know of the world: handed in, so that scenes hand in another. */
+import type { SecureContext } from 'node:tls'
+import type { Clock } from '../base/clock.js'
+import type { Ids } from '../base/ids.js'
+import type { Logger } from '../base/logger.js'
+import type { Host } from '../host/host.js'
+import type { Router } from '../host/router.js'
+import type { Transport } from '../stream/transport.js'
+import { StanzaError, type StanzaCondition } from '../xmpp/errors.js'
+import type { DialbackKeys } from './dialback.js'
+import type { ByHand, Resolver, Target } from './resolve.js'
+
+/** What the conf says of one other domain, to one of ours. */
+export interface Policy {
+  /**
+   * 'certificate': its server proves by a valid certificate whose it is, wherever it is looked at. 'dialback': what DNS says is
+   * enough (XEP-0220). 'refuse': nothing is sent or taken.
+   */
+  readonly trust: 'certificate' | 'dialback' | 'refuse'
+  readonly byHand?: ByHand | undefined
+}
+
+export interface FederationLimits {
+  /** Of one pair of domains, while there is no link: stanzas, bytes, and milliseconds that one may wait. */
+  readonly queue: { readonly stanzas: number, readonly size: number, readonly time: number }
+  /** Milliseconds after which a link that nobody uses is closed. */
+  readonly idle: number
+  /** Milliseconds from dialling to being let in. */
+  readonly negotiation: number
+  /** Milliseconds of silence after which a space is sent. */
+  readonly keepalive: number
+  /** Bytes of the largest stanza that is taken from another server. */
+  readonly stanza: number
+  /** Bytes and elements of a top-level element before a peer has proved who it is. */
+  readonly unauthenticated: { readonly stanza: number, readonly elements: number }
+  /** Connections at once from one network. */
+  readonly connections: number
+}
+
+/** Connects. Rejects where nobody answers; gives up when told to. */
+export interface Dialer { dial (target: Target, signal: AbortSignal): Promise<Transport> }
+
+/** What a domain of ours shows in TLS. */
+export interface Shown { readonly context: SecureContext, readonly certificate: Uint8Array }
+
+export interface FederationWorld {
+  readonly clock: Clock
+  readonly ids: Ids
+  readonly log: Logger
+  readonly router: Router
+  readonly resolver: Resolver
+  readonly dialer: Dialer
+  readonly keys: DialbackKeys
+  /** `servername`: what the peer asks for by SNI; else the certificate of `domain`. */
+  shows (servername: string | undefined, domain: string): Shown
+  limits: FederationLimits
+  policy (local: string, remote: string): Policy
+  host (domain: string): Host | undefined
+  /** The domain that speaks to a peer that named none of ours. */
+  readonly domain: string
+  count (metric: string, by?: number): void
+}
+
+/** Who has to mend it. */
+export type Mender = 'them' | 'us' | 'network'
+
+/** Why there is no link to another server. */
+export class LinkError extends Error {
+  readonly condition: StanzaCondition
+  /** Trying again soon may help: it was away, not unwilling. */
+  readonly isPassing: boolean
+  readonly mender: Mender
+
+  constructor (condition: StanzaCondition, text: string, how: Partial<Pick<LinkError, 'isPassing' | 'mender' | 'cause'>> = {}) {
+    super(text, { cause: how.cause })
+    this.condition = condition
+    this.isPassing = how.isPassing ?? false
+    this.mender = how.mender ?? 'them'
+  }
+
+  /** As the sender of a stanza gets to hear of it. */
+  stanzaError (): StanzaError {
+    return new StanzaError(this.condition, this.message, { cause: this })
+  }
+}
