@@ -1,7 +1,7 @@
 /** Accepts other servers: counts them by network, and never has more than it may. */
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { TokenBucket } from '../base/rate.js'
-import { networkOf } from '../auth/throttle.js'
+import { networkOf } from '../base/network.js'
 import { TcpTransport } from '../stream/tcp-transport.js'
 import { plainAddress, type Transport } from '../stream/transport.js'
 import { StreamError } from '../xmpp/errors.js'

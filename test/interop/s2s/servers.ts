@@ -1,0 +1,313 @@
+/** Sestina, Prosody and ejabberd as neighbours: each at an address of its own in the loopback network, found by DNS, certified by an authority of the test's. */
+import { randomInt } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import tls from 'node:tls'
+import { GeneralName } from '@peculiar/asn1-x509'
+import { client, xml, type Client } from '@xmpp/client'
+import type { Test } from 'tap'
+import { PACKAGE_ROOT } from '../../../lib/base/package.js'
+import { makeAuthority, type Authority } from '../../auth/authority.js'
+import { Program, run } from '../process.js'
+import { Zone } from './dns.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+export const PASSWORD = 'a secret of Verona'
+const PATIENCE = 30_000
+
+export type Stanza = Parameters<Client['send']>[0]
+
+export interface Neighbour {
+  readonly domain: string
+  readonly address: string
+  addUser (local: string): Promise<void>
+  start (): Promise<void>
+  stop (): Promise<void>
+  kill (): Promise<void>
+  readonly said: string
+}
+
+export interface Trust {
+  /** 'certificate': each believes the others' certificates; 'dialback': nobody's certificate is worth anything. */
+  readonly trust: 'certificate' | 'dialback'
+  /** Only direct TLS stands in DNS. */
+  readonly direct?: boolean
+}
+
+/** A quarter of the loopback network, its DNS, and its authority. */
+export class Quarter {
+  readonly t: Test
+  readonly zone: Zone
+  readonly folder: string
+  readonly authority: Authority
+  readonly how: Trust
+  readonly #net: string
+  #last = 1
+
+  static async build (t: Test, how: Trust): Promise<Quarter> {
+    const net = `127.${randomInt(1, 255)}.${randomInt(1, 255)}`
+    const zone = await Zone.at(t, `${net}.1`)
+    return new Quarter(t, net, zone, await makeAuthority('Verona'), how)
+  }
+
+  private constructor (t: Test, net: string, zone: Zone, authority: Authority, how: Trust) {
+    this.t = t
+    this.#net = net
+    this.zone = zone
+    this.authority = authority
+    this.how = how
+    this.folder = t.testdir({})
+    mkdirSync(join(this.folder, 'authorities'))
+    writeFileSync(join(this.folder, 'authorities', 'verona.pem'), authority.certificate)
+  }
+
+  /** The authority's certificate, as a file. */
+  get authorities (): string { return join(this.folder, 'authorities') }
+
+  next (): string { return `${this.#net}.${++this.#last}` }
+
+  /** Puts a server into DNS, and makes its certificate. */
+  async settle (domains: readonly string[], address: string): Promise<{ readonly certificate: string, readonly key: string }> {
+    for (const domain of domains) this.zone.server(domain, address, this.how.direct === true ? { direct: 5270 } : { plain: 5269 })
+    const signer = this.how.trust === 'certificate' ? this.authority : await makeAuthority('nobody knows')
+    const names = domains.map(name => new GeneralName({ dNSName: name }))
+    return await signer.issue({ subject: 'CN=server', names })
+  }
+
+  /** A program that sees this quarter's DNS and no other: what /etc/resolv.conf names is at another place for it alone. */
+  inside (name: string, path: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Program {
+    const file = join(this.folder, 'resolv.conf')
+    writeFileSync(file, `nameserver ${this.zone.address}\noptions timeout:2 attempts:2\n`)
+    const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+    return new Program('unshare', ['--mount', 'sh', '-c', script, file, path, ...args], { cwd: join(this.folder, name), env })
+  }
+}
+
+/** Starts a server; it is stopped when the test ends. */
+async function raise<N extends Neighbour> (t: Test, neighbour: N): Promise<N> {
+  t.teardown(() => neighbour.stop())
+  await neighbour.start()
+  return neighbour
+}
+
+export interface SestinaHow { readonly domains: readonly string[], readonly more?: string, readonly modules?: string }
+
+export async function startSestina (quarter: Quarter, how: SestinaHow): Promise<Neighbour> {
+  const { domains, more = '', modules = '' } = how
+  const [domain = ''] = domains
+  const address = quarter.next()
+  const folder = join(quarter.folder, domain)
+  const pair = await quarter.settle(domains, address)
+  mkdirSync(join(folder, 'data', 'certificates', domain), { recursive: true })
+  writeFileSync(join(folder, 'data', 'certificates', domain, 'fullchain.pem'), pair.certificate)
+  writeFileSync(join(folder, 'data', 'certificates', domain, 'privkey.pem'), pair.key, { mode: 0o600 })
+  const conf = join(folder, 'sestina.toml')
+  writeFileSync(conf, `
+data = "data"
+[log]
+level = "debug"
+[[listen]]
+for = "clients"
+port = 5222
+address = ["${address}"]
+rate = "10MiB/s"
+[[listen]]
+for = "servers"
+port = 5269
+address = ["${address}"]
+[[listen]]
+for = "servers"
+port = 5270
+address = ["${address}"]
+tls = "direct"
+[federation]
+trust = "${quarter.how.trust}"
+authorities = "${quarter.authorities}"
+resolver = ["${quarter.zone.address}"]
+${more}
+[modules]
+roster = true
+presence = true
+message = true
+offline = true
+disco = true
+ping = true
+limits = { session = 10000, address = 10000, messages = 1000000 }
+${modules}
+${domains.map(domain => `[host."${domain}"]`).join('\n')}
+`)
+  let server: Program | undefined
+  let before = ''
+  return await raise(quarter.t, {
+    domain, address,
+    get said () { return before + (server?.said ?? '') },
+    async start () {
+      server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
+      await server.says(/\bready\b|server started/i, 60)
+    },
+    async stop () { before += server?.said ?? ''; await server?.stop(); server = undefined },
+    async kill () { before += server?.said ?? ''; server?.signal('SIGKILL'); await server?.ended; server = undefined },
+    async addUser (local) {
+      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${domain}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
+    },
+  })
+}
+
+export async function startProsody (quarter: Quarter, domain: string): Promise<Neighbour> {
+  const address = quarter.next()
+  const folder = join(quarter.folder, domain)
+  const pair = await quarter.settle([domain, `rooms.${domain}`], address)
+  mkdirSync(join(folder, 'data'), { recursive: true })
+  writeFileSync(join(folder, 'cert.pem'), pair.certificate)
+  writeFileSync(join(folder, 'key.pem'), pair.key)
+  const conf = join(folder, 'prosody.cfg.lua')
+  writeFileSync(conf, `
+run_as_root = true
+data_path = "${join(folder, 'data')}"
+pidfile = "${join(folder, 'prosody.pid')}"
+log = { { levels = { min = "debug" }, to = "console" } }
+interfaces = { "${address}" }
+c2s_ports = { 5222 }
+s2s_ports = { 5269 }
+s2s_direct_tls_ports = { 5270 }
+c2s_require_encryption = true
+s2s_require_encryption = true
+s2s_secure_auth = ${quarter.how.trust === 'certificate' ? 'true' : 'false'}
+use_ipv6 = false
+ssl = { certificate = "${join(folder, 'cert.pem')}", key = "${join(folder, 'key.pem')}", cafile = "${join(quarter.authorities, 'verona.pem')}", capath = "" }
+authentication = "internal_plain"
+modules_enabled = { "posix", "tls", "saslauth", "dialback", "s2s", "s2s_auth_certs", "s2s_bidi", "roster", "presence", "message", "iq", "disco",
+  "offline", "register", "ping", "smacks" }
+VirtualHost "${domain}"
+Component "rooms.${domain}" "muc"
+  restrict_room_creation = false
+`)
+  let server: Program | undefined
+  let before = ''
+  return await raise(quarter.t, {
+    domain, address,
+    get said () { return before + (server?.said ?? '') },
+    async start () {
+      server = quarter.inside(domain, 'prosody', ['--config', conf, '-F'])
+      await server.says(/Activated service 's2s_direct_tls'/, 60)
+    },
+    async stop () { before += server?.said ?? ''; await server?.stop(); server = undefined },
+    async kill () { before += server?.said ?? ''; server?.signal('SIGKILL'); await server?.ended; server = undefined },
+    async addUser (local) { await run('prosodyctl', ['--config', conf, '--root', 'register', local, domain, PASSWORD]) },
+  })
+}
+
+export async function startEjabberd (quarter: Quarter, domain: string): Promise<Neighbour> {
+  const address = quarter.next()
+  const folder = join(quarter.folder, domain)
+  const pair = await quarter.settle([domain, `rooms.${domain}`], address)
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'both.pem'), pair.certificate + pair.key)
+  const admin = quarter.next()
+  const conf = join(folder, 'ejabberd.yml')
+  writeFileSync(conf, `
+hosts: ["${domain}"]
+loglevel: debug
+certfiles: ["${join(folder, 'both.pem')}"]
+ca_file: "${join(quarter.authorities, 'verona.pem')}"
+acme: { auto: false }
+auth_method: [internal]
+auth_password_format: scram
+default_db: mnesia
+s2s_use_starttls: required
+shaper: {}
+access_rules: { c2s: [{ allow: all }], local: [{ allow: all }] }
+listen:
+  - { port: 5222, ip: "${address}", module: ejabberd_c2s, access: c2s, shaper: none, starttls: true, starttls_required: true }
+  - { port: 5269, ip: "${address}", module: ejabberd_s2s_in, shaper: none, max_stanza_size: 262144 }
+  - { port: 5270, ip: "${address}", module: ejabberd_s2s_in, shaper: none, tls: true, max_stanza_size: 262144 }
+  - { port: 5280, ip: "${admin}", module: ejabberd_http, request_handlers: { /api: mod_http_api } }
+api_permissions:
+  test: { from: [mod_http_api], who: { ip: "127.0.0.0/8" }, what: [register] }
+modules:
+  mod_roster: {}
+  mod_disco: {}
+  mod_offline: {}
+  mod_ping: {}
+  mod_s2s_dialback: {}
+  mod_stream_mgmt: {}
+  mod_muc: { host: "rooms.@HOST@", access_create: all, access: all }
+`)
+  const inetrc = join(folder, 'inetrc')
+  const four = quarter.zone.address.replaceAll('.', ',')
+  writeFileSync(inetrc, `{lookup, [dns]}.\n{nameserver, {${four}}}.\n{timeout, 2000}.\n{retry, 2}.\n`)
+  const files = await run('dpkg-query', ['--listfiles', 'ejabberd'])
+  const libraries = /^(.*)\/ejabberd-[^/]*\/ebin$/m.exec(files)?.[1] ?? ''
+  let server: Program | undefined
+  let before = ''
+  return await raise(quarter.t, {
+    domain, address,
+    get said () { return before + (server?.said ?? '') },
+    async start () {
+      server = quarter.inside(domain, 'erl', ['-noinput', '+K', 'true', '-kernel', 'inetrc', `"${inetrc}"`, '-mnesia', 'dir', `"${join(folder, 'mnesia')}"`, '-s', 'ejabberd'], {
+        EJABBERD_CONFIG_PATH: conf, EJABBERD_LOG_PATH: join(folder, 'ejabberd.log'), ERL_LIBS: libraries, ERL_CRASH_DUMP_BYTES: '0',
+      })
+      await server.says(/Start accepting TLS connections at .*:5270|ejabberd .* is started/, 90)
+    },
+    async stop () { before += server?.said ?? ''; await server?.stop(); server = undefined },
+    async kill () { before += server?.said ?? ''; server?.signal('SIGKILL'); await server?.ended; server = undefined },
+    async addUser (user) {
+      const response = await fetch(`http://${admin}:5280/api/register`, { method: 'POST', body: JSON.stringify({ user, host: domain, password: PASSWORD }) })
+      if (!response.ok) throw new Error(`ejabberd did not register ${user}: ${await response.text()}`)
+    },
+  })
+}
+
+/** A user's device on any of the servers, online. */
+export class Device {
+  readonly xmpp: Client
+  readonly full: string
+  readonly came: Stanza[] = []
+  readonly #looking = new Set<() => void>()
+
+  private constructor (xmpp: Client, full: string) {
+    this.xmpp = xmpp
+    this.full = full
+  }
+
+  static async of (t: Test, server: Neighbour, local: string, resource = 'orchard'): Promise<Device> {
+    const xmpp = client({ service: `xmpp://${server.address}:5222`, domain: server.domain, username: local, password: PASSWORD, resource })
+    const device = new Device(xmpp, `${local}@${server.domain}/${resource}`)
+    xmpp.on('error', () => {})
+    xmpp.on('stanza', stanza => {
+      device.came.push(stanza)
+      for (const look of device.#looking) look()
+    })
+    t.teardown(async () => { await xmpp.stop() })
+    await xmpp.start()
+    await xmpp.send(xml('presence'))
+    return device
+  }
+
+  get bare (): string { return this.full.split('/', 1)[0] ?? '' }
+
+  async says (stanza: Stanza): Promise<void> { await this.xmpp.send(stanza) }
+
+  async gets (what: string, wanted: (stanza: Stanza) => boolean, patience = PATIENCE): Promise<Stanza> {
+    return await new Promise((resolve, reject) => {
+      const done = (): void => { clearTimeout(timer); this.#looking.delete(look) }
+      const timer = setTimeout(() => { done(); reject(new Error(`${this.full} did not get ${what}, but:\n${this.came.join('\n')}`)) }, patience)
+      const look = (): void => {
+        const index = this.came.findIndex(wanted)
+        if (index < 0) return
+        done()
+        resolve(...this.came.splice(index, 1) as [Stanza])
+      }
+      this.#looking.add(look)
+      look()
+    })
+  }
+}
+
+/** The client library has no setting for it: in this process, what node:tls connects to may be certified by anybody. */
+export function trustAll (t: Test): void {
+  const connect = tls.connect
+  tls.connect = ((options: tls.ConnectionOptions) => connect({ ...options, rejectUnauthorized: false })) as typeof tls.connect
+  t.teardown(() => { tls.connect = connect })
+}
+
