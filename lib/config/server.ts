@@ -1,7 +1,8 @@
 /** The settings of the server itself. Those of modules stand in the modules. */
 import type { Path } from './read.js'
 import {
-  address, choice, count, domain, DOMAINS, duration, flag, jid, list, named, optional, path, port, rate, secret, size, socket, table, type Values,
+  address, choice, count, domain, DOMAINS, duration, flag, jid, list, named, optional, path, port, rate, secret, size, socket, table,
+  type Values,
 } from './schema.js'
 
 /** What a listener may be for. What this version does not serve is not here. */

@@ -2,7 +2,7 @@
 import { xml } from '@xmpp/client'
 import t, { type Test } from 'tap'
 import { missing } from '../process.js'
-import { Device, Quarter, startEjabberd, startProsody, startSestina, trustAll, type Neighbour, type Trust } from './servers.js'
+import { Device, Quarter, startEjabberd, startProsody, startSestina, trustAll, type Neighbour, type Stanza, type Trust } from './servers.js'
 
 const OURS = 'montague.test'
 const THEIRS = 'capulet.test'
@@ -55,7 +55,7 @@ for (const [name, start] of Object.entries(NEIGHBOURS)) {
 }
 
 async function befriend (t: Test, romeo: Device, juliet: Device): Promise<void> {
-  const from = (device: Device, type: string | undefined) => (stanza: { readonly attrs: Readonly<Record<string, string>>, is (name: string): boolean }): boolean =>
+  const from = (device: Device, type: string | undefined) => (stanza: Stanza): boolean =>
     stanza.is('presence') && (stanza.attrs['from'] ?? '').startsWith(device.bare) && stanza.attrs['type'] === type
   await romeo.says(xml('presence', { type: 'subscribe', to: juliet.bare }))
   await juliet.gets('the request', from(romeo, 'subscribe'))

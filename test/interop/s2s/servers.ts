@@ -1,4 +1,4 @@
-/** Sestina, Prosody and ejabberd as neighbours: each at an address of its own in the loopback network, found by DNS, certified by an authority of the test's. */
+/** Sestina, Prosody and ejabberd as neighbours: each at an address of its own, found by DNS, certified by an authority of the test's. */
 import { randomInt } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -202,7 +202,7 @@ export async function startEjabberd (quarter: Quarter, domain: string): Promise<
   const folder = join(quarter.folder, domain)
   const pair = await quarter.settle([domain, `rooms.${domain}`], address)
   mkdirSync(folder, { recursive: true })
-  writeFileSync(join(folder, 'both.pem'), pair.certificate + pair.key)
+  writeFileSync(join(folder, 'both.pem'), `${pair.certificate}\n${pair.key}`)
   const admin = quarter.next()
   const conf = join(folder, 'ejabberd.yml')
   writeFileSync(conf, `
@@ -261,30 +261,32 @@ modules:
 /** A user's device on any of the servers, online. */
 export class Device {
   readonly xmpp: Client
-  readonly full: string
+  /** As its server has bound it. */
+  full = ''
+  readonly bare: string
   readonly came: Stanza[] = []
   readonly #looking = new Set<() => void>()
 
-  private constructor (xmpp: Client, full: string) {
+  private constructor (xmpp: Client, local: string, domain: string) {
     this.xmpp = xmpp
-    this.full = full
+    this.bare = `${local}@${domain}`
   }
 
   static async of (t: Test, server: Neighbour, local: string, resource = 'orchard'): Promise<Device> {
     const xmpp = client({ service: `xmpp://${server.address}:5222`, domain: server.domain, username: local, password: PASSWORD, resource })
-    const device = new Device(xmpp, `${local}@${server.domain}/${resource}`)
+    const device = new Device(xmpp, local, server.domain)
+    Object.assign(xmpp, { timeout: PATIENCE })
     xmpp.on('error', () => {})
     xmpp.on('stanza', stanza => {
       device.came.push(stanza)
       for (const look of device.#looking) look()
     })
     t.teardown(async () => { await xmpp.stop() })
-    await xmpp.start()
+    device.full = String(await xmpp.start())
+    await xmpp.iqCaller.get(xml('query', { xmlns: 'jabber:iq:roster' }), undefined, PATIENCE) // RFC 6121 §2.2: who asks for it hears of subscriptions
     await xmpp.send(xml('presence'))
     return device
   }
-
-  get bare (): string { return this.full.split('/', 1)[0] ?? '' }
 
   async says (stanza: Stanza): Promise<void> { await this.xmpp.send(stanza) }
 
