@@ -68,6 +68,7 @@ export class Scenario {
   /** Log lines of level error that the test wants: [event, text of the error]. */
   readonly expectedErrors: (readonly [string, string])[] = []
   readonly server: Server
+  readonly log: Logger = this.#log({})
   readonly #known: ReadonlyMap<string, AnyModule>
   readonly #devices: Device[] = []
   #scene: Scene
@@ -77,7 +78,7 @@ export class Scenario {
     this.#scene = scene
     this.#known = known
     this.storage = scene.storage ?? new MemoryStorage()
-    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.#log({}), storage: this.storage, cached: 100 })
+    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.log, storage: this.storage, cached: 100 })
   }
 
   host (domain: string): Host {

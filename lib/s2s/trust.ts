@@ -22,6 +22,20 @@ const SRV_NAME = '1.3.6.1.5.5.7.8.7'
 const MOST_NAMES = 1000
 const NOBODY: CertificateNames = { dns: [], srv: [], xmpp: [] }
 
+/** What OpenSSL finds wrong, as an operator understands it. */
+const WORDS: ReadonlyMap<string, string> = new Map([
+  ['CERT_HAS_EXPIRED', 'it has expired'],
+  ['CERT_NOT_YET_VALID', 'it is not valid yet'],
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', 'it is signed by itself'],
+  ['SELF_SIGNED_CERT_IN_CHAIN', 'its authority is not among those that are trusted'],
+  ['UNABLE_TO_GET_ISSUER_CERT', 'a certificate is missing between it and an authority'],
+  ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'its authority is not trusted, or a certificate is missing on the way there'],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'its authority is not trusted, or a certificate is missing on the way there'],
+  ['INVALID_PURPOSE', 'it was not issued for this'],
+])
+
+function inWords (code: string): string { return WORDS.get(code) ?? code }
+
 /** The names of a certificate. None for what is no certificate. */
 export function namesOf (certificate: Uint8Array): CertificateNames {
   try {
@@ -54,7 +68,7 @@ export function distrust (tls: TlsInfo | undefined, domain: string): string | un
   const certificate = tls?.peerCertificates[0]
   if (tls === undefined) return 'the connection is not encrypted'
   if (certificate === undefined) return 'it shows no certificate'
-  if (!tls.authorized) return `its certificate is not trusted (${tls.distrust ?? 'not known'})`
+  if (!tls.authorized) return `its certificate is not trusted: ${inWords(tls.distrust ?? 'not known')}`
   return isFor(namesOf(certificate), domain) ? undefined : `its certificate is not for ${domain}`
 }
 

@@ -19,6 +19,10 @@ export interface Wanted {
   readonly names?: readonly GeneralName[]
   /** How often the extension of names stands in it. */
   readonly times?: number
+  /** Days from now: when it begins to hold, and when it ends. */
+  readonly days?: readonly [number, number]
+  /** Extended key usages, by OID. */
+  readonly usages?: readonly string[]
 }
 export interface Authority { readonly certificate: string, issue (wanted: Wanted): Promise<Issued> }
 
@@ -30,7 +34,7 @@ export async function makeAuthority (name: string): Promise<Authority> {
   })
   return {
     certificate: own.toString('pem'),
-    async issue ({ subject = 'CN=client', addresses = [], names = [], times = 1 }) {
+    async issue ({ subject = 'CN=client', addresses = [], names = [], times = 1, days = [-1, 1], usages = [] }) {
       const { publicKey, privateKey } = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
       const all = [
         ...names.map(name => new Uint8Array(AsnConvert.serialize(name))),
@@ -38,8 +42,11 @@ export async function makeAuthority (name: string): Promise<Authority> {
       ]
       const extension = new x509.Extension(id_ce_subjectAltName, false, tagged(0x30, ...all))
       const certificate = await x509.X509CertificateGenerator.create({
-        serialNumber: '02', subject, issuer: own.subject, publicKey, signingKey: keys.privateKey, signingAlgorithm: HASH, ...lifetime(),
-        extensions: all.length === 0 ? [] : Array.from({ length: times }, () => extension),
+        serialNumber: '02', subject, issuer: own.subject, publicKey, signingKey: keys.privateKey, signingAlgorithm: HASH, ...lifetime(days),
+        extensions: [
+          ...all.length === 0 ? [] : Array.from({ length: times }, () => extension),
+          ...usages.length === 0 ? [] : [new x509.ExtendedKeyUsageExtension([...usages])],
+        ],
       })
       const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', privateKey)).toString('base64')
       return {
@@ -72,8 +79,8 @@ function tagged (tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat([Buffer.from([tag, ...head]), content])
 }
 
-function lifetime (): { readonly notBefore: Date, readonly notAfter: Date } {
-  return { notBefore: new Date(Date.now() - DAY), notAfter: new Date(Date.now() + DAY) }
+function lifetime ([from, until]: readonly [number, number] = [-1, 1]): { readonly notBefore: Date, readonly notAfter: Date } {
+  return { notBefore: new Date(Date.now() + from * DAY), notAfter: new Date(Date.now() + until * DAY) }
 }
 
 /** A self-signed certificate for each signature there is, by its name. */

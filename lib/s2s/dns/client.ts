@@ -153,6 +153,7 @@ function overTcp (clock: Clock, server: DnsServer, query: Query, patience: numbe
     const socket = connect(server.port, server.address)
     const chunks: Buffer[] = []
     let bytes = 0
+    let wanted: number | undefined
     const timer: Timer = clock.after(patience, () => { done(new DnsError('the DNS server does not answer over TCP')) })
     const done = (result: DecodedPacket | Error): void => {
       timer.cancel()
@@ -169,11 +170,9 @@ function overTcp (clock: Clock, server: DnsServer, query: Query, patience: numbe
       chunks.push(chunk)
       bytes += chunk.length
       if (bytes < 2) return
-      const all = chunks.length === 1 ? chunk : Buffer.concat(chunks.splice(0))
-      if (chunks.length === 0) chunks.push(all)
-      const length = all.readUInt16BE(0)
-      if (all.length < 2 + length) return
-      done(decoded(all.subarray(2, 2 + length), query) ?? new DnsError('an answer that nobody asked for'))
+      wanted ??= 2 + Buffer.concat(chunks).readUInt16BE(0)
+      if (bytes < wanted) return
+      done(decoded(Buffer.concat(chunks).subarray(2, wanted), query) ?? new DnsError('an answer that nobody asked for'))
     })
   })
 }

@@ -1,0 +1,252 @@
+/** Federation as it is put together: real sockets, real TLS, a DNS server; every case of a certificate, both ways. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { GeneralName } from '@peculiar/asn1-x509'
+import t, { type Test } from 'tap'
+import { systemClock } from '../../lib/base/clock.js'
+import { Federation, type FederationPlan } from '../../lib/s2s/federation.js'
+import { TcpDialer, dialFirst } from '../../lib/s2s/dial.js'
+import type { ServerListener } from '../../lib/s2s/listener.js'
+import type { Target } from '../../lib/s2s/resolve.js'
+import type { Policy } from '../../lib/s2s/world.js'
+import { Certificates } from '../../lib/stream/certificates.js'
+import { memoryPair } from '../../lib/stream/memory-transport.js'
+import type { Transport } from '../../lib/stream/transport.js'
+import { selfSigned } from '../../lib/stream/self-signed.js'
+import { textOf, child } from '../../lib/xml/element.js'
+import { NS } from '../../lib/xml/namespaces.js'
+import { makeAuthority, otherName, utf8, type Authority, type Wanted } from '../auth/authority.js'
+import { FakeClock } from '../fake-clock.js'
+import { Zone } from '../interop/s2s/dns.js'
+import { scenario, type Device, type Scenario } from '../scenario.js'
+import { LIMITS, OURS, THEIRS } from './stage.js'
+
+t.setTimeout(120_000)
+
+interface Verona { readonly t: Test, readonly zone: Zone, readonly authority: Authority, readonly folder: string }
+
+async function verona (t: Test): Promise<Verona> {
+  const folder = t.testdir({ authorities: {} })
+  const authority = await makeAuthority('Verona')
+  writeFileSync(join(folder, 'authorities', 'verona.pem'), authority.certificate)
+  return { t, zone: await Zone.at(t, '127.0.0.1', 0), authority, folder }
+}
+
+interface How {
+  readonly certificate?: Wanted | 'self-signed' | 'of a stranger'
+  readonly trust?: Policy['trust']
+  readonly tls?: 'required' | 'direct'
+  readonly connections?: number
+}
+
+interface Town {
+  readonly s: Scenario
+  readonly federation: Federation
+  readonly listener: ServerListener
+  readonly port: number
+  readonly plan: FederationPlan
+}
+
+async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
+  const { t, zone, authority } = v
+  const s = await scenario(t, { modules: ['roster', 'presence', 'message'], hosts: [domain] })
+  const folder = join(v.folder, domain)
+  mkdirSync(join(folder, domain), { recursive: true })
+  const { certificate = dns(domain) } = how
+  const ascii = new URL(`http://${domain}`).host
+  const by = certificate === 'of a stranger' ? await makeAuthority('a stranger') : authority
+  const wanted = typeof certificate === 'string' ? dns(domain) : certificate
+  const pair = certificate === 'self-signed' ? await selfSigned(domain, ascii, Date.now()) : await by.issue(wanted)
+  writeFileSync(join(folder, domain, 'fullchain.pem'), pair.certificate)
+  writeFileSync(join(folder, domain, 'privkey.pem'), pair.key, { mode: 0o600 })
+  const certificates = await Certificates.open({ folder, domains: [domain], clock: systemClock, log: s.log })
+  const { clock, log, server: { router } } = s
+  let ids = 0
+  const plan: FederationPlan = {
+    authorities: join(v.folder, 'authorities'),
+    resolver: [`127.0.0.1:${zone.port}`],
+    limits: { ...LIMITS, connections: how.connections ?? LIMITS.connections },
+    policy: () => ({ trust: how.trust ?? 'certificate' }),
+  }
+  const federation = await Federation.open({
+    clock, log, router, certificates, domain, oldest: 'TLSv1.2', ids: { next: () => `s${++ids}` }, host: name => s.server.host(name),
+  }, plan)
+  const listener = federation.listener({ tls: how.tls ?? 'required', stanza: 262_144, rate: 1_000_000 })
+  const port = await listener.listen('127.0.0.1', 0)
+  zone.server(ascii, '127.0.0.1', how.tls === 'direct' ? { direct: port } : { plain: port })
+  t.teardown(async () => {
+    await federation.close()
+    await certificates.close()
+  })
+  return { s, federation, listener, port, plan }
+}
+
+function dns (...names: readonly string[]): Wanted { return { names: names.map(dNSName => new GeneralName({ dNSName })) } }
+
+/** Waits for what happens outside of our turns: sockets, TLS. */
+async function until (what: string, isSo: () => boolean): Promise<void> {
+  const end = Date.now() + 20_000
+  while (!isSo()) {
+    if (Date.now() > end) throw new Error(`${what} has not happened`)
+    await new Promise(resolve => { setImmediate(resolve) })
+  }
+}
+
+/** Sends a message over, and answers with what came of it: 'arrived', or the error's condition and text. */
+async function outcome (from: Device, to: Device, toAddress: string): Promise<string> {
+  const id = `m${++messages}`
+  await from.says(`<message to='${toAddress}' id='${id}'><body>${id}</body></message>`)
+  let found: string | undefined
+  await until(`an outcome of ${id}`, () => {
+    if (to.unread.some(element => element.attrs['id'] === id)) found = 'arrived'
+    for (const element of from.unread) {
+      const error = child(element, NS.CLIENT, 'error')
+      if (element.attrs['id'] !== id || error === undefined) continue
+      const text = child(error, NS.STANZAS, 'text')
+      found = text === undefined ? 'error' : textOf(text)
+    }
+    return found !== undefined
+  })
+  return found ?? ''
+}
+let messages = 0
+
+const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
+const SRV_NAME = '1.3.6.1.5.5.7.8.7'
+
+/** What the other server shows, and what comes of what we write to it, and of what it writes. */
+const CASES: Readonly<Record<string, { readonly domain?: string, readonly certificate: Wanted | 'self-signed' | 'of a stranger', readonly comes: RegExp, readonly goes?: RegExp }>> = {
+  'DNS-ID': { certificate: dns(THEIRS), comes: /^arrived$/ },
+  'SRV-ID': { certificate: { names: [otherName(SRV_NAME, utf8(`_xmpp-server.${THEIRS}`, 0x16))] }, comes: /^arrived$/ },
+  'XmppAddr': { certificate: { addresses: [THEIRS] }, comes: /^arrived$/ },
+  'a wildcard, one level': { domain: `rooms.${THEIRS}`, certificate: dns(`*.${THEIRS}`), comes: /^arrived$/ },
+  'a wildcard, no level': { certificate: dns(`*.${THEIRS}`), comes: /not for capulet\.test/ },
+  'a wildcard, two levels': { domain: `a.rooms.${THEIRS}`, certificate: dns(`*.${THEIRS}`), comes: /not for a\.rooms/ },
+  'an IDN': { domain: 'bücher.test', certificate: dns('xn--bcher-kva.test'), comes: /^arrived$/ },
+  'for servers only, as Let’s Encrypt issues them': { certificate: { ...dns(THEIRS), usages: [SERVER_AUTH] }, comes: /^arrived$/ },
+  'for clients only': { certificate: { ...dns(THEIRS), usages: [CLIENT_AUTH] }, comes: /not trusted: it was not issued for this/, goes: /^arrived$/ },
+  'a common name alone': { certificate: { subject: `CN=${THEIRS}` }, comes: /not for capulet\.test/ },
+  'a wrong name': { certificate: dns('verona.test'), comes: /not for capulet\.test/ },
+  'expired': { certificate: { ...dns(THEIRS), days: [-3, -1] }, comes: /not trusted: it has expired/ },
+  'not valid yet': { certificate: { ...dns(THEIRS), days: [1, 3] }, comes: /not trusted: it is not valid yet/ },
+  'self-signed': { certificate: 'self-signed', comes: /not trusted: it is signed by itself/ },
+  'of an authority that nobody knows': { certificate: 'of a stranger', comes: /not trusted: its authority is not trusted/ },
+}
+
+for (const [name, { domain = THEIRS, certificate, comes, goes: given }] of Object.entries(CASES)) {
+  const goes = given ?? (comes.test('arrived') ? comes : /it refuses dialback/)
+  void t.test(`a certificate, ${name}: who is written to, and who writes`, async t => {
+    const v = await verona(t)
+    const ours = await town(v, OURS)
+    const theirs = await town(v, domain, { certificate, trust: 'dialback' })
+    const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+    const juliet = await theirs.s.device(`juliet@${domain}/balcony`)
+    t.match(await outcome(romeo, juliet, `juliet@${domain}`), comes, 'to it')
+    // To another server, for ours it might answer on the connection that is there.
+    const third = await town(v, 'verona.test')
+    const prince = await third.s.device('prince@verona.test/palace')
+    t.match(await outcome(juliet, prince, 'prince@verona.test'), goes, 'from it')
+    if (!goes.test('arrived')) t.same(prince.unread, [], 'nothing of it has come in')
+  })
+}
+
+void t.test('direct TLS over sockets; who is connected is counted and reported, and a reload takes over new policies', async t => {
+  const v = await verona(t)
+  const ours = await town(v, OURS)
+  const theirs = await town(v, THEIRS, { tls: 'direct' })
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  const juliet = await theirs.s.device(`juliet@${THEIRS}/balcony`)
+  t.equal(await outcome(romeo, juliet, `juliet@${THEIRS}`), 'arrived')
+  t.match(theirs.federation.counts, { connections: 1, established: 1 })
+  t.match(ours.federation.counts, { connections: 0, established: 0 })
+  t.match(theirs.federation.report(), [
+    { local: THEIRS, remote: OURS, direction: 'both', security: 'EXTERNAL', state: 'established' },
+    { local: THEIRS, remote: OURS, direction: 'both', security: 'EXTERNAL', state: 'established', address: '127.0.0.1' },
+  ])
+  t.ok((theirs.federation.counters.get('accepted') ?? 0) > 0)
+  await ours.federation.reload({ ...ours.plan, authorities: undefined, policy: () => ({ trust: 'refuse' }) })
+  t.match(await outcome(romeo, juliet, `juliet@${THEIRS}`), /does not talk to/)
+})
+
+void t.test('from one network come so many connections and no more', async t => {
+  const v = await verona(t)
+  const { port, listener, s } = await town(v, OURS, { connections: 2 })
+  const sockets = [1, 2, 3].map(() => connect(port, '127.0.0.1'))
+  let closed = 0
+  for (const socket of sockets) socket.on('error', () => {}).on('close', () => { closed++ })
+  await until('the third to be closed', () => closed === 1)
+  t.match(listener.counts, { connections: 2, established: 0 })
+  t.match(s.lines.filter(line => line.event === 'servers turned away'), [{ fields: { why: 'too many from one network' } }])
+  for (const socket of sockets) socket.destroy()
+  await until('room again', () => listener.counts.connections === 0)
+})
+
+void t.test('garbage in place of TLS is cut off', async t => {
+  const v = await verona(t)
+  const { port, listener } = await town(v, OURS, { tls: 'direct' })
+  const socket = connect(port, '127.0.0.1')
+  let isClosed = false
+  socket.on('error', () => {}).on('close', () => { isClosed = true })
+  socket.write('<stream:stream>')
+  await until('its end', () => isClosed && listener.counts.connections === 0)
+})
+
+// ---- Dialling ---------------------------------------------------------------------------------
+
+function targets (...hosts: readonly string[]): readonly Target[] {
+  return hosts.map(host => ({ host, address: host, port: 5269, tls: 'required', secure: false }))
+}
+
+void t.test('places are tried side by side, each a quarter of a second after the one before; the first to answer is taken', async t => {
+  const clock = new FakeClock()
+  const [transport] = memoryPair({ clock })
+  const tried: string[] = []
+  const aborted: string[] = []
+  let answer: ((transport: Transport) => void) | undefined
+  const dialled = dialFirst({
+    dial: ({ host }, signal) => {
+      tried.push(host)
+      signal.addEventListener('abort', () => { aborted.push(host) })
+      return new Promise((resolve, reject) => {
+        if (host === 'refusing') reject(new Error('refused'))
+        else if (host === 'late') answer = resolve
+      })
+    },
+  }, clock, targets('silent', 'refusing', 'late', 'unneeded'), 20_000)
+  t.same(tried, ['silent'])
+  clock.pass(250)
+  await new Promise(resolve => { setImmediate(resolve) })
+  t.same(tried, ['silent', 'refusing', 'late'], 'who refuses is followed at once')
+  answer?.(transport)
+  t.equal((await dialled).target.host, 'late')
+  t.same(aborted, ['silent', 'refusing', 'late'])
+  clock.pass(10_000)
+  t.notOk(tried.includes('unneeded'))
+  t.equal(clock.timers, 0)
+})
+
+void t.test('where nobody answers in time, or all refuse, that is said; who answers too late is hung up on', async t => {
+  const clock = new FakeClock()
+  let late: ((transport: Transport) => void) | undefined
+  const [a] = memoryPair({ clock })
+  const waited = dialFirst({ dial: () => new Promise(resolve => { late = resolve }) }, clock, targets('one'), 20_000)
+  clock.pass(20_000)
+  await t.rejects(waited, { message: 'nobody answers' })
+  late?.(a)
+  await new Promise(resolve => { setImmediate(resolve) })
+  t.ok(a.isClosed)
+  await t.rejects(dialFirst({ dial: ({ host }) => Promise.reject(new Error(host)) }, clock, targets('one', 'two'), 20_000), { message: 'two' })
+  t.equal(clock.timers, 0)
+})
+
+void t.test('over TCP: a port where nobody listens refuses; a dial that is given up ends', async t => {
+  const dialer = new TcpDialer(new FakeClock())
+  const controller = new AbortController()
+  const target = (port: number, address = '127.0.0.1'): Target => ({ host: 'x', address, port, tls: 'required', secure: false })
+  await t.rejects(dialer.dial(target(1), controller.signal), { code: 'ECONNREFUSED' })
+  const pending = dialer.dial(target(1, '127.0.0.1'), controller.signal)
+  controller.abort()
+  await t.rejects(pending)
+})

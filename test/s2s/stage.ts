@@ -1,0 +1,422 @@
+/** Towns with servers, and a network between them in memory: names, connections, certificates and lies are the scene's to say. */
+import { createSecureContext } from 'node:tls'
+import t, { type Test } from 'tap'
+import { GeneralName } from '@peculiar/asn1-x509'
+import { DialbackKeys } from '../../lib/s2s/dialback.js'
+import { DnsError } from '../../lib/s2s/dns/client.js'
+import type { ServerListenerSettings } from '../../lib/s2s/incoming.js'
+import { Links } from '../../lib/s2s/links.js'
+import { ServerListener } from '../../lib/s2s/listener.js'
+import { NoServer, type Resolver, type Target } from '../../lib/s2s/resolve.js'
+import type { Dialer, FederationLimits, FederationWorld, Policy } from '../../lib/s2s/world.js'
+import { memoryPair } from '../../lib/stream/memory-transport.js'
+import type { ClientTlsSettings, TlsInfo, TlsSettings, Transport, TransportHandlers } from '../../lib/stream/transport.js'
+import { makeAuthority, type Authority, type Wanted } from '../auth/authority.js'
+import { FakeClock } from '../fake-clock.js'
+import { scenario, type Scenario, type Scene } from '../scenario.js'
+
+export const OURS = 'montague.test'
+export const THEIRS = 'capulet.test'
+
+export const LIMITS: FederationLimits = {
+  queue: { stanzas: 10, size: 20_000, time: 30_000 },
+  idle: 600_000, negotiation: 30_000, keepalive: 300_000, stanza: 262_144,
+  unauthenticated: { stanza: 10_000, elements: 64 }, connections: 50,
+}
+const SETTINGS: ServerListenerSettings = { tls: 'required', stanza: 262_144, rate: 1_000_000 }
+const MODULES = ['roster', 'presence', 'message', 'disco', 'ping']
+const NO_CERTIFICATE = new Uint8Array()
+
+let authority: Promise<Authority> | undefined
+const issued = new Map<string, Promise<Uint8Array>>()
+
+/** A certificate that says what is wanted, as DER; the same for the same. */
+export function certificateFor (wanted: Wanted): Promise<Uint8Array> {
+  authority ??= makeAuthority('Verona')
+  const key = JSON.stringify(wanted)
+  let made = issued.get(key)
+  if (made === undefined) issued.set(key, made = authority.then(by => by.issue(wanted)).then(({ der }) => der))
+  return made
+}
+
+export function dns (...domains: readonly string[]): Wanted {
+  return { names: domains.map(name => new GeneralName({ dNSName: name })) }
+}
+
+/** A test on a network of its own; when it has been played, nothing may be left of any connection. */
+export function scene (title: string, play: (t: Test, net: Net) => Promise<void>): void {
+  void t.test(title, async t => {
+    const net = new Net(t)
+    try {
+      await play(t, net)
+    } finally {
+      await net.end()
+    }
+    t.equal(net.clock.timers, 0, 'no connection has left a timer')
+  })
+}
+
+/** How the connections to one domain go. */
+export type Answer = (transport: Transport, address: string) => void
+
+export interface TownHow {
+  readonly scene?: Scene
+  readonly trust?: Policy['trust']
+  readonly limits?: Partial<FederationLimits>
+  readonly listener?: Partial<ServerListenerSettings>
+  /** What its certificate says; its domains unless given. */
+  readonly shows?: Wanted | 'nothing'
+  /** Whether others trust who issued it. */
+  readonly trusted?: boolean
+}
+
+export class Net {
+  readonly t: Test
+  readonly clock = new FakeClock()
+  /** What DNS says: places, or what it fails with. */
+  readonly names = new Map<string, readonly Target[] | Error>()
+  /** Addresses that take connections, and never say anything. */
+  readonly silent = new Set<string>()
+  /** Each connection that somebody wanted, as 'address:port'. */
+  readonly dialled: string[] = []
+  readonly #servers = new Map<string, Answer>()
+  readonly #trusted = new Set<Uint8Array>()
+  readonly #towns: Town[] = []
+  readonly #lines: Line[] = []
+  #last = 0
+
+  constructor (t: Test) { this.t = t }
+
+  /** A server of ours with its domains. */
+  async town (domains: string | readonly string[], how: TownHow = {}): Promise<Town> {
+    const all = typeof domains === 'string' ? [domains] : domains
+    const s = await scenario(this.t, { modules: MODULES, hosts: all, ...how.scene })
+    const shown = how.shows === 'nothing' ? NO_CERTIFICATE : await certificateFor(how.shows ?? dns(...all))
+    const town = new Town(this, s, all, shown, how)
+    this.#towns.push(town)
+    if (how.trusted !== false) this.trust(shown)
+    const tls = town.settings.tls === 'direct' ? 'direct' : 'required'
+    this.settle(all, town.address, transport => { town.listener.accept(transport, town.address) }, tls)
+    return town
+  }
+
+  /** A server that the scene plays by hand. */
+  async peer (domains: string | readonly string[], how: Pick<TownHow, 'shows' | 'trusted'> & { readonly tls?: Target['tls'] } = {}): Promise<Peer> {
+    const all = typeof domains === 'string' ? [domains] : domains
+    const shown = how.shows === 'nothing' ? NO_CERTIFICATE : await certificateFor(how.shows ?? dns(...all))
+    const peer = new Peer(this, shown)
+    if (how.trusted !== false) this.trust(shown)
+    this.settle(all, peer.address, transport => { peer.called(transport) }, how.tls)
+    return peer
+  }
+
+  /** Puts a server into DNS. */
+  settle (domains: readonly string[], address: string, answer: Answer, tls: Target['tls'] = 'required'): void {
+    this.#servers.set(`${address}:5269`, answer)
+    for (const domain of domains) this.names.set(domain, [{ host: `xmpp.${domain}`, address, port: 5269, tls, secure: false }])
+  }
+
+  address (): string { return `198.51.100.${++this.#last}` }
+  trust (certificate: Uint8Array): void { this.#trusted.add(certificate) }
+  trusts (certificate: Uint8Array): boolean { return this.#trusted.has(certificate) }
+
+  readonly resolver: Resolver = {
+    resolve: domain => {
+      const found = this.names.get(domain)
+      if (found === undefined) return Promise.reject(new NoServer(`${domain} has no address in DNS`))
+      return found instanceof Error ? Promise.reject(found) : Promise.resolve(found)
+    },
+  }
+
+  dialer (from: string): Dialer {
+    return {
+      dial: ({ address, port }, signal) => new Promise((resolve, reject) => {
+        const place = `${address}:${port}`
+        this.dialled.push(place)
+        if (this.silent.has(place)) { signal.addEventListener('abort', () => { reject(new Error('given up')) }); return }
+        const answer = this.#servers.get(place)
+        if (answer === undefined) { reject(new Error('connection refused')); return }
+        resolve(this.connect(from, address, answer))
+      }),
+    }
+  }
+
+  connect (from: string, to: string, answer: Answer): Transport {
+    const [a, b] = memoryPair({ clock: this.clock })
+    const handshake: Handshake = { client: undefined, server: undefined, servername: undefined }
+    answer(new Wire(this, b, handshake, 'server', from), from)
+    return new Wire(this, a, handshake, 'client', to)
+  }
+
+  /** A connection by hand, to a server of ours. */
+  keep (line: Line): void { this.#lines.push(line) }
+
+  async pass (ms: number): Promise<void> {
+    await this.settled()
+    for (const clock of [this.clock, ...this.#towns.map(town => town.s.clock)]) clock.pass(ms)
+    await this.settled()
+  }
+
+  /** Waits until nothing is under way that does not wait for time. */
+  async settled (): Promise<void> {
+    for (let quiet = 0; quiet < 4; quiet++) {
+      for (const { s } of this.#towns) await s.settled()
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }
+
+  async end (): Promise<void> {
+    await this.settled()
+    for (const line of this.#lines) line.transport.destroy()
+    const closed = Promise.all(this.#towns.flatMap(({ links, listener }) => [links.close(), listener.close()]))
+    await this.pass(10_000)
+    await this.pass(10_000)
+    await closed
+  }
+}
+
+/** One server of ours in this network. */
+export class Town {
+  readonly s: Scenario
+  readonly world: FederationWorld
+  readonly links: Links
+  readonly listener: ServerListener
+  readonly settings: ServerListenerSettings
+  readonly address: string
+  readonly counters = new Map<string, number>()
+  readonly keys = new DialbackKeys(Buffer.from('a secret'))
+  /** What the conf says; the scene may change it. */
+  policy: (local: string, remote: string) => Policy
+  readonly #net: Net
+
+  constructor (net: Net, s: Scenario, domains: readonly string[], shown: Uint8Array, how: TownHow) {
+    const context = createSecureContext()
+    const { server: { router } } = s
+    this.#net = net
+    this.s = s
+    this.address = net.address()
+    this.policy = () => ({ trust: how.trust ?? 'certificate' })
+    this.settings = { ...SETTINGS, ...how.listener }
+    let ids = 0
+    this.world = {
+      clock: s.clock,
+      ids: { next: () => `stream-${++ids}` },
+      log: s.log,
+      router,
+      resolver: net.resolver,
+      dialer: net.dialer(this.address),
+      keys: this.keys,
+      shows: () => ({ context, certificate: shown }),
+      limits: { ...LIMITS, ...how.limits },
+      policy: (local, remote) => this.policy(local, remote),
+      host: domain => s.server.host(domain),
+      domain: domains[0] ?? '',
+      count: (metric, by = 1) => { this.counters.set(metric, (this.counters.get(metric) ?? 0) + by) },
+    }
+    this.links = new Links(this.world, () => 0.5)
+    this.listener = new ServerListener(this.world, this.links, this.settings)
+    router.remote = this.links
+  }
+
+  /** What it logged of this event. */
+  logged (event: string): readonly Readonly<Record<string, unknown>>[] {
+    return this.s.lines.filter(line => line.event === event).map(line => line.fields)
+  }
+
+  /** The one link to this domain, as the operator sees it. */
+  link (remote: string): ReturnType<Links['report']>[number] | undefined {
+    return this.links.report().find(link => link.remote === remote)
+  }
+
+  async settled (): Promise<void> { await this.#net.settled() }
+}
+
+/** A server that the scene plays: connections come to it, and it makes some. */
+export class Peer {
+  readonly address: string
+  /** Those that came and were not looked at. */
+  readonly waiting: Line[] = []
+  readonly #net: Net
+  readonly #shown: Uint8Array
+
+  constructor (net: Net, shown: Uint8Array) {
+    this.#net = net
+    this.address = net.address()
+    this.#shown = shown
+  }
+
+  called (transport: Transport): void { this.waiting.push(new Line(this.#net, transport, this.#shown)) }
+
+  /** The next connection to it. */
+  async next (): Promise<Line> {
+    await this.#net.settled()
+    const line = this.waiting.shift()
+    if (line === undefined) throw new Error('nobody has called')
+    return line
+  }
+
+  /** The next connection, encrypted, its stream opened in the name of this domain; `features` are what it is offered. */
+  async takes (domain: string, features = DIALBACK): Promise<Line> {
+    const line = await this.next()
+    const starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"
+    await line.says(`${header(domain, { id: line.id })}<stream:features>${starttls}</stream:features>`)
+    line.gets('<starttls')
+    await line.says("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+    await line.encrypts('server')
+    line.forget()
+    await line.says(`${header(domain, { id: line.id })}<stream:features>${features}</stream:features>`)
+    return line
+  }
+
+  /** A connection to one of our servers, without a word said. */
+  dials (town: Town): Line {
+    const transport = this.#net.connect(this.address, town.address, theirs => { town.listener.accept(theirs, this.address) })
+    return new Line(this.#net, transport, this.#shown)
+  }
+
+  /** The same, encrypted, its stream opened from one domain to another. */
+  async opens (town: Town, from: string | undefined, to: string): Promise<Line> {
+    const line = this.dials(town)
+    await line.says(header(from, { to }))
+    await line.says("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+    line.gets('<proceed')
+    await line.encrypts('client')
+    line.forget()
+    await line.says(header(from, { to }))
+    return line
+  }
+
+  /** The same, and let in by EXTERNAL. */
+  async enters (town: Town, from: string, to: string): Promise<Line> {
+    const line = await this.opens(town, from, to)
+    await line.says(external())
+    line.gets('<success')
+    await line.says(header(from, { to }))
+    line.forget()
+    return line
+  }
+}
+
+/** One connection in the hands of the scene. What comes is text. */
+export class Line {
+  readonly transport: Transport
+  readonly id: string
+  heard = ''
+  isClosed = false
+  readonly #net: Net
+  readonly #shown: Uint8Array
+
+  constructor (net: Net, transport: Transport, shown: Uint8Array) {
+    this.#net = net
+    this.transport = transport
+    this.#shown = shown
+    this.id = `by-hand-${lines++}`
+    net.keep(this)
+    transport.open({
+      data: chunk => { this.heard += Buffer.from(chunk).toString() },
+      drained: () => {},
+      closed: () => { this.isClosed = true },
+    })
+  }
+
+  async says (text: string): Promise<void> {
+    this.transport.write(Buffer.from(text).toString('latin1'))
+    await this.#net.settled()
+  }
+
+  async encrypts (side: 'client' | 'server'): Promise<void> {
+    const context = createSecureContext()
+    const certificate = this.#shown
+    await this.transport.startTls(side === 'client'
+      ? { servername: undefined, context, certificate, alpn: 'xmpp-server' }
+      : { contextFor: () => ({ context, certificate }), alpn: 'xmpp-server', asksPeer: true })
+    await this.#net.settled()
+  }
+
+  /** This has come, and all up to its end is forgotten. Answers with what it matched. */
+  gets (what: string | RegExp): string {
+    const found = typeof what === 'string' ? { 0: what, index: this.heard.indexOf(what) } : what.exec(this.heard)
+    if (found === null || found.index < 0) throw new Error(`wanted ${what}, but heard ${this.heard || 'nothing'}`)
+    this.heard = this.heard.slice(found.index + found[0].length)
+    return found[0]
+  }
+
+  forget (): void { this.heard = '' }
+
+  /** The id of the stream that was opened to it. */
+  get streamId (): string { return / id=['"]([^'"]+)/.exec(this.heard)?.[1] ?? '' }
+  /** The stream error it got, by condition. */
+  get error (): string | undefined { return /<stream:error><([a-z-]+) xmlns=.urn:ietf:params:xml:ns:xmpp-streams/.exec(this.heard)?.[1] }
+  /** The key that it was shown in `<db:result/>` or `<db:verify/>`. */
+  get key (): string { return /<db:(?:result|verify)[^>]*>([0-9a-f]+)</.exec(this.heard)?.[1] ?? '' }
+}
+let lines = 0
+
+export const DIALBACK = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"
+export const EXTERNAL = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+export const BIDI = "<bidi xmlns='urn:xmpp:features:bidi'/>"
+export const SUCCESS = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+
+export function header (from: string | undefined, more: { readonly to?: string, readonly id?: string } = {}): string {
+  const { to, id } = more
+  return "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' version='1.0' " +
+    `xmlns:stream='http://etherx.jabber.org/streams'${from === undefined ? '' : ` from='${from}'`}${to === undefined ? '' : ` to='${to}'`}` +
+    `${id === undefined ? '' : ` id='${id}'`}>`
+}
+
+export function external (identity = '='): string {
+  return `<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>${identity}</auth>`
+}
+
+export function message (from: string, to: string, body: string, more = ''): string {
+  return `<message from='${from}' to='${to}' ${more}><body>${body}</body></message>`
+}
+
+export { DnsError, NoServer }
+
+interface Handshake { client: Uint8Array | undefined, server: (() => Uint8Array) | undefined, servername: string | undefined }
+
+/** An end of a connection in memory that sees what the other has shown in TLS, and whether this network trusts it. */
+class Wire implements Transport {
+  readonly address: string
+  readonly #net: Net
+  readonly #inner: Transport
+  readonly #handshake: Handshake
+  readonly #side: 'client' | 'server'
+
+  constructor (net: Net, inner: Transport, handshake: Handshake, side: 'client' | 'server', address: string) {
+    this.#net = net
+    this.#inner = inner
+    this.#handshake = handshake
+    this.#side = side
+    this.address = address
+  }
+
+  get backlog (): number { return this.#inner.backlog }
+  get isClosed (): boolean { return this.#inner.isClosed }
+  get tls (): TlsInfo | undefined {
+    const { tls } = this.#inner
+    if (tls === undefined) return undefined
+    const shown = (this.#side === 'client' ? this.#handshake.server?.() : this.#handshake.client) ?? NO_CERTIFICATE
+    const authorized = this.#net.trusts(shown)
+    const distrust = authorized ? undefined : 'unable to verify the first certificate'
+    return { ...tls, peerCertificates: shown.length === 0 ? [] : [shown], authorized, distrust }
+  }
+
+  open (handlers: TransportHandlers): void { this.#inner.open(handlers) }
+  write (octets: string): void { this.#inner.write(octets) }
+  pause (): void { this.#inner.pause() }
+  resume (): void { this.#inner.resume() }
+  end (): void { this.#inner.end() }
+  destroy (reason?: Error): void { this.#inner.destroy(reason) }
+
+  async startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
+    if ('contextFor' in how) this.#handshake.server = () => how.contextFor(this.#handshake.servername).certificate
+    else {
+      this.#handshake.client = how.certificate
+      this.#handshake.servername = how.servername
+    }
+    const info = await this.#inner.startTls(how)
+    return this.tls ?? info
+  }
+}
