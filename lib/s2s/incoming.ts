@@ -124,7 +124,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     this.#stream.negotiate(this.#isSecure, undefined)
     this.#offer()
     if (!this.isProven) return
-    this.#stream.establish(this)
+    this.#establish()
     if (this.isBidi) for (const { to, from } of this.#proven.values()) this.#links.offer(to, from, this)
   }
 
@@ -246,13 +246,17 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     this.#world.log.info('server accepted', { from: pair.from, to: pair.to, address: this.address, security: how })
     if (isFirst) {
       this.security = how
-      this.#stream.expire(undefined)
       this.#stream.limits = limitsOnceProven(this.#settings.stanza)
       this.#stream.watch({ keepalive: this.#world.limits.keepalive, idle: LONGEST_SILENCE })
       this.#home.established(this)
-      if (how === 'dialback') this.#stream.establish(this)
+      if (how === 'dialback') this.#establish()
     }
     this.#links.alive(pair.to, pair.from)
+  }
+
+  #establish (): void {
+    this.#stream.expire(undefined)
+    this.#stream.establish(this)
   }
 
   // ---- Dialback ------------------------------------------------------------------------------------
