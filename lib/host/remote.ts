@@ -20,3 +20,8 @@ export function enterFromServer (router: Router, host: Host | undefined, receive
     return unlessHandled(verdict, () => router.pass(stanza, passage), () => { router.settle(stanza, passage, () => {}) })
   })
 }
+
+/** Tells whoever sent it that a stanza did not reach the other server. */
+export function returnToSender (router: Router, stanza: Addressed, error: StanzaError): void {
+  router.fail(stanza, { session: undefined, batch: new PendingBatch() }, error)
+}

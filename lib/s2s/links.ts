@@ -5,7 +5,7 @@ import type { Maybe } from '../base/maybe.js'
 import { stanzaToServer } from '../host/events.js'
 import { unlessHandled, type Destination, type Passage } from '../host/router.js'
 import { ReleaseOrder } from '../host/order.js'
-import { PendingBatch } from '../storage/batch.js'
+import { returnToSender } from '../host/remote.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { Link, type LinkHome } from './link.js'
@@ -153,7 +153,7 @@ export class Links implements Destination, LinkHome {
   bounce (stanza: Addressed, error: StanzaError): void {
     if (!this.#isAnswered(stanza)) { this.world.count('dropped'); return }
     this.world.count('bounced')
-    this.world.router.fail(stanza, { session: undefined, batch: new PendingBatch() }, error)
+    returnToSender(this.world.router, stanza, error)
   }
 
   async shared (local: string, remote: string): Promise<Outgoing | undefined> {

@@ -18,8 +18,8 @@ t.test('the smallest conf file names a host, and all else has a default', async 
     storage: { driver: 'sqlite', durability: 'disk' },
     tls: { certificates: join(folder, 'data/certificates'), oldest: 'TLSv1.2' },
     listen: [
-      { for: 'clients', port: 5222, address: ['::', '0.0.0.0'], tls: 'required', stanza: 262_144, rate: 20_480 },
-      { for: 'clients', port: 5223, address: ['::', '0.0.0.0'], tls: 'direct', stanza: 262_144, rate: 20_480 },
+      { for: 'clients', port: 5222, address: ['::', '0.0.0.0'], tls: 'required', stanza: 262_144 },
+      { for: 'clients', port: 5223, address: ['::', '0.0.0.0'], tls: 'direct', stanza: 262_144 },
     ],
     authentication: {
       mechanisms: [
@@ -41,8 +41,16 @@ t.test('the smallest conf file names a host, and all else has a default', async 
       conflict: 'replace',
       unauthenticated: { stanza: 10_000, elements: 64 },
     },
+    federation: {
+      trust: 'certificate',
+      domain: {},
+      resolver: [],
+      queue: { stanzas: 1000, size: 1_048_576, time: 30_000 },
+      idle: 600_000,
+      connections: 50,
+    },
   })
-  t.same([...hosts.values()], [{ domain: 'example.org', admins: [], modules: new Map() }])
+  t.same([...hosts.values()], [{ domain: 'example.org', admins: [], federation: 'all', partners: [], modules: new Map() }])
 })
 
 t.test('a host runs the modules of all, but for what it says itself', async t => {
@@ -100,7 +108,7 @@ for = "clients"
 port = 5222
 
 [[listen]]
-for = "servers"
+for = "everybody"
 port = 99999
 address = "::"
 
@@ -131,7 +139,7 @@ montague = true
     "sestina.toml:6:9: log.level: 'wran' is not one of debug, info, warn, error; did you mean 'warn'?",
     "sestina.toml:7:1: log has no setting 'fromat'; did you mean 'format'?",
     'sestina.toml:11:14: storage.durability: true is not one of disk, os',
-    "sestina.toml:18:7: listen[1].for: 'servers' is not one of clients",
+    "sestina.toml:18:7: listen[1].for: 'everybody' is not one of clients, servers",
     'sestina.toml:19:8: listen[1].port: 99999 is more than 65535',
     "sestina.toml:20:11: listen[1].address: '::' is not a list, in [ and ]",
     'sestina.toml:22:1: listen[2].for is missing',
