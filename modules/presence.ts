@@ -1,7 +1,7 @@
 /** RFC 6121 §4: who is here. Broadcast, probes, directed presence, and the end of it all. */
 import {
   addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, parseJid, presenceArriving, presences, presenceSent,
-  rosters, sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
+  rosters, serverReturned, sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
 } from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Presence, Roster, Session } from '../lib/api.js'
 
@@ -108,6 +108,27 @@ export default defineModule({
       if (!session.available && session.get(directed).size === 0) return undefined
       return follow(leave(session, new Stanza('presence', xml('presence', { type: 'unavailable' }), session.jid, undefined)), () => undefined)
     }, 'observe')
+
+    // ---- Other servers -------------------------------------------------------------------------------
+
+    // What either has told the other may be out of date: what is so is said, and asked for, again.
+    host.on(serverReturned, ({ peer }) => resume(peer).then(() => undefined), 'observe')
+
+    async function resume (peer: string): Promise<void> {
+      const isThere = ({ jid }: { readonly jid: Jid }): boolean => jid.domain === peer
+      for (const session of [...host.sessions.all()]) {
+        if (!session.available) continue
+        const contacts = await roster(session.account)
+        const { presence } = session
+        if (presence === undefined || session.connection === 'closed') continue
+        for (const { jid, subscription } of [...contacts.items()].filter(isThere)) {
+          if (subscription === 'to' || subscription === 'both') host.router.route(stanza(xml('presence', { type: 'probe' }), session.jid, jid))
+          if (subscription !== 'from' && subscription !== 'both') continue
+          const isBlocked = await host.find(blocklists)?.blocks(session.account, jid)
+          if (isBlocked !== true) host.router.route(addressed(presence.with({ to: jid }), jid))
+        }
+      }
+    }
 
     // ---- What reaches an account --------------------------------------------------------------
 

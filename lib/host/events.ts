@@ -89,6 +89,9 @@ export const stanzaFromServer = hook<StanzaFromServer>('stanzaFromServer')
 export interface StanzaToServer { readonly stanza: Addressed, readonly peer: string }
 export const stanzaToServer = hook<StanzaToServer>('stanzaToServer')
 
+/** Another server was away, and is there again: what went to it and came from it meanwhile, presence above all, may be lost. */
+export const serverReturned = hook<{ readonly peer: string }>('serverReturned')
+
 // ---- A session's life -------------------------------------------------------------
 export const sessionBound = hook<{ readonly session: Session }>('sessionBound')
 /** It has sent available presence, its first or another. What it was before stands beside it. */

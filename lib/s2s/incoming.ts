@@ -145,8 +145,9 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     }
   }
 
-  over ({ reason }: StreamEnd): void {
-    for (const { to, from } of this.#proven.values()) if (this.isBidi) this.#links.withdraw(to, from, this, reason)
+  over ({ by, reason }: StreamEnd): void {
+    const why = reason ?? (by === 'loss' ? new Error('the connection is gone') : undefined)
+    for (const { to, from } of this.#proven.values()) if (this.isBidi) this.#links.withdraw(to, from, this, why)
     if (this.isProven) this.#world.log.info('server gone', { from: this.#claimed, address: this.address, reason: reason?.message })
   }
 

@@ -44,11 +44,13 @@ export class Link {
   #deadline: Timer | undefined
   #retry: Timer | undefined
   #retries = 0
-  #stoodAt = -Infinity
+  #stoodAt: number
   #isClosed = false
 
-  constructor (home: LinkHome, local: string, remote: string) {
+  /** `stoodAt`: when the last link of this pair stood. */
+  constructor (home: LinkHome, local: string, remote: string, stoodAt = -Infinity) {
     this.#home = home
+    this.#stoodAt = stoodAt
     this.local = local
     this.remote = remote
   }
@@ -61,6 +63,7 @@ export class Link {
   }
   get queued (): number { return this.#queue.length }
   get bytes (): number { return this.#bytes }
+  get stoodAt (): number { return this.#stoodAt }
 
   /** Sends a stanza, now or once there is a stream. Throws StanzaError where it cannot wait. */
   push (stanza: Addressed): void {

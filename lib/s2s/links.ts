@@ -2,12 +2,13 @@
 import { Cache } from '../base/cache.js'
 import type { Timer } from '../base/clock.js'
 import type { Maybe } from '../base/maybe.js'
-import { stanzaToServer } from '../host/events.js'
+import { serverReturned, stanzaToServer } from '../host/events.js'
 import { unlessHandled, type Destination, type Passage } from '../host/router.js'
 import { ReleaseOrder } from '../host/order.js'
 import { returnToSender } from '../host/remote.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
+import { Amends } from './amends.js'
 import { Link, type LinkHome } from './link.js'
 import type { Outgoing } from './outgoing.js'
 import { receive } from './receive.js'
@@ -49,6 +50,9 @@ export class Links implements Destination, LinkHome {
   readonly #links = new Map<string, Link>()
   readonly #outgoing = new Map<Outgoing, Link>()
   readonly #failures = new Cache<string, Failure>({ max: MOST_FAILURES })
+  /** When links that are gone stood last. */
+  readonly #stood = new Cache<string, number>({ max: MOST_LINKS })
+  readonly #amends = new Amends()
   readonly #rounds: Timer
   /** Streams whose connection is not gone yet. */
   readonly #open = new Set<Outgoing>()
@@ -61,7 +65,10 @@ export class Links implements Destination, LinkHome {
   constructor (world: FederationWorld, chance: () => number) {
     this.world = world
     this.#chance = chance
-    this.#rounds = world.clock.every(ROUND, () => { this.#closeIdle() })
+    this.#rounds = world.clock.every(ROUND, () => {
+      this.#closeIdle()
+      this.#makeAmends()
+    })
   }
 
   // ---- As the router sees it -------------------------------------------------------------
@@ -85,7 +92,7 @@ export class Links implements Destination, LinkHome {
         this.#push(stanza)
       } catch (error) {
         if (!(error instanceof StanzaError) || this.#isAnswered(stanza)) throw error
-        this.world.count('dropped')
+        this.#drop(stanza)
       }
     })
   }
@@ -94,7 +101,13 @@ export class Links implements Destination, LinkHome {
     const [local, remote] = [stanza.from.domain, stanza.to.domain]
     if (this.#isClosed) throw new StanzaError('remote-server-timeout')
     if (this.world.policy(local, remote).trust === 'refuse') throw new StanzaError('not-allowed', `${local} does not talk to ${remote}`)
-    this.#linkOf(local, remote).push(stanza)
+    if (stanza.kind === 'presence') this.#amends.overtaken(stanza)
+    const link = this.#linkOf(local, remote)
+    try {
+      link.push(stanza)
+    } finally {
+      this.idle(link) // as it is where it took nothing
+    }
   }
 
   #linkOf (local: string, remote: string): Link {
@@ -102,7 +115,7 @@ export class Links implements Destination, LinkHome {
     let link = this.#links.get(key)
     if (link === undefined) {
       if (this.#links.size >= MOST_LINKS) throw new StanzaError('resource-constraint', 'too many other servers')
-      link = new Link(this, local, remote)
+      link = new Link(this, local, remote, this.#stood.get(key))
       this.#links.set(key, link)
     }
     return link
@@ -116,8 +129,9 @@ export class Links implements Destination, LinkHome {
     if (trouble !== undefined) throw trouble
     if (this.#isClosed || this.#checks >= MOST_CHECKS) throw new LinkError('resource-constraint', 'too many keys to check', { isPassing: true, mender: 'us' })
     this.#checks++
+    let link: Link | undefined
     try {
-      const link = this.#linkOf(local, remote)
+      link = this.#linkOf(local, remote)
       const outgoing = await link.outgoing()
       return await outgoing.verify(local, remote, id, key)
     } catch (error) {
@@ -125,6 +139,7 @@ export class Links implements Destination, LinkHome {
       throw error
     } finally {
       this.#checks--
+      if (link !== undefined) this.idle(link)
     }
   }
 
@@ -132,6 +147,7 @@ export class Links implements Destination, LinkHome {
   alive (local: string, remote: string): void {
     const key = pairKey(local, remote)
     this.#failures.delete(key)
+    this.#amends.back(local, remote)
     this.#links.get(key)?.alive()
   }
 
@@ -142,6 +158,7 @@ export class Links implements Destination, LinkHome {
 
   /** That stream is over. */
   withdraw (local: string, remote: string, carrier: Carrier, reason: Error | undefined): void {
+    this.#cut(local, remote, reason)
     this.#links.get(pairKey(local, remote))?.lost(carrier, reason)
   }
 
@@ -151,7 +168,7 @@ export class Links implements Destination, LinkHome {
   waits (bytes: number): void { this.#bytes += bytes }
 
   bounce (stanza: Addressed, error: StanzaError): void {
-    if (!this.#isAnswered(stanza)) { this.world.count('dropped'); return }
+    if (!this.#isAnswered(stanza)) { this.#drop(stanza); return }
     this.world.count('bounced')
     returnToSender(this.world.router, stanza, error)
   }
@@ -191,14 +208,21 @@ export class Links implements Destination, LinkHome {
   #over (outgoing: Outgoing, reason: Error | undefined): void {
     const link = this.#outgoing.get(outgoing)
     this.#outgoing.delete(outgoing)
+    for (const pair of outgoing.proven) {
+      const [local = '', remote = ''] = pair.split(' ')
+      this.#cut(local, remote, reason)
+    }
     this.world.log.info('link closed', { local: outgoing.local, remote: outgoing.remote, reason: reason?.message })
     for (const pair of outgoing.proven) if (pair !== pairKey(outgoing.local, outgoing.remote)) this.#links.get(pair)?.lost(outgoing, reason)
     link?.closedOutgoing(outgoing, reason)
   }
 
   idle (link: Link): void {
+    if (link.hasStream || link.queued > 0) return
     const key = pairKey(link.local, link.remote)
-    if (this.#links.get(key) === link && !link.hasStream) this.#links.delete(key)
+    if (this.#links.get(key) !== link) return
+    this.#links.delete(key)
+    if (link.stoodAt > 0) this.#stood.set(key, link.stoodAt)
   }
 
   failed (link: Link, error: LinkError): void {
@@ -206,6 +230,7 @@ export class Links implements Destination, LinkHome {
     const times = (this.#failures.get(key)?.times ?? 0) + 1
     const rest = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(times - 1, 16)) * (0.75 + this.#chance() / 2)
     this.#failures.set(key, { error, until: this.world.clock.now() + rest, times })
+    this.#amends.away(link.local, link.remote)
     this.world.count('failed')
     this.world.log.info('no link', { local: link.local, remote: link.remote, why: error.message, mender: error.mender, rest: Math.round(rest / 1000) })
   }
@@ -213,6 +238,7 @@ export class Links implements Destination, LinkHome {
   stands (link: Link): void {
     const key = pairKey(link.local, link.remote)
     this.#failures.delete(key)
+    this.#amends.back(link.local, link.remote)
     this.world.count('opened')
     const { carrier } = link
     this.world.log.info('link established', { local: link.local, remote: link.remote, security: carrier?.security })
@@ -264,6 +290,25 @@ export class Links implements Destination, LinkHome {
     const { clock, limits } = this.world
     for (const outgoing of [...this.#outgoing.keys()]) {
       if (clock.now() - outgoing.lastUsed >= limits.idle) outgoing.close()
+    }
+  }
+
+  #drop (stanza: Addressed): void {
+    this.world.count('dropped')
+    if (stanza.kind === 'presence') this.#amends.lost(stanza)
+  }
+
+  /** A stream that ends as it should has lost nothing; one that was cut, or of a server that stops, may have. */
+  #cut (local: string, remote: string, reason: Error | undefined): void {
+    if (reason !== undefined && !this.#isClosed) this.#amends.away(local, remote)
+  }
+
+  /** Once a round, so that a server that comes and goes all the time costs no more. */
+  #makeAmends (): void {
+    const { router } = this.world
+    for (const { local, remote, owed } of this.#amends.settle()) {
+      for (const stanza of owed) router.route(stanza)
+      void this.world.host(local)?.hooks.fire(serverReturned, { peer: remote })
     }
   }
 

@@ -261,7 +261,7 @@ export class Outgoing implements StreamHandlers, Carrier {
     return this.#dialogue.receive(element)
   }
 
-  over ({ reason }: StreamEnd): void {
+  over ({ by, reason }: StreamEnd): void {
     this.#reason = reason
     const error = this.#reasonFor()
     this.#dialogue.end(error)
@@ -271,7 +271,7 @@ export class Outgoing implements StreamHandlers, Carrier {
     }
     this.#asking.clear()
     this.#verifying.clear()
-    this.owner.over(reason)
+    this.owner.over(by === 'loss' ? error : reason)
   }
 
   closed (): void { this.owner.closed() }

@@ -24,7 +24,7 @@ export const LIMITS: FederationLimits = {
   unauthenticated: { stanza: 10_000, elements: 64 }, connections: 50,
 }
 const SETTINGS: ServerListenerSettings = { tls: 'required', stanza: 262_144, rate: 1_000_000 }
-const MODULES = ['roster', 'presence', 'message', 'disco', 'ping']
+const MODULES = ['roster', 'presence', 'message', 'disco'] // no ping: it would take our devices for dead
 const NO_CERTIFICATE = new Uint8Array()
 
 let authority: Promise<Authority> | undefined
@@ -83,6 +83,7 @@ export class Net {
   readonly #trusted = new Set<Uint8Array>()
   readonly #towns: Town[] = []
   readonly #lines: Line[] = []
+  readonly #wires: Transport[] = []
   #last = 0
 
   constructor (t: Test) { this.t = t }
@@ -145,7 +146,14 @@ export class Net {
     const [a, b] = memoryPair({ clock: this.clock })
     const handshake: Handshake = { client: undefined, server: undefined, servername: undefined }
     answer(new Wire(this, b, handshake, 'server', from), from)
+    this.#wires.push(a)
     return new Wire(this, a, handshake, 'client', to)
+  }
+
+  /** All connections that stand are cut, as if a cable was. */
+  cut (): void {
+    for (const wire of this.#wires) wire.destroy(new Error('cut'))
+    this.#wires.length = 0
   }
 
   /** A connection by hand, to a server of ours. */

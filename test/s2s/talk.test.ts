@@ -11,7 +11,7 @@ async function lovers (net: Net, ours: Town, theirs: Town): Promise<{ readonly r
 
 scene('message, iq and presence go both ways on one connection, each server proven by its certificate', async (t, net) => {
   const ours = await net.town(OURS)
-  const theirs = await net.town(THEIRS)
+  const theirs = await net.town(THEIRS, { scene: { modules: ['roster', 'presence', 'message', 'ping'] } })
   const { romeo, juliet } = await lovers(net, ours, theirs)
   await romeo.says(message('romeo@montague.test/orchard', 'juliet@capulet.test', 'But soft!', "type='chat' id='m1'"))
   await net.settled()
