@@ -6,6 +6,7 @@ import type { Logger } from '../base/logger.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Certificates } from '../stream/certificates.js'
+import { StreamError } from '../xmpp/errors.js'
 import { ServerContexts, rootsOf } from './contexts.js'
 import { TcpDialer } from './dial.js'
 import { DialbackKeys } from './dialback.js'
@@ -14,7 +15,7 @@ import { DnsClient } from './dns/client.js'
 import type { ServerListenerSettings } from './incoming.js'
 import { Links, type LinkReport } from './links.js'
 import { ServerListener } from './listener.js'
-import { DnsResolver, serverOf, systemServers } from './resolve.js'
+import { DnsResolver, serverOf, systemServers, type Resolver } from './resolve.js'
 import type { FederationLimits, FederationWorld, Policy } from './world.js'
 
 /** What the conf says. */
@@ -53,10 +54,9 @@ export class Federation {
     const { clock, ids, log, router, domain, certificates } = parts
     this.#plan = plan
     this.#contexts = new ServerContexts((name, domain) => certificates.usableFor(name, domain), roots, parts.oldest)
-    const servers = plan.resolver.length === 0 ? systemServers() : plan.resolver.flatMap(text => serverOf(text) ?? [])
     this.world = {
       clock, ids, log, router, domain,
-      resolver: new DnsResolver(new CachedDns(new DnsClient({ clock, servers }), clock)),
+      resolver: resolverOf(plan, clock),
       dialer: new TcpDialer(clock),
       keys: new DialbackKeys(),
       shows: (name, domain) => this.#contexts.shows(name, domain),
@@ -82,11 +82,19 @@ export class Federation {
     return listener
   }
 
-  /** Takes over another conf: policies and limits at once, authorities for connections that come. */
+  /** Takes over another conf: policies and limits at once, authorities and DNS servers for connections that come. */
   async reload (plan: FederationPlan): Promise<void> {
+    const { world, links } = this
     this.#contexts.roots = await rootsOf(plan.authorities)
+    if (plan.resolver.join(' ') !== this.#plan.resolver.join(' ')) world.resolver = resolverOf(plan, world.clock)
     this.#plan = plan
-    this.world.limits = plan.limits
+    world.limits = plan.limits
+    // Whom it refuses from now on has no stream any more.
+    const isRefused = (local: string, remote: string): boolean => plan.policy(local, remote).trust === 'refuse'
+    links.dismiss(isRefused)
+    for (const stream of this.#listeners.flatMap(listener => [...listener.streams])) {
+      if (stream.pairs.some(({ from, to }) => isRefused(to, from))) stream.end(new StreamError('policy-violation'))
+    }
   }
 
   /** The links to other servers, and the streams that come from them. */
@@ -112,4 +120,9 @@ export class Federation {
     await this.links.close()
     await Promise.all(this.#listeners.map(listener => listener.close()))
   }
+}
+
+function resolverOf ({ resolver }: FederationPlan, clock: Clock): Resolver {
+  const servers = resolver.length === 0 ? systemServers() : resolver.flatMap(text => serverOf(text) ?? [])
+  return new DnsResolver(new CachedDns(new DnsClient({ clock, servers }), clock))
 }

@@ -6,7 +6,7 @@ import { serverReturned, stanzaToServer } from '../host/events.js'
 import { unlessHandled, type Destination, type Passage } from '../host/router.js'
 import { ReleaseOrder } from '../host/order.js'
 import { returnToSender } from '../host/remote.js'
-import { StanzaError } from '../xmpp/errors.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { Amends } from './amends.js'
 import { Link, type LinkHome } from './link.js'
@@ -284,6 +284,13 @@ export class Links implements Destination, LinkHome {
     for (const link of [...this.#links.values()]) link.close(new StanzaError('remote-server-timeout', 'this server stops'))
     for (const outgoing of [...this.#outgoing.keys()]) outgoing.close()
     if (this.#open.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
+  }
+
+  /** Ends the streams to domains that are refused now. */
+  dismiss (isRefused: (local: string, remote: string) => boolean): void {
+    for (const outgoing of [...this.#outgoing.keys()]) {
+      if (isRefused(outgoing.local, outgoing.remote)) outgoing.close(new StreamError('policy-violation'))
+    }
   }
 
   #closeIdle (): void {

@@ -48,7 +48,7 @@ export interface FederationWorld {
   readonly ids: Ids
   readonly log: Logger
   readonly router: Router
-  readonly resolver: Resolver
+  resolver: Resolver
   readonly dialer: Dialer
   readonly keys: DialbackKeys
   /** `servername`: what the peer asks for by SNI; else the certificate of `domain`. */

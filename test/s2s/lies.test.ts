@@ -439,3 +439,20 @@ scene('whoever is called and breaks the protocol is no server: our users hear so
     t.match(JSON.stringify(error.getChild('error')?.getChildElements().map(({ name }) => name)), condition, name)
   }
 })
+
+scene('a hundred handshakes a second and no more: those behind wait for their turn (CVE-2021-32920)', async (t, net) => {
+  const { ours, liar } = await stage(net)
+  const lines: Line[] = []
+  for (let n = 0; n < 110; n++) {
+    const line = liar.dials(ours)
+    lines.push(line)
+    line.transport.write(`${header(EVIL, { to: OURS })}<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>`)
+  }
+  await net.settled()
+  const ready = (): number => lines.filter(({ heard }) => heard.includes('<proceed')).length
+  t.equal(ready(), 100)
+  await net.pass(50)
+  t.equal(ready(), 105)
+  await net.pass(50)
+  t.equal(ready(), 110)
+})

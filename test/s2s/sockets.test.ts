@@ -1,6 +1,6 @@
 /** Federation as it is put together: real sockets, real TLS, a DNS server; every case of a certificate, both ways. */
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { GeneralName } from '@peculiar/asn1-x509'
 import t, { type Test } from 'tap'
@@ -168,6 +168,15 @@ void t.test('direct TLS over sockets; who is connected is counted and reported, 
   t.ok((theirs.federation.counters.get('accepted') ?? 0) > 0)
   await ours.federation.reload({ ...ours.plan, authorities: undefined, policy: () => ({ trust: 'refuse' }) })
   t.match(await outcome(romeo, juliet, `juliet@${THEIRS}`), /does not talk to/)
+  await until('the end of the link', () => theirs.listener.counts.connections === 0)
+  romeo.forget()
+  t.not(await outcome(juliet, romeo, `romeo@${OURS}`), 'arrived', 'whom the new conf refuses comes in no more')
+  // And the streams that others have opened.
+  await ours.federation.reload(ours.plan)
+  t.equal(await outcome(juliet, romeo, `romeo@${OURS}`), 'arrived')
+  t.match(ours.federation.counts, { connections: 1, established: 1 })
+  await ours.federation.reload({ ...ours.plan, resolver: ['127.0.0.1:1'], policy: () => ({ trust: 'refuse' }) })
+  await until('the end of their stream', () => ours.listener.counts.connections === 0)
 })
 
 void t.test('from one network come so many connections and no more', async t => {
@@ -191,6 +200,34 @@ void t.test('garbage in place of TLS is cut off', async t => {
   socket.on('error', () => {}).on('close', () => { isClosed = true })
   socket.write('<stream:stream>')
   await until('its end', () => isClosed && listener.counts.connections === 0)
+})
+
+void t.test('whoever stalls within TLS is let go after the time of negotiation, whoever has called', async t => {
+  const v = await verona(t)
+  const ours = await town(v, OURS)
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  const calls = connect(ours.port, '127.0.0.1')
+  let isGone = false
+  let heard = ''
+  calls.on('error', () => {}).on('close', () => { isGone = true }).on('data', data => { heard += data.toString() })
+  calls.write(`<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='${THEIRS}' to='${OURS}'>`)
+  calls.write("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+  await until('proceed', () => heard.includes('<proceed'))
+  ours.s.clock.pass(31_000)
+  await until('the end of who called', () => isGone && ours.listener.counts.connections === 0)
+
+  let isCalled = false
+  const silent = createServer(socket => { isCalled = true; socket.on('error', () => {}) })
+  await new Promise<void>(resolve => { silent.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => { silent.close() })
+  const bound = silent.address()
+  v.zone.server('silent.test', '127.0.0.1', { direct: typeof bound === 'object' && bound !== null ? bound.port : 0 })
+  await romeo.says("<message id='m' to='x@silent.test'><body>hello?</body></message>")
+  await until('our call', () => isCalled)
+  await new Promise(resolve => { setImmediate(resolve) })
+  ours.s.clock.pass(31_000)
+  await until('the error', () => romeo.unread.some(({ attrs }) => attrs['id'] === 'm' && attrs['type'] === 'error'))
+  await until('rest', () => ours.federation.report().every(({ state }) => state === 'resting'))
 })
 
 // ---- Dialling ---------------------------------------------------------------------------------
