@@ -1,24 +1,30 @@
 /** The border for stanzas of other servers: what their addresses mean was checked by their stream. */
-import type { Maybe } from '../base/maybe.js'
+import { follow, type Maybe } from '../base/maybe.js'
 import { PendingBatch } from '../storage/batch.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { addressed, type Addressed } from '../xmpp/stanza.js'
+import type { Arrival } from './arrivals.js'
 import { clean } from './entry.js'
 import { stanzaFromServer } from './events.js'
 import type { Host } from './host.js'
 import type { ReleaseOrder } from './order.js'
 import { unlessHandled, type Passage, type Router } from './router.js'
 
-/** Takes a stanza that another server has sent, and may send, to its recipients. `order`: of the stream it came on. */
-export function enterFromServer (router: Router, host: Host | undefined, received: Addressed, order: ReleaseOrder): Maybe<void> {
+/**
+ * Takes a stanza that another server has sent, and may send, to its recipients. `order`: of the stream it came on; `arrival`: its place
+ * there, where stanzas are counted.
+ */
+export function enterFromServer (
+  router: Router, host: Host | undefined, received: Addressed, order: ReleaseOrder, arrival?: Arrival,
+): Maybe<void> {
   const stanza = addressed(clean(received, router), received.to)
-  const passage: Passage = { session: undefined, order, batch: new PendingBatch() }
-  return router.guard(stanza, passage, () => {
+  const passage: Passage = { session: undefined, order, batch: new PendingBatch(), arrival }
+  return follow(router.guard(stanza, passage, () => {
     if (!router.serves(stanza.to.domain)) throw new StanzaError('item-not-found')
     if (host?.hooks.has(stanzaFromServer) !== true) return router.pass(stanza, passage)
     const verdict = host.hooks.fire(stanzaFromServer, { stanza, peer: stanza.from.domain })
     return unlessHandled(verdict, () => router.pass(stanza, passage), () => { router.settle(stanza, passage, () => {}) })
-  })
+  }), () => { router.close(stanza, passage) })
 }
 
 /** Tells whoever sent it that a stanza did not reach the other server. */

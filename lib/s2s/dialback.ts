@@ -58,7 +58,8 @@ export function conditionIn (element: Element): string {
   return condition === undefined ? 'undefined-condition' : localName(condition).slice(0, 64)
 }
 
-function domainOf (text: string | undefined): string | undefined {
+/** A domain, prepared; undefined where it is none. */
+export function domainOf (text: string | undefined): string | undefined {
   if (text === undefined) return undefined
   try {
     const jid = parseJid(text)

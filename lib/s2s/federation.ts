@@ -108,6 +108,7 @@ export class Federation {
       security: stream.security ?? '',
       queue: 0,
       bytes: stream.backlog,
+      unacknowledged: stream.unacknowledged,
       address: stream.address,
       since: stream.since,
       error: '',

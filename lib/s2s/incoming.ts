@@ -4,18 +4,20 @@ import type { Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
 import type { StreamHeader } from '../stream/header.js'
 import { Stream, type StreamEnd, type StreamHandlers, type StreamState } from '../stream/stream.js'
+import { failed } from '../stream/stream-management.js'
 import type { TlsInfo, Transport } from '../stream/transport.js'
 import { attributeOf, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { octets } from '../xml/writer.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
-import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { addressesOf, dialbackElement, dialbackError, isDialback, keyIn, type DialbackAddresses } from './dialback.js'
+import type { Place } from './inbound.js'
 import type { Links } from './links.js'
+import { IncomingManagement } from './managing.js'
 import { limitsOnceProven } from './outgoing.js'
 import { receive, type Receiving } from './receive.js'
-import { distrust } from './trust.js'
+import { distrust, identityIn } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
@@ -65,6 +67,9 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   /** The pair that SASL has proven: a new stream on this connection is for the same two. */
   #authenticated: DialbackAddresses | undefined
   #failures = 0
+  /** Until the first pair of domains is proven there is none. */
+  #management: IncomingManagement | undefined
+  #isEnding = false
 
   constructor (world: FederationWorld, links: Links, settings: ServerListenerSettings, transport: Transport, home: IncomingHome) {
     const { clock, ids, limits } = world
@@ -103,7 +108,19 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   }
 
   end (error: StreamError): void { this.#stream.close(error) }
-  send ({ octets }: Waiting): void { this.#stream.send(octets) }
+  send (item: Waiting): void {
+    this.#management?.managed.send(item)
+  }
+
+  /** Takes nothing more, and ends once what has come is stored. */
+  async finish (error: StreamError): Promise<void> {
+    this.#isEnding = true
+    await this.#management?.farewell()
+    this.#stream.close(error)
+  }
+
+  get unacknowledged (): number { return this.#management?.managed.unacknowledged ?? 0 }
+  get hasRoom (): boolean { return this.#management?.managed.hasRoom === true }
 
   // ---- As its stream sees it ------------------------------------------------------------------
 
@@ -125,7 +142,26 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     this.#offer()
     if (!this.isProven) return
     this.#establish()
+    this.#offerAll()
+  }
+
+  #offerAll (): void {
     if (this.isBidi) for (const { to, from } of this.#proven.values()) this.#links.offer(to, from, this)
+  }
+
+  #manage (remote: string): IncomingManagement {
+    const stream = this.#stream
+    return new IncomingManagement({
+      get isOver () { return stream.isOver },
+      isBidi: this.isBidi, // nobody asks for it any more
+      proven: this.#proven,
+      allows: ({ to, from }) => this.#world.policy(to, from).trust !== 'refuse',
+      write: text => { stream.send(text) },
+      cut: reason => { stream.cut(reason) },
+      say: element => { this.#say(element) },
+      end: error => { stream.close(error) },
+      offer: () => { this.#offerAll() },
+    }, this.#links.resumables, this.#links.managed(remote))
   }
 
   element (element: ParsedElement, source: Source): Maybe<void> {
@@ -137,16 +173,27 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     switch (element.ns) {
       case NS.CLIENT:
         if (!this.isProven) throw new StreamError('not-authorized')
+        if (this.#isEnding) return undefined
+        this.#management?.stanza()
         return receive(this.#world, this, element, source)
       case NS.DIALBACK: this.#dialback(element); return undefined
       case NS.SASL: this.#sasl(element); return undefined
       case NS.BIDI: this.#wantsBidi(); return undefined
-      default: throw new StreamError(element.ns === NS.TLS || element.ns === NS.SM ? 'policy-violation' : 'unsupported-stanza-type')
+      case NS.SM:
+        if (this.#management !== undefined) return this.#management.element(element)
+        this.#say(failed('unexpected-request')) // XEP-0198 §3: the order is kept
+        return undefined
+      default: throw new StreamError(element.ns === NS.TLS ? 'policy-violation' : 'unsupported-stanza-type')
     }
+  }
+
+  ending (): Maybe<void> {
+    return this.#management?.farewell()
   }
 
   over ({ by, reason }: StreamEnd): void {
     const why = reason ?? (by === 'loss' ? new Error('the connection is gone') : undefined)
+    this.#management?.over(by)
     for (const { to, from } of this.#proven.values()) if (this.isBidi) this.#links.withdraw(to, from, this, why)
     if (this.isProven) this.#world.log.info('server gone', { from: this.#claimed, address: this.address, reason: reason?.message })
   }
@@ -175,6 +222,8 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
       if (this.#mayAuthenticate()) features.push(xml('mechanisms', { xmlns: NS.SASL }, xml('mechanism', {}, 'EXTERNAL')))
       if (!this.isProven) features.push(xml('bidi', { xmlns: NS.BIDI_FEATURE }))
       features.push(xml('dialback', { xmlns: NS.DIALBACK_FEATURE }, xml('errors')))
+      // Also before: behind dialback there are no features any more.
+      features.push(xml('sm', { xmlns: NS.SM }))
       const bytes = this.isProven ? this.#settings.stanza : this.#world.limits.unauthenticated.stanza
       features.push(xml('limits', { xmlns: NS.STREAM_LIMITS },
         xml('max-bytes', {}, String(bytes)), xml('idle-seconds', {}, String(Math.floor(LONGEST_SILENCE / 1000))))) // XEP-0478
@@ -250,6 +299,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
       this.#stream.limits = limitsOnceProven(this.#settings.stanza)
       this.#stream.watch({ keepalive: this.#world.limits.keepalive, idle: LONGEST_SILENCE })
       this.#home.established(this)
+      this.#management = this.#manage(pair.from)
       if (how === 'dialback') this.#establish()
     }
     this.#links.alive(pair.to, pair.from)
@@ -343,24 +393,8 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   get lang (): string | undefined { return this.#stream.header?.lang }
   mayCarry (local: string, remote: string): boolean { return this.#proven.has(pairKey(local, remote)) }
   answer (reply: Addressed): void { this.#world.router.route(reply) }
-}
-
-/** XEP-0178 §3 step 11: base64, "=" or nothing for nobody in particular. Undefined: no address of a server. */
-function identityIn (text: string): string | undefined {
-  if (text === '' || text === '=') return ''
-  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined
-  return domainOf(Buffer.from(text, 'base64').toString('utf8'))
-}
-
-function domainOf (text: string): string | undefined {
-  let jid: Jid
-  try {
-    jid = parseJid(text)
-  } catch (error) {
-    if (error instanceof JidError) return undefined
-    throw error
-  }
-  return jid.local === '' && jid.resource === '' ? jid.domain : undefined
+  arrive (): Place | undefined { return this.#management?.managed.arrive(this.#order) }
+  isAnswer (local: string, remote: string, id: string): boolean { return this.#links.isAnswer(local, remote, id) }
 }
 
 function verdictOf (error: unknown): StanzaError {

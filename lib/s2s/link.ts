@@ -3,6 +3,7 @@ import type { Timer } from '../base/clock.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { openOutgoing } from './open.js'
+import type { Managed } from './managed.js'
 import type { Outgoing } from './outgoing.js'
 import { waiting, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
@@ -22,6 +23,12 @@ export interface LinkHome {
   idle (link: Link): void
   failed (link: Link, error: LinkError): void
   stands (link: Link): void
+  /** What is known of the stanzas of a stream to this other server. */
+  managed (remote: string): Managed
+  /** Resolves when what was sent before is where it belongs; undefined where there is nothing of the kind. */
+  held (local: string, remote: string): Promise<void> | undefined
+  /** A stream of this link's was cut, and is to be taken up again. */
+  hasFormer (link: Link): boolean
   /** Why there will be no link for now. */
   trouble (local: string, remote: string): LinkError | undefined
 }
@@ -30,6 +37,8 @@ export interface LinkHome {
 const RESTART = 600_000
 const FIRST_RETRY = 500
 const LAST_RETRY = 10_000
+/** Whose stream stood for so long, in milliseconds, is tried again at once. */
+const STEADY = 10_000
 
 export class Link {
   readonly local: string
@@ -45,6 +54,7 @@ export class Link {
   #retry: Timer | undefined
   #retries = 0
   #stoodAt: number
+  #standsSince = -Infinity
   #isClosed = false
 
   /** `stoodAt`: when the last link of this pair stood. */
@@ -72,7 +82,7 @@ export class Link {
     const { carrier } = this
     if (carrier === undefined) { this.#enqueue(item); return }
     // What a slow peer does not read piles up here: its senders are told, before the stream is given up with all that is in it.
-    if (carrier.backlog > world.limits.queue.size) throw new StanzaError('resource-constraint', 'the other server reads too slowly')
+    if (carrier.backlog > world.limits.queue.size || !carrier.hasRoom) throw new StanzaError('resource-constraint', 'the other server reads too slowly')
     this.#carry(carrier, item)
   }
 
@@ -90,10 +100,26 @@ export class Link {
   lost (carrier: Carrier, reason: Error | undefined): void {
     if (this.#carrier !== carrier) return
     this.#carrier = undefined
-    this.#stoodAt = this.#home.world.clock.now()
+    const now = this.#stoodAt = this.#home.world.clock.now()
     if (reason !== undefined) this.lastError = reason instanceof LinkError ? reason : new LinkError('remote-server-timeout', reason.message, { isPassing: true })
-    if (this.#queue.length > 0) this.#connect()
-    else this.#settle()
+    if (now - this.#standsSince >= STEADY) this.#retries = 0
+    if (!this.#isWanted) this.#settle()
+    else if (this.#retries > 0) this.#wait()
+    else this.#connect()
+    this.#retries++
+  }
+
+  /** These have not come to the other server: they go before all others. */
+  again (items: readonly Waiting[]): void {
+    for (const { octets } of items) {
+      this.#bytes += octets.length
+      this.#home.waits(octets.length)
+    }
+    this.#queue.unshift(...items)
+    this.#arm()
+    const { carrier } = this
+    if (carrier !== undefined) for (const item of this.#empty()) this.#carryOrBounce(carrier, item)
+    else if (this.#retry === undefined) this.#connect()
   }
 
   /** The other server has shown that it is there: no need to wait any longer. */
@@ -130,11 +156,12 @@ export class Link {
     if (!this.#isConnecting && this.#retry === undefined) this.#connect()
   }
 
+  get #isWanted (): boolean { return this.#queue.length > 0 || this.#home.hasFormer(this) }
   get #isRecent (): boolean { return this.#home.world.clock.now() - this.#stoodAt < RESTART }
 
   async #open (): Promise<Outgoing> {
     try {
-      const outgoing = await openOutgoing(this.#home.world, this.local, this.remote)
+      const outgoing = await openOutgoing(this.#home.world, this.local, this.remote, remote => this.#home.managed(remote))
       this.#home.opened(this, outgoing)
       return outgoing
     } catch (error) {
@@ -165,8 +192,10 @@ export class Link {
     })
   }
 
-  async #way (): Promise<Outgoing> {
+  async #way (): Promise<Carrier> {
     const { local, remote } = this
+    if (!this.#home.hasFormer(this)) await this.#home.held(local, remote)
+    if (this.carrier !== undefined) return this.carrier
     const shared = this.#opening === undefined ? await this.#home.shared(local, remote) : undefined
     if (shared !== undefined) {
       try {
@@ -187,8 +216,7 @@ export class Link {
   #stand (carrier: Carrier): void {
     if (this.#isClosed) return
     this.#carrier = carrier
-    this.#stoodAt = this.#home.world.clock.now()
-    this.#retries = 0
+    this.#stoodAt = this.#standsSince = this.#home.world.clock.now()
     this.lastError = undefined
     this.#home.stands(this)
     const queue = this.#empty()
@@ -216,17 +244,24 @@ export class Link {
   #fail (error: LinkError): void {
     this.lastError = error
     if (this.#isClosed) return
-    if (error.isPassing && this.#isRecent && this.#queue.length > 0) {
-      const { clock } = this.#home.world
-      const delay = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** Math.min(this.#retries++, 10))
-      this.#retry = clock.after(delay, () => {
-        this.#retry = undefined
-        if (this.#queue.length > 0) this.#connect()
-      })
+    if (error.isPassing && this.#isRecent && this.#isWanted) {
+      this.#retries++
+      this.#wait()
       return
     }
     this.#home.failed(this, error)
     this.#bounceAll(error.stanzaError())
+  }
+
+  /** A little later, and later each time. */
+  #wait (): void {
+    const delay = Math.min(LAST_RETRY, FIRST_RETRY * 2 ** Math.min(this.#retries - 1, 10))
+    this.#retry?.cancel()
+    this.#retry = this.#home.world.clock.after(delay, () => {
+      this.#retry = undefined
+      if (this.#isWanted) this.#connect()
+      else this.#settle()
+    })
   }
 
   /** The oldest that waits says how long. */
@@ -270,7 +305,7 @@ export class Link {
   }
 
   #settle (): void {
-    if (this.#queue.length > 0) return
+    if (this.#isWanted) return
     this.#retry?.cancel()
     this.#retry = undefined
     if (this.carrier === undefined && !this.#isConnecting) this.#home.idle(this)

@@ -1,18 +1,22 @@
 /** All links to other servers: one a pair of domains, streams shared where the peer lets us, and what is known of dead ones. */
 import { Cache } from '../base/cache.js'
-import type { Timer } from '../base/clock.js'
+import type { Clock, Timer } from '../base/clock.js'
 import type { Maybe } from '../base/maybe.js'
 import { serverReturned, stanzaToServer } from '../host/events.js'
 import { unlessHandled, type Destination, type Passage } from '../host/router.js'
 import { ReleaseOrder } from '../host/order.js'
 import { returnToSender } from '../host/remote.js'
+import type { StreamEnd } from '../stream/stream.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { Amends } from './amends.js'
 import { Link, type LinkHome } from './link.js'
+import { Managed, type Bearer, type ManagedHome } from './managed.js'
 import type { Outgoing } from './outgoing.js'
+import { Pings } from './pings.js'
 import { receive } from './receive.js'
-import { isBounced, pairKey, type Carrier } from './waiting.js'
+import { Formers, Holds, Resumables, type Former } from './resumption.js'
+import { isBounced, pairKey, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** Pairs of domains at a time; and bytes that wait for all of them together. */
@@ -39,12 +43,14 @@ export interface LinkReport {
   readonly security: string
   readonly queue: number
   readonly bytes: number
+  /** Sent, and not acknowledged yet. */
+  readonly unacknowledged: number
   readonly address: string
   readonly since: number | undefined
   readonly error: string
 }
 
-export class Links implements Destination, LinkHome {
+export class Links implements Destination, LinkHome, ManagedHome {
   readonly world: FederationWorld
   readonly #chance: () => number
   readonly #links = new Map<string, Link>()
@@ -54,6 +60,11 @@ export class Links implements Destination, LinkHome {
   readonly #stood = new Cache<string, number>({ max: MOST_LINKS })
   readonly #amends = new Amends()
   readonly #rounds: Timer
+  readonly #holds = new Holds()
+  readonly #formers: Formers
+  /** Streams of others, to be taken up again where they are cut. */
+  readonly resumables: Resumables
+  readonly #pings: Pings
   /** Streams whose connection is not gone yet. */
   readonly #open = new Set<Outgoing>()
   #drained: (() => void) | undefined
@@ -65,6 +76,9 @@ export class Links implements Destination, LinkHome {
   constructor (world: FederationWorld, chance: () => number) {
     this.world = world
     this.#chance = chance
+    this.#formers = new Formers(world.clock, this.#holds, former => { this.#cannotResume(former, undefined) })
+    this.resumables = new Resumables(world.clock, this.#holds, lost => { this.#lost(lost) })
+    this.#pings = new Pings(world)
     this.#rounds = world.clock.every(ROUND, () => {
       this.#closeIdle()
       this.#makeAmends()
@@ -151,15 +165,32 @@ export class Links implements Destination, LinkHome {
     this.#links.get(key)?.alive()
   }
 
-  /** Its stream takes what we have for it, too (XEP-0288). */
+  /** Its stream takes what we have for it, too (XEP-0288): once what was sent before is where it belongs. */
   offer (local: string, remote: string, carrier: Carrier): void {
-    if (!this.#isClosed) this.#linkOf(local, remote).offer(carrier)
+    if (!this.#isClosed && !this.#holds.has(pairKey(local, remote))) this.#linkOf(local, remote).offer(carrier)
   }
 
   /** That stream is over. */
   withdraw (local: string, remote: string, carrier: Carrier, reason: Error | undefined): void {
-    this.#cut(local, remote, reason)
+    this.#cut([pairKey(local, remote)], reason)
     this.#links.get(pairKey(local, remote))?.lost(carrier, reason)
+  }
+
+  // ---- As streams see it -------------------------------------------------------------------
+
+  get clock (): Clock { return this.world.clock }
+
+  /** What is known of the stanzas of a stream to or from this other server. */
+  managed (remote: string): Managed { return new Managed(this, this.#pings.isAnswering(remote)) }
+
+  ping (about: Waiting, bearer: Bearer, answered: (isThere: boolean) => void): boolean { return this.#pings.ping(about, bearer, answered) }
+  isAnswer (local: string, remote: string, id: string): boolean { return this.#pings.isAnswer(local, remote, id) }
+
+  /** Nobody can say whether these have arrived. */
+  #lost (items: readonly Waiting[]): void {
+    if (items.length > 0) this.world.count('unacknowledged', items.length)
+    const error = new StanzaError('remote-server-timeout', 'the connection broke before it was acknowledged')
+    for (const { stanza } of items) this.bounce(stanza, error)
   }
 
   // ---- As links see it -----------------------------------------------------------------------
@@ -193,29 +224,74 @@ export class Links implements Destination, LinkHome {
         lang: undefined,
         mayCarry: (local, remote) => local === outgoing.local && remote === outgoing.remote,
         answer: reply => { router.route(reply) },
+        arrive: () => outgoing.managed?.arrive(order),
+        isAnswer: (local, remote, id) => this.isAnswer(local, remote, id),
       }, element, source),
-      over: reason => { this.#over(outgoing, reason) },
+      former: () => this.#formers.get(pairKey(link.local, link.remote)),
+      resumed: former => { this.#resumed(link, former) },
+      notResumed: h => {
+        const former = this.#formers.take(pairKey(link.local, link.remote))
+        if (former !== undefined) this.#cannotResume(former, h)
+      },
+      over: end => { this.#over(outgoing, end) },
       closed: () => {
         this.#open.delete(outgoing)
         if (this.#open.size === 0) this.#drained?.()
       },
     }
     this.#open.add(outgoing)
-    if (outgoing.isOver) { this.#over(outgoing, undefined); this.#open.delete(outgoing) }
+    if (outgoing.isOver) { this.#over(outgoing, { by: 'loss', reason: undefined }); this.#open.delete(outgoing) }
     else if (this.#isClosed) outgoing.close()
   }
 
-  #over (outgoing: Outgoing, reason: Error | undefined): void {
+  #over (outgoing: Outgoing, { by, reason }: StreamEnd): void {
     const link = this.#outgoing.get(outgoing)
+    const { managed, local, remote } = outgoing
+    const own = pairKey(local, remote)
     this.#outgoing.delete(outgoing)
-    for (const pair of outgoing.proven) {
-      const [local = '', remote = ''] = pair.split(' ')
-      this.#cut(local, remote, reason)
+    this.world.log.info('link closed', { local, remote, reason: reason?.message, unacknowledged: managed?.unacknowledged })
+    if (managed !== undefined) {
+      // XEP-0198 §5. Also where the peer has ended it in order: it may still say how far it had come.
+      const isResumable = managed.id !== '' && !this.#isClosed && (by === 'loss' || by === 'peer' && managed.unacknowledged > 0)
+      if (isResumable) this.#formers.keep(own, managed, [...outgoing.proven])
+      else {
+        this.#cut(outgoing.proven, reason)
+        this.#lost(managed.finish().lost)
+      }
     }
-    this.world.log.info('link closed', { local: outgoing.local, remote: outgoing.remote, reason: reason?.message })
-    for (const pair of outgoing.proven) if (pair !== pairKey(outgoing.local, outgoing.remote)) this.#links.get(pair)?.lost(outgoing, reason)
+    for (const pair of outgoing.proven) if (pair !== own) this.#links.get(pair)?.lost(outgoing, reason)
     link?.closedOutgoing(outgoing, reason)
   }
+
+  /** Behind it goes what has waited meanwhile. */
+  #resumed (link: Link, former: Former): void {
+    this.#formers.take(pairKey(link.local, link.remote))
+    this.world.count('resumed')
+    this.world.log.info('link resumed', { local: link.local, remote: link.remote })
+    for (const pair of former.pairs) this.#holds.release(pair)
+  }
+
+  /** `h`: so much has come, says the peer. */
+  #cannotResume ({ managed, pairs }: Former, h: number | undefined): void {
+    const { again, lost } = managed.finish(h)
+    this.#cut(pairs, new Error('not taken up again'))
+    this.#lost(lost)
+    const byPair = new Map<string, Waiting[]>()
+    for (const item of again) {
+      const pair = pairKey(item.stanza.from.domain, item.stanza.to.domain)
+      const items = byPair.get(pair)
+      if (items === undefined) byPair.set(pair, [item])
+      else items.push(item)
+    }
+    for (const [pair, items] of byPair) {
+      const [local = '', remote = ''] = pair.split(' ')
+      this.#linkOf(local, remote).again(items)
+    }
+    for (const pair of pairs) this.#holds.release(pair)
+  }
+
+  held (local: string, remote: string): Promise<void> | undefined { return this.#holds.of(pairKey(local, remote)) }
+  hasFormer (link: Link): boolean { return this.#formers.has(pairKey(link.local, link.remote)) }
 
   idle (link: Link): void {
     if (link.hasStream || link.queued > 0) return
@@ -229,6 +305,7 @@ export class Links implements Destination, LinkHome {
     const key = pairKey(link.local, link.remote)
     const times = (this.#failures.get(key)?.times ?? 0) + 1
     const rest = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(times - 1, 16)) * (0.75 + this.#chance() / 2)
+    this.#formers.giveUp(key)
     this.#failures.set(key, { error, until: this.world.clock.now() + rest, times })
     this.#amends.away(link.local, link.remote)
     this.world.count('failed')
@@ -263,6 +340,7 @@ export class Links implements Destination, LinkHome {
         security: carrier?.security ?? '',
         queue: link.queued,
         bytes: link.bytes,
+        unacknowledged: carrier?.unacknowledged ?? 0,
         address: carrier?.address ?? '',
         since: carrier?.since,
         error: link.lastError?.message ?? '',
@@ -271,7 +349,7 @@ export class Links implements Destination, LinkHome {
     for (const [pair, failure] of this.#failures.entries()) {
       const [local = '', remote = ''] = pair.split(' ')
       if (this.#links.has(pair)) continue
-      found.push({ local, remote, direction: 'out', state: 'resting', security: '', queue: 0, bytes: 0, address: '', since: undefined, error: failure.error.message })
+      found.push({ local, remote, direction: 'out', state: 'resting', security: '', queue: 0, bytes: 0, unacknowledged: 0, address: '', since: undefined, error: failure.error.message })
     }
     return found
   }
@@ -281,8 +359,11 @@ export class Links implements Destination, LinkHome {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#rounds.cancel()
+    this.#formers.clear()
+    this.resumables.clear()
+    this.#pings.clear()
     for (const link of [...this.#links.values()]) link.close(new StanzaError('remote-server-timeout', 'this server stops'))
-    for (const outgoing of [...this.#outgoing.keys()]) outgoing.close()
+    for (const outgoing of [...this.#outgoing.keys()]) void outgoing.finish()
     if (this.#open.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
   }
 
@@ -306,11 +387,14 @@ export class Links implements Destination, LinkHome {
   }
 
   /** A stream that ends as it should has lost nothing; one that was cut, or of a server that stops, may have. */
-  #cut (local: string, remote: string, reason: Error | undefined): void {
-    if (reason !== undefined && !this.#isClosed) this.#amends.away(local, remote)
+  #cut (pairs: Iterable<string>, reason: Error | undefined): void {
+    if (reason === undefined || this.#isClosed) return
+    for (const pair of pairs) {
+      const [local = '', remote = ''] = pair.split(' ')
+      this.#amends.away(local, remote)
+    }
   }
 
-  /** Once a round, so that a server that comes and goes all the time costs no more. */
   #makeAmends (): void {
     const { router } = this.world
     for (const { local, remote, owed } of this.#amends.settle()) {

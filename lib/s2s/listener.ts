@@ -75,7 +75,7 @@ export class ServerListener {
   async #close (): Promise<void> {
     for (const server of this.#servers) server.close()
     this.#servers.clear()
-    for (const incoming of [...this.#incoming.keys()]) incoming.end(new StreamError('system-shutdown'))
+    for (const incoming of [...this.#incoming.keys()]) void incoming.finish(new StreamError('system-shutdown'))
     if (this.#incoming.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
   }
 

@@ -1,6 +1,7 @@
 /** From a domain to a stream: DNS, connection, TLS, certificate. */
 import { DnsError } from './dns/client.js'
 import { dialFirst } from './dial.js'
+import type { Managed } from './managed.js'
 import { Outgoing } from './outgoing.js'
 import { addressOf, NoServer, type Target } from './resolve.js'
 import { LinkError, type FederationWorld } from './world.js'
@@ -19,7 +20,7 @@ const DIALLING = 20_000
 
 /** Opens a stream to a domain's server, encrypted and with a certificate as the policy wants it. Rejects with LinkError. */
 export async function openOutgoing (
-  world: FederationWorld, local: string, remote: string, note: (step: Step) => void = () => {},
+  world: FederationWorld, local: string, remote: string, manages: (remote: string) => Managed, note: (step: Step) => void = () => {},
 ): Promise<Outgoing> {
   let left = await targetsOf(world, local, remote, note)
   let trouble = new LinkError('remote-server-not-found', 'it has no address', { mender: 'them' })
@@ -31,7 +32,7 @@ export async function openOutgoing (
     })
     note({ step: 'tcp', ok: true, text: `connected to ${shown(target)}` })
     left = left.filter(other => other !== target)
-    const outgoing = new Outgoing(world, local, remote, transport, target)
+    const outgoing = new Outgoing(world, local, remote, transport, target, manages)
     try {
       await outgoing.open()
       note({ step: 'tls', ok: true, text: `${outgoing.tls?.protocol ?? ''} ${outgoing.tls?.cipher ?? ''}`.trim() })

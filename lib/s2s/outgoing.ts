@@ -2,7 +2,7 @@
 import type { Timer } from '../base/clock.js'
 import type { Maybe } from '../base/maybe.js'
 import type { StreamHeader } from '../stream/header.js'
-import { PeerStreamError, Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
+import { Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
 import type { TlsInfo, Transport } from '../stream/transport.js'
 import { attributeOf, child, children, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -12,16 +12,18 @@ import { StreamError } from '../xmpp/errors.js'
 import { addressesOf, conditionIn, dialbackElement, isDialback } from './dialback.js'
 import { Dialogue } from './dialogue.js'
 import { addressOf, asciiOf, type Target } from './resolve.js'
+import { answerTo, type Managed } from './managed.js'
+import { begin, type FormerHome } from './managing.js'
+import { reasonOf } from './reason.js'
 import { distrust } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** What its owner hears of a stream. */
-export interface OutgoingOwner {
+export interface OutgoingOwner extends FormerHome {
   /** A stanza that came back on it: it serves both directions (XEP-0288). */
   received (element: ParsedElement, source: Source): Maybe<void>
-  /** It is over; what was sent and not proven to have arrived is in nobody's hands. */
-  over (reason: Error | undefined): void
+  over (end: StreamEnd): void
   /** The connection is gone too. */
   closed (): void
 }
@@ -33,7 +35,10 @@ interface Verifying { readonly resolve: (isRight: boolean) => void, readonly rej
 const MOST_ASKING = 64
 /** How long a peer may take to answer one, in milliseconds. */
 const PATIENCE = 30_000
-const NOBODY: OutgoingOwner = { received: () => { throw new StreamError('not-authorized') }, over: () => {}, closed: () => {} }
+const NOBODY: OutgoingOwner = {
+  received: () => { throw new StreamError('not-authorized') },
+  former: () => undefined, resumed: () => {}, notResumed: () => {}, over: () => {}, closed: () => {},
+}
 
 export class Outgoing implements StreamHandlers, Carrier {
   readonly local: string
@@ -47,8 +52,11 @@ export class Outgoing implements StreamHandlers, Carrier {
   isBidi = false
   lastUsed: number
   largest: number | undefined
+  /** What was sent and has come on it; undefined until the first pair of domains is proven. */
+  managed: Managed | undefined
   readonly #world: FederationWorld
   readonly #stream: Stream<Outgoing>
+  readonly #manages: (remote: string) => Managed
   readonly #dialogue = new Dialogue()
   readonly #asking = new Map<string, Asking>()
   readonly #verifying = new Map<string, Verifying>()
@@ -56,12 +64,18 @@ export class Outgoing implements StreamHandlers, Carrier {
   #features: ParsedElement | undefined
   #reason: Error | undefined
   #isAuthorising = false
+  /** It is being agreed on whether a stream before this one is taken up. */
+  #isBeginning = false
+  #isEnding = false
 
-  constructor (world: FederationWorld, local: string, remote: string, transport: Transport, target: Target) {
+  constructor (
+    world: FederationWorld, local: string, remote: string, transport: Transport, target: Target, manages: (remote: string) => Managed,
+  ) {
     const { clock, ids, limits } = world
     this.local = local
     this.remote = remote
     this.target = target
+    this.#manages = manages
     this.since = this.lastUsed = clock.now()
     this.#world = world
     this.#stream = new Stream<Outgoing>(transport, {
@@ -80,6 +94,8 @@ export class Outgoing implements StreamHandlers, Carrier {
   get backlog (): number { return this.#stream.transport.backlog }
   get address (): string { return this.#stream.transport.address }
   get proven (): ReadonlySet<string> { return this.#proven }
+  get unacknowledged (): number { return this.managed?.unacknowledged ?? 0 }
+  get hasRoom (): boolean { return this.managed?.hasRoom !== false }
   /** Why its certificate does not stand for this domain; undefined where it does. */
   distrust (domain: string): string | undefined { return distrust(this.tls, domain) }
 
@@ -151,12 +167,37 @@ export class Outgoing implements StreamHandlers, Carrier {
       const how = await this.#external() ? 'EXTERNAL' : 'dialback'
       if (how === 'dialback') await this.#dialback(local, remote)
       else this.#prove(local, remote, how)
+      await this.#manage()
     })
+  }
+
+  /** XEP-0198. The peer's answer is waited for as all of the negotiation is. */
+  async #manage (): Promise<void> {
+    this.#stream.expire(this.#world.limits.negotiation)
+    this.#isBeginning = true
+    await begin({
+      home: this.owner,
+      dialogue: this.#dialogue,
+      bearer: { write: text => { this.#stream.send(text) }, cut: reason => { this.#stream.cut(reason) } },
+      isOffered: this.#offers(NS.SM, 'sm'),
+      say: element => { this.#send(element) },
+      managed: () => this.#manages(this.remote),
+      becomes: (managed, pairs) => {
+        this.#isBeginning = false
+        this.managed = managed
+        for (const pair of pairs) this.#proven.add(pair)
+      },
+    })
+    this.#stream.expire(undefined)
+  }
+
+  #offers (namespace: string, name: string): boolean {
+    return this.#features !== undefined && child(this.#features, namespace, name) !== undefined
   }
 
   /** Whether another pair of domains may share this stream: XEP-0220 §2.6.2, where the peer says errors of it rather than hang up. */
   mayCarry (local: string, remote: string): boolean {
-    if (this.isOver || this.#proven.size === 0) return false
+    if (this.isOver || this.managed === undefined) return false
     const feature = this.#features === undefined ? undefined : child(this.#features, NS.DIALBACK_FEATURE, 'dialback')
     if (feature === undefined || child(feature, NS.DIALBACK_FEATURE, 'errors') === undefined) return false
     const { trust } = this.#world.policy(local, remote)
@@ -165,7 +206,7 @@ export class Outgoing implements StreamHandlers, Carrier {
 
   /** At once, before the next element is read: it may be a stanza that needs it. */
   #prove (local: string, remote: string, how: 'EXTERNAL' | 'dialback'): void {
-    if (this.isOver) throw this.#reasonFor()
+    if (this.isOver) throw reasonOf(this.#reason)
     const isFirst = this.#proven.size === 0
     this.#proven.add(pairKey(local, remote))
     if (!isFirst) return
@@ -180,7 +221,7 @@ export class Outgoing implements StreamHandlers, Carrier {
 
   /** XEP-0288 §2.2: before authentication, and only where we know who answers. */
   #offerBidi (): void {
-    if (this.#features === undefined || child(this.#features, NS.BIDI_FEATURE, 'bidi') === undefined) return
+    if (!this.#offers(NS.BIDI_FEATURE, 'bidi')) return
     this.isBidi = true
     this.#send(xml('bidi', { xmlns: NS.BIDI }))
   }
@@ -221,7 +262,7 @@ export class Outgoing implements StreamHandlers, Carrier {
   /** Asks whether a key that somebody has shown `local` for `remote` is theirs (XEP-0220 §2.2.1). Rejects with LinkError. */
   verify (local: string, remote: string, id: string, key: string): Promise<boolean> {
     const name = `${pairKey(local, remote)} ${id}`
-    if (this.isOver) return Promise.reject(this.#reasonFor())
+    if (this.isOver) return Promise.reject(reasonOf(this.#reason))
     if (this.#verifying.has(name) || this.#verifying.size >= MOST_ASKING) return Promise.reject(new LinkError('resource-constraint', 'too much dialback', { mender: 'us' }))
     this.lastUsed = this.#world.clock.now()
     return new Promise((resolve, reject) => {
@@ -236,13 +277,24 @@ export class Outgoing implements StreamHandlers, Carrier {
 
   // ---- Once it stands ---------------------------------------------------------------------------
 
-  send ({ octets }: Waiting): void {
+  send (item: Waiting): void {
     this.lastUsed = this.#world.clock.now()
-    this.#stream.send(octets)
+    if (this.managed === undefined) this.#stream.send(item.octets)
+    else this.managed.send(item)
   }
 
-  /** Closes it in order, or with an error. */
-  close (error?: StreamError): void { this.#stream.close(error) }
+  /** Closes it in order, or with an error. XEP-0198 §4: the peer hears how far we have come. */
+  close (error?: StreamError): void {
+    this.managed?.farewell()
+    this.#stream.close(error)
+  }
+
+  /** The same, once what has come is stored; nothing more is taken. */
+  async finish (): Promise<void> {
+    this.#isEnding = true
+    await this.managed?.settled()
+    this.close()
+  }
 
   opened (header: StreamHeader): void {
     this.#stream.negotiate(this.tls !== undefined, undefined)
@@ -254,16 +306,30 @@ export class Outgoing implements StreamHandlers, Carrier {
       // RFC 6120 §8.1.1: a stream serves the one direction, unless both have agreed on more.
       if (!this.isBidi || this.#proven.size === 0) throw new StreamError('not-authorized')
       this.lastUsed = this.#world.clock.now()
-      return this.owner.received(element, source)
+      return this.#isEnding ? undefined : this.owner.received(element, source)
     }
+    if (element.ns === NS.SM) return this.#managing(element)
     if (element.ns === NS.DIALBACK) { this.#answered(element); return undefined }
     if (this.#proven.size > 0) throw new StreamError('unsupported-stanza-type')
     return this.#dialogue.receive(element)
   }
 
+  ending (): Maybe<void> {
+    return this.managed?.settled().then(() => { this.managed?.farewell() })
+  }
+
+  #managing (element: ParsedElement): Maybe<void> {
+    const { managed } = this
+    if (this.#isBeginning) return this.#dialogue.receive(element)
+    if (managed === undefined) throw new StreamError('unsupported-stanza-type')
+    this.lastUsed = this.#world.clock.now()
+    answerTo(element, managed)
+    return undefined
+  }
+
   over ({ by, reason }: StreamEnd): void {
     this.#reason = reason
-    const error = this.#reasonFor()
+    const error = reasonOf(this.#reason)
     this.#dialogue.end(error)
     for (const { timer, reject } of [...this.#asking.values(), ...this.#verifying.values()]) {
       timer.cancel()
@@ -271,7 +337,7 @@ export class Outgoing implements StreamHandlers, Carrier {
     }
     this.#asking.clear()
     this.#verifying.clear()
-    this.owner.over(by === 'loss' ? error : reason)
+    this.owner.over({ by, reason: by === 'loss' ? error : reason })
   }
 
   closed (): void { this.owner.closed() }
@@ -326,20 +392,6 @@ export class Outgoing implements StreamHandlers, Carrier {
       }
       throw error
     }
-  }
-
-  #reasonFor (): LinkError {
-    const reason = this.#reason
-    if (reason instanceof LinkError) return reason
-    if (reason instanceof PeerStreamError) {
-      const isPassing = ['system-shutdown', 'resource-constraint', 'reset', 'connection-timeout', 'internal-server-error'].includes(reason.condition)
-      const condition = reason.condition === 'host-unknown' || reason.condition === 'host-gone' ? 'remote-server-not-found' : 'remote-server-timeout'
-      return new LinkError(condition, `it ends the stream: ${reason.condition}`, { isPassing, cause: reason })
-    }
-    if (reason instanceof StreamError && reason.condition === 'connection-timeout') {
-      return new LinkError('remote-server-timeout', 'it takes too long', { isPassing: true, cause: reason })
-    }
-    return new LinkError('remote-server-timeout', 'the connection is gone', { isPassing: true, cause: reason })
   }
 }
 

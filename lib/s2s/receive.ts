@@ -6,6 +6,7 @@ import { attributeOf, localName, type ParsedElement, type Source } from '../xml/
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, errorReply, Stanza, type Addressed, type Kind } from '../xmpp/stanza.js'
+import type { Place } from './inbound.js'
 import type { FederationWorld } from './world.js'
 
 export interface Receiving {
@@ -16,26 +17,46 @@ export interface Receiving {
   mayCarry (local: string, remote: string): boolean
   /** An answer to what could not even be read. */
   answer (stanza: Addressed): void
+  /** The next stanza has its place; undefined where they are not counted. */
+  arrive (): Place | undefined
+  /** Whether this answers a ping of our own server to theirs. */
+  isAnswer (local: string, remote: string, id: string): boolean
 }
 
 /** Takes one stanza of a peer's into the server. Throws StreamError where the stream must end. */
 export function receive (world: FederationWorld, stream: Receiving, element: ParsedElement, source: Source): Maybe<void> {
   const kind = localName(element)
   if (!isKind(kind)) throw new StreamError('unsupported-stanza-type')
+  const arrival = stream.arrive()
+  try {
+    const wait = take(world, stream, kind, element, source, arrival)
+    if (wait === 'taken') { arrival?.settle(() => {}); return undefined }
+    return wait
+  } catch (error) {
+    arrival?.refuse() // the stream ends by it, and the peer is not to think that it was handled
+    throw error
+  }
+}
+
+/** 'taken': there is nothing more to be done with it. */
+function take (
+  world: FederationWorld, stream: Receiving, kind: Kind, element: ParsedElement, source: Source, arrival: Place | undefined,
+): Maybe<void> | 'taken' {
   const [fromText, toText] = [attributeOf(element, 'from'), attributeOf(element, 'to')]
   // RFC 6120 §4.9.3.7: between servers, both are there.
   if (fromText === undefined || toText === undefined) throw new StreamError('improper-addressing')
   const from = parsed(fromText)
   const to = parsed(toText)
-  if (from === undefined) { world.count('malformed'); return undefined } // nobody to answer; the link is for its other users
-  if (to === undefined) { malformed(world, stream, kind, element, from); return undefined }
+  if (from === undefined) { world.count('malformed'); return 'taken' } // nobody to answer; the link is for its other users
+  if (to === undefined) { malformed(world, stream, kind, element, from); return 'taken' }
   // RFC 6120 §4.9.3.9, §4.9.3.6
   if (!world.router.serves(to.domain)) throw new StreamError('host-unknown')
   if (!stream.mayCarry(to.domain, from.domain)) throw new StreamError('invalid-from')
   // RFC 6120 §8.1.5: without one of its own it has the stream's.
   if (stream.lang !== undefined && element.attrs['xml:lang'] === undefined) element.attrs['xml:lang'] = stream.lang
   const stanza = addressed(new Stanza(kind, element, from, to, source), to)
-  return enterFromServer(world.router, world.host(to.domain), stanza, stream.order)
+  if (kind === 'iq' && to.local === '' && from.local === '' && isReply(stanza) && stream.isAnswer(to.domain, from.domain, stanza.id ?? '')) return 'taken'
+  return enterFromServer(world.router, world.host(to.domain), stanza, stream.order, arrival)
 }
 
 /** RFC 6120 §8.3.3.8: by one of ours, for the address itself cannot be written. One user's fault does not end the link of all. */
@@ -62,6 +83,8 @@ function parsed (text: string): Jid | undefined {
     throw error
   }
 }
+
+function isReply ({ type }: Stanza): boolean { return type === 'result' || type === 'error' }
 
 function isKind (name: string): name is Kind {
   return name === 'message' || name === 'presence' || name === 'iq'

@@ -4,6 +4,7 @@ import { Certificate, id_ce_subjectAltName, SubjectAlternativeName } from '@pecu
 import { xmppAddresses } from '../auth/external.js'
 import type { TlsInfo } from '../stream/transport.js'
 import { JidError, parseJid } from '../xmpp/jid.js'
+import { domainOf } from './dialback.js'
 import { addressOf, asciiOf } from './resolve.js'
 
 /** The names in a certificate that may stand for an XMPP server. */
@@ -98,4 +99,11 @@ function serverIn (bytes: Uint8Array): readonly string[] {
   if (tag !== 0x16 || length >= 0x80 || bytes.length !== 2 + length) return []
   const text = Buffer.from(bytes.subarray(2)).toString('latin1').toLowerCase()
   return /^_xmpp-server\.[a-z0-9.*-]+$/.test(text) ? [text.slice('_xmpp-server.'.length)] : []
+}
+
+/** XEP-0178 §3 step 11: base64, "=" or nothing for nobody in particular. Undefined: no address of a server. */
+export function identityIn (text: string): string | undefined {
+  if (text === '' || text === '=') return ''
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined
+  return domainOf(Buffer.from(text, 'base64').toString('utf8'))
 }

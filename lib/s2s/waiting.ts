@@ -10,6 +10,8 @@ export interface Waiting {
   readonly since: number
   /** The stanza without its content: enough to answer it with an error. */
   readonly stanza: Addressed
+  /** It was sent before on a stream that ended, and had not come. Once is enough: it may be what ends streams. */
+  readonly isAgain?: boolean
 }
 
 /** Pins no buffer of the network: it may wait for long. */
@@ -44,6 +46,10 @@ export interface Carrier {
   readonly backlog: number
   /** Bytes of the largest stanza that the peer takes (XEP-0478); undefined: it does not say. */
   readonly largest: number | undefined
+  /** Stanzas that the peer has not acknowledged. */
+  readonly unacknowledged: number
+  /** It takes another one: what is not acknowledged is bounded. */
+  readonly hasRoom: boolean
   send (what: Waiting): void
 }
 

@@ -71,6 +71,9 @@ export class Unacknowledged<T extends Sized> {
   /** So many have been sent. */
   get sent (): number { return counted(this.#acknowledged, this.length) }
 
+  /** The one that was sent last, as long as it waits. */
+  get last (): T | undefined { return this.#items.at(-1) }
+
   /** One more was sent. */
   push (item: T): void {
     this.#items.push(item)

@@ -2,7 +2,7 @@
 import type { Clock, Timer } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
-import type { Maybe } from '../base/maybe.js'
+import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import { children, localName, textOf, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -49,6 +49,8 @@ export interface StreamHandlers {
   opened (header: StreamHeader, root: ParsedElement): void
   /** One element; the next comes when this has been handled. May throw or reject with StreamError. */
   element (element: ParsedElement, source: Source): Maybe<void>
+  /** The peer has closed its side in order, and ours is closed next: the last may be said before that. */
+  ending? (): Maybe<void>
   /** Nothing is read or sent any more. Told once. */
   over (end: StreamEnd): void
   /** The connection is gone too. Told once, after `over`. */
@@ -106,7 +108,7 @@ export class Stream<T = unknown> {
     this.#parser = new Parser({ limits: how.limits, contentNamespace: how.namespace }, {
       opened: root => { this.#opened(root) },
       element: (element, source) => { this.#element(element, source) },
-      closed: () => { this.#inTurn(() => { this.#closedByPeer() }) },
+      closed: () => { this.#inTurn(() => this.#closedByPeer()) },
     })
   }
 
@@ -301,8 +303,8 @@ export class Stream<T = unknown> {
   }
 
   /** Does it behind the elements that wait. */
-  #inTurn (task: () => void): void {
-    if (this.#isOver || !this.#queue.run(task)) task()
+  #inTurn (task: () => Maybe<void>): void {
+    if (this.#isOver || !this.#queue.run(task)) void task()
   }
 
   #broken (error: unknown): void {
@@ -311,9 +313,9 @@ export class Stream<T = unknown> {
   }
 
   /** RFC 6120 §4.4. */
-  #closedByPeer (): void {
-    if (this.#isOver) { this.#patience?.cancel(); this.transport.end(); return }
-    this.#endedByPeer(undefined)
+  #closedByPeer (): Maybe<void> {
+    if (this.#isOver) { this.#patience?.cancel(); this.transport.end(); return undefined }
+    return follow(this.#handlers.ending?.(), () => { this.#endedByPeer(undefined) })
   }
 
   #endedByPeer (reason: Error | undefined): void {

@@ -1,0 +1,316 @@
+/**
+ * What two servers know of each other's stanzas on a stream, and take along to the next one (XEP-0198).
+ *
+ * The rule for what was sent and not acknowledged when a stream ends: it is sent again only where the peer itself has said that it did
+ * not come, by the `h` of `<resumed/>` or `<failed/>`; else it comes back to its sender as an error, for it may have arrived, and nobody
+ * is to have it twice. What was acknowledged is never heard of again. A peer without stream management is asked by a ping instead, whose
+ * answer says that what was sent before it has come.
+ */
+import type { Clock, Timer } from '../base/clock.js'
+import type { ReleaseOrder } from '../host/order.js'
+import { answer, countIn, distance, isTrue, REQUEST, tooHigh, Unacknowledged } from '../stream/stream-management.js'
+import { attributeOf, localName, type ParsedElement } from '../xml/element.js'
+import { flatten } from '../xml/writer.js'
+import { StreamError } from '../xmpp/errors.js'
+import { Inbound, type Place } from './inbound.js'
+import type { Waiting } from './waiting.js'
+
+/** The stream that carries it for now. */
+export interface Bearer {
+  write (octets: string): void
+  /** Ends the connection without a word: it may be taken up again. */
+  cut (reason: Error): void
+}
+
+export interface ManagedHome {
+  readonly clock: Clock
+  /**
+   * Asks the other server whether it has come this far, in the name of the two domains of a stanza. `answered`: false where it has
+   * said nothing in time. False where it cannot be asked.
+   */
+  ping (about: Waiting, bearer: Bearer, answered: (isThere: boolean) => void): boolean
+  /** Room for so many bytes more, among all that is kept for other servers. */
+  mayWait (bytes: number): boolean
+  waits (bytes: number): void
+}
+
+/** What may be unacknowledged: stanzas and bytes. */
+const MOST_STANZAS = 5000
+const MOST_BYTES = 4 * 1024 * 1024
+/** A peer that has not acknowledged what it was asked for is asked again, in milliseconds; and so many times without any progress. */
+const AGAIN = 5000
+const MOST_TIMES = 6
+/** Without stream management: so long it may be before the peer is asked, in milliseconds, or so many stanzas. */
+const PING_DELAY = 1000
+const PING_STANZAS = 100
+/** Characters of an id that a peer makes. */
+const LONGEST_ID = 1024
+
+export class Managed {
+  /** By which the stream may be resumed; '' where it cannot be. */
+  id = ''
+  /** 'pings': until stream management is agreed on, or for good. 'nothing': the peer cannot be asked. */
+  #by: 'acks' | 'pings' | 'nothing' = 'pings'
+  #isCounting = false
+  readonly #home: ManagedHome
+  readonly #inbound: Inbound
+  /** The peer has shown that it answers pings. */
+  #isAnswering: boolean
+  #bearer: Bearer | undefined
+  #sent = new Unacknowledged<Waiting>()
+  /** Sent before there was stream management: the first answer to a request shows that it has come. */
+  #before: readonly Waiting[] = []
+  /** The count that the answer that is waited for has to reach. */
+  #asked: number | undefined
+  #times = 0
+  #isAsking = false
+  #timer: Timer | undefined
+  /** The peer waits to hear of so many. */
+  #owed: number | undefined
+  /** Bytes that its home knows of. */
+  #told = 0
+
+  /** `isAnswering`: the peer has answered a ping before. */
+  constructor (home: ManagedHome, isAnswering: boolean) {
+    this.#home = home
+    this.#isAnswering = isAnswering
+    this.#inbound = new Inbound(() => { this.#pay() })
+  }
+
+  get isCounting (): boolean { return this.#isCounting }
+  get isAcknowledged (): boolean { return this.#by === 'acks' }
+  get unacknowledged (): number { return this.#sent.length + this.#before.length }
+  get bytes (): number { return this.#sent.bytes }
+  /** Room for one more that is not acknowledged. */
+  get hasRoom (): boolean { return !this.#isFull || this.#mayForget }
+  get #isFull (): boolean { return this.#sent.length >= MOST_STANZAS || this.#sent.bytes >= MOST_BYTES || !this.#home.mayWait(0) }
+  /** Of a peer that has never said anything about what has come, nothing is known anyway. */
+  get #mayForget (): boolean { return this.#by === 'nothing' || this.#by === 'pings' && !this.#isAnswering }
+
+  /** These were sent on the stream that it is to be carried by, before that was agreed on. */
+  precede (items: readonly Waiting[]): void { this.#before = [...this.#before, ...items] }
+
+  /** Is carried by this stream from now on. */
+  attach (bearer: Bearer): void { this.#bearer = bearer }
+
+  /** Is carried by none. */
+  detach (): void {
+    this.#bearer = undefined
+    this.#rest()
+    this.#owed = undefined
+  }
+
+  // ---- What is agreed on ----------------------------------------------------------------------
+
+  /** §3: what is sent from now on is counted, and acknowledged by the peer. */
+  countSent (): void {
+    this.#before = this.#sent.take()
+    this.#sent = new Unacknowledged()
+    this.#rest()
+    this.#by = 'acks'
+    this.#tell()
+    if (this.#before.length > 0) this.#ask()
+  }
+
+  /** §3: what comes from now on is counted. */
+  countReceived (): void { this.#isCounting = true }
+
+  /** The peer does not want it after all: `<failed/>`. What was sent is asked for by pings. */
+  giveUp (): void {
+    this.#rest()
+    this.#by = 'pings'
+    if (this.unacknowledged > 0) this.#later()
+  }
+
+  // ---- What is sent --------------------------------------------------------------------------
+
+  send (item: Waiting): void {
+    if (this.#by !== 'nothing') {
+      if (this.#mayForget && this.#isFull) this.#sent = new Unacknowledged()
+      this.#sent.push(item)
+      this.#tell()
+    }
+    this.#bearer?.write(item.octets)
+    if (this.#asked === undefined) this.#later()
+  }
+
+  /** `<a/>`. Throws the StreamError where the count cannot be. */
+  acknowledged (h: number): void {
+    if (this.#by !== 'acks') return
+    const progress = distance(this.#sent.acknowledged, h)
+    if (this.#sent.acknowledge(h) === undefined) throw tooHigh(h, this.#sent.sent)
+    this.#tell()
+    if (progress > 0) this.#times = 0
+    if (this.#asked === undefined) return
+    this.#before = []
+    const missing = distance(h, this.#asked)
+    if (missing > 0 && missing <= this.#sent.length) return // it has not come so far: it will say when it has
+    this.#rest()
+    if (this.#sent.length > 0) this.#ask()
+  }
+
+  /** `h` of `<resumed/>`, or of the `<resume/>` of the peer. Throws the StreamError where it cannot be. */
+  resumedAt (h: number): void {
+    if (this.#sent.acknowledge(h) === undefined) throw tooHigh(h, this.#sent.sent)
+    this.#tell()
+  }
+
+  /** §5: what the peer does not have goes out again, on the stream that carries it now. */
+  repeat (): void {
+    for (const item of this.#sent.all()) this.#bearer?.write(item.octets)
+    if (this.#sent.length > 0) this.#ask()
+  }
+
+  /**
+   * It is over. `h`: how far the peer has come, where it says so: what it does not have may be sent again then. All else that is not
+   * acknowledged comes back.
+   */
+  finish (h?: number): { readonly again: readonly Waiting[], readonly lost: readonly Waiting[] } {
+    this.detach()
+    const isKnown = h !== undefined && this.#by === 'acks' && this.#sent.acknowledge(h) !== undefined
+    const before = isKnown ? [] : this.#before
+    this.#before = []
+    const rest = this.#sent.take()
+    this.#by = 'nothing'
+    this.#tell()
+    if (!isKnown) return { again: [], lost: [...before, ...rest] }
+    return {
+      again: rest.filter(({ isAgain }) => isAgain !== true).map(item => ({ ...item, isAgain: true })),
+      lost: rest.filter(({ isAgain }) => isAgain === true),
+    }
+  }
+
+  // ---- What comes ------------------------------------------------------------------------------
+
+  /** A stanza has come; undefined where nothing is counted. */
+  arrive (order: ReleaseOrder): Place | undefined { return this.#isCounting ? this.#inbound.arrive(order) : undefined }
+
+  /** `<r/>`: answered at once with what is stored, and once more when all that had come is. */
+  requested (): void {
+    if (!this.#isCounting) return
+    const { arrived, handled } = this.#inbound
+    this.#owed = arrived === handled ? undefined : arrived
+    this.#bearer?.write(answer(handled))
+  }
+
+  get handled (): number { return this.#inbound.handled }
+
+  /** Resolves with the count once all that has come so far is stored. */
+  async settled (): Promise<number> {
+    await this.#inbound.settled()
+    return this.#inbound.handled
+  }
+
+  /** The last that is said on a stream (§4): how far we have come. */
+  farewell (): void {
+    if (this.#isCounting) this.#bearer?.write(answer(this.#inbound.handled))
+  }
+
+  #pay (): void {
+    const { handled } = this.#inbound
+    // So far, or farther: less than half the numbers there are lie between.
+    if (this.#owed === undefined || distance(this.#owed, handled) > 2 ** 31) return
+    this.#owed = undefined
+    this.#bearer?.write(answer(handled))
+  }
+
+  // ---- Asking ------------------------------------------------------------------------------------
+
+  /** One question at a time, behind all that is sent in this turn of the event loop. */
+  #later (): void {
+    if (this.#isAsking || this.#by === 'nothing' || this.#bearer === undefined) return
+    if (this.#by === 'pings') { this.#soon(); return }
+    this.#isAsking = true
+    queueMicrotask(() => {
+      this.#isAsking = false
+      if (this.#asked === undefined && this.#by === 'acks') this.#ask()
+    })
+  }
+
+  #ask (): void {
+    const bearer = this.#bearer
+    if (bearer === undefined) return
+    this.#asked = this.#sent.sent
+    bearer.write(REQUEST)
+    this.#timer?.cancel()
+    this.#timer = this.#home.clock.after(AGAIN, () => {
+      if (++this.#times < MOST_TIMES) this.#ask()
+      else bearer.cut(new Error('it acknowledges nothing'))
+    })
+  }
+
+  /** Stops waiting for an answer. */
+  #rest (): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    this.#asked = undefined
+    this.#times = 0
+  }
+
+  #soon (): void {
+    if (this.#sent.length >= PING_STANZAS) { this.#ping(); return }
+    this.#timer ??= this.#home.clock.after(PING_DELAY, () => { this.#ping() })
+  }
+
+  #ping (): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    const bearer = this.#bearer
+    const last = this.#sent.last ?? this.#before.at(-1)
+    if (bearer === undefined || last === undefined) return
+    const count = this.#asked = this.#sent.sent
+    const isAsked = this.#home.ping(last, bearer, isThere => {
+      if (this.#asked !== count || this.#by !== 'pings' || this.#bearer !== bearer) return
+      this.#asked = undefined
+      if (isThere) this.#answered(count)
+      else if (this.#isAnswering) bearer.cut(new Error('it does not answer any more'))
+      else this.#forget()
+    })
+    if (!isAsked) this.#forget()
+  }
+
+  #answered (count: number): void {
+    this.#isAnswering = true
+    this.#before = []
+    this.#sent.acknowledge(count)
+    this.#tell()
+    if (this.#sent.length > 0) this.#soon()
+  }
+
+  /** This peer cannot be asked: as everywhere without stream management, what is sent is gone. */
+  #forget (): void {
+    this.#asked = undefined
+    this.#before = []
+    this.#sent.take()
+    this.#by = 'nothing'
+    this.#tell()
+  }
+
+  /** How much is kept, among all. What was sent before there was stream management is little, and soon over. */
+  #tell (): void {
+    const { bytes } = this.#sent
+    if (bytes === this.#told) return
+    this.#home.waits(bytes - this.#told)
+    this.#told = bytes
+  }
+}
+
+/** What a peer says of stream management once that is agreed on, or asked for by us. Throws StreamError where it may not say so. */
+export function answerTo (element: ParsedElement, managed: Managed): void {
+  switch (localName(element)) {
+    case 'r': managed.requested(); return
+    case 'a': {
+      const h = countIn(element)
+      if (h === undefined) throw new StreamError('invalid-xml', 'an acknowledgement has a count')
+      managed.acknowledged(h)
+      return
+    }
+    case 'enabled':
+      if (managed.isCounting || !managed.isAcknowledged) throw new StreamError('policy-violation')
+      managed.countReceived()
+      if (isTrue(element, 'resume')) managed.id = flatten(attributeOf(element, 'id') ?? '').slice(0, LONGEST_ID)
+      return
+    case 'failed': managed.giveUp(); return
+    default: throw new StreamError('unsupported-stanza-type')
+  }
+}
