@@ -222,8 +222,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
       if (this.#mayAuthenticate()) features.push(xml('mechanisms', { xmlns: NS.SASL }, xml('mechanism', {}, 'EXTERNAL')))
       if (!this.isProven) features.push(xml('bidi', { xmlns: NS.BIDI_FEATURE }))
       features.push(xml('dialback', { xmlns: NS.DIALBACK_FEATURE }, xml('errors')))
-      // Also before: behind dialback there are no features any more.
-      features.push(xml('sm', { xmlns: NS.SM }))
+      features.push(xml('sm', { xmlns: NS.SM })) // also before it is allowed: behind dialback there are no features any more
       const bytes = this.isProven ? this.#settings.stanza : this.#world.limits.unauthenticated.stanza
       features.push(xml('limits', { xmlns: NS.STREAM_LIMITS },
         xml('max-bytes', {}, String(bytes)), xml('idle-seconds', {}, String(Math.floor(LONGEST_SILENCE / 1000))))) // XEP-0478
