@@ -88,6 +88,7 @@ export function worldOf (running: Running, stop: () => Promise<void>): AdminWorl
         ...report, notBefore: new Date(report.notBefore).toISOString(), notAfter: new Date(report.notAfter).toISOString(),
       })) ?? [],
     }),
+    federation: running.federation,
     reload: () => running.reload(),
     stop,
   }

@@ -103,6 +103,8 @@ ask(user, 'unlock', '<jid>', 'Let it log in again', { offline: true })
 const session = program.command('session').description('Devices that are online')
 ask(session, 'list', '[jid]', 'List them: all, those of a host or those of an account')
 ask(session, 'kick', '<jid>', 'End the sessions of an account, or one of them')
+const s2s = ask(program, 's2s', '', 'List the links to other servers')
+ask(s2s, 'test', '<domain> [from]', 'Try the way to another domain, from the first host or that one, and say what fails and who has to mend it')
 ask(program, 'status', '', 'Say how the server is')
 ask(program, 'reload', '', 'Take over the conf file')
 ask(program, 'stop', '', 'Stop the server; returns when it has stopped')
@@ -123,7 +125,7 @@ program.command('restore').description('Put a backup in the place of what is sto
     show(how.json === true ? restored : `restored: ${restored.rows} rows in ${restored.stores} stores`, how.json === true)
   })
 
-function ask (parent: Command, name: string, args: string, about: string, how: Needs = {}): void {
+function ask (parent: Command, name: string, args: string, about: string, how: Needs = {}): Command {
   const command = parent.command(`${name} ${args}`.trim()).description(about)
     .option('--conf <file>', 'the conf file').option('--json', 'print JSON')
   if (how.password === true) command.option('--password-stdin', 'read the password from standard input')
@@ -144,7 +146,9 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
     const said = await put(question, confFile(options.conf), how.offline === true)
     show(said, options.json === true)
     if (hasProblems(said)) process.exitCode = EXIT.data
+    if (hasFailed(said)) process.exitCode = EXIT.failed
   })
+  return command
 }
 
 /** To the server that runs; for accounts, to one that is woken for the question where none does. */
@@ -180,6 +184,12 @@ async function woken (question: Question, file: string, heard: (told: Told) => v
 }
 
 class Unavailable extends Error {}
+
+/** A list of steps, the last of which is the verdict. */
+function hasFailed (said: unknown): boolean {
+  const last: unknown = Array.isArray(said) ? said.at(-1) : undefined
+  return typeof last === 'object' && last !== null && 'ok' in last && last.ok === 'FAILS'
+}
 
 function hasProblems (said: unknown): boolean {
   return typeof said === 'object' && said !== null && 'problems' in said && typeof said.problems === 'number' && said.problems > 0

@@ -10,11 +10,35 @@ import { exportAccounts } from './export.js'
 import { importAccounts } from './import.js'
 import { CommandError, type Talk } from './talk.js'
 
+/** A link to another server, as its operator sees it. */
+export interface LinkLine {
+  readonly local: string
+  readonly remote: string
+  readonly direction: string
+  readonly state: string
+  readonly security: string
+  readonly queue: number
+  readonly unacknowledged: number
+  readonly address: string
+  /** In milliseconds since 1970; undefined where there is no connection. */
+  readonly since: number | undefined
+  readonly error: string
+}
+
+/** Other servers, as far as this one talks to any. */
+export interface Federated {
+  report (): readonly LinkLine[]
+  /** Tries the way from a domain of ours to another; a line for each step. */
+  test (local: string, remote: string): Promise<readonly { readonly ok: boolean }[]>
+}
+
 /** What a command may touch. */
 export interface AdminWorld {
   readonly server: Server
   /** What stands beside the hosts: connections, certificates. */
   status (): Readonly<Record<string, unknown>>
+  /** undefined: it talks to no other servers. */
+  readonly federation: Federated | undefined
   /** Takes over the conf file; answers with what has changed there and takes a restart. */
   reload (): Promise<readonly string[]>
   /** Stops; resolves once all that was acknowledged is stored. The answer still goes out. */
@@ -106,6 +130,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       sessions: host.sessions.of(jid).map(session => session.jid.toString()),
     }
   },
+  's2s': world => Promise.resolve(listLinks(world)),
+  's2s test': (world, [domain, from]) => testLink(world, domain, from),
   'session list': ({ server }, [name]) => Promise.resolve(listSessions(server, name)),
   'session kick': async ({ server }, [name]) => {
     const { host, jid } = await existing(server, name)
@@ -168,6 +194,40 @@ function hostNamed (server: Server, domain: string): Host {
   const host = server.host(parseJid(domain).toString())
   if (host === undefined) throw new CommandError(`${domain} is not a host of this server`)
   return host
+}
+
+function federationOf ({ federation }: AdminWorld): Federated {
+  if (federation === undefined) throw new CommandError('this server talks to no others: the conf file has no [[listen]] for = "servers"')
+  return federation
+}
+
+function listLinks (world: AdminWorld): readonly unknown[] {
+  const now = world.server.clock.now()
+  return federationOf(world).report().map(({
+    local, remote, direction, state, security, queue, unacknowledged, since, address, error,
+  }) => ({
+    local, remote, direction, state, security, queue, unacknowledged, age: since === undefined ? '' : ageOf(now - since), address, error,
+  }))
+}
+
+async function testLink (world: AdminWorld, domain: string | undefined, from: string | undefined): Promise<readonly unknown[]> {
+  const federation = federationOf(world)
+  const remote = parseJid(needed(domain, 'a domain'))
+  if (remote.local !== '' || remote.resource !== '') throw new CommandError(`${remote.toString()} is an address: a domain is wanted`)
+  if (world.server.host(remote.domain) !== undefined) throw new CommandError(`${remote.domain} is a host of this server`)
+  const [first] = world.server.hosts
+  const local = from === undefined ? first : hostNamed(world.server, from)
+  if (local === undefined) throw new CommandError('this server has no host')
+  const steps = await federation.test(local.domain, remote.domain)
+  return steps.map(step => ({ ...step, ok: step.ok ? 'ok' : 'FAILS' }))
+}
+
+/** In the two largest units: 3d 4h, 5m 2s. */
+function ageOf (ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000))
+  const parts = [[Math.floor(seconds / 86_400), 'd'], [Math.floor(seconds / 3600) % 24, 'h'], [Math.floor(seconds / 60) % 60, 'm'], [seconds % 60, 's']]
+  const from = parts.findIndex(([count]) => count !== 0)
+  return from < 0 ? '0s' : parts.slice(from, from + 2).map(part => part.join('')).join(' ')
 }
 
 function listSessions (server: Server, name: string | undefined): readonly unknown[] {

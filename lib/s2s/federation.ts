@@ -16,6 +16,7 @@ import type { ServerListenerSettings } from './incoming.js'
 import { Links, type LinkReport } from './links.js'
 import { ServerListener } from './listener.js'
 import { DnsResolver, serverOf, systemServers, type Resolver } from './resolve.js'
+import { trial, type TrialStep } from './trial.js'
 import type { FederationLimits, FederationWorld, Policy } from './world.js'
 
 /** What the conf says. */
@@ -115,6 +116,9 @@ export class Federation {
     })))
     return [...this.links.report(), ...incoming]
   }
+
+  /** Tries the way to another domain, step by step. */
+  test (local: string, remote: string): Promise<readonly TrialStep[]> { return trial(this.world, this.links, local, remote) }
 
   /** Ends all streams. Resolves when every connection that came in is gone. */
   async close (): Promise<void> {

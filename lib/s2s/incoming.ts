@@ -15,11 +15,10 @@ import { addressesOf, dialbackElement, dialbackError, isDialback, keyIn, type Di
 import type { Place } from './inbound.js'
 import type { Links } from './links.js'
 import { IncomingManagement } from './managing.js'
-import { limitsOnceProven } from './outgoing.js'
 import { receive, type Receiving } from './receive.js'
 import { distrust, identityIn } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
-import { LinkError, type FederationWorld } from './world.js'
+import { LinkError, limitsOnceProven, type FederationWorld } from './world.js'
 
 export interface ServerListenerSettings {
   readonly tls: 'required' | 'direct' | 'none'

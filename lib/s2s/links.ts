@@ -12,7 +12,7 @@ import type { Addressed } from '../xmpp/stanza.js'
 import { Amends } from './amends.js'
 import { Link, type LinkHome } from './link.js'
 import { Managed, type Bearer, type ManagedHome } from './managed.js'
-import type { Outgoing } from './outgoing.js'
+import type { Outgoing, OutgoingOwner } from './outgoing.js'
 import { Pings } from './pings.js'
 import { receive } from './receive.js'
 import { Formers, Holds, Resumables, type Former } from './resumption.js'
@@ -183,7 +183,10 @@ export class Links implements Destination, LinkHome, ManagedHome {
   /** What is known of the stanzas of a stream to or from this other server. */
   managed (remote: string): Managed { return new Managed(this, this.#pings.isAnswering(remote)) }
 
-  ping (about: Waiting, bearer: Bearer, answered: (isThere: boolean) => void): boolean { return this.#pings.ping(about, bearer, answered) }
+  ping ({ stanza: { from, to } }: Waiting, bearer: Bearer, answered: (isThere: boolean) => void): boolean {
+    return this.#pings.ping(from.domain, to.domain, bearer, answered)
+  }
+
   isAnswer (local: string, remote: string, id: string): boolean { return this.#pings.isAnswer(local, remote, id) }
 
   /** Nobody can say whether these have arrived. */
@@ -215,10 +218,42 @@ export class Links implements Destination, LinkHome, ManagedHome {
   }
 
   opened (link: Link, outgoing: Outgoing): void {
-    const { router } = this.world
-    const order = new ReleaseOrder(router.storage)
+    const own = pairKey(link.local, link.remote)
     this.#outgoing.set(outgoing, link)
     outgoing.owner = {
+      ...this.#ownerOf(outgoing),
+      former: () => this.#formers.get(own),
+      resumed: former => { this.#resumed(link, former) },
+      notResumed: h => {
+        const former = this.#formers.take(own)
+        if (former !== undefined) this.#cannotResume(former, h)
+      },
+      over: end => { this.#over(outgoing, end) },
+    }
+    this.#open.add(outgoing)
+    if (outgoing.isOver) { this.#over(outgoing, { by: 'loss', reason: undefined }); this.#open.delete(outgoing) }
+    else if (this.#isClosed) outgoing.close()
+  }
+
+  /** A stream that is opened to look at what happens; nothing is sent on it but a ping. */
+  tries (outgoing: Outgoing): void {
+    outgoing.owner = this.#ownerOf(outgoing)
+    this.#open.add(outgoing)
+    if (outgoing.isOver) this.#open.delete(outgoing)
+  }
+
+  /** Resolves with whether the other server has answered. */
+  asks (outgoing: Outgoing): Promise<boolean> {
+    return new Promise(resolve => {
+      const isAsked = this.#pings.ping(outgoing.local, outgoing.remote, { write: text => { outgoing.write(text) } }, resolve)
+      if (!isAsked) resolve(false)
+    })
+  }
+
+  #ownerOf (outgoing: Outgoing): OutgoingOwner {
+    const { router } = this.world
+    const order = new ReleaseOrder(router.storage)
+    return {
       received: (element, source) => receive(this.world, {
         order,
         lang: undefined,
@@ -227,21 +262,15 @@ export class Links implements Destination, LinkHome, ManagedHome {
         arrive: () => outgoing.managed?.arrive(order),
         isAnswer: (local, remote, id) => this.isAnswer(local, remote, id),
       }, element, source),
-      former: () => this.#formers.get(pairKey(link.local, link.remote)),
-      resumed: former => { this.#resumed(link, former) },
-      notResumed: h => {
-        const former = this.#formers.take(pairKey(link.local, link.remote))
-        if (former !== undefined) this.#cannotResume(former, h)
-      },
-      over: end => { this.#over(outgoing, end) },
+      former: () => undefined,
+      resumed: () => {},
+      notResumed: () => {},
+      over: () => { outgoing.managed?.finish() },
       closed: () => {
         this.#open.delete(outgoing)
         if (this.#open.size === 0) this.#drained?.()
       },
     }
-    this.#open.add(outgoing)
-    if (outgoing.isOver) { this.#over(outgoing, { by: 'loss', reason: undefined }); this.#open.delete(outgoing) }
-    else if (this.#isClosed) outgoing.close()
   }
 
   #over (outgoing: Outgoing, { by, reason }: StreamEnd): void {
@@ -363,7 +392,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.resumables.clear()
     this.#pings.clear()
     for (const link of [...this.#links.values()]) link.close(new StanzaError('remote-server-timeout', 'this server stops'))
-    for (const outgoing of [...this.#outgoing.keys()]) void outgoing.finish()
+    for (const outgoing of [...this.#open]) void outgoing.finish()
     if (this.#open.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
   }
 

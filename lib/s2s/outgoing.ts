@@ -4,9 +4,8 @@ import type { Maybe } from '../base/maybe.js'
 import type { StreamHeader } from '../stream/header.js'
 import { Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
 import type { TlsInfo, Transport } from '../stream/transport.js'
-import { attributeOf, child, children, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { attributeOf, child, childElements, children, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import type { Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import { addressesOf, conditionIn, dialbackElement, isDialback } from './dialback.js'
@@ -17,7 +16,7 @@ import { begin, type FormerHome } from './managing.js'
 import { reasonOf } from './reason.js'
 import { distrust } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
-import { LinkError, type FederationWorld } from './world.js'
+import { LinkError, limitsOnceProven, type FederationWorld } from './world.js'
 
 /** What its owner hears of a stream. */
 export interface OutgoingOwner extends FormerHome {
@@ -96,6 +95,8 @@ export class Outgoing implements StreamHandlers, Carrier {
   get proven (): ReadonlySet<string> { return this.#proven }
   get unacknowledged (): number { return this.managed?.unacknowledged ?? 0 }
   get hasRoom (): boolean { return this.managed?.hasRoom !== false }
+  /** What the peer offers, by the names of the elements. */
+  get features (): readonly string[] { return this.#features === undefined ? [] : childElements(this.#features).map(localName) }
   /** Why its certificate does not stand for this domain; undefined where it does. */
   distrust (domain: string): string | undefined { return distrust(this.tls, domain) }
 
@@ -283,6 +284,9 @@ export class Outgoing implements StreamHandlers, Carrier {
     else this.managed.send(item)
   }
 
+  /** Writes what is counted nowhere. */
+  write (octets: string): void { this.#stream.send(octets) }
+
   /** Closes it in order, or with an error. XEP-0198 §4: the peer hears how far we have come. */
   close (error?: StreamError): void {
     this.managed?.farewell()
@@ -393,8 +397,4 @@ export class Outgoing implements StreamHandlers, Carrier {
       throw error
     }
   }
-}
-
-export function limitsOnceProven (bytes: number): Limits {
-  return { bytes, elements: 10_000, depth: 64, attributes: 64, name: 1024 }
 }

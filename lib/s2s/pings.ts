@@ -5,7 +5,7 @@ import { xml } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { octets } from '../xml/writer.js'
 import type { Bearer } from './managed.js'
-import { pairKey, type Waiting } from './waiting.js'
+import { pairKey } from './waiting.js'
 import type { FederationWorld } from './world.js'
 
 /** How long an answer may take, in milliseconds; it comes on another stream. */
@@ -25,9 +25,9 @@ export class Pings {
   /** It has answered before. An error is an answer too. */
   isAnswering (remote: string): boolean { return this.#answering.has(remote) }
 
-  ping ({ stanza }: Waiting, bearer: Bearer, answered: (isThere: boolean) => void): boolean {
+  /** Asks in the name of `local`. False where too many wait for an answer. */
+  ping (local: string, remote: string, bearer: Pick<Bearer, 'write'>, answered: (isThere: boolean) => void): boolean {
     if (this.#asked.size >= MOST) return false
-    const [local, remote] = [stanza.from.domain, stanza.to.domain]
     const id = this.#world.ids.next()
     const key = `${pairKey(local, remote)} ${id}`
     const timer = this.#world.clock.after(PATIENCE, () => {

@@ -6,6 +6,7 @@ import type { Logger } from '../base/logger.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Transport } from '../stream/transport.js'
+import type { Limits } from '../xml/parser.js'
 import { StanzaError, type StanzaCondition } from '../xmpp/errors.js'
 import type { DialbackKeys } from './dialback.js'
 import type { ByHand, Resolver, Target } from './resolve.js'
@@ -82,4 +83,9 @@ export class LinkError extends Error {
   stanzaError (): StanzaError {
     return new StanzaError(this.condition, this.message, { cause: this })
   }
+}
+
+/** Of a stream whose peer has proved who it is. */
+export function limitsOnceProven (bytes: number): Limits {
+  return { bytes, elements: 10_000, depth: 64, attributes: 64, name: 1024 }
 }

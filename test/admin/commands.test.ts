@@ -71,6 +71,31 @@ t.test('status, hooks, reload and stop', async t => {
   t.match(await asks(s.server, 'status'), { storage: 'no space left' })
 })
 
+t.test('links to other servers are listed, and the way to one is tried', async t => {
+  const s = await scenario(t, { hosts: ['montague.lit', 'verona.lit'] })
+  const asked: string[] = []
+  const line = { local: 'montague.lit', remote: 'capulet.lit', direction: 'both', state: 'established', security: 'EXTERNAL', queue: 0, unacknowledged: 2, address: '192.0.2.1', error: '' }
+  const since = (ms: number) => ({ ...line, since: s.clock.now() - ms })
+  const federation = {
+    report: () => [since(0), since(59_999), since(3_600_000 * 30), { ...line, since: undefined }, since(-5)],
+    test: (local: string, remote: string) => {
+      asked.push(`${local} ${remote}`)
+      return Promise.resolve([{ step: 'dns', ok: true, says: 'x', mend: '' }, { step: 'verdict', ok: false, says: 'y', mend: 'you' }])
+    },
+  }
+  const world = worldOf(s.server, { federation })
+  const ask = (command: string, ...args: string[]) => answer(world, { command, args }, new Listening())
+  t.match(await ask('s2s'), [{ ...line, age: '0s' }, { age: '59s' }, { age: '1d 6h' }, { age: '' }, { age: '0s' }])
+  t.strictSame(await ask('s2s test', 'CAPULET.lit'), [{ step: 'dns', ok: 'ok', says: 'x', mend: '' }, { step: 'verdict', ok: 'FAILS', says: 'y', mend: 'you' }])
+  await ask('s2s test', 'capulet.lit', 'verona.lit')
+  t.strictSame(asked, ['montague.lit capulet.lit', 'verona.lit capulet.lit'])
+  await t.rejects(ask('s2s test'), /a domain is missing/)
+  await t.rejects(ask('s2s test', 'juliet@capulet.lit'), /a domain is wanted/)
+  await t.rejects(ask('s2s test', 'verona.lit'), /is a host of this server/)
+  await t.rejects(ask('s2s test', 'capulet.lit', 'mantua.lit'), /not a host/)
+  await t.rejects(asks(s.server, 's2s'), /talks to no others/)
+})
+
 t.test('a module adds commands of its own', async t => {
   const greeter = defineModule({ name: 'greeter', about: 'Greets.', setup (host) { host.command('greet', args => Promise.resolve(`hello ${args.join(' ')}`)) } })
   const s = await scenario(t, { modules: [greeter], hosts: ['montague.lit'] })
