@@ -13,8 +13,9 @@ import { DialbackKeys } from './dialback.js'
 import { CachedDns } from './dns/cache.js'
 import { DnsClient } from './dns/client.js'
 import type { ServerListenerSettings } from './incoming.js'
-import { Links, type LinkReport } from './links.js'
+import { Links } from './links.js'
 import { ServerListener } from './listener.js'
+import { reportsOf, type LinkReport } from './report.js'
 import { DnsResolver, serverOf, systemServers, type Resolver } from './resolve.js'
 import { trial, type TrialStep } from './trial.js'
 import type { FederationLimits, FederationWorld, Policy } from './world.js'
@@ -100,20 +101,7 @@ export class Federation {
 
   /** The links to other servers, and the streams that come from them. */
   report (): readonly LinkReport[] {
-    const streams = this.#listeners.flatMap(listener => [...listener.streams])
-    const incoming = streams.flatMap(stream => stream.pairs.map(({ from, to }): LinkReport => ({
-      local: to,
-      remote: from,
-      direction: stream.isBidi ? 'both' : 'in',
-      state: stream.isOver ? 'closing' : 'established',
-      security: stream.security ?? '',
-      queue: 0,
-      bytes: stream.backlog,
-      unacknowledged: stream.unacknowledged,
-      address: stream.address,
-      since: stream.since,
-      error: '',
-    })))
+    const incoming = this.#listeners.flatMap(listener => [...listener.streams].flatMap(reportsOf))
     return [...this.links.report(), ...incoming]
   }
 

@@ -186,9 +186,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     }
   }
 
-  ending (): Maybe<void> {
-    return this.#management?.farewell()
-  }
+  ending (): Maybe<void> { return this.#management?.farewell() }
 
   over ({ by, reason }: StreamEnd): void {
     const why = reason ?? (by === 'loss' ? new Error('the connection is gone') : undefined)

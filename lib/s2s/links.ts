@@ -15,8 +15,9 @@ import { Managed, type Bearer, type ManagedHome } from './managed.js'
 import type { Outgoing, OutgoingOwner } from './outgoing.js'
 import { Pings } from './pings.js'
 import { receive } from './receive.js'
+import { reportOf, reportOfResting, type LinkReport } from './report.js'
 import { Formers, Holds, Resumables, type Former } from './resumption.js'
-import { isBounced, pairKey, type Carrier, type Waiting } from './waiting.js'
+import { byPair, isBounced, pairKey, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** Pairs of domains at a time; and bytes that wait for all of them together. */
@@ -33,22 +34,6 @@ const LONGEST_REST = 300_000
 const ROUND = 30_000
 
 interface Failure { readonly error: LinkError, readonly until: number, readonly times: number }
-
-/** One link as the operator sees it. */
-export interface LinkReport {
-  readonly local: string
-  readonly remote: string
-  readonly direction: 'out' | 'in' | 'both'
-  readonly state: string
-  readonly security: string
-  readonly queue: number
-  readonly bytes: number
-  /** Sent, and not acknowledged yet. */
-  readonly unacknowledged: number
-  readonly address: string
-  readonly since: number | undefined
-  readonly error: string
-}
 
 export class Links implements Destination, LinkHome, ManagedHome {
   readonly world: FederationWorld
@@ -305,14 +290,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     const { again, lost } = managed.finish(h)
     this.#cut(pairs, new Error('not taken up again'))
     this.#lost(lost)
-    const byPair = new Map<string, Waiting[]>()
-    for (const item of again) {
-      const pair = pairKey(item.stanza.from.domain, item.stanza.to.domain)
-      const items = byPair.get(pair)
-      if (items === undefined) byPair.set(pair, [item])
-      else items.push(item)
-    }
-    for (const [pair, items] of byPair) {
+    for (const [pair, items] of byPair(again)) {
       const [local = '', remote = ''] = pair.split(' ')
       this.#linkOf(local, remote).again(items)
     }
@@ -358,29 +336,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
   // ---- As the operator sees it ------------------------------------------------------------------
 
   report (): readonly LinkReport[] {
-    const found: LinkReport[] = []
-    for (const link of this.#links.values()) {
-      const { carrier } = link
-      found.push({
-        local: link.local,
-        remote: link.remote,
-        direction: carrier?.isBidi === true ? 'both' : 'out',
-        state: link.state,
-        security: carrier?.security ?? '',
-        queue: link.queued,
-        bytes: link.bytes,
-        unacknowledged: carrier?.unacknowledged ?? 0,
-        address: carrier?.address ?? '',
-        since: carrier?.since,
-        error: link.lastError?.message ?? '',
-      })
-    }
-    for (const [pair, failure] of this.#failures.entries()) {
-      const [local = '', remote = ''] = pair.split(' ')
-      if (this.#links.has(pair)) continue
-      found.push({ local, remote, direction: 'out', state: 'resting', security: '', queue: 0, bytes: 0, unacknowledged: 0, address: '', since: undefined, error: failure.error.message })
-    }
-    return found
+    const resting = [...this.#failures.entries()].filter(([pair]) => !this.#links.has(pair))
+    return [...[...this.#links.values()].map(reportOf), ...resting.map(([pair, { error }]) => reportOfResting(pair, error))]
   }
 
   /** Ends all streams; what waits comes back to those who are still here. Resolves when their connections are gone. */

@@ -55,3 +55,15 @@ export interface Carrier {
 
 /** Domains as one key. A space is in no domain. */
 export function pairKey (local: string, remote: string): string { return `${local} ${remote}` }
+
+/** Each with its pair of domains, in their order. */
+export function byPair (items: readonly Waiting[]): ReadonlyMap<string, readonly Waiting[]> {
+  const found = new Map<string, Waiting[]>()
+  for (const item of items) {
+    const pair = pairKey(item.stanza.from.domain, item.stanza.to.domain)
+    const others = found.get(pair)
+    if (others === undefined) found.set(pair, [item])
+    else others.push(item)
+  }
+  return found
+}
