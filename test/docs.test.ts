@@ -83,3 +83,13 @@ t.test('links between the pages lead somewhere', async t => {
 function isHook (value: unknown): value is { readonly name: string } {
   return typeof value === 'object' && value !== null && 'name' in value && typeof value.name === 'string' && 'index' in value
 }
+
+t.test('every sentence of the promise names a test that there is', t => {
+  const named = [...written('docs/delivery.md').matchAll(/`([a-z0-9/-]+): ([^`]+)`/g)]
+  t.ok(named.length >= 20)
+  for (const [, file = '', title = ''] of named) {
+    const tests = written(`test/${file}.test.ts`)
+    t.ok(tests.includes(`'${title.replaceAll("'", "\\'")}'`) || tests.includes(`"${title}"`), `${file}: ${title}`)
+  }
+  t.end()
+})
