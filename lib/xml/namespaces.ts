@@ -122,6 +122,7 @@ export const NS = {
   REFERENCE: 'urn:xmpp:reference:0', // XEP-0372
   ENCRYPTION: 'urn:xmpp:eme:0', // XEP-0380
   OMEMO: 'urn:xmpp:omemo:2', // XEP-0384
+  OPENPGP: 'urn:xmpp:openpgp:0', // XEP-0373
   OMEMO_LEGACY: 'eu.siacs.conversations.axolotl',
   ATTENTION: 'urn:xmpp:attention:0', // XEP-0224
   XHTML_IM: 'http://jabber.org/protocol/xhtml-im', // XEP-0071

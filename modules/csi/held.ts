@@ -1,0 +1,38 @@
+/** What waits for a device that is not looked at, in order, and of presence only the last of each sender. */
+import type { Stanza } from '../../lib/api.js'
+
+export class Held {
+  readonly #waiting = new Map<string | symbol, Stanza>()
+  #bytes = 0
+
+  get length (): number { return this.#waiting.size }
+  get bytes (): number { return this.#bytes }
+
+  /** Behind all that waits. */
+  add (stanza: Stanza): void { this.#put(Symbol(stanza.kind), stanza) }
+
+  /** The same in place of the one that waits under this key: that one, where there is one. */
+  replace (key: string, stanza: Stanza): Stanza | undefined {
+    const before = this.#waiting.get(key)
+    if (before !== undefined) {
+      this.#waiting.delete(key)
+      this.#bytes -= before.octets().length
+    }
+    this.#put(key, stanza)
+    return before
+  }
+
+  /** All of it, in order; nothing is left. */
+  take (): readonly Stanza[] {
+    const all = [...this.#waiting.values()]
+    this.#waiting.clear()
+    this.#bytes = 0
+    return all
+  }
+
+  #put (key: string | symbol, stanza: Stanza): void {
+    const kept = stanza.kept() // it must not pin the chunk that it came with
+    this.#waiting.set(key, kept)
+    this.#bytes += kept.octets().length
+  }
+}
