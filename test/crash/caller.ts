@@ -16,6 +16,8 @@ export class Caller {
   readonly #user: string
   readonly #resource: string
   readonly chains: Chain[] = []
+  /** What was answered last in place of its session. */
+  refused = ''
   #line: Line | undefined
   #id = ''
   #received = 0
@@ -44,6 +46,8 @@ export class Caller {
 
   /** Comes online: by resuming where it can. Answers with the messages that it does not know to be taken, where it could not. */
   async arrives (port: number): Promise<readonly number[]> {
+    // What a line that is given up still brings is not counted: it will come again behind the count that is told now.
+    this.#line?.listen(() => {})
     const line = this.#line = await Line.login(port, this.#user)
     if (this.chain !== undefined) {
       line.send(`<resume ${SM} previd='${this.#id}' h='${this.#received}'/>`)
@@ -54,6 +58,7 @@ export class Caller {
         line.send(`${this.#outbox.map(({ xml }) => xml).join('')}<r ${SM}/>`)
         return []
       }
+      this.refused = answer.toString()
       this.chain.isAlive = false
     }
     return await this.#binds(line)

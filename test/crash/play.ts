@@ -17,7 +17,7 @@ const [port = 0] = await freePorts(1)
 writeFileSync(conf, `
 data = "data"
 [log]
-level = "warn"
+level = "info"
 [[listen]]
 for = "clients"
 port = ${port}
@@ -44,6 +44,8 @@ interface Sent { readonly by: Caller, readonly to: string, readonly audience: re
 const sent: Sent[] = []
 const callers = [new Caller('romeo', 'one'), new Caller('romeo', 'two'), new Caller('juliet', 'one'), new Caller('juliet', 'two')]
 let server = await start()
+/** What the server said in the life before. */
+let before = ''
 let resumed = 0
 let anew = 0
 
@@ -65,6 +67,7 @@ try {
     const killed = Date.now()
     server.signal('SIGKILL')
     await server.ended
+    before = server.said
     for (const caller of callers) await caller.gone
     server = await start()
     for (const caller of callers) await arrive(caller, killed)
@@ -75,7 +78,7 @@ try {
   check()
   console.log(`${kills} kills, ${sent.length} messages, ${resumed} sessions resumed, ${anew} anew: nothing lost, nothing twice`)
 } catch (error) {
-  console.log(`failed after ${sent.length} messages: ${error instanceof Error ? error.stack : String(error)}\n${server.said.slice(-2000)}`)
+  console.log(`failed after ${sent.length} messages: ${error instanceof Error ? error.stack : String(error)}\n${before.slice(-4000)}\n${server.said.slice(-4000)}`)
   process.exitCode = 1
 } finally {
   for (const caller of callers) await caller.leaves()
@@ -109,11 +112,13 @@ async function listening (program: Program): Promise<void> {
 }
 
 async function arrive (caller: Caller, killed: number): Promise<void> {
-  const before = caller.chain
+  const former = caller.chain
   doubt(await caller.arrives(port))
-  if (before !== undefined && caller.chain === before) resumed++
+  if (former !== undefined && caller.chain === former) resumed++
   else anew++
-  if (before !== undefined && caller.chain !== before && before.since < killed - WRITTEN) throw new Error('a session did not outlive the crash')
+  if (former !== undefined && caller.chain !== former && former.since < killed - WRITTEN) {
+    throw new Error(`a session of ${(Date.now() - former.since) / 1000} s did not outlive the crash ${Date.now() - killed} ms ago: ${caller.refused}`)
+  }
 }
 
 function say (caller: Caller): void {
