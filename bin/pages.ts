@@ -11,8 +11,8 @@ export interface Documented {
 
 /** What the core speaks without a module: 'number vVersion', or an RFC. */
 export const CORE: readonly string[] = [
-  'RFC 6120', 'RFC 6121', 'RFC 7622', '0359 v0.7.0', '0368 v1.1.0', '0386 v1.1.0', '0388 v1.0.4', '0440 v1.0.0', '0474 v0.5.0', '0478 v0.2.0',
-  '0480 v0.2.0', '0484 v0.2.0', '0509 v0.2.0',
+  'RFC 6120', 'RFC 6121', 'RFC 7622', '0178 v1.2', '0185 v1.0', '0220 v1.1.1', '0288 v1.0.1', '0359 v0.7.0', '0368 v1.1.0', '0386 v1.1.0', '0388 v1.0.4', '0440 v1.0.0',
+  '0474 v0.5.0', '0478 v0.2.0', '0480 v0.2.0', '0484 v0.2.0', '0495 v0.1.0', '0509 v0.2.0',
 ]
 
 /** The names of the specifications; one that a module declares and that is not here makes `xepTable` throw. */
@@ -30,14 +30,18 @@ const TITLES: Readonly<Record<string, string>> = {
   '0128': 'Service Discovery Extensions',
   '0157': 'Contact Addresses for XMPP Services',
   '0160': 'Best Practices for Handling Offline Messages',
+  '0178': 'Best Practices for Use of SASL EXTERNAL with Certificates',
+  '0185': 'Dialback Key Generation and Validation',
   '0191': 'Blocking Command',
   '0198': 'Stream Management',
   '0199': 'XMPP Ping',
   '0202': 'Entity Time',
   '0203': 'Delayed Delivery',
   '0205': 'Best Practices to Discourage Denial of Service Attacks',
+  '0220': 'Server Dialback',
   '0237': 'Roster Versioning',
   '0280': 'Message Carbons',
+  '0288': 'Bidirectional Server-to-Server Connections',
   '0292': 'vCard4 Over XMPP',
   '0313': 'Message Archive Management',
   '0334': 'Message Processing Hints',
@@ -53,6 +57,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0480': 'SASL Upgrade Tasks',
   '0484': 'Fast Authentication Streamlining Tokens',
   '0494': 'Client Access Management',
+  '0495': 'Happy Eyeballs',
   '0509': 'Initial Authentication Pipelining',
 }
 
