@@ -1,7 +1,7 @@
 /** Storage that forgets: for tests, and for trying. */
 import { Commits } from './commits.js'
-import { pageOf } from './select.js'
-import type { Entry, Journal, JournalPage, JournalQuery, Records, Shape, Storage, Write } from './store.js'
+import { matching, pageOf } from './select.js'
+import type { Journal, JournalFilter, JournalPage, JournalQuery, Keeping, NewEntry, Records, Shape, Storage, Write } from './store.js'
 
 type Owners<T> = Map<string, T>
 interface Page { readonly after?: string, readonly limit: number }
@@ -160,7 +160,7 @@ class MemoryRecords implements Records<unknown> {
 class MemoryJournal implements Journal<unknown> {
   readonly #name: string
   readonly #storage: MemoryStorage
-  readonly #owners: Owners<Entry<unknown>[]> = new Map()
+  readonly #owners: Owners<NewEntry<unknown>[]> = new Map()
 
   constructor (name: string, storage: MemoryStorage) {
     this.#name = name
@@ -173,7 +173,7 @@ class MemoryJournal implements Journal<unknown> {
     return next
   }
 
-  appending (owner: string, entry: Entry<unknown>): Write {
+  appending (owner: string, entry: NewEntry<unknown>): Write {
     const kept = copy(entry)
     return write(this.#name, () => { found(this.#owners, owner, () => []).push(kept) })
   }
@@ -185,7 +185,8 @@ class MemoryJournal implements Journal<unknown> {
   replacing (owner: string, id: string, value: unknown): Write {
     const kept = copy(value)
     return write(this.#name, () => {
-      this.#owners.set(owner, (this.#owners.get(owner) ?? []).map(entry => entry.id === id ? { ...entry, value: kept } : entry))
+      const old = this.#owners.get(owner) ?? []
+      this.#owners.set(owner, old.map(entry => entry.id === id ? { ...withoutText(entry), value: kept } : entry))
     })
   }
 
@@ -193,7 +194,12 @@ class MemoryJournal implements Journal<unknown> {
   erase (owner: string): void { this.#owners.delete(owner) }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
-    return pageOf((this.#owners.get(owner) ?? []).map(copy), query)
+    const { entries, complete } = pageOf(this.#owners.get(owner) ?? [], query, bytesOf)
+    return { entries: entries.map(copy), complete }
+  }
+
+  async count (owner: string, filter: JournalFilter): Promise<number> {
+    return matching(this.#owners.get(owner) ?? [], filter).length
   }
 
   size (owner: string): Promise<{ entries: number, bytes: number }> {
@@ -205,11 +211,15 @@ class MemoryJournal implements Journal<unknown> {
     return Promise.resolve(ownersOf(this.#owners.keys(), page))
   }
 
-  async trim (owner: string, keep: { readonly newest?: number, readonly since?: number }): Promise<number> {
+  async trim (owner: string, keep: Keeping): Promise<number> {
     let count = 0
     await this.#storage.put(write(this.#name, () => {
       const all = this.#owners.get(owner) ?? []
-      const first = keep.newest === undefined ? 0 : all.length - keep.newest
+      let first = all.length
+      for (let bytes = 0; first > 0 && (keep.newest === undefined || all.length - first < keep.newest); first--) {
+        bytes += bytesOf(all[first - 1]?.value)
+        if (bytes > (keep.bytes ?? Infinity)) break
+      }
       count = this.#keep(owner, (entry, index) => index >= first && (keep.since === undefined || entry.at >= keep.since))
     }))
     return count
@@ -226,7 +236,7 @@ class MemoryJournal implements Journal<unknown> {
     return count
   }
 
-  #keep (owner: string, isKept: (entry: Entry<unknown>, index: number) => boolean): number {
+  #keep (owner: string, isKept: (entry: NewEntry<unknown>, index: number) => boolean): number {
     const old = this.#owners.get(owner) ?? []
     const kept = old.filter(isKept)
     if (kept.length === 0) this.#owners.delete(owner)
@@ -239,5 +249,6 @@ function ownersOf (owners: Iterable<string>, { after, limit }: { readonly after?
   return [...owners].sort(byCodePoint).filter(owner => after === undefined || byCodePoint(owner, after) > 0).slice(0, limit)
 }
 
+function withoutText ({ text: _, ...entry }: NewEntry<unknown>): NewEntry<unknown> { return entry }
 function byCodePoint (a: string, b: string): number { return Buffer.compare(Buffer.from(a), Buffer.from(b)) }
 function bytesOf (value: unknown): number { return Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value)) }

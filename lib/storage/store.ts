@@ -41,19 +41,36 @@ export interface Records<V> {
 /** `at`: milliseconds since 1970. `with`: the other party's address, as text. */
 export interface Entry<V> { readonly id: string, readonly at: number, readonly with: string, readonly value: V }
 
-export interface JournalQuery {
+/** An entry as it is appended. What it is found by beside its id does not come back. */
+export interface NewEntry<V> extends Entry<V> {
+  /** Another name, which others may have as well. */
+  readonly alias?: string
+  /** What a search finds it by. */
+  readonly text?: string
+}
+
+/** Which entries are meant: those that are all of this. */
+export interface JournalFilter {
   /** A bare address matches every resource of it; a full one itself alone. */
   readonly with?: string
   readonly ids?: readonly string[]
+  readonly alias?: string
+  /** Words that are all in its text, or begin words of it (lib/storage/words.ts). A search for no word at all finds nothing. */
+  readonly text?: string
   /** Milliseconds since 1970, inclusive. */
   readonly since?: number
   readonly until?: number
-  /** Entries behind, or before, this id. An id that is not there makes `page` throw UnknownEntry. */
-  readonly after?: string
-  readonly before?: string
+  /** Entries behind, or before, this id, or each of these. An id that is not there throws UnknownEntry. */
+  readonly after?: string | readonly string[]
+  readonly before?: string | readonly string[]
+}
+
+export interface JournalQuery extends JournalFilter {
   /** The last `limit` of the matches instead of the first; still in ascending order. */
   readonly last?: boolean
   readonly limit: number
+  /** The most bytes that the values of a page may have together; one entry there is in any case. */
+  readonly bytes?: number
 }
 
 export interface JournalPage<V> {
@@ -68,18 +85,24 @@ export class UnknownEntry extends Error {}
 /** Storage cannot be reached for now, or too much waits for it. Whoever asks may ask again later. */
 export class StorageUnavailable extends Error {}
 
+/** What stays where a journal is trimmed. */
+export interface Keeping { readonly newest?: number, readonly bytes?: number, readonly since?: number }
+
 /** A growing list by owner, in the order of commit. Ids are given by the caller and unique by owner; the order is the store's own. */
 export interface Journal<V> {
-  appending (owner: string, entry: Entry<V>): Write
+  appending (owner: string, entry: NewEntry<V>): Write
   removing (owner: string, ids: readonly string[]): Write
+  /** Puts another value in its place. No search finds it any more. */
   replacing (owner: string, id: string, value: V): Write
   clearing (owner: string): Write
   page (owner: string, query: JournalQuery): Promise<JournalPage<V>>
+  /** How many entries match. */
+  count (owner: string, filter: JournalFilter): Promise<number>
   /** How much an owner holds: entries, and the bytes of their values as stored. */
   size (owner: string): Promise<{ readonly entries: number, readonly bytes: number }>
   owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]>
-  /** Removes all but the newest `newest`, and all before `since`; answers how many. */
-  trim (owner: string, keep: { readonly newest?: number, readonly since?: number }): Promise<number>
+  /** Removes all but the newest `newest`, all but the newest that have `bytes` together, and all before `since`; answers how many. */
+  trim (owner: string, keep: Keeping): Promise<number>
   /** Removes what is older than `since` from every owner, at most `limit` entries a call; answers how many. */
   expire (since: number, limit: number): Promise<number>
 }

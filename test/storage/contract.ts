@@ -176,6 +176,16 @@ function journalPromises (t: Test, open: Opener): void {
       [{ limit: 9, ids: ['d', 'c', 'nothing'] }, 'cd.'],
       [{ limit: 9, ids: [] }, '.'],
       [{ limit: 9, ids: ['a', 'b', 'd'], with: JULIET, since: 300, after: 'c' }, 'b.'],
+      [{ limit: 9, after: ['c', 'f'] }, 'bed.'],
+      [{ limit: 9, after: ['f', 'c'], before: ['d', 'e'] }, 'b.'],
+      [{ limit: 9, after: [], before: [] }, 'cafbed.'],
+      [{ limit: 9, bytes: 3 }, 'caf…'],
+      [{ limit: 2, bytes: 3 }, 'ca…'],
+      [{ limit: 9, bytes: 6 }, 'cafbed.'],
+      [{ limit: 9, bytes: 0 }, 'c…'],
+      [{ limit: 0, bytes: 0 }, '…'],
+      [{ limit: 9, bytes: 2, last: true }, 'ed…'],
+      [{ limit: 9, bytes: 0, after: 'e' }, 'd.'],
     ]
     for (const [query, wanted] of table) t.equal(await ids(query), wanted, JSON.stringify(query))
     t.same((await store.page('b', { limit: 9 })).entries, [{ id: 'a', at: 5_000_000_000_000, with: '', value: 'of b' }])
@@ -189,6 +199,80 @@ function journalPromises (t: Test, open: Opener): void {
     t.ok(await failureOf(store.page('a', { after: 'x', limit: 1 })) instanceof UnknownEntry)
     t.ok(await failureOf(store.page('a', { before: 'x', limit: 1 })) instanceof UnknownEntry)
     t.ok(await failureOf(store.page('b', { after: 'c', limit: 1 })) instanceof UnknownEntry)
+    t.ok(await failureOf(store.page('a', { after: ['a', 'x'], limit: 1 })) instanceof UnknownEntry)
+    t.ok(await failureOf(store.count('a', { before: 'x' })) instanceof UnknownEntry)
+  })
+
+  void t.test('what matches is counted as it would be paged', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    await fill(storage, store)
+    t.equal(await store.count('a', {}), 6)
+    t.equal(await store.count('a', { with: JULIET }), 3)
+    t.equal(await store.count('a', { after: 'f', until: 500 }), 2)
+    t.equal(await store.count('a', { ids: ['a', 'x'] }), 1)
+    t.equal(await store.count('nobody', {}), 0)
+  })
+
+  void t.test('an entry is found by its alias, which others may have as well', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const of = async (owner: string, alias: string): Promise<string> =>
+      (await store.page(owner, { alias, limit: 9 })).entries.map(({ id }) => id).join('')
+    await stored(storage, [['a', '1', 'x'], ['a', '2', 'y\u0000'], ['a', '3', 'x'], ['b', '1', 'x'], ['a', '4', undefined]].map(([owner = '', id = '', alias]) =>
+      store.appending(owner, { id, at: 1, with: 'w', value: id, ...alias === undefined ? {} : { alias } })))
+    t.equal(await of('a', 'x'), '13')
+    t.equal(await of('a', 'y\u0000'), '2')
+    t.equal(await of('b', 'x'), '1')
+    t.equal(await of('a', ''), '')
+    t.equal(await store.count('a', { alias: 'x', after: '1' }), 1)
+    await stored(storage, [store.replacing('a', '1', 'new')])
+    t.equal(await of('a', 'x'), '13', 'what is replaced keeps its names')
+    t.same((await store.page('a', { alias: 'x', limit: 1 })).entries, [{ id: '1', at: 1, with: 'w', value: 'new' }])
+  })
+
+  void t.test('a search finds the entries that have all its words, or words that begin so', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const texts: Record<string, string> = {
+      a: 'Wherefore art thou Romeo? Deny thy father', b: 'I met Roméo at the MEETING', c: '我们在东京都见面', d: 'ラーメンを食べたい', e: '서울에서 만나요',
+      f: "quote ' and \" and * and : and \\ and \u0000", g: '東京へ行く romeo', h: '', i: 'x'.repeat(100),
+    }
+    await stored(storage, Object.entries(texts).map(([id, text]) => store.appending('o', { id, at: 1, with: 'w', value: id, text })))
+    await stored(storage, [store.appending('o', { id: 'z', at: 1, with: 'w', value: 'romeo, which is in its value alone' })])
+    await stored(storage, [store.appending('other', { id: 'a', at: 1, with: 'w', value: '', text: 'romeo' })])
+    const found = async (text: string, more: Partial<JournalQuery> = {}): Promise<string> =>
+      (await store.page('o', { text, limit: 9, ...more })).entries.map(({ id }) => id).join('')
+    const table: readonly (readonly [string, string])[] = [
+      ['romeo', 'abg'], ['ROMEO', 'abg'], ['Roméo', 'abg'], ['rom', 'abg'], ['omeo', ''], ['romeo thou', 'a'], ['thou romeo', 'a'],
+      ['romeo juliet', ''], ['meet', 'b'], ['met', 'b'], ['meetings', ''],
+      ['东京', 'c'], ['东京都', 'c'], ['见面', 'c'], ['面', 'c'], ['京都', 'c'], ['京见', ''], ['東京', 'g'], ['東京 romeo', 'g'],
+      ['食べ', 'd'], ['ラー', 'd'], ['ﾗｰﾒﾝ', 'd'], ['만나', 'e'], ['서울', 'e'], ['울서', ''],
+      ['quote', 'f'], ['"quote" AND \'and\'', 'f'], ['quote OR romeo', ''], ['* : & | !', ''], ['', ''], ['quote *', 'f'], ['x'.repeat(200), 'i'],
+    ]
+    for (const [text, wanted] of table) t.equal(await found(text), wanted, text)
+    t.equal(await found('romeo', { after: 'a' }), 'bg')
+    t.equal(await found('romeo', { last: true, limit: 1 }), 'g')
+    t.equal(await found('romeo', { ids: ['b', 'c'] }), 'b')
+    t.equal(await found('romeo', { with: 'nobody' }), '')
+    t.equal(await store.count('o', { text: 'romeo' }), 3)
+    t.equal(await store.count('o', { text: '!' }), 0)
+  })
+
+  void t.test('what is replaced, removed, trimmed or erased is found by no search', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const found = async (): Promise<string> => (await store.page('o', { text: 'word', limit: 9 })).entries.map(({ id }) => id).join('')
+    const entry = (id: string): Write => store.appending('o', { id, at: Number(id), with: 'w', value: id, text: 'word' })
+    await stored(storage, ['1', '2', '3', '4', '5'].map(entry))
+    await stored(storage, [store.replacing('o', '2', 'gone'), store.removing('o', ['4'])])
+    t.equal(await found(), '135')
+    await store.trim('o', { since: 2 })
+    t.equal(await found(), '35')
+    await stored(storage, [storage.erasing('o'), entry('6')])
+    t.equal(await found(), '6')
+    await stored(storage, [store.clearing('o')])
+    t.equal(await found(), '')
   })
 
   void t.test('an entry comes back as it was appended', async t => {
@@ -237,6 +321,14 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await left('a'), 'e')
     t.equal(await store.trim('a', { newest: 0 }), 1)
     t.equal(await left('b'), 'a')
+    const sized = [3, 1, 2].map((size, n) => store.appending('c', { id: `${n}`, at: n, with: '', value: 'x'.repeat(size) }))
+    await stored(storage, sized)
+    t.equal(await store.trim('c', { bytes: 6 }), 0)
+    t.equal(await store.trim('c', { bytes: 5 }), 1)
+    t.equal(await left('c'), '12')
+    t.equal(await store.trim('c', { bytes: 2, newest: 2 }), 1)
+    t.equal(await store.trim('c', { bytes: 1 }), 1)
+    t.equal(await left('c'), '')
   })
 
   void t.test('what is too old goes from every owner, so much at a call', async t => {

@@ -1,11 +1,16 @@
 /** Journals in PostgreSQL. */
-import { bytesOf } from '../sqlite/rows.js'
-import { UnknownEntry, type Entry, type Journal, type JournalPage, type JournalQuery, type Write } from '../store.js'
+import { cut, listOf } from '../select.js'
+import { bytesOf, markOf } from '../sqlite/rows.js'
+import {
+  UnknownEntry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
+} from '../store.js'
+import { soughtIn, wordsOf } from '../words.js'
 import type { PostgresStorage } from './driver.js'
 import type { PostgresWrite, Row } from './rows.js'
 import { kept, read } from './text.js'
 
-interface Line { readonly id: string, readonly at: number, readonly with: string, readonly value: string }
+interface Line { readonly id: string, readonly at: number, readonly with: string, readonly value: string, readonly bytes: number }
+interface Asked { readonly where: string, readonly values: unknown[] }
 
 export class PostgresJournal implements Journal<unknown> {
   readonly #name: string
@@ -18,12 +23,18 @@ export class PostgresJournal implements Journal<unknown> {
     this.#storage = storage
   }
 
-  appending (owner: string, entry: Entry<unknown>): Write {
+  appending (owner: string, entry: NewEntry<unknown>): Write {
     const value = JSON.stringify(entry.value)
     const full = kept(entry.with)
     const slash = full.indexOf('/')
     const bare = slash < 0 ? full : full.slice(0, slash)
-    return this.#write({ ...this.#of('append', owner), key: kept(entry.id), at: entry.at, bare, full, bytes: bytesOf(entry.value, value), value })
+    const words = entry.text === undefined ? [] : wordsOf(entry.text)
+    const mark = markOf(this.#id, owner)
+    return this.#write({
+      ...this.#of('append', owner), key: kept(entry.id), at: entry.at, bare, full, bytes: bytesOf(entry.value, value), value,
+      ...entry.alias === undefined ? {} : { alias: kept(entry.alias) },
+      ...words.length === 0 ? {} : { words: mark + words.join(` ${mark}`) },
+    })
   }
 
   removing (owner: string, ids: readonly string[]): Write {
@@ -38,16 +49,34 @@ export class PostgresJournal implements Journal<unknown> {
   clearing (owner: string): Write { return this.#write(this.#of('empty', owner)) }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
-    const { sql, values } = this.#asked(owner, query)
-    const lines = [...await this.#storage.rows<Line>(sql, values)]
+    const asked = this.#asked(owner, query)
+    if (asked === undefined) return { entries: [], complete: true }
+    const { where, values } = asked
+    const order = query.last === true ? 'seq DESC' : 'seq'
+    values.push(query.limit === Infinity ? null : query.limit + 1) // one more tells whether there is more
+    let sql = `SELECT id, at::float8 AS at, with_full AS "with", value, bytes FROM journal ${where} ORDER BY ${order} LIMIT $${values.length}`
+    if (query.bytes !== undefined) {
+      // What is beyond the bytes of a page is not sent, but for the one that tells that there is more.
+      const sums = `sum(bytes) OVER (ORDER BY ${order}) - bytes AS before, row_number() OVER (ORDER BY ${order}) AS place`
+      values.push(query.bytes)
+      sql = `SELECT id, at, "with", value, bytes FROM (${sql.replace(', bytes FROM', `, bytes, ${sums} FROM`)}) AS found ` +
+        `WHERE before <= $${values.length} OR place <= 2 ORDER BY place`
+    }
+    const lines = await this.#storage.rows<Line>(sql, values)
     if (lines.length === 0) await this.#checkPlaces(owner, query)
-    const complete = lines.length <= query.limit
-    const chosen = complete ? lines : lines.slice(0, query.limit)
-    if (query.last === true) chosen.reverse()
+    const { chosen, complete } = cut(lines, query, ({ bytes }) => bytes)
     return {
       entries: chosen.map(line => ({ id: read(line.id), at: line.at, with: read(line.with), value: JSON.parse(line.value) as unknown })),
       complete,
     }
+  }
+
+  async count (owner: string, filter: JournalFilter): Promise<number> {
+    const asked = this.#asked(owner, filter)
+    if (asked === undefined) return 0
+    const [found] = await this.#storage.rows<{ readonly entries: number }>(`SELECT count(*)::float8 AS entries FROM journal ${asked.where}`, asked.values)
+    if (found?.entries === 0) await this.#checkPlaces(owner, filter)
+    return found?.entries ?? 0
   }
 
   async size (owner: string): Promise<{ entries: number, bytes: number }> {
@@ -60,9 +89,10 @@ export class PostgresJournal implements Journal<unknown> {
     return this.#storage.ownersIn('journal', this.#id, page)
   }
 
-  trim (owner: string, keep: { readonly newest?: number, readonly since?: number }): Promise<number> {
+  trim (owner: string, keep: Keeping): Promise<number> {
     const rows: Row[] = []
     if (keep.newest !== undefined) rows.push({ ...this.#of('keep', owner), at: keep.newest })
+    if (keep.bytes !== undefined) rows.push({ ...this.#of('fit', owner), at: keep.bytes })
     if (keep.since !== undefined) rows.push({ ...this.#of('trim', owner), at: keep.since })
     return rows.length === 0 ? Promise.resolve(0) : this.#storage.stored([this.#write(...rows)])
   }
@@ -72,30 +102,35 @@ export class PostgresJournal implements Journal<unknown> {
     return this.#storage.stored([this.#write({ ...this.#of('expire', ''), at: since, ...most })])
   }
 
-  /** The statement of a query: one of a few hundred at most, for values are never part of it. */
-  #asked (owner: string, query: JournalQuery): { sql: string, values: unknown[] } {
+  /** The conditions of a query: one of a few hundred at most, for values are never part of it. undefined: nothing can match. */
+  #asked (owner: string, query: JournalFilter): Asked | undefined {
     const values: unknown[] = [this.#id, kept(owner)]
-    let sql = 'SELECT id, at::float8 AS at, with_full AS "with", value FROM journal WHERE store = $1 AND owner = $2'
+    let all = 'WHERE store = $1 AND owner = $2'
     const where = (condition: string, value: unknown): void => {
       if (value === undefined) return
       values.push(value)
-      sql += ` AND ${condition.replace('?', `$${values.length}`)}`
+      all += ` AND ${condition.replace('?', `$${values.length}`)}`
     }
     const place = '(SELECT seq FROM journal WHERE store = $1 AND owner = $2 AND id = ?)'
-    where(`seq > ${place}`, query.after === undefined ? undefined : kept(query.after))
-    where(`seq < ${place}`, query.before === undefined ? undefined : kept(query.before))
+    for (const id of listOf(query.after)) where(`seq > ${place}`, kept(id))
+    for (const id of listOf(query.before)) where(`seq < ${place}`, kept(id))
     where(query.with?.includes('/') === true ? 'with_full = ?' : 'with_bare = ?', query.with === undefined ? undefined : kept(query.with))
     where('at >= ?', query.since)
     where('at <= ?', query.until)
     where('id = ANY (?)', query.ids?.map(kept))
-    values.push(query.limit === Infinity ? null : query.limit + 1) // one more tells whether there is more
-    return { sql: `${sql} ORDER BY seq${query.last === true ? ' DESC' : ''} LIMIT $${values.length}`, values }
+    where('alias = ?', query.alias === undefined ? undefined : kept(query.alias))
+    if (query.text !== undefined) {
+      const mark = markOf(this.#id, owner)
+      const sought = soughtIn(query.text)
+      if (sought.length === 0) return undefined
+      where('words @@ ?::tsquery', sought.map(word => `'${mark}${word}':*`).join(' & '))
+    }
+    return { where: all, values }
   }
 
   /** Nothing matches behind an id that is not there: the reader has to be told. */
-  async #checkPlaces (owner: string, { after, before }: JournalQuery): Promise<void> {
-    for (const id of [after, before]) {
-      if (id === undefined) continue
+  async #checkPlaces (owner: string, { after, before }: JournalFilter): Promise<void> {
+    for (const id of [...listOf(after), ...listOf(before)]) {
       const found = await this.#storage.rows('SELECT 1 FROM journal WHERE store = $1 AND owner = $2 AND id = $3', [this.#id, kept(owner), kept(id)])
       if (found.length === 0) throw new UnknownEntry(`there is no entry '${id}'`)
     }

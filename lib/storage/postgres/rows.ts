@@ -1,7 +1,7 @@
-/** What travels to the database: rows of one form, which function commit_batches knows (steps/001). */
+/** What travels to the database: rows of one form, which function commit_batches knows (steps/002). */
 import type { Write } from '../store.js'
 
-export type Op = 'put' | 'remove' | 'clear' | 'append' | 'drop' | 'replace' | 'empty' | 'keep' | 'trim' | 'expire' | 'erase'
+export type Op = 'put' | 'remove' | 'clear' | 'append' | 'drop' | 'replace' | 'empty' | 'keep' | 'fit' | 'trim' | 'expire' | 'erase'
 
 /** One write. `key` is a record's key or an entry's id; what an op does not need is left out. */
 export interface Row {
@@ -9,13 +9,16 @@ export interface Row {
   readonly store: number
   readonly owner: string
   readonly key?: string
-  /** A time, or for 'keep' how many. */
+  /** A time, or for 'keep' how many, or for 'fit' how many bytes. */
   readonly at?: number
   readonly bare?: string
   readonly full?: string
   /** The bytes of a value, or for 'expire' how many at most. */
   readonly bytes?: number
   readonly value?: string
+  readonly alias?: string
+  /** The words that an entry is found by, with a space between them. */
+  readonly words?: string
 }
 
 /** A write as this driver makes it. */
@@ -26,7 +29,8 @@ export type Result = readonly [changes: number, error?: Error]
 
 /** The batches as the parameters of commit_batches behind its first two. */
 export function columnsOf (batches: readonly (readonly Row[])[]): unknown[] {
-  const [number, op, store, owner, key, at, bare, full, bytes, value] = Array.from({ length: 10 }, () => [] as unknown[]) as Columns
+  const columns = Array.from({ length: 12 }, () => [] as unknown[]) as Columns
+  const [number, op, store, owner, key, at, bare, full, bytes, value, alias, words] = columns
   batches.forEach((rows, index) => {
     for (const row of rows) {
       number.push(index + 1)
@@ -39,9 +43,13 @@ export function columnsOf (batches: readonly (readonly Row[])[]): unknown[] {
       full.push(row.full ?? null)
       bytes.push(row.bytes ?? null)
       value.push(row.value ?? null)
+      alias.push(row.alias ?? null)
+      words.push(row.words ?? null)
     }
   })
-  return [batches.length, number, op, store, owner, key, at, bare, full, bytes, value]
+  return [batches.length, ...columns]
 }
 
-type Columns = [unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[]]
+type Columns = [
+  unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[], unknown[],
+]

@@ -24,7 +24,7 @@ const LAST_PAUSE = 5000
 /** How often one transaction is tried that loses its connection. */
 const ATTEMPTS = 3
 /** What columnsOf makes, behind the mark and the number. */
-const COMMIT = 'SELECT commit_batches($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS changes'
+const COMMIT = 'SELECT commit_batches($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS changes'
 
 export class PostgresWriter {
   readonly #pg: Pg
@@ -130,7 +130,7 @@ export class PostgresWriter {
     let size = 0
     let count = 0
     while (count < GROUP && count < this.#waiting.length && size < GROUP_SIZE) {
-      for (const { value } of this.#waiting[count] ?? []) size += value?.length ?? 0
+      for (const { value, words } of this.#waiting[count] ?? []) size += (value?.length ?? 0) + (words?.length ?? 0)
       count++
     }
     return this.#waiting.splice(0, count)

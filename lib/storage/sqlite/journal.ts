@@ -1,9 +1,14 @@
 /** Journals in SQLite. */
-import { UnknownEntry, type Entry, type Journal, type JournalPage, type JournalQuery, type Write } from '../store.js'
+import { cut, listOf } from '../select.js'
+import {
+  UnknownEntry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
+} from '../store.js'
+import { soughtIn } from '../words.js'
 import type { SqliteStorage } from './driver.js'
-import { bytesOf, type Row, type SqliteWrite } from './rows.js'
+import { bytesOf, markOf, type Row, type SqliteWrite } from './rows.js'
 
-interface Line { readonly id: string, readonly at: number, readonly with: string, readonly value: string }
+type Line = readonly [id: string, at: number, full: string, value: string, bytes: number]
+interface Asked { readonly from: string, readonly values: (string | number)[] }
 
 export class SqliteJournal implements Journal<unknown> {
   readonly #name: string
@@ -16,11 +21,11 @@ export class SqliteJournal implements Journal<unknown> {
     this.#storage = storage
   }
 
-  appending (owner: string, entry: Entry<unknown>): Write {
+  appending (owner: string, entry: NewEntry<unknown>): Write {
     const value = JSON.stringify(entry.value)
     const slash = entry.with.indexOf('/')
     const bare = slash < 0 ? entry.with : entry.with.slice(0, slash)
-    return this.#write(['append', this.#id, owner, entry.id, entry.at, bare, entry.with, bytesOf(entry.value, value), value])
+    return this.#write(['append', this.#id, owner, entry.id, entry.at, bare, entry.with, bytesOf(entry.value, value), value, entry.alias ?? null, entry.text ?? null])
   }
 
   removing (owner: string, ids: readonly string[]): Write {
@@ -35,13 +40,27 @@ export class SqliteJournal implements Journal<unknown> {
   clearing (owner: string): Write { return this.#write(['empty', this.#id, owner]) }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
-    const { sql, values } = this.#asked(owner, query)
+    const asked = this.#asked(owner, query)
+    if (asked === undefined) return { entries: [], complete: true }
+    const sql = `SELECT id, at, with_full, value, bytes ${asked.from} ORDER BY seq${query.last === true ? ' DESC' : ''} LIMIT ?`
     const most = query.limit === Infinity ? -1 : query.limit + 1 // one more tells whether there is more
-    const lines = this.#storage.prepared(sql).all(...values, most) as Line[]
-    const complete = lines.length <= query.limit
-    const chosen = complete ? lines : lines.slice(0, query.limit)
-    if (query.last === true) chosen.reverse()
-    return { entries: chosen.map(line => ({ ...line, value: JSON.parse(line.value) as unknown })), complete }
+    const found = this.#storage.prepared(sql).raw()
+    // What is beyond the bytes of a page is not even read.
+    const lines: Line[] = []
+    let bytes = 0
+    for (const line of found.iterate(...asked.values, most) as IterableIterator<Line>) {
+      lines.push(line)
+      bytes += line[4]
+      if (lines.length > 1 && bytes > (query.bytes ?? Infinity)) break
+    }
+    const { chosen, complete } = cut(lines, query, line => line[4])
+    return { entries: chosen.map(([id, at, full, value]) => ({ id, at, with: full, value: JSON.parse(value) as unknown })), complete }
+  }
+
+  async count (owner: string, filter: JournalFilter): Promise<number> {
+    const asked = this.#asked(owner, filter)
+    if (asked === undefined) return 0
+    return (this.#storage.prepared(`SELECT count(*) AS entries ${asked.from}`).get(...asked.values) as { readonly entries: number }).entries
   }
 
   async size (owner: string): Promise<{ entries: number, bytes: number }> {
@@ -53,36 +72,42 @@ export class SqliteJournal implements Journal<unknown> {
     return this.#storage.ownersIn('journal', this.#id, page)
   }
 
-  trim (owner: string, keep: { readonly newest?: number, readonly since?: number }): Promise<number> {
-    return this.#storage.put(this.#write(['trim', this.#id, owner, keep.newest ?? null, keep.since ?? null]))
+  trim (owner: string, keep: Keeping): Promise<number> {
+    return this.#storage.put(this.#write(['trim', this.#id, owner, keep.newest ?? null, keep.since ?? null, keep.bytes ?? null]))
   }
 
   expire (since: number, limit: number): Promise<number> {
     return this.#storage.put(this.#write(['expire', this.#id, since, limit === Infinity ? -1 : limit]))
   }
 
-  /** The statement of a query: one of a few hundred at most, for values are never part of it. */
-  #asked (owner: string, query: JournalQuery): { sql: string, values: (string | number)[] } {
+  /** A query behind its FROM: one of a few hundred at most, for values are never part of it. undefined: nothing can match. */
+  #asked (owner: string, query: JournalFilter): Asked | undefined {
     const values: (string | number)[] = [this.#id, owner]
     // Left to itself SQLite would look for a `since` among the entries of every owner, and for ids one entry after another.
-    const index = query.ids === undefined ? 'journal_order' : 'journal_id'
-    let sql = `SELECT id, at, with_full AS "with", value FROM journal INDEXED BY ${index} WHERE store = ? AND owner = ?`
+    const index = query.ids !== undefined ? 'journal_id' : query.alias !== undefined ? 'journal_alias' : 'journal_order'
+    let from = `FROM journal INDEXED BY ${index} WHERE store = ? AND owner = ?`
     const where = (condition: string, value: string | number | undefined): void => {
       if (value === undefined) return
-      sql += ` AND ${condition}`
+      from += ` AND ${condition}`
       values.push(value)
     }
-    where('seq > ?', this.#placeOf(owner, query.after))
-    where('seq < ?', this.#placeOf(owner, query.before))
+    for (const id of listOf(query.after)) where('seq > ?', this.#placeOf(owner, id))
+    for (const id of listOf(query.before)) where('seq < ?', this.#placeOf(owner, id))
     where(query.with?.includes('/') === true ? 'with_full = ?' : 'with_bare = ?', query.with)
     where('at >= ?', query.since)
     where('at <= ?', query.until)
     where('id IN (SELECT value FROM json_each(?))', query.ids === undefined ? undefined : JSON.stringify(query.ids))
-    return { sql: `${sql} ORDER BY seq${query.last === true ? ' DESC' : ''} LIMIT ?`, values }
+    where('alias = ?', query.alias)
+    if (query.text !== undefined) {
+      const mark = markOf(this.#id, owner)
+      const sought = soughtIn(query.text)
+      if (sought.length === 0) return undefined
+      where('seq IN (SELECT rowid FROM journal_words WHERE journal_words MATCH ?)', sought.map(word => `"${mark}${word}" *`).join(' AND '))
+    }
+    return { from, values }
   }
 
-  #placeOf (owner: string, id: string | undefined): number | undefined {
-    if (id === undefined) return undefined
+  #placeOf (owner: string, id: string): number {
     const found = this.#storage.prepared('SELECT seq FROM journal WHERE store = ? AND owner = ? AND id = ?')
       .get(this.#id, owner, id) as { readonly seq: number } | undefined
     if (found === undefined) throw new UnknownEntry(`there is no entry '${id}'`)

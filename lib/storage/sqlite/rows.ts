@@ -1,4 +1,5 @@
 /** What travels between the driver and its writer: plain arrays, the cheapest there is to copy from thread to thread. */
+import { createHash } from 'node:crypto'
 import type { Write } from '../store.js'
 import type { Durability } from './connection.js'
 
@@ -7,11 +8,14 @@ export type Row =
   | readonly [op: 'put', store: number, owner: string, key: string, value: string]
   | readonly [op: 'remove', store: number, owner: string, key: string]
   | readonly [op: 'clear', store: number, owner: string]
-  | readonly [op: 'append', store: number, owner: string, id: string, at: number, bare: string, full: string, bytes: number, value: string]
+  | readonly [
+    op: 'append', store: number, owner: string, id: string, at: number, bare: string, full: string, bytes: number, value: string,
+    alias: string | null, text: string | null,
+  ]
   | readonly [op: 'drop', store: number, owner: string, ids: string]
   | readonly [op: 'replace', store: number, owner: string, id: string, bytes: number, value: string]
   | readonly [op: 'empty', store: number, owner: string]
-  | readonly [op: 'trim', store: number, owner: string, newest: number | null, since: number | null]
+  | readonly [op: 'trim', store: number, owner: string, newest: number | null, since: number | null, bytes: number | null]
   | readonly [op: 'expire', store: number, since: number, limit: number]
   | readonly [op: 'erase', owner: string]
 
@@ -37,6 +41,13 @@ export function touches (row: Row, store: number, owner: string): boolean {
   if (row[0] === 'erase') return row[1] === owner
   return row[1] === store && row[2] === owner
 }
+
+/** What words of an owner's entries begin with in the table of words. */
+export function markOf (store: number, owner: string): string {
+  return createHash('sha256').update(`${store} ${owner}`).digest('hex').slice(0, MARK_LENGTH)
+}
+
+const MARK_LENGTH = 12
 
 /** The bytes a value counts for: a text its own, anything else those of its JSON. */
 export function bytesOf (value: unknown, json: string): number {
