@@ -332,7 +332,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
       const url = await cluster.database()
       await cluster.query(url, readFileSync(join(FIXTURES, name), 'utf8'))
       const storage = await driver(t, { url })
-      await checkReleased(t, storage)
+      await checkReleased(t, storage, name)
       await storage.close()
     }
   })

@@ -7,8 +7,8 @@ import { stored } from './contract.js'
 
 export const FIXTURES = join(PACKAGE_ROOT, 'test', 'storage', 'fixtures')
 
-/** All of a fixture is there, and today's build can go on with it. */
-export async function checkReleased (t: Test, storage: Storage): Promise<void> {
+/** All of a fixture is there, and today's build can go on with it. `name`: its file's. */
+export async function checkReleased (t: Test, storage: Storage, name: string): Promise<void> {
   const roster = await storage.open('roster.items', records<unknown>(2, (old, from) => ({ from, old })))
   t.same([...await roster.all('juliet@capulet.lit')], [
     ['nurse@capulet.lit', { from: 1, old: { subscription: 'both', groups: ['House "Capulet"'] } }],
@@ -24,4 +24,16 @@ export async function checkReleased (t: Test, storage: Storage): Promise<void> {
   await stored(storage, [offline.appending('juliet@capulet.lit', { id: 'c', at: 1_790_000_001_000, with: 'nurse@capulet.lit', value: 'x' })])
   t.same((await offline.page('juliet@capulet.lit', { limit: 9, after: 'b' })).entries.map(({ id }) => id), ['a', 'c'])
   t.equal((await offline.page('juliet@capulet.lit', { limit: 9, with: 'romeo@montague.lit' })).entries.length, 2)
+  const archive = await storage.open('mam.messages', journal<string>(1))
+  const idsOf = async (query: object): Promise<string> =>
+    (await archive.page('juliet@capulet.lit', { limit: 9, ...query })).entries.map(({ id }) => id).join('')
+  const has = !name.endsWith('-001.sql') // the schema before knew neither aliases nor searches
+  t.equal(await idsOf({}), has ? 'xy' : '')
+  t.equal(await idsOf({ alias: 'romeo@montague.lit m1' }), has ? 'x' : '')
+  for (const text of ['東', '东京', 'LIEBE roméo']) t.equal(await idsOf({ text }), has && text !== '東' ? 'x' : '', text)
+  await stored(storage, [archive.appending('juliet@capulet.lit', { id: 'z', at: 1_790_000_002_000, with: 'w', value: 'v', alias: 'new', text: '东京' })])
+  t.equal(await idsOf({ text: '东京' }), has ? 'xz' : 'z')
+  t.equal(await idsOf({ alias: 'new' }), 'z')
+  t.equal(await archive.trim('juliet@capulet.lit', { newest: 1 }), has ? 2 : 0)
+  t.equal(await idsOf({ text: '东京' }), 'z')
 }

@@ -210,7 +210,7 @@ t.test('a database of each released schema is brought to today\'s, with all that
     database.exec(readFileSync(join(FIXTURES, name), 'utf8'))
     database.close()
     const storage = await driver(t, { file })
-    await checkReleased(t, storage)
+    await checkReleased(t, storage, name)
     await storage.close()
   }
 })
