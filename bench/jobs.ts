@@ -47,10 +47,19 @@ export interface PresenceJob extends Aimed {
   readonly seconds: number
 }
 
-/** What the load generator can be asked. */
-export type Job = MessagesJob | LoginsJob | MemoryJob | FriendsJob | PresenceJob
+/** Two users, one of whom writes so many messages, and the other takes them from the archive, `passes` times. */
+export interface CatchupJob extends Aimed {
+  readonly kind: 'catchup'
+  readonly users: readonly string[]
+  readonly messages: number
+  readonly passes: number
+  readonly settleSeconds: number
+}
 
-/** What came of a job. `count`: messages, logins, sessions, subscriptions or deliveries. */
+/** What the load generator can be asked. */
+export type Job = MessagesJob | LoginsJob | MemoryJob | FriendsJob | PresenceJob | CatchupJob
+
+/** What came of a job. `count`: messages, logins, sessions, subscriptions, deliveries or messages of the archive. */
 export interface Outcome {
   readonly count: number
   /** CPU seconds of the server meanwhile. */

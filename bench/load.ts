@@ -1,5 +1,6 @@
 /** The load generator: a process of its own that takes one job after the other from the bench and answers each. */
 import { isJob, type Job, type Outcome, type Reply } from './jobs.js'
+import { catchup } from './scenes/catchup.js'
 import { logins } from './scenes/logins.js'
 import { memory } from './scenes/memory.js'
 import { messages } from './scenes/messages.js'
@@ -24,5 +25,6 @@ async function play (job: Job): Promise<Outcome> {
     case 'memory': return await memory(job)
     case 'friends': return await friends(job)
     case 'presence': return await presence(job)
+    case 'catchup': return await catchup(job)
   }
 }

@@ -14,7 +14,7 @@ import { costOf, report } from './table.js'
 const USAGE = `npm run bench -- [options]
   --servers sestina,prosody,ejabberd   whom to measure (first: whom the others are compared with)
   --before FOLDER                      another checkout of Sestina, built, to be measured as well
-  --only messages,logins,memory,presence
+  --only messages,logins,memory,presence,catchup
   --rounds N                           how often each is measured (3; with --quick 1)
   --quick                              fewer users, shorter: under two minutes
   --json                               all outcomes as JSON on standard output, the table on standard error

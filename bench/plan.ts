@@ -3,7 +3,7 @@ import type { Job } from './jobs.js'
 import type { Server } from './servers/server.js'
 
 /** What can be asked for with --only. */
-export const SCENES = ['messages', 'logins', 'memory', 'presence'] as const
+export const SCENES = ['messages', 'logins', 'memory', 'presence', 'catchup'] as const
 export type Scene = typeof SCENES[number]
 
 /** One line of the table: a scene, over TLS or not. */
@@ -25,6 +25,8 @@ export interface Plan {
   readonly seconds: number
   readonly logins: number
   readonly settleSeconds: number
+  readonly archived: number
+  readonly passes: number
 }
 
 /** The plan of a full run, or of a quick one. */
@@ -32,21 +34,23 @@ export function planOf (quick: boolean, rounds: number | undefined): Plan {
   return quick
     ? {
         rounds: rounds ?? 1, memoryRounds: 1, budget: 80, limit: 120, chatUsers: named('chat', 50), idleUsers: named('idle', 500),
-        friendUsers: named('friend', 60), contacts: 10, warmSeconds: 0.5, seconds: 1.5, logins: 150, settleSeconds: 1,
+        friendUsers: named('friend', 60), contacts: 10, warmSeconds: 0.5, seconds: 1.5, logins: 150, settleSeconds: 1, archived: 1000, passes: 2,
       }
     : {
         rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 360, limit: 480, chatUsers: named('chat', 100),
         idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 1, seconds: 2.5, logins: 300,
-        settleSeconds: 2,
+        settleSeconds: 2, archived: 1000, passes: 10,
       }
 }
 
-/** The cases of some scenes, in the order of the table. Presence is measured without TLS: what it adds, messages show. */
+/** The cases of some scenes, in the order of the table. Presence and archives are measured without TLS: what it adds, messages show. */
 export function casesOf (scenes: readonly Scene[]): Case[] {
-  return scenes.flatMap<Case>(scene => scene === 'presence'
+  return scenes.flatMap<Case>(scene => scene === 'presence' || scene === 'catchup'
     ? [{ scene, secure: 'none' }]
     : [{ scene, secure: 'none' }, { scene, secure: 'starttls' }])
 }
+
+const ARCHIVE_USERS = named('archive', 2)
 
 /** The accounts that some scenes need. */
 export function accountsOf (plan: Plan, scenes: readonly Scene[]): string[] {
@@ -54,6 +58,7 @@ export function accountsOf (plan: Plan, scenes: readonly Scene[]): string[] {
     ...scenes.includes('messages') || scenes.includes('logins') ? plan.chatUsers : [],
     ...scenes.includes('memory') ? plan.idleUsers : [],
     ...scenes.includes('presence') ? plan.friendUsers : [],
+    ...scenes.includes('catchup') ? ARCHIVE_USERS : [],
   ]
 }
 
@@ -67,6 +72,7 @@ export function jobOf (plan: Plan, { scene, secure }: Case, server: Server): Job
     case 'memory': return { kind: 'memory', ...aimed, users: plan.idleUsers, warmUsers: plan.idleUsers.length / 5, settleSeconds }
     case 'presence':
       return { kind: 'presence', ...aimed, users: plan.friendUsers, contacts, window: plan.friendUsers.length, warmSeconds, seconds }
+    case 'catchup': return { kind: 'catchup', ...aimed, users: ARCHIVE_USERS, messages: plan.archived, passes: plan.passes, settleSeconds }
   }
 }
 

@@ -55,15 +55,19 @@ export async function run (servers: readonly Server[], scenes: readonly Scene[],
   const start = performance.now()
   const contestants = await setUp(servers, scenes, plan, findings, say)
   const mayBegin = (took: number): boolean => (performance.now() - start + took) / 1000 < plan.budget
-  if (scenes.includes('memory')) {
+  const alone = ALONE.filter(scene => scenes.includes(scene))
+  if (alone.length > 0) {
     await Promise.all(contestants.map(async ({ server }) => { await server.stop() }))
-    await rounds(plan.memoryRounds, mayBegin, async round => {
-      say(`memory, round ${round} of ${plan.memoryRounds}`)
-      await memoryRound(contestants, plan, round, findings)
-    })
+    for (const scene of alone) {
+      const most = scene === 'memory' ? plan.memoryRounds : plan.rounds
+      await rounds(most, mayBegin, async round => {
+        say(`${scene}, round ${round} of ${most}`)
+        await roundAlone(contestants, scene, plan, round, findings)
+      })
+    }
     await Promise.all(contestants.map(async ({ server }) => { await server.start() }))
   }
-  const cases = casesOf(scenes.filter(scene => scene !== 'memory'))
+  const cases = casesOf(scenes.filter(scene => !alone.includes(scene)))
   await rounds(cases.length === 0 ? 0 : plan.rounds, mayBegin, async round => {
     say(`${[...new Set(cases.map(({ scene }) => scene))].join(', ')}, round ${round} of ${plan.rounds}`)
     for (const one of cases) {
@@ -98,11 +102,16 @@ async function setUp (
   return ready.filter(one => one !== undefined)
 }
 
-/** Memory is measured in a fresh process, for a used one fills what it has freed before it grows; the others stand still. */
-async function memoryRound (contestants: readonly Contestant[], plan: Plan, round: number, findings: Findings): Promise<void> {
-  for (const one of casesOf(['memory'])) {
+/**
+ * Measured in a fresh process, while the others stand still: memory, for a used process fills what it has freed before it grows; and what
+ * an archive costs, which nobody is to pay for in the other scenes.
+ */
+const ALONE: readonly Scene[] = ['memory', 'catchup']
+
+async function roundAlone (contestants: readonly Contestant[], scene: Scene, plan: Plan, round: number, findings: Findings): Promise<void> {
+  for (const one of casesOf([scene])) {
     for (const contestant of rotated(contestants, round)) {
-      await contestant.server.start()
+      await contestant.server.start(scene === 'catchup')
       await measure(contestant, one, plan, round, findings)
       await contestant.server.stop()
     }

@@ -37,8 +37,9 @@ const UNITS: Readonly<Record<Case['scene'], Unit>> = {
   logins: { label: 'login and goodbye, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e3 },
   memory: { label: 'idle session, KiB', cost: ({ bytes, count }) => bytes / count / 1024 },
   presence: { label: 'presence delivery, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
+  catchup: { label: 'a thousand messages of the archive, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e6 },
 }
-const DRIVEN = { messages: 'messages', logins: 'logins', memory: 'sessions', presence: 'deliveries' }
+const DRIVEN = { messages: 'messages', logins: 'logins', memory: 'sessions', presence: 'deliveries', catchup: 'messages of the archive' }
 
 function costCell (findings: Findings, one: Case, name: string, first: string): string {
   const costs = of(findings, one, name)

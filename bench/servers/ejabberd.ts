@@ -22,10 +22,10 @@ export class Ejabberd implements Server {
     return about === '' ? undefined : about
   }
 
-  async start (): Promise<void> {
+  async start (archive = false): Promise<void> {
     const { folder, plainPort, directPort, adminPort } = this.#place
     const file = join(folder, 'ejabberd.yml')
-    await writeFile(file, configuration(this.#place))
+    await writeFile(file, configuration(this.#place, archive))
     this.#daemon = await Daemon.start({
       name: this.name,
       path: 'erl',
@@ -77,7 +77,7 @@ async function libraries (): Promise<string> {
   return folder
 }
 
-function configuration (place: Place): string {
+function configuration (place: Place, archive: boolean): string {
   return `
 hosts: [${DOMAIN}]
 loglevel: error
@@ -110,5 +110,5 @@ modules:
   mod_ping: {}
   mod_time: {}
   mod_version: {}
-`
+${archive ? '  mod_mam: { default: always }\n' : ''}`
 }

@@ -22,11 +22,11 @@ export class Prosody implements Server {
     return about === '' ? undefined : about
   }
 
-  async start (): Promise<void> {
+  async start (archive = false): Promise<void> {
     const { folder, plainPort, directPort } = this.#place
     const file = join(folder, 'prosody.cfg.lua')
     await mkdir(join(folder, 'data'), { recursive: true })
-    await writeFile(file, configuration(this.#place))
+    await writeFile(file, configuration(this.#place, archive))
     this.#daemon = await Daemon.start({
       name: this.name, path: 'prosody', args: ['--config', file, '-F'], folder, ports: [plainPort, directPort], patience: START_PATIENCE,
     })
@@ -58,7 +58,7 @@ export class Prosody implements Server {
   }
 }
 
-function configuration (place: Place): string {
+function configuration (place: Place, archive: boolean): string {
   return `
 run_as_root = ${process.getuid?.() === 0}
 data_path = "${join(place.folder, 'data')}"
@@ -74,7 +74,7 @@ c2s_require_encryption = false
 ssl = { certificate = "${place.certificate.chain}", key = "${place.certificate.key}" }
 modules_disabled = { "s2s" }
 modules_enabled = {
-  "posix", "tls", "saslauth", "roster", "disco", "carbons", "blocklist", "private", "ping", "time", "version",
+  "posix", "tls", "saslauth", "roster", "disco", "carbons", "blocklist", "private", "ping", "time", "version",${archive ? ' "mam",' : ''}
 }
 VirtualHost "${DOMAIN}"
 `

@@ -25,8 +25,8 @@ export interface Server {
   version (): Promise<string | undefined>
   /** The command that installs it. */
   readonly install: string
-  /** Starts it and resolves when it listens. */
-  start (): Promise<void>
+  /** Starts it and resolves when it listens. `archive`: with its archive of messages, which is off otherwise. */
+  start (archive?: boolean): Promise<void>
   /** Creates the accounts, by the server's own means. It has been started. */
   createAccounts (users: readonly string[]): Promise<void>
   /** Stops it; resolves when it has ended. */

@@ -28,13 +28,13 @@ export class Sestina implements Server {
     return await Promise.resolve(existsSync(this.#command) ? VERSION : undefined)
   }
 
-  async start (): Promise<void> {
+  async start (archive = false): Promise<void> {
     const { folder, plainPort, tlsPort, directPort, certificate } = this.#place
     const certificates = join(folder, 'certificates', DOMAIN)
     await mkdir(certificates, { recursive: true })
     await copyFile(certificate.chain, join(certificates, 'fullchain.pem'))
     await copyFile(certificate.key, join(certificates, 'privkey.pem'))
-    await writeFile(this.#conf, await configuration(this.#place, this.#root))
+    await writeFile(this.#conf, await configuration(this.#place, this.#root, archive))
     this.#daemon = await Daemon.start({
       name: this.name,
       path: process.execPath,
@@ -78,9 +78,9 @@ export class Sestina implements Server {
 /** The same as the other two have on; what bounds the speed of one account (limits) is off, as their shapers are. */
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping']
 
-async function configuration (place: Place, root: string): Promise<string> {
+async function configuration (place: Place, root: string, archive: boolean): Promise<string> {
   const files = await readdir(join(root, 'dist', 'modules'))
-  const built = MODULES.filter(name => files.includes(name) || files.includes(`${name}.js`))
+  const built = [...MODULES, ...archive ? ['mam'] : []].filter(name => files.includes(name) || files.includes(`${name}.js`))
   const listen = (port: number, tls: string): string =>
     `[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
   return `
