@@ -50,6 +50,8 @@ const TITLES: Readonly<Record<string, string>> = {
   '0368': 'SRV records for XMPP over TLS',
   '0386': 'Bind 2',
   '0388': 'Extensible SASL Profile',
+  '0424': 'Message Retraction',
+  '0431': 'Full Text Search in MAM',
   '0440': 'SASL Channel-Binding Type Capability',
   '0441': 'Message Archive Management Preferences',
   '0474': 'SASL SCRAM Downgrade Protection',

@@ -47,6 +47,7 @@ export type { Batch, Entry, Journal, Records, Shape, Shapes, Stores, Write } fro
 // ---- Settings, and the world handed in --------------------------------------------------
 export { Cache } from './base/cache.js'
 export { networkOf } from './base/network.js'
+export { readDuration, writeDuration } from './base/units.js'
 export { TokenBucket } from './base/rate.js'
 export { Kept } from './base/kept.js'
 export * as setting from './config/schema.js'

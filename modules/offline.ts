@@ -108,7 +108,7 @@ export default defineModule({
       if ((await waiting.of(owner)).entries === 0) return
       for (;;) {
         const { entries: all, complete } = await messages.page(owner, { limit: PAGE })
-        const entries = session.get(boundInline) ? await remaining(owner, all) : all
+        const entries = session.get(boundInline) ? await remaining(session, all) : all
         if (session.manager !== undefined) {
           await move(session, owner, entries)
           if (complete) return
@@ -121,11 +121,17 @@ export default defineModule({
     }
 
     /**
-     * XEP-0386: who has bound within the login takes from the archive what came meanwhile, and is not sent that. What the archive does not
-     * have is.
+     * XEP-0386 §3.2: who has bound within the login takes from the archive what had come by then, and is not sent that. What the archive
+     * does not have is; and so is what came since, which may stand behind the last page that was asked for.
      */
-    async function remaining (owner: string, all: readonly Entry<string>[]): Promise<readonly Entry<string>[]> {
-      const archived = all.filter(({ value }) => isArchived(value, owner))
+    async function remaining (session: Session, all: readonly Entry<string>[]): Promise<readonly Entry<string>[]> {
+      const owner = session.account.toString()
+      const ids = new Map(all.filter(({ at }) => at < session.since).flatMap(entry => {
+        const id = archivedAs(entry.value, owner)
+        return id === undefined ? [] : [[entry, id] as const]
+      }))
+      const there = ids.size === 0 ? undefined : await host.find(archives)?.has(session.account, [...ids.values()])
+      const archived = all.filter(entry => there?.has(ids.get(entry) ?? '') === true)
       if (archived.length > 0) await remove(owner, archived)
       return all.filter(entry => !archived.includes(entry))
     }
@@ -206,9 +212,11 @@ export default defineModule({
   },
 })
 
-/** XEP-0359: it has the id that the archive of this account has given it; nobody else can have written that. */
-function isArchived (value: string, account: string): boolean {
-  return children(parseElement(toOctets(value)), NS.STANZA_ID, 'stanza-id').some(element => attributeOf(element, 'by') === account)
+/** XEP-0359: the id that the archive of this account has given it; nobody else can have written that. */
+function archivedAs (value: string, account: string): string | undefined {
+  const ids = children(parseElement(toOctets(value)), NS.STANZA_ID, 'stanza-id')
+  const own = ids.find(element => attributeOf(element, 'by') === account)
+  return own === undefined ? undefined : attributeOf(own, 'id')
 }
 
 /** XEP-0160 §3, XEP-0334 §4: what a user wants to find later. */

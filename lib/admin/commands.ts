@@ -1,5 +1,6 @@
 /** What an operator can ask of a server: the same whether it runs and is asked over its socket, or is woken for the question. */
-import { StreamError } from '../xmpp/errors.js'
+import { UnitError } from '../base/units.js'
+import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { AccountExists, AccountMissing, type Account } from '../auth/accounts.js'
 import { PasswordError } from '../auth/keys.js'
 import type { Host } from '../host/host.js'
@@ -159,7 +160,7 @@ export async function answer (world: AdminWorld, { command, args, ...rest }: Que
 }
 
 /** What the operator may be told as it stands. */
-const MISTAKES = [JidError, PasswordError, PrepError, AccountExists, AccountMissing]
+const MISTAKES = [JidError, PasswordError, PrepError, AccountExists, AccountMissing, StanzaError, UnitError]
 
 function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
   return locked === undefined ? {} : { locked: { since: new Date(locked.since).toISOString(), reason: locked.reason } }

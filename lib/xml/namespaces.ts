@@ -114,6 +114,7 @@ export const NS = {
   STANZA_ID: 'urn:xmpp:sid:0', // XEP-0359
   CORRECT: 'urn:xmpp:message-correct:0', // XEP-0308
   RETRACT: 'urn:xmpp:message-retract:1', // XEP-0424
+  RETRACT_TOMBSTONE: 'urn:xmpp:message-retract:1#tombstone',
   MODERATE: 'urn:xmpp:message-moderate:1', // XEP-0425
   REACTIONS: 'urn:xmpp:reactions:0', // XEP-0444
   REPLY: 'urn:xmpp:reply:0', // XEP-0461
@@ -133,6 +134,7 @@ export const NS = {
   // Archives
   MAM: 'urn:xmpp:mam:2', // XEP-0313
   MAM_EXTENDED: 'urn:xmpp:mam:2#extended',
+  FULLTEXT: 'urn:xmpp:fulltext:0', // XEP-0431
   MAM_GROUPCHAT: 'urn:xmpp:mam:2#groupchat-field',
   INBOX: 'urn:xmpp:inbox:1', // XEP-0430
   DISPLAYED: 'urn:xmpp:mds:displayed:0', // XEP-0490

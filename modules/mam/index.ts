@@ -4,13 +4,14 @@ import {
   messageSent, NS, pagingElement, records, rosters, setting, StanzaError, xml,
 } from '../../lib/api.js'
 import type { Batch, Element, Entry, Jid, Maybe, Message } from '../../lib/api.js'
+import { command } from './command.js'
 import { preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { find, queryForm, readQuery, resultStanza } from './query.js'
-import { isWorthArchiving } from './worth.js'
+import { Retention, type Limits } from './retention.js'
+import { aliasOf, retract, retractedBy } from './retraction.js'
+import { isWorthArchiving, textIn } from './worth.js'
 
 const HOUR = 3_600_000
-/** Expired entries that are removed in one transaction. */
-const SWEEP = 5000
 /** Accounts whose preferences stay in memory, beside those that are in use. */
 const IDLE = 10_000
 /** Addresses that an account may list in its preferences. */
@@ -20,28 +21,29 @@ const PREFERENCES = 'preferences'
 export default defineModule({
   name: 'mam',
   about: 'Keeps what is said and heard, so that each device of an account can catch up.',
-  xeps: ['0313 v1.1.3', '0334 v1.0.0', '0441 v0.2.0'],
+  xeps: ['0313 v1.1.3', '0334 v1.0.0', '0424 v0.4.2', '0431 v0.2.0', '0441 v0.2.0'],
   features: {
     host: [NS.STANZA_ID],
-    account: [NS.MAM, NS.MAM_EXTENDED, NS.MAM_GROUPCHAT, NS.STANZA_ID],
+    account: [NS.MAM, NS.MAM_EXTENDED, NS.MAM_GROUPCHAT, NS.STANZA_ID, NS.FULLTEXT, NS.RETRACT_TOMBSTONE],
   },
-  after: ['roster'],
+  // Behind carbons: within a login it says how far the archive goes when all that comes later is heard already.
+  after: ['roster', 'carbons', 'stream-management'],
   settings: {
     default: setting.choice('always', 'roster', 'never').default('always').says('What is archived of accounts that have not said what they want: everything, what comes from and goes to contacts, or nothing.'),
     expire: setting.duration({ min: '1d', max: '100y' }).default('1y').says('Messages are removed once they are so old.'),
     keep: setting.count({ min: 100, max: 100_000_000 }).default(200_000).says('The most messages that are kept of an account. The oldest go first.'),
+    bytes: setting.size({ min: '1MiB', max: '1TiB' }).default('1GiB').says('The most that the messages of an account may hold together. The oldest go first.'),
     page: setting.count({ min: 10, max: 5000 }).default(250).says('The most messages that are sent for one request.'),
   },
-  stores: { messages: journal<string>(1), preferences: records<Preferences>(1) },
+  stores: { messages: journal<string>(1), preferences: records<Preferences>(1), limits: records<Limits>(1) },
 
   setup (host) {
-    const { settings, stores: { messages, preferences } } = host
+    const { settings, stores: { messages, preferences, limits } } = host
     const usual: Preferences = { habit: settings.default, always: [], never: [] }
     const wishes = new Kept<Preferences>(async owner => await preferences.get(owner, PREFERENCES) ?? usual, IDLE)
     /** What was archived under which id, for as long as somebody holds the message. */
     const ids = new WeakMap<object, { readonly account: Jid, readonly id: string }>()
-    /** Accounts whose archive has grown since it was last looked at. */
-    const grown = new Set<string>()
+    const retention = new Retention({ domain: host.domain, messages, limits, settings, log: host.log, now: () => host.clock.now() })
 
     // ---- Archiving (§3, §5.1) ---------------------------------------------------------------
 
@@ -75,8 +77,18 @@ export default defineModule({
     function append (account: Jid, contact: Jid, message: Message, batch: Batch): string {
       const id = host.ids.next()
       const owner = account.toString()
-      batch.add(messages.appending(owner, { id, at: host.clock.now(), with: contact.toString(), value: fromOctets(message.octets()) }))
-      grow(owner)
+      const at = host.clock.now()
+      const value = fromOctets(message.octets())
+      batch.add(messages.appending(owner, { id, at, with: contact.toString(), value, ...aliasOf(message), ...textIn(message) }))
+      retention.grew(owner)
+      const retracted = retractedBy(message)
+      // Once it is stored: then so is all that came before it, and what it takes back is found.
+      if (retracted !== undefined) {
+        batch.committed(() => {
+          const work = retract(messages, owner, contact.bare.toString(), message, retracted, at, () => host.batch())
+          work.catch((error: unknown) => { host.log.warn('a retracted message stays', { error }) })
+        })
+      }
       return id
     }
 
@@ -89,6 +101,10 @@ export default defineModule({
     }
 
     host.provide(archives, {
+      has: async (account, wanted) => {
+        const { entries } = await messages.page(account.toString(), { ids: wanted, limit: wanted.length })
+        return new Set(entries.map(entry => entry.id))
+      },
       idOf: (account, message) => {
         const known = ids.get(message)
         return known?.account.equals(account) === true ? known.id : undefined
@@ -102,13 +118,13 @@ export default defineModule({
     host.iq.set('self', NS.MAM, 'query', async ({ session, payload }) => {
       const query = readQuery(payload)
       const { account } = session
-      const { entries, complete } = await find(messages, account.toString(), query, settings.page)
+      const { entries, complete, count } = await find(messages, account.toString(), query, settings.page)
       const id = attributeOf(payload, 'queryid')
       for (const entry of query.isFlipped ? [...entries].reverse() : entries) {
         if (session.send(resultStanza(entry, account, session.jid, id)) === 'full') return undefined
       }
       return xml('fin', { xmlns: NS.MAM, ...complete ? { complete: 'true' } : {} },
-        pagingElement({ first: entries[0]?.id, last: entries.at(-1)?.id }))
+        pagingElement({ first: entries[0]?.id, last: entries.at(-1)?.id, count }))
     })
 
     host.iq.get('self', NS.MAM, 'metadata', ({ session }) => metadata(session.account))
@@ -152,32 +168,9 @@ export default defineModule({
 
     // ---- Keeping it bounded ----------------------------------------------------------------------------
 
-    function grow (owner: string): void {
-      grown.add(owner)
-      if (grown.size >= IDLE) void trim()
-    }
-
-    async function trim (): Promise<void> {
-      const owners = [...grown]
-      grown.clear()
-      try {
-        for (const owner of owners) await messages.trim(owner, { newest: settings.keep })
-      } catch (error) {
-        host.log.warn('archives stay as they are', { error })
-      }
-    }
-
-    async function expire (): Promise<void> {
-      try {
-        while (await messages.expire(host.clock.now() - settings.expire, SWEEP) >= SWEEP) continue
-      } catch (error) {
-        host.log.warn('expired messages stay', { error })
-      }
-      await trim()
-    }
-
-    const sweep = host.clock.every(HOUR, () => { void expire() })
+    const sweep = host.clock.every(HOUR, () => { void retention.sweep() })
     host.defer(() => { sweep.cancel() })
+    host.command('mam', args => command(args, messages, retention))
 
     host.on(accountRemoved, ({ account, batch }) => {
       batch.committed(() => { wishes.forget(account.toString()) })

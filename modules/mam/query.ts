@@ -11,11 +11,15 @@ const END = field.text('end')
 const BEFORE_ID = field.text('before-id')
 const AFTER_ID = field.text('after-id')
 const GROUPCHAT = field.flag('include-groupchat')
+/** XEP-0431 */
+const FULLTEXT = field.text(`{${NS.FULLTEXT}}fulltext`)
 const IDS = 'ids'
 /** The fields that may be asked for. `ids` stands apart: it is a list that is open (XEP-0122). */
-const FORM = new DataForm(NS.MAM, [WITH, START, END, BEFORE_ID, AFTER_ID, GROUPCHAT])
+const FORM = new DataForm(NS.MAM, [WITH, START, END, BEFORE_ID, AFTER_ID, GROUPCHAT, FULLTEXT])
 /** How many messages may be asked for by their ids. */
 const MOST_IDS = 500
+/** What a page may hold: what is sent at once must not look as if its reader were too slow. */
+const MOST_BYTES = 1_048_576
 
 export type Archive = Journal<string>
 
@@ -28,9 +32,13 @@ export interface Filter {
   readonly before: string | undefined
   readonly after: string | undefined
   readonly ids: readonly string[] | undefined
+  /** Words to be found. */
+  readonly text: string | undefined
 }
 
-const EVERYTHING: Filter = { with: undefined, since: undefined, until: undefined, before: undefined, after: undefined, ids: undefined }
+const EVERYTHING: Filter = {
+  with: undefined, since: undefined, until: undefined, before: undefined, after: undefined, ids: undefined, text: undefined,
+}
 
 export interface Query { readonly filter: Filter, readonly paging: Paging | undefined, readonly isFlipped: boolean }
 
@@ -61,6 +69,7 @@ function readFilter (element: Element | undefined): Filter {
     before: answers.get(BEFORE_ID),
     after: answers.get(AFTER_ID),
     ids,
+    text: answers.get(FULLTEXT)?.trim() || undefined, // §3.1: an empty one is none
   }
 }
 
@@ -70,44 +79,39 @@ function withoutIds (form: Element): Element {
   return copy
 }
 
-/** One page, its entries in order. */
-export interface Found { readonly entries: readonly Entry<string>[], readonly complete: boolean }
+/** One page, its entries in order. `count`: how many match in all, where only that was asked for. */
+export interface Found { readonly entries: readonly Entry<string>[], readonly complete: boolean, readonly count: number | undefined }
 
 /** Throws StanzaError item-not-found for an id that is not there (§4.1.3, §4.3). `most`: entries on a page. */
 export async function find (archive: Archive, owner: string, { filter, paging }: Query, most: number): Promise<Found> {
   const limit = Math.min(paging?.max ?? most, most)
   if (paging?.index !== undefined) throw new StanzaError('feature-not-implemented', 'no pages by index')
   try {
-    const after = await furthest(archive, owner, 'last', [filter.after, paging?.after])
-    const before = await furthest(archive, owner, 'first', [filter.before, paging?.before === '' ? undefined : paging?.before])
     if (filter.ids !== undefined) await checkIds(archive, owner, filter.ids)
-    const page = await archive.page(owner, {
+    const wanted = {
       ...filter.with === undefined ? {} : { with: filter.with.toString() },
       ...filter.since === undefined ? {} : { since: filter.since },
       ...filter.until === undefined ? {} : { until: filter.until },
       ...filter.ids === undefined ? {} : { ids: filter.ids },
-      ...after === undefined ? {} : { after },
-      ...before === undefined ? {} : { before },
-      // XEP-0059 §2.3: a page before something is the one right before it.
-      last: paging?.before !== undefined,
-      limit,
-    })
-    return page
+      ...filter.text === undefined ? {} : { text: filter.text },
+      after: present(filter.after, paging?.after),
+      before: present(filter.before, paging?.before === '' ? undefined : paging?.before),
+    }
+    // XEP-0059 §2.6: nothing but how many there are.
+    if (limit === 0) {
+      const count = await archive.count(owner, wanted)
+      return { entries: [], complete: count === 0, count }
+    }
+    // XEP-0059 §2.3: a page before something is the one right before it.
+    return { ...await archive.page(owner, { ...wanted, last: paging?.before !== undefined, limit, bytes: MOST_BYTES }), count: undefined }
   } catch (error) {
     if (error instanceof UnknownEntry) throw new StanzaError('item-not-found', undefined, { cause: error })
     throw error
   }
 }
 
-/** Of two bounds the one that leaves less. */
-async function furthest (
-  archive: Archive, owner: string, which: 'first' | 'last', bounds: readonly (string | undefined)[],
-): Promise<string | undefined> {
-  const ids = [...new Set(bounds.filter(id => id !== undefined))]
-  if (ids.length < 2) return ids[0]
-  const { entries } = await archive.page(owner, { ids, limit: 2 })
-  if (entries.length < ids.length) throw new UnknownEntry('one of the bounds is not there')
-  return entries.at(which === 'first' ? 0 : -1)?.id
+function present (...ids: readonly (string | undefined)[]): readonly string[] {
+  return ids.filter(id => id !== undefined)
 }
 
 async function checkIds (archive: Archive, owner: string, ids: readonly string[]): Promise<void> {

@@ -6,6 +6,7 @@ import { scenario, type Device, type Scenario } from '../scenario.js'
 const MAM = "xmlns='urn:xmpp:mam:2'"
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management']
 const toJuliet = (text: string, more = ''): string => `<message to='juliet@capulet.lit' type='chat' id='m-${text}'><body>${text}</body>${more}</message>`
+const large = (n: number): string => `<message to='juliet@capulet.lit' type='chat'><body>${n}${'x'.repeat(200_000)}</body></message>`
 const toRomeo = (text: string, more = ''): string => `<message to='romeo@montague.lit' type='chat'><body>${text}</body>${more}</message>`
 
 interface Asked {
@@ -173,10 +174,14 @@ t.test('who has bound within the login is not sent what the archive has, and is 
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
   await romeo.says(toJuliet('archived'), toJuliet('not archived', "<no-permanent-store xmlns='urn:xmpp:hints'/>"))
+  await s.pass('1m')
   const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
   juliet.session.put(boundInline, true)
+  await s.pass('1s')
+  await romeo.says(toJuliet('since'))
   await juliet.says('<presence/>')
-  t.same(juliet.unread.filter(element => element.name === 'message').map(element => element.getChildText('body')), ['not archived'])
+  const bodies = juliet.unread.filter(element => element.name === 'message').map(element => element.getChildText('body'))
+  t.same(bodies, ['not archived', 'since'], 'what came since it was bound may have come behind its last page')
   const later = await s.device('juliet@capulet.lit/chamber', { presence: false })
   juliet.session.close()
   await later.says('<presence/>')
@@ -206,7 +211,9 @@ t.test('pages go forward and back, and tell when there is no more', async t => {
   const none = await asks(juliet, rsm(`<after>${third.ids[1] ?? ''}</after>`))
   t.same([none.texts, none.complete], [[], true])
   t.notOk(none.fin.getChild('set')?.getChild('first'))
-  t.same((await asks(juliet, rsm('<max>0</max>'))).texts, [])
+  const counted = await asks(juliet, rsm('<max>0</max>'))
+  t.same([counted.texts, counted.complete, counted.fin.getChild('set')?.getChildText('count')], [[], false, '10'])
+  t.equal((await asks(juliet, rsm(`<max>0</max><after>${first.ids[3] ?? ''}</after>`))).fin.getChild('set')?.getChildText('count'), '6')
 })
 
 t.test('what is asked for can be narrowed: by who, by when, by what is known already', async t => {
@@ -259,13 +266,92 @@ t.test('a page has a bound of its own', async t => {
   t.equal((await asks(juliet, rsm('<max>1000</max>'))).texts.length, 10)
 })
 
+t.test('a page has a bound in octets as well, and what is on no page comes on the next', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  for (let n = 0; n < 9; n++) await romeo.says(large(n))
+  const lengths: number[] = []
+  for (let last: string | undefined; ;) {
+    const page = await asks(juliet, last === undefined ? '' : rsm(`<after>${last}</after>`))
+    lengths.push(page.texts.length)
+    last = page.ids.at(-1)
+    if (page.complete) break
+  }
+  t.same(lengths, [5, 4])
+})
+
+t.test('what was said is found by its words, in any script; what is encrypted is not', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const nurse = await s.device('nurse@capulet.lit/kitchen')
+  await romeo.says(toJuliet('Meeting at the café'), toJuliet('明天在东京见面'), toJuliet('카페에서 만나요'),
+    toJuliet('met, but encrypted', "<encryption xmlns='urn:xmpp:eme:0' namespace='urn:xmpp:omemo:2'/>"))
+  await nurse.says("<message to='juliet@capulet.lit' type='chat'><subject>Meet</subject><body>me</body></message>")
+  const found = async (text: string, more: Readonly<Record<string, string>> = {}, paging = ''): Promise<readonly string[]> =>
+    (await asks(juliet, form({ '{urn:xmpp:fulltext:0}fulltext': text, ...more }) + paging)).texts
+  t.same(await found('CAFE meet'), ['Meeting at the café'])
+  t.same(await found('meet'), ['Meeting at the café', 'me'])
+  t.same(await found('meet', { with: 'nurse@capulet.lit' }), ['me'])
+  t.same(await found('meet', {}, rsm('<max>1</max><before/>')), ['me'])
+  t.same(await found('东京'), ['明天在东京见面'])
+  t.same(await found('만나'), ['카페에서 만나요'])
+  t.same(await found('met'), [])
+  t.same(await found('?!'), [])
+  t.equal((await found(' ')).length, 5, 'an empty search is none')
+})
+
+// ---- Retraction ------------------------------------------------------------------------------------
+
+const retracting = (to: string, id: string, own = 'r1'): string => `<message to='${to}' type='chat' id='${own}'><retract xmlns='urn:xmpp:message-retract:1' id='${id}'/></message>`
+
+t.test('what its sender retracts is gone from both archives; that it was there, and the retraction, stay', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  await romeo.says(toJuliet('wrong'), toJuliet('right'),
+    "<message to='juliet@capulet.lit' type='chat' id='m-2'><body>corrected</body><replace xmlns='urn:xmpp:message-correct:0' id='m-wrong'/></message>")
+  const before = await asks(juliet)
+  await s.pass('1m')
+  await romeo.says(retracting('juliet@capulet.lit', 'm-wrong'))
+  for (const device of [romeo, juliet]) {
+    const { results, texts } = await asks(device)
+    t.same(texts, ['-', 'right', '-', '-'])
+    const message = results[0]?.getChild('forwarded')?.getChild('message')
+    t.match(message?.attrs, { id: 'm-wrong', from: 'romeo@montague.lit/orchard', to: 'juliet@capulet.lit', type: 'chat' })
+    t.match(message?.getChild('retracted', 'urn:xmpp:message-retract:1')?.attrs, { id: 'r1', stamp: '2026-01-01T00:01:00Z' })
+    t.equal(message?.children.length, 1)
+    t.equal(results[0]?.getChild('forwarded')?.getChild('delay')?.attrs['stamp'], '2026-01-01T00:00:00.000Z', 'when it first came')
+    t.ok(results[3]?.getChild('forwarded')?.getChild('message')?.getChild('retract'))
+  }
+  t.same((await asks(juliet)).ids.slice(0, 3), before.ids)
+  t.same((await asks(juliet, form({ '{urn:xmpp:fulltext:0}fulltext': 'wrong' }))).texts, [])
+})
+
+t.test('a retraction is its sender\'s alone, in its conversation alone, and has an id', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  const nurse = await s.device('nurse@capulet.lit/kitchen')
+  await romeo.says(toJuliet('a'), toJuliet('b', "<x xmlns='http://jabber.org/protocol/muc#user'/>"))
+  await nurse.says(retracting('juliet@capulet.lit', 'm-a'))
+  await juliet.says(retracting('romeo@montague.lit', 'm-a'))
+  await romeo.says(retracting('nurse@capulet.lit', 'm-a'))
+  await romeo.says("<message to='juliet@capulet.lit' type='chat'><retract xmlns='urn:xmpp:message-retract:1' id='m-a'/></message>")
+  const other = await s.device('romeo@montague.lit/mantua')
+  await other.says(retracting('juliet@capulet.lit', 'm-b'))
+  t.same((await asks(juliet)).texts.filter(text => text !== '-'), ['a', 'b'], 'out of a room, it has to be the same occupant')
+  await other.says(retracting('juliet@capulet.lit', 'm-a'))
+  t.same((await asks(juliet)).texts.filter(text => text !== '-'), ['b'], 'any device of the sender may')
+  await romeo.says(retracting('juliet@capulet.lit', 'r1', 'r2'))
+  t.equal((await asks(juliet)).results.filter(result => result.getChild('forwarded')?.getChild('message')?.getChild('retracted')).length, 1)
+})
+
 t.test('the form says what can be asked for, and the metadata how far the archive goes', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const described = await juliet.asks(`<iq type='get' id='g'><query ${MAM}/></iq>`)
   const fields = described.getChild('query')?.getChild('x')?.getChildren('field').map(one => [one.attrs['var'], one.attrs['type']])
   t.strictSame(fields, [['FORM_TYPE', 'hidden'], ['with', 'jid-single'], ['start', 'text-single'], ['end', 'text-single'],
-    ['before-id', 'text-single'], ['after-id', 'text-single'], ['include-groupchat', 'boolean'], ['ids', 'list-multi']])
+    ['before-id', 'text-single'], ['after-id', 'text-single'], ['include-groupchat', 'boolean'],
+    ['{urn:xmpp:fulltext:0}fulltext', 'text-single'], ['ids', 'list-multi']])
   const empty = await juliet.asks(`<iq type='get' id='m'><metadata ${MAM}/></iq>`)
   t.same(empty.getChild('metadata')?.children, [])
   await romeo.says(toJuliet('one'))
@@ -320,4 +406,49 @@ t.test('what is too old goes, and what is too much; nothing is left of an accoun
   await s.host('capulet.lit').removeAccount(juliet.jid.bare)
   await s.settled()
   t.same(await s.traces('juliet@capulet.lit'), [])
+})
+
+t.test('an operator gives one account other limits, and what is too much in octets goes as well', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { mam: { expire: '7d', bytes: '1MiB' } } })
+  const { romeo, juliet } = await couple(s)
+  const command = (...args: readonly string[]): Promise<unknown> => s.host('capulet.lit').commands.get('mam')?.(args) ?? Promise.reject(new Error('none'))
+  await romeo.says(toJuliet('one'), toJuliet('two'), toJuliet('three'))
+  t.match(await command('juliet@capulet.lit'), { account: 'juliet@capulet.lit', messages: 3, expire: 'default', keep: 'default' })
+  t.match(await command('juliet@capulet.lit', 'keep', '2'), { messages: 2, keep: 2 })
+  t.match(await command('juliet@capulet.lit', 'expire', '30d'), { messages: 2, keep: 2, expire: '30d' })
+  await s.pass('10d')
+  t.same((await asks(juliet)).texts, ['two', 'three'])
+  t.same((await asks(romeo)).texts, [], 'the others go by the conf')
+  t.match(await command('juliet@capulet.lit', 'expire', 'default'), { messages: 0, keep: 2, expire: 'default' })
+  await command('juliet@capulet.lit', 'keep', 'default')
+  for (let n = 0; n < 6; n++) await romeo.says(large(n))
+  await s.pass('1h')
+  t.equal((await asks(juliet)).texts[0]?.[0], '1')
+  for (const args of [[], ['juliet@capulet.lit', 'keep'], ['juliet@capulet.lit', 'keep', 'many'], ['juliet@capulet.lit', 'some', '1'], ['a@@b']]) {
+    await t.rejects(command(...args), args.join(' '))
+  }
+})
+
+t.test('an archive is let go of by the settings of its own host', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { mam: { expire: '7d' } } })
+  const { romeo, juliet } = await couple(s)
+  await romeo.says(toJuliet('one'))
+  const command = s.host('capulet.lit').commands.get('mam')
+  await command?.(['juliet@capulet.lit', 'expire', '1y'])
+  await s.pass('9d')
+  t.same([(await asks(romeo)).texts, (await asks(juliet)).texts], [[], ['one']])
+})
+
+t.test('a page that its device never confirmed is no message to be delivered again', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  await juliet.says("<enable xmlns='urn:xmpp:sm:3'/>")
+  await romeo.says(toJuliet('one'))
+  await asks(juliet)
+  await juliet.says("<a xmlns='urn:xmpp:sm:3' h='1'/>")
+  await asks(juliet)
+  await juliet.loses('connection')
+  const chamber = await s.device('juliet@capulet.lit/chamber', { presence: false })
+  await chamber.says('<presence/>')
+  t.notOk(chamber.unread.some(element => element.getChild('result') !== undefined))
 })

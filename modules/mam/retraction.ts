@@ -1,0 +1,54 @@
+/** XEP-0424 §4: what its sender has retracted is gone from archives; that it was there is not. */
+import { attributeOf, children, formatDateTime, fromOctets, NS, octets, parseElement, toOctets, xml } from '../../lib/api.js'
+import type { Batch, Element, Journal, Message } from '../../lib/api.js'
+
+/** Messages that one retraction takes back: one, and its corrections. */
+const MOST = 100
+
+/**
+ * What a retraction finds a message by: who sent it and the id they gave it. A correction (XEP-0308) goes by the id of what it corrects:
+ * with that it is taken back as well.
+ */
+export function aliasOf (message: Message): { readonly alias?: string } {
+  const corrected = message.child(NS.CORRECT, 'replace')
+  const id = (corrected === undefined ? undefined : attributeOf(corrected, 'id')) ?? message.id
+  return id === undefined || id === '' ? {} : { alias: `${message.from.bare.toString()} ${id}` }
+}
+
+/** What a message takes back: an id of its sender's. A retraction without an id of its own leaves nothing that a client could match. */
+export function retractedBy (message: Message): string | undefined {
+  const retract = message.child(NS.RETRACT, 'retract')
+  return retract === undefined || message.id === undefined || message.id === '' ? undefined : attributeOf(retract, 'id')
+}
+
+/** Puts tombstones in place of what the owner's archive has of it, and of its corrections. `contact`: the other party's bare address. */
+export async function retract (
+  archive: Journal<string>, owner: string, contact: string, retraction: Message, id: string, at: number,
+  batch: () => Batch & { commit (): Promise<void> },
+): Promise<void> {
+  const { entries } = await archive.page(owner, { alias: `${retraction.from.bare.toString()} ${id}`, with: contact, limit: MOST })
+  const found = entries.flatMap(entry => {
+    const element = parseElement(toOctets(entry.value))
+    return mayRetract(element, retraction) ? [{ id: entry.id, value: tombstone(element, retraction.id ?? '', at) }] : []
+  })
+  if (found.length === 0) return
+  const writes = batch()
+  for (const { id, value } of found) writes.add(archive.replacing(owner, id, value))
+  await writes.commit()
+}
+
+/** §5: the sender's alone; what has come out of a room is that occupant's, whose full address it has. Never a retraction. */
+function mayRetract (element: Element, retraction: Message): boolean {
+  if (children(element, NS.RETRACT).length > 0) return false
+  const isOfRoom = children(element, NS.MUC_USER, 'x').length > 0
+  return !isOfRoom || attributeOf(element, 'from') === retraction.from.toString()
+}
+
+/** Nothing of the message but who sent what kind to whom, under which id. */
+function tombstone (element: Element, id: string, at: number): string {
+  const attributes = Object.fromEntries(['type', 'id', 'from', 'to'].flatMap(name => {
+    const value = attributeOf(element, name)
+    return value === undefined ? [] : [[name, value]]
+  }))
+  return fromOctets(octets(xml('message', attributes, xml('retracted', { xmlns: NS.RETRACT, id, stamp: formatDateTime(at) }))))
+}
