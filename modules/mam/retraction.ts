@@ -1,9 +1,12 @@
 /** XEP-0424 §4: what its sender has retracted is gone from archives; that it was there is not. */
+import { createHash } from 'node:crypto'
 import { attributeOf, children, formatDateTime, fromOctets, NS, octets, parseElement, toOctets, xml } from '../../lib/api.js'
 import type { Batch, Element, Journal, Message } from '../../lib/api.js'
 
 /** Messages that one retraction takes back: one, and its corrections. */
 const MOST = 100
+/** Characters of an alias that stays as it is. */
+const LONGEST_NAME = 200
 
 /**
  * What a retraction finds a message by: who sent it and the id they gave it. A correction (XEP-0308) goes by the id of what it corrects:
@@ -12,7 +15,7 @@ const MOST = 100
 export function aliasOf (message: Message): { readonly alias?: string } {
   const corrected = message.child(NS.CORRECT, 'replace')
   const id = (corrected === undefined ? undefined : attributeOf(corrected, 'id')) ?? message.id
-  return id === undefined || id === '' ? {} : { alias: `${message.from.bare.toString()} ${id}` }
+  return id === undefined || id === '' ? {} : { alias: nameOf(message, id) }
 }
 
 /** What a message takes back: an id of its sender's. A retraction without an id of its own leaves nothing that a client could match. */
@@ -26,7 +29,7 @@ export async function retract (
   archive: Journal<string>, owner: string, contact: string, retraction: Message, id: string, at: number,
   batch: () => Batch & { commit (): Promise<void> },
 ): Promise<void> {
-  const { entries } = await archive.page(owner, { alias: `${retraction.from.bare.toString()} ${id}`, with: contact, limit: MOST })
+  const { entries } = await archive.page(owner, { alias: nameOf(retraction, id), with: contact, limit: MOST })
   const found = entries.flatMap(entry => {
     const element = parseElement(toOctets(entry.value))
     return mayRetract(element, retraction) ? [{ id: entry.id, value: tombstone(element, retraction.id ?? '', at) }] : []
@@ -35,6 +38,12 @@ export async function retract (
   const writes = batch()
   for (const { id, value } of found) writes.add(archive.replacing(owner, id, value))
   await writes.commit()
+}
+
+/** A name short enough for every database's index, however long an id somebody gives. */
+function nameOf ({ from }: Message, id: string): string {
+  const name = `${from.bare.toString()} ${id}`
+  return name.length <= LONGEST_NAME ? name : createHash('sha256').update(name).digest('base64url')
 }
 
 /** §5: the sender's alone; what has come out of a room is that occupant's, whose full address it has. Never a retraction. */

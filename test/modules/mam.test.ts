@@ -326,6 +326,14 @@ t.test('what its sender retracts is gone from both archives; that it was there, 
   t.same((await asks(juliet, form({ '{urn:xmpp:fulltext:0}fulltext': 'wrong' }))).texts, [])
 })
 
+t.test('an id may be as long as a stanza may', async t => {
+  const { romeo, juliet } = await couple(await scenario(t, { modules: MODULES }))
+  const id = 'i'.repeat(10_000)
+  await romeo.says(`<message to='juliet@capulet.lit' type='chat' id='${id}'><body>long</body></message>`, toJuliet('short'))
+  await romeo.says(retracting('juliet@capulet.lit', id))
+  t.same((await asks(juliet)).texts, ['-', 'short', '-'])
+})
+
 t.test('a retraction is its sender\'s alone, in its conversation alone, and has an id', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
