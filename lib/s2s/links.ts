@@ -242,7 +242,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
       received: (element, source) => receive(this.world, {
         order,
         lang: undefined,
-        mayCarry: (local, remote) => local === outgoing.local && remote === outgoing.remote,
+        // Whom we have proven ourselves to there was found, and believed, as our policy wants it (XEP-0288 §2.2).
+        mayCarry: (local, remote) => outgoing.proven.has(pairKey(local, remote)),
         answer: reply => { router.route(reply) },
         arrive: () => outgoing.managed?.arrive(order),
         isAnswer: (local, remote, id) => this.isAnswer(local, remote, id),

@@ -107,7 +107,10 @@ scene('all pairs of domains on one stream are taken up with it', async (t, net) 
     await one.says(chat(juliet.jid.toString(), `${one.jid.local}0`))
     await net.settled()
   }
-  t.equal(net.dialled.length, 1, 'the second pair is proven on the stream of the first (XEP-0220 §2.6)')
+  await juliet.says(chat(prince.jid.toString(), 'answer'))
+  await net.settled()
+  t.strictSame(bodies(prince), ['answer'])
+  t.equal(net.dialled.length, 1, 'the second pair is proven on the stream of the first (XEP-0220 §2.6), and served there both ways')
   for (const cable of cables) cable.isDead = true
   for (const one of [prince, romeo]) await one.says(chat(juliet.jid.toString(), `${one.jid.local}1`))
   for (const cable of cables) cable.cut()

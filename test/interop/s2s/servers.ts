@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Socket } from 'node:net'
 import tls from 'node:tls'
 import { GeneralName } from '@peculiar/asn1-x509'
 import { client, xml, type Client } from '@xmpp/client'
@@ -20,10 +21,11 @@ export type Stanza = Parameters<Client['send']>[0]
 export interface Neighbour {
   readonly domain: string
   readonly address: string
-  addUser (local: string): Promise<void>
+  addUser (local: string, domain?: string): Promise<void>
   start (): Promise<void>
   stop (): Promise<void>
   kill (): Promise<void>
+  /** What it has logged, in its lives before as well, as far as that is kept. */
   readonly said: string
 }
 
@@ -90,10 +92,21 @@ async function raise<N extends Neighbour> (t: Test, neighbour: N): Promise<N> {
   return neighbour
 }
 
-export interface SestinaHow { readonly domains: readonly string[], readonly more?: string, readonly modules?: string }
+export interface SestinaHow {
+  readonly domains: readonly string[]
+  readonly more?: string
+  readonly modules?: string
+  /** Messages that are kept for who is not there. */
+  readonly offline?: number
+}
 
-export async function startSestina (quarter: Quarter, how: SestinaHow): Promise<Neighbour> {
-  const { domains, more = '', modules = '' } = how
+export interface Sestina extends Neighbour {
+  /** What its own command prints. */
+  command (...words: readonly string[]): Promise<string>
+}
+
+export async function startSestina (quarter: Quarter, how: SestinaHow): Promise<Sestina> {
+  const { domains, more = '', modules = '', offline = 100 } = how
   const [domain = ''] = domains
   const address = quarter.next()
   const folder = join(quarter.folder, domain)
@@ -129,7 +142,7 @@ ${more}
 roster = true
 presence = true
 message = true
-offline = true
+offline = { keep = ${offline} }
 disco = true
 ping = true
 limits = { session = 10000, address = 10000, messages = 1000000 }
@@ -145,10 +158,11 @@ ${domains.map(domain => `[host."${domain}"]`).join('\n')}
       server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
       await server.says(/\bready\b|server started/i, 60)
     },
-    async stop () { before += server?.said ?? ''; await server?.stop(); server = undefined },
-    async kill () { before += server?.said ?? ''; server?.signal('SIGKILL'); await server?.ended; server = undefined },
-    async addUser (local) {
-      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${domain}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
+    async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
+    async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
+    command: (...words) => run(process.execPath, [SESTINA, ...words, '--conf', conf]),
+    async addUser (local, at = domain) {
+      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${at}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
     },
   })
 }
@@ -189,10 +203,10 @@ Component "rooms.${domain}" "muc"
     get said () { return before + (server?.said ?? '') },
     async start () {
       server = quarter.inside(domain, 'prosody', ['--config', conf, '-F'])
-      await server.says(/Activated service 's2s_direct_tls'/, 60)
+      for (const service of ['c2s', 's2s', 's2s_direct_tls']) await server.says(new RegExp(`Activated service '${service}'`), 60)
     },
-    async stop () { before += server?.said ?? ''; await server?.stop(); server = undefined },
-    async kill () { before += server?.said ?? ''; server?.signal('SIGKILL'); await server?.ended; server = undefined },
+    async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
+    async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
     async addUser (local) { await run('prosodyctl', ['--config', conf, '--root', 'register', local, domain, PASSWORD]) },
   })
 }
@@ -249,8 +263,8 @@ modules:
       })
       await server.says(/Start accepting TLS connections at .*:5270|ejabberd .* is started/, 90)
     },
-    async stop () { before += server?.said ?? ''; await server?.stop(); server = undefined },
-    async kill () { before += server?.said ?? ''; server?.signal('SIGKILL'); await server?.ended; server = undefined },
+    async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
+    async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
     async addUser (user) {
       const response = await fetch(`http://${admin}:5280/api/register`, { method: 'POST', body: JSON.stringify({ user, host: domain, password: PASSWORD }) })
       if (!response.ok) throw new Error(`ejabberd did not register ${user}: ${await response.text()}`)
@@ -286,6 +300,28 @@ export class Device {
     await xmpp.iqCaller.get(xml('query', { xmlns: 'jabber:iq:roster' }), undefined, PATIENCE) // RFC 6121 §2.2: who asks for it hears of subscriptions
     await xmpp.send(xml('presence'))
     return device
+  }
+
+  /** Its line is cut, without a word. It does not come back. */
+  cut (): void {
+    this.xmpp.reconnect.stop()
+    const line = this.xmpp.socket as unknown as { readonly socket?: Socket } | Socket | null
+    if (line !== null) (line instanceof Socket ? line : line.socket)?.destroy()
+  }
+
+  async leaves (): Promise<void> { await this.xmpp.stop() }
+
+  /** Resolves with the next that comes, and in so many milliseconds at the latest. */
+  async hears (ms: number): Promise<void> {
+    await new Promise<void>(resolve => {
+      const done = (): void => {
+        clearTimeout(timer)
+        this.#looking.delete(done)
+        resolve()
+      }
+      const timer = setTimeout(done, ms)
+      this.#looking.add(done)
+    })
   }
 
   async says (stanza: Stanza): Promise<void> { await this.xmpp.send(stanza) }

@@ -1,0 +1,189 @@
+/** What neighbours go through together: rooms, a restart, a crash, in the midst of a thousand messages. Nothing is lost without a word. */
+import { xml } from '@xmpp/client'
+import t, { type Test } from 'tap'
+import { missing } from '../process.js'
+import { Device, Quarter, startEjabberd, startProsody, startSestina, trustAll, type Neighbour, type Stanza } from './servers.js'
+
+const OURS = 'montague.test'
+const THEIRS = 'capulet.test'
+/** Messages that are under way while the other server goes and comes back. */
+const MANY = 1000
+const PATIENCE = 90_000
+const skip = process.getuid?.() !== 0 ? 'needs root, for DNS on port 53 and a mount namespace' : missing({ prosody: 'prosody', erl: 'ejabberd', unshare: 'util-linux' })
+const MUC = 'http://jabber.org/protocol/muc'
+
+type Start = (quarter: Quarter, domain: string) => Promise<Neighbour>
+const startAnother: Start = (quarter, domain) => startSestina(quarter, { domains: [domain], offline: 3 * MANY })
+const NEIGHBOURS: Readonly<Record<string, Start>> = { Prosody: startProsody, ejabberd: startEjabberd, 'another Sestina': startAnother }
+
+t.setTimeout(900_000)
+
+const chat = (to: string, id: string): Stanza => xml('message', { to, type: 'chat', id }, xml('body', {}, id))
+const ping = (to: string, id: string): Stanza => xml('iq', { to, type: 'get', id }, xml('ping', { xmlns: 'urn:xmpp:ping' }))
+const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
+
+interface Stage { readonly ours: Neighbour, readonly theirs: Neighbour, readonly romeo: Device }
+
+async function stage (t: Test, start: Start): Promise<Stage> {
+  const quarter = await Quarter.build(t, { trust: 'certificate' })
+  trustAll(t)
+  const ours = await startSestina(quarter, { domains: [OURS] })
+  const theirs = await start(quarter, THEIRS)
+  t.teardown(() => { if (!t.passing()) t.comment(`---- ours\n${ours.said.slice(-6000)}\n---- theirs\n${theirs.said.slice(-3000)}`) })
+  for (const name of ['romeo', 'benvolio']) await ours.addUser(name)
+  for (const name of ['juliet', 'nurse']) await theirs.addUser(name)
+  return { ours, theirs, romeo: await Device.of(t, ours, 'romeo') }
+}
+
+for (const [name, start] of Object.entries(NEIGHBOURS)) {
+  t.test(`${name}: rooms, and a restart and a crash amid a thousand messages each way`, { skip }, async t => {
+    const s = await stage(t, start)
+    if (start !== startAnother) await t.test('a room there: our users talk, are kicked, and leave when their line is cut', t => room(t, s))
+    await t.test('it is stopped in order, and started again', t => interrupted(t, s, 'r', () => s.theirs.stop()))
+    await t.test('it is killed, and started again', t => interrupted(t, s, 'k', () => s.theirs.kill()))
+  })
+}
+
+t.test('three domains of ours are served by one connection', { skip }, async t => {
+  const quarter = await Quarter.build(t, { trust: 'certificate' })
+  trustAll(t)
+  const domains = [OURS, 'escalus.test', 'paris.test']
+  const ours = await startSestina(quarter, { domains })
+  const theirs = await startSestina(quarter, { domains: [THEIRS] })
+  await theirs.addUser('juliet')
+  const juliet = await Device.of(t, theirs, 'juliet')
+  for (const domain of domains) {
+    const there = { ...ours, domain }
+    await ours.addUser('count', domain)
+    const count = await Device.of(t, there, 'count')
+    await count.says(chat(juliet.full, domain))
+    await juliet.gets(`what ${domain} says`, stanza => stanza.attrs['id'] === domain)
+    await juliet.says(chat(count.full, 'back'))
+    await count.gets('her answer', stanza => stanza.attrs['id'] === 'back')
+  }
+  t.equal(ours.said.match(/link established/g)?.length, 3)
+  t.equal(theirs.said.match(/server accepted/g)?.length, 3)
+  const links = JSON.parse(await ours.command('s2s', '--json')) as { local: string, direction: string, address: string }[]
+  t.same(links.map(({ local }) => local).sort(), [...domains].sort())
+})
+
+// ---- Rooms -----------------------------------------------------------------------------------------
+
+async function room (t: Test, { ours, romeo }: Stage): Promise<void> {
+  const hall = `hall@rooms.${THEIRS}`
+  const from = (nick: string, type?: string) => (stanza: Stanza): boolean =>
+    stanza.is('presence') && stanza.attrs['from'] === `${hall}/${nick}` && stanza.attrs['type'] === type
+  const said = (body: string) => (stanza: Stanza): boolean => stanza.is('message') && stanza.getChildText('body') === body
+  const benvolio = await Device.of(t, ours, 'benvolio')
+
+  await romeo.says(xml('presence', { to: `${hall}/romeo` }, xml('x', { xmlns: MUC })))
+  await romeo.gets('that he is in', from('romeo'))
+  // Unlocks what is new (XEP-0045 §10.1.2).
+  await romeo.says(xml('iq', { to: hall, type: 'set', id: 'open' }, xml('query', { xmlns: `${MUC}#owner` }, xml('x', { xmlns: 'jabber:x:data', type: 'submit' }))))
+  await romeo.gets('that it is open', stanza => stanza.attrs['id'] === 'open')
+  await benvolio.says(xml('presence', { to: `${hall}/benvolio` }, xml('x', { xmlns: MUC })))
+  await romeo.gets('his friend', from('benvolio'))
+  await benvolio.gets('that he is in', from('benvolio'))
+
+  await romeo.says(xml('message', { to: hall, type: 'groupchat' }, xml('body', {}, 'Good morrow')))
+  for (const one of [romeo, benvolio]) t.equal((await one.gets('it', said('Good morrow'))).attrs['from'], `${hall}/romeo`)
+  await romeo.says(xml('iq', { to: hall, type: 'set', id: 'kick' }, xml('query', { xmlns: `${MUC}#admin` }, xml('item', { nick: 'benvolio', role: 'none' }))))
+  const kicked = await benvolio.gets('that he is out', from('benvolio', 'unavailable'))
+  t.match(kicked.toString(), /307/, 'kicked')
+  await romeo.gets('that he is out', from('benvolio', 'unavailable'))
+
+  await benvolio.says(xml('presence', { to: `${hall}/benvolio` }, xml('x', { xmlns: MUC })))
+  await romeo.gets('him again', from('benvolio'))
+  benvolio.cut()
+  await romeo.gets('that he has left with his line', from('benvolio', 'unavailable'))
+  await romeo.says(xml('presence', { to: `${hall}/romeo`, type: 'unavailable' }))
+  await romeo.gets('that he is out himself', from('romeo', 'unavailable'))
+}
+
+// ---- Restarts --------------------------------------------------------------------------------------
+
+/** Messages go both ways, the other server goes and comes back, and the books are made. */
+async function interrupted (t: Test, { ours, theirs, romeo }: Stage, prefix: string, goes: () => Promise<void>): Promise<void> {
+  const unknown = unacknowledged(ours)
+  const nurse = await Device.of(t, theirs, 'nurse', `${prefix}-before`)
+  await theirsSend(nurse, romeo, `${prefix}b`)
+  await nurse.leaves()
+
+  let gone: Promise<void> | undefined
+  for (let n = 0; n < MANY; n++) {
+    await romeo.says(chat(`juliet@${THEIRS}`, `${prefix}${n}`)) // she is not there: it is kept for her
+    if (n % 10 === 0) await turn()
+    if (n === MANY * 0.4) gone = goes()
+  }
+  await gone
+  await theirs.start()
+  const back = await Device.of(t, theirs, 'nurse', `${prefix}-after`)
+  await theirsSend(back, romeo, `${prefix}a`)
+  await back.leaves()
+  for (const when of ['b', 'a']) t.same(taken(romeo, `${prefix}${when}`), numbers(MANY / 2), `what was sent to us, ${when === 'b' ? 'before' : 'after'}: all, once, in order`)
+
+  const juliet = await Device.of(t, theirs, 'juliet', prefix)
+  await juliet.says(ping(THEIRS, `${prefix}-kept`))
+  await juliet.gets('an answer behind all that was kept for her', stanza => stanza.attrs['id'] === `${prefix}-kept`, PATIENCE)
+  const got = new Map<string, number>()
+  const bounced = new Set<string>()
+  const errors: Stanza[] = []
+  const open = (): readonly string[] => {
+    errors.push(...romeo.came.filter(stanza => stanza.attrs['type'] === 'error'))
+    for (const id of idsOf(juliet, prefix)) got.set(id, (got.get(id) ?? 0) + 1)
+    for (const id of idsOf(romeo, prefix, 'error')) bounced.add(id)
+    return Array.from({ length: MANY }, (_, n) => `${prefix}${n}`).filter(id => !got.has(id) && !bounced.has(id))
+  }
+  // What their process had, and has lost by its crash, was theirs: their log says so.
+  const unheard = (): readonly string[] => {
+    const left = open()
+    if (left.length === 0) return left
+    const logged = new Set(theirs.said.match(new RegExp(`\\b${prefix}\\d+\\b`, 'g')))
+    return left.filter(id => !logged.has(id))
+  }
+  const end = Date.now() + PATIENCE
+  while (unheard().length > 0 && Date.now() < end) await Promise.race([juliet.hears(500), romeo.hears(500)])
+  t.same(unheard(), [], 'each of ours was received there, or has come back')
+  t.same([...got].filter(([, count]) => count > 1), [], 'none came twice')
+  const both = [...got.keys()].filter(id => bounced.has(id))
+  t.ok(both.length <= unacknowledged(ours) - unknown, `none did both, but for those that nobody had acknowledged when the line broke (${both.length})`)
+  t.comment(`${got.size} arrived, ${bounced.size} came back, ${both.length} did both: ${reasons(errors)}`)
+  await juliet.leaves()
+}
+
+/** A thousand halves: sent, and known to be through by what came behind them. */
+async function theirsSend (sender: Device, romeo: Device, prefix: string): Promise<void> {
+  for (let n = 0; n < MANY / 2; n++) await sender.says(chat(romeo.full, `${prefix}${n}`))
+  await sender.says(ping(OURS, `${prefix}-done`))
+  await sender.gets('an answer behind all that', stanza => stanza.attrs['id'] === `${prefix}-done`, PATIENCE)
+}
+
+const numbers = (count: number): readonly string[] => Array.from({ length: count }, (_, n) => String(n))
+
+function idsOf (device: Device, prefix: string, type = 'chat'): readonly string[] {
+  const wanted = new RegExp(`^${prefix}\\d+$`)
+  const found = device.came.filter(stanza => stanza.is('message') && stanza.attrs['type'] === type && wanted.test(stanza.attrs['id'] ?? ''))
+  for (const stanza of found) device.came.splice(device.came.indexOf(stanza), 1)
+  return found.map(stanza => stanza.attrs['id'] ?? '')
+}
+
+/** Why they came back: each error's condition, and how often. */
+function reasons (errors: readonly Stanza[]): string {
+  const counts = new Map<string, number>()
+  for (const error of errors) {
+    const [, name = ''] = /<error[^>]*>.*?<([a-z-]+) xmlns="urn:ietf:params:xml:ns:xmpp-stanzas"/.exec(error.toString()) ?? []
+    const text = `${name} ${error.getChild('error')?.getChildText('text') ?? ''}`.trim()
+    counts.set(text, (counts.get(text) ?? 0) + 1)
+  }
+  return [...counts].map(([name, count]) => `${count} ${name}`).join(', ')
+}
+
+function taken (device: Device, prefix: string): readonly string[] {
+  return idsOf(device, prefix).map(id => id.slice(prefix.length))
+}
+
+/** How much was on its way, as far as our log says of links that were closed. */
+function unacknowledged (ours: Neighbour): number {
+  const lines = ours.said.split('\n').filter(line => line.includes('link closed') || line.includes('link given up'))
+  return lines.reduce((sum, line) => sum + Number(/"unacknowledged":(\d+)/.exec(line)?.[1] ?? 0), 0)
+}
