@@ -101,6 +101,7 @@ export interface SestinaHow {
 }
 
 export interface Sestina extends Neighbour {
+  readonly pid: number
   /** What its own command prints. */
   command (...words: readonly string[]): Promise<string>
 }
@@ -160,6 +161,7 @@ ${domains.map(domain => `[host."${domain}"]`).join('\n')}
     },
     async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
     async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
+    get pid () { return server?.pid ?? 0 },
     command: (...words) => run(process.execPath, [SESTINA, ...words, '--conf', conf]),
     async addUser (local, at = domain) {
       await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${at}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
