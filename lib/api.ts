@@ -27,7 +27,7 @@ export { Handed } from './host/handed.js'
 export type { Booking, Manager } from './host/handed.js'
 export type { Former, Session } from './host/session.js'
 export type { Sessions } from './host/sessions.js'
-export { boundInline } from './host/slots.js'
+export { boundInline, clientOf } from './host/slots.js'
 export { flag, service, slot } from './base/slot.js'
 export type { Codec, Service, Slot } from './base/slot.js'
 
@@ -59,4 +59,4 @@ export { VERSION } from './base/package.js'
 
 // ---- Modules ----------------------------------------------------------------------------
 export { defineModule } from './host/module.js'
-export type { AccountsOfHost, AnyModule, Module, ModuleHost } from './host/module.js'
+export type { AccountsOfHost, AnyModule, ClientsOfHost, Module, ModuleHost } from './host/module.js'

@@ -98,12 +98,17 @@ export class Clients {
     return this.#records.all(account.bare.toString())
   }
 
-  /** Forgets one client and its tokens, by the id that its owner knows; answers with its key and itself, undefined where there is none. */
+  /**
+   * Forgets one client and its tokens, by the id that its owner knows; of one that knows the password the tokens alone, for its owner is
+   * to see that it can come back. Answers with its key and what it was, undefined where there is none.
+   */
   async revoke (account: Jid, id: string): Promise<readonly [key: string, client: Client] | undefined> {
     let found: readonly [string, Client] | undefined
     await this.#records.change(account.bare.toString(), old => {
       found = [...old].find(([, client]) => client.id === id)
-      return found === undefined ? new Map() : new Map([[found[0], undefined]])
+      if (found === undefined) return new Map()
+      const [key, { firstSeen, lastSeen, software, device, password }] = found
+      return new Map([[key, password === undefined ? undefined : { id, firstSeen, lastSeen, software, device, password }]])
     })
     return found
   }

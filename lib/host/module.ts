@@ -1,4 +1,5 @@
 /** Modules: what one declares, and what it takes. It never gives back: its scope does. */
+import type { Client } from '../auth/clients.js'
 import type { Clock } from '../base/clock.js'
 import type { Handler, Hook, Phase } from '../base/hook.js'
 import type { Ids } from '../base/ids.js'
@@ -27,6 +28,17 @@ export interface AccountsOfHost {
   removing (account: Jid, batch: Batch): Maybe<void>
 }
 
+/** The clients that accounts log in with (XEP-0494). */
+export interface ClientsOfHost {
+  /** All that are remembered, by what `clientOf` says in a session. */
+  of (account: Jid): Promise<ReadonlyMap<string, Client>>
+  /**
+   * Takes the tokens of one away, by its id, and forgets it unless it knows the password. Answers with its key and what it was, undefined
+   * where there is none.
+   */
+  revoke (account: Jid, id: string): Promise<readonly [key: string, client: Client] | undefined>
+}
+
 /** One host, as one module sees it. What a module takes here is given back when it is unloaded. */
 export interface ModuleHost<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> {
   readonly domain: string
@@ -39,6 +51,7 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   readonly ids: Ids
   readonly sessions: Sessions
   readonly accounts: AccountsOfHost
+  readonly clients: ClientsOfHost
   readonly router: {
     route (stanza: Addressed): void
     serves (domain: string): boolean

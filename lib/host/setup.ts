@@ -80,6 +80,7 @@ export class Setup {
         setPassword: (account, password) => host.setPassword(account, password),
         removing: (account, batch) => host.removingAccount(account, batch),
       },
+      clients: host.clients,
       router: {
         route: stanza => { host.router.route(stanza) },
         serves: domain => host.router.serves(domain),
