@@ -1,7 +1,7 @@
 /** XEP-0205: limits on what a device, an address and a sending domain may do. Who is too fast is read more slowly, and loses nothing. */
 import {
-  Cache, defineModule, follow, iqSent, messageArriving, messageSent, networkOf, presenceArriving, presenceSent, TokenBucket, rosters,
-  sessionBound, sessionClosed, setting, slot, StanzaError,
+  Cache, defineModule, follow, iqSent, messageArriving, messageSent, networkOf, presenceArriving, presences, presenceSent, TokenBucket,
+  rosters, sessionBound, sessionClosed, setting, slot, StanzaError,
 } from '../lib/api.js'
 import type { Addressed, Jid, Maybe, Session } from '../lib/api.js'
 
@@ -19,7 +19,7 @@ export default defineModule({
   settings: {
     session: setting.count({ min: 1, max: 100_000 }).default(50).says('Stanzas a second that a device may send on average.'),
     address: setting.count({ min: 1, max: 1_000_000 }).default(200).says('Stanzas a second that all devices of one IP address may send together.'),
-    messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that a user of this server, or the users of another one together, may send to accounts that have not got them in their rosters.'),
+    messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that a user of this server, or the users of another one together, may send to accounts that have not got them in their rosters, nor entered their room.'),
     requests: setting.count({ min: 1, max: 1_000_000 }).default(60).says('Subscription requests a minute that a user of this server, or the users of another one together, may send.'),
   },
 
@@ -79,7 +79,15 @@ export default defineModule({
 
     function isStranger (account: Jid, { from }: Addressed): Maybe<boolean> {
       if (from.bare.equals(account) || from.local === '') return false
-      return follow(host.find(rosters)?.of(account), roster => roster?.item(from.bare) === undefined)
+      return follow(host.find(rosters)?.of(account), roster => roster?.item(from.bare) === undefined && !isTold(account, from.bare))
+    }
+
+    /** A room that a device has entered is no stranger, however much is said there. */
+    function isTold (account: Jid, address: Jid): boolean {
+      return host.sessions.of(account).some(device => {
+        for (const told of host.find(presences)?.told(device) ?? []) if (told.bare.equals(address)) return true
+        return false
+      })
     }
 
     function admit (rates: Cache<string, TokenBucket>, domain: string, perMinute: number): void {

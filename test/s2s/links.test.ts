@@ -197,6 +197,23 @@ scene('a proven domain that floods strangers with messages and requests is stopp
   t.ok(romeo.unread.some(({ attrs }) => attrs['from'] === 'prince@verona.test'), 'another domain has a measure of its own')
 })
 
+scene('a room elsewhere that is entered may be as loud as it likes; one that was left is a stranger', async (t, net) => {
+  const ours = await net.town(OURS, { scene: { modules: ['roster', 'presence', 'message', 'limits'], settings: { limits: { messages: 10 } } } })
+  const romeo = await romeoOf(ours)
+  const rooms = `rooms.${THEIRS}`
+  const peer = await net.peer(rooms)
+  await romeo.says(`<presence to='hall@${rooms}/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>`)
+  const line = await peer.enters(ours, rooms, OURS)
+  const talk = async (): Promise<number> => {
+    romeo.forget()
+    for (let n = 0; n < 30; n++) await line.says(message(`hall@${rooms}/tybalt`, `romeo@${OURS}/orchard`, String(n), "type='groupchat'"))
+    return romeo.unread.length
+  }
+  t.equal(await talk(), 30)
+  await romeo.says(`<presence type='unavailable' to='hall@${rooms}/romeo'/>`)
+  t.equal(await talk(), 10)
+})
+
 scene('a slow reader costs the senders of what it does not read an error, and us no memory', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)

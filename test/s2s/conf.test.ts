@@ -1,0 +1,88 @@
+/** What the conf says of other servers, as a running server obeys it. */
+import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { Logger } from '../../lib/base/logger.js'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { findModules, start, type Running } from '../../lib/main.js'
+
+const quiet: Logger = { debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
+
+async function raised (t: Test, conf: string): Promise<{ readonly running: Running, change (conf: string): Promise<void> }> {
+  const folder = t.testdir({})
+  const file = join(folder, 'sestina.toml')
+  const write = (more: string): void => {
+    writeFileSync(file, `data = "data"\n[storage]\ndriver = "memory"\n[[listen]]\nfor = "clients"\nport = 0\naddress = ["127.0.0.1"]\n${more}`)
+  }
+  write(conf)
+  const running = await start({ file, modules: await findModules(join(PACKAGE_ROOT, 'dist', 'modules')), log: quiet, env: () => undefined })
+  t.teardown(() => running.stop())
+  return { running, change: async conf => { write(conf); await running.reload() } }
+}
+
+const SERVERS = '[[listen]]\nfor = "servers"\nport = 0\naddress = ["127.0.0.1"]\n'
+const HOSTS = `
+[host."all.test"]
+[host."closed.test"]
+federation = "off"
+[host."picky.test"]
+federation = "listed"
+partners = ["partner.test", "BÜCHER.test"]
+`
+
+void t.test('each host says whom it talks to, each domain what it must show; a reload takes over both', async t => {
+  const { running, change } = await raised(t, `${SERVERS}
+[federation.domain."old.test"]
+trust = "dialback"
+[federation.domain."spam.test"]
+trust = "refuse"
+[federation.domain."lan.test"]
+host = "10.0.0.7"
+tls = "direct"
+${HOSTS}`)
+  const policy = (local: string, remote: string): unknown => running.federation?.world.policy(local, remote)
+  t.same(policy('all.test', 'any.test'), { trust: 'certificate' })
+  t.same(policy('all.test', 'old.test'), { trust: 'dialback' })
+  t.same(policy('all.test', 'spam.test'), { trust: 'refuse' })
+  t.same(policy('all.test', 'sub.spam.test'), { trust: 'certificate' }, 'a domain below is another domain')
+  t.same(policy('all.test', 'lan.test'), { trust: 'certificate', byHand: { host: '10.0.0.7', port: undefined, tls: 'direct' } })
+  t.same(policy('closed.test', 'any.test'), { trust: 'refuse' })
+  t.same(policy('closed.test', 'old.test'), { trust: 'refuse' })
+  t.same(policy('picky.test', 'any.test'), { trust: 'refuse' })
+  t.same(policy('picky.test', 'partner.test'), { trust: 'certificate' })
+  t.same(policy('picky.test', 'bücher.test'), { trust: 'certificate' })
+
+  await change(`${SERVERS}
+[federation]
+trust = "refuse"
+queue = { stanzas = 7 }
+[federation.domain."friend.test"]
+trust = "certificate"
+${HOSTS}`)
+  t.same(policy('all.test', 'any.test'), { trust: 'refuse' })
+  t.same(policy('all.test', 'old.test'), { trust: 'refuse' })
+  t.same(policy('all.test', 'friend.test'), { trust: 'certificate' })
+  t.equal(running.federation?.world.limits.queue.stanzas, 7)
+})
+
+void t.test('other servers are talked to only where there is a listener for them; it stops with the server', async t => {
+  const { running } = await raised(t, '[host."all.test"]\n')
+  t.equal(running.federation, undefined)
+  const both = (await raised(t, `${SERVERS}[host."all.test"]\n`)).running
+  const { port = 0 } = both.listening.find(listening => listening.for === 'servers') ?? {}
+  const socket = connect(port, '127.0.0.1')
+  let heard = ''
+  const isOver = new Promise<void>(resolve => { socket.on('error', () => {}).on('close', () => { resolve() }) })
+  const isGreeted = new Promise<void>(resolve => {
+    socket.on('data', data => {
+      heard += data.toString()
+      if (heard.includes('<starttls')) resolve()
+    })
+  })
+  socket.write("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='a.test' to='all.test'>")
+  await isGreeted
+  await both.stop()
+  await isOver
+  t.match(heard, 'system-shutdown')
+})
