@@ -1,5 +1,5 @@
 /** XEP-0280 Message Carbons: each device of a user sees the whole conversation. */
-import { archives, defineModule, flag, forwarded, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
+import { archives, defineModule, flag, forwarded, localName, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
 import type { Element, Jid, Message, Session, Stanza } from '../lib/api.js'
 
 const enabled = slot('carbons.enabled', { initial: () => false, codec: flag, shared: true })
@@ -13,6 +13,17 @@ export default defineModule({
   setup (host) {
     host.iq.set('self', NS.CARBONS, 'enable', ({ session }) => { session.put(enabled, true) })
     host.iq.set('self', NS.CARBONS, 'disable', ({ session }) => { session.put(enabled, false) })
+
+    // XEP-0386 §3.2: who binds within its login need not ask again.
+    host.offerInline({
+      at: 'bind',
+      namespace: NS.CARBONS,
+      offered: () => xml('feature', { var: NS.CARBONS }),
+      take: ({ session }, request) => {
+        if (session !== undefined && request !== undefined && localName(request) === 'enable') session.put(enabled, true)
+        return undefined
+      },
+    })
 
     host.on(messageSent, ({ message, session, batch }) => {
       if (!isWanted(message)) return

@@ -1,6 +1,7 @@
 /** Stream management over real streams: where it stands in the negotiation, and at a stream's end (XEP-0198 §3, §5, §7, §9). */
 import type { AnyModule } from '../../lib/host/module.js'
 import streamManagement from '../../modules/stream-management/index.js'
+import carbons from '../../modules/carbons.js'
 import message from '../../modules/message.js'
 import presence from '../../modules/presence.js'
 import roster from '../../modules/roster/index.js'
@@ -114,3 +115,19 @@ scene('a server that stops lets go of those who can come back without a word, an
   t.match(juliet.heard, /one/)
 })
 
+
+const TWO = [roster, presence, message, carbons] as unknown as readonly AnyModule[]
+
+scene('carbons are turned on with the binding, for who asks', { modules: TWO, host: { resources: 5 } }, async (t, s) => {
+  const offered = s.connect({ secure: true })
+  await offered.opens()
+  t.match(offered.heard, /<bind xmlns="urn:xmpp:bind:0"><inline><feature var="urn:xmpp:carbons:2"\/>/)
+  const wants = await sasl2(s, "<bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:carbons:2'/></bind>")
+  const other = await sasl2(s, "<bind xmlns='urn:xmpp:bind:0'/>")
+  const says = await s.bound('orchard')
+  const juliet = await s.bound('balcony', { account: `juliet@${DOMAIN}` })
+  for (const client of [wants, other, juliet]) await client.says('<presence/>')
+  await says.says(`<message to='juliet@${DOMAIN}' type='chat'><body>Soft!</body></message>`)
+  t.match(wants.heard, /<sent xmlns="urn:xmpp:carbons:2">/)
+  t.notMatch(other.heard, /carbons/)
+})
