@@ -43,7 +43,7 @@ async function login (s: Stage, asking: Asking, client?: Client): Promise<Client
   const one = client ?? await opened(s)
   one.forget()
   await one.says(authenticate(asking))
-  await one.until('</stream:features>').catch(async () => { await one.until('</failure>') })
+  await one.until('</stream:features>', '</failure>')
   return one
 }
 
