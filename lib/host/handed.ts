@@ -70,6 +70,8 @@ export interface Manager {
   settling (batch: Batch, isEmpty: boolean): void
   /** There is a new connection: what the device has not confirmed goes out again. */
   attached (): void
+  /** What was sent while the session was patient waits no longer. */
+  rouse (): void
   /** The session has a value in a slot, or a presence, that it had not. */
   changed (): void
 }

@@ -65,6 +65,8 @@ export class Session {
   readonly account: Jid
   /** When it was bound, in milliseconds since 1970. */
   readonly since: number
+  /** What passes the gate now may wait for what may not, where its stream is managed: set in the gate, stanza by stanza (XEP-0352). */
+  isPatient = false
   readonly #home: SessionHome
   readonly #slots = new Named()
   /** Slots that outlive a restart, and how each is written. */

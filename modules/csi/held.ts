@@ -4,8 +4,10 @@ import type { Stanza } from '../../lib/api.js'
 export class Held {
   readonly #waiting = new Map<string | symbol, Stanza>()
   #bytes = 0
+  #patient = 0
 
-  get length (): number { return this.#waiting.size }
+  /** What waits elsewhere, in its place among what the session sends, is counted here. */
+  get length (): number { return this.#waiting.size + this.#patient }
   get bytes (): number { return this.#bytes }
 
   /** Behind all that waits. */
@@ -13,20 +15,31 @@ export class Held {
 
   /** The same in place of the one that waits under this key: that one, where there is one. */
   replace (key: string, stanza: Stanza): Stanza | undefined {
-    const before = this.#waiting.get(key)
-    if (before !== undefined) {
-      this.#waiting.delete(key)
-      this.#bytes -= before.octets().length
-    }
+    const before = this.remove(key)
     this.#put(key, stanza)
     return before
+  }
+
+  /** This waits elsewhere: its session counts it, and keeps it until the device has it. */
+  note (stanza: Stanza): void {
+    this.#patient++
+    this.#bytes += stanza.octets().length
+  }
+
+  /** What waits under this key waits no longer here. */
+  remove (key: string): Stanza | undefined {
+    const found = this.#waiting.get(key)
+    if (found === undefined) return undefined
+    this.#waiting.delete(key)
+    this.#bytes -= found.octets().length
+    return found
   }
 
   /** All of it, in order; nothing is left. */
   take (): readonly Stanza[] {
     const all = [...this.#waiting.values()]
     this.#waiting.clear()
-    this.#bytes = 0
+    this.#bytes = this.#patient = 0
     return all
   }
 

@@ -1,5 +1,8 @@
 /** XEP-0352 Client State Indication: to a device that nobody looks at goes what matters, and the rest with it. */
-import { defineModule, localName, NS, sending, sessionDetached, setting, slot, xml } from '../../lib/api.js'
+import {
+  addressed, defineModule, hostParting, isAddressed, isMessage, localName, NS, sending, sessionClosed, sessionDetached, sessionResumed,
+  setting, slot, xml,
+} from '../../lib/api.js'
 import type { Session, Stanza } from '../../lib/api.js'
 import { Held } from './held.js'
 import { rulesWith, urgencyOf } from './rules.js'
@@ -55,16 +58,31 @@ export default defineModule({
         flush(session)
         return undefined
       }
-      spare(held, stanza, urgency)
+      const isPatient = urgency === 'hold' && session.manager !== undefined
+      if (isPatient) bePatient(session, held, stanza)
+      else spare(held, stanza, urgency)
       if (held.length > settings.stanzas || held.bytes > settings.bytes) flush(session)
-      return 'handled'
+      return isPatient ? undefined : 'handled'
     })
+
+    /** It is numbered and written down as ever, and goes with the next that may not wait: no crash and no end of the session loses it. */
+    function bePatient (session: Session, held: Held, stanza: Stanza): void {
+      host.count(`waited.${stanza.kind}`)
+      session.isPatient = true
+      // RFC 6120 §10.1: what comes from one address keeps its order.
+      const before = held.remove(keyOf('presence', stanza))
+      if (before !== undefined) {
+        held.note(before)
+        session.pass(before)
+      }
+      held.note(stanza)
+    }
 
     function spare (held: Held, stanza: Stanza, urgency: 'hold' | 'last' | 'drop'): void {
       host.count(`waited.${stanza.kind}`)
       if (urgency === 'hold') held.add(stanza)
       else {
-        const spared = urgency === 'drop' ? stanza : held.replace(`${stanza.kind} ${stanza.from.toString()}`, stanza)
+        const spared = urgency === 'drop' ? stanza : held.replace(keyOf(stanza.kind, stanza), stanza)
         if (spared === undefined) return
         host.count(`spared.${stanza.kind}.stanzas`)
         host.count(`spared.${stanza.kind}.bytes`, spared.octets().length)
@@ -73,16 +91,36 @@ export default defineModule({
 
     /** What waits goes out in its order. It has passed this gate. */
     function flush (session: Session): void {
-      const waiting = session.get(inactive)?.take() ?? []
-      if (waiting.length === 0) return
-      host.count('wakeups.spared', waiting.length)
-      for (const stanza of waiting) session.pass(stanza)
+      session.isPatient = false
+      const held = session.get(inactive)
+      const { length } = held ?? { length: 0 }
+      if (held === undefined || length === 0) return
+      host.count('wakeups.spared', length)
+      for (const stanza of held.take()) session.pass(stanza)
+      session.manager?.rouse()
     }
 
     // What waits is for the device: where its session waits for it to come back (XEP-0198), it is among what it gets then.
-    host.on(sessionDetached, ({ session }) => {
+    host.on(sessionDetached, ({ session, keep }) => {
+      if (!keep) return
       flush(session)
       session.put(inactive, undefined)
     }, 'observe')
+    // While it attached, its slot was reset: what was patient meanwhile is so no longer.
+    host.on(sessionResumed, ({ session }) => {
+      session.isPatient = false
+      session.manager?.rouse()
+    })
+    // Where it is resumed behind the next start, it is among what is written down for that.
+    host.on(hostParting, ({ sessions }) => { for (const session of sessions) flush(session) }, 'screen')
+    // A message that its device will not have is for the others of the account, or waits for it there.
+    host.on(sessionClosed, ({ session }) => {
+      for (const stanza of session.get(inactive)?.take() ?? []) {
+        if (isMessage(stanza) && isAddressed(stanza)) host.router.redeliver(addressed(stanza, stanza.to), host.clock.now())
+      }
+    }, 'observe')
   },
 })
+
+/** Of one sender, the last of this kind. */
+function keyOf (kind: string, { from }: Stanza): string { return `${kind} ${from.toString()}` }

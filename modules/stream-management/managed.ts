@@ -104,6 +104,11 @@ export class Managed implements Manager {
     this.#sent()
   }
 
+  rouse (): void {
+    this.#outbound.rouse()
+    this.#sent()
+  }
+
   /** There is a new connection: what the device has not confirmed goes out again (XEP-0198 §5). */
   attached (): void {
     this.askedAt = undefined
@@ -127,6 +132,7 @@ export class Managed implements Manager {
     // Copied: what is kept until it is confirmed must not pin the chunk that it came with.
     const item: Item = {
       octets: flatten(stanza.octets()), handed, at: this.home.now(), row: undefined, seq: undefined, state,
+      isPatient: this.session.isPatient,
       confirmed: () => { this.#rewrite(item) },
     }
     handed?.give(item.confirmed)
@@ -155,7 +161,7 @@ export class Managed implements Manager {
 
   #restore ({ id, at, value }: Entry<Row>, handed: Handed): void {
     const item: Item = {
-      octets: toOctets(value.octets), handed, at, row: id, seq: value.seq, state: 'ready',
+      octets: toOctets(value.octets), handed, at, row: id, seq: value.seq, state: 'ready', isPatient: false,
       confirmed: () => { this.#rewrite(item) },
     }
     handed.give(item.confirmed)

@@ -19,6 +19,8 @@ export interface Item {
   readonly confirmed: () => void
   /** 'waiting': for its commit. 'void': that has failed, and it never goes. */
   state: 'waiting' | 'ready' | 'void'
+  /** It goes with the next that may not wait (XEP-0352). */
+  isPatient: boolean
 }
 
 export interface OutboundHome {
@@ -82,13 +84,30 @@ export class Outbound {
 
   drain (): void {
     if (this.#isHeld) return
-    for (let first = this.#places[0]; first !== undefined && first.state !== 'waiting'; first = this.#places[0]) {
-      this.#places.shift()
+    for (const first of this.#places.splice(0, this.#due())) {
       this.#placedBytes -= first.octets.length
       if (first.state === 'void') continue
       this.#sent.push(first)
       this.#home.write(first.octets)
     }
+  }
+
+  /** How many may go: as far as the last that may not wait, if no commit stands before that. */
+  #due (): number {
+    let due = 0
+    let place = 0
+    for (const { state, isPatient } of this.#places) {
+      if (state === 'waiting') break
+      place++
+      if (!isPatient) due = place
+    }
+    return due
+  }
+
+  /** None is patient any longer. */
+  rouse (): void {
+    for (const item of this.#places) item.isPatient = false
+    this.drain()
   }
 
   /** It never goes: those behind it have other numbers than were written down. */

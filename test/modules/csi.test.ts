@@ -122,3 +122,43 @@ t.test('a device that loses its line while nobody looks gets what waited when it
   await romeo.says(presence('three'))
   await device?.gets('<presence><status>three</status></presence>')
 })
+
+const RECEIPT = toJuliet("<received xmlns='urn:xmpp:receipts' id='r'/><store xmlns='urn:xmpp:hints'/>")
+const ENABLE = `<enable ${SM} resume='true'/>`
+const RULES = { modules: [...MODULES, 'offline'], settings: { ping: { silence: '1d' } } }
+const has = (device: Device, name: string): boolean => device.unread.some(element => element.getChild(name) !== undefined)
+
+t.test('what waits is resumed behind a planned restart: presence, and messages in their order', async t => {
+  const first = await scenario(t, RULES)
+  const romeo = await first.device('romeo@montague.lit/orchard')
+  const juliet = await first.device('juliet@capulet.lit/balcony')
+  await juliet.says(ENABLE)
+  const id = (await juliet.gets(`<enabled ${SM}/>`)).attrs['id'] as string
+  await juliet.says(INACTIVE)
+  await romeo.says(RECEIPT, presence('here'), RECEIPT.replace("'r'", "'s'"), presence('gone'))
+  await juliet.getsNothing()
+  await first.end()
+
+  const second = await scenario(t, { ...RULES, storage: first.storage, hosts: ['montague.lit', 'capulet.lit'], ids: 'next' })
+  const { device } = await second.resume('juliet@capulet.lit', `<resume ${SM} previd='${id}' h='0'/>`)
+  t.same(device?.unread.filter(({ name }) => name !== 'r').map(element => element.getChildText('status') ?? element.getChild('received')?.attrs['id'] ?? element.attrs['type']),
+    ['r', 'here', 's', 'unavailable'], 'that romeo went with the server is the last of his presence')
+})
+
+for (const [how, managed] of [['acknowledges', true], ['does not acknowledge', false]] as const) {
+  t.test(`a message that waited for a device that ${how} and does not come back is the account's`, async t => {
+    const s = await scenario(t, RULES)
+    const romeo = await s.device('romeo@montague.lit/orchard')
+    const juliet = await s.device('juliet@capulet.lit/balcony')
+    if (managed) await juliet.says(ENABLE)
+    await juliet.says(INACTIVE)
+    juliet.forget()
+    await romeo.says(RECEIPT)
+    await juliet.getsNothing()
+    await juliet.loses('connection')
+    await s.pass('1h')
+    const other = await s.device('juliet@capulet.lit/chamber', { presence: false })
+    await other.says('<presence/>')
+    t.ok(has(other, 'received'))
+  })
+}
