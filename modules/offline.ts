@@ -47,13 +47,13 @@ export default defineModule({
       const { message, account, batch } = event
       return follow(waiting.of(account.toString()), amount => {
         // What is archived is not refused for want of room here.
-        if (isFull(amount, message) && host.find(archives)?.idOf(account, message) !== undefined) return
+        if (isFull(amount, message.octets().length) && host.find(archives)?.idOf(account, message) !== undefined) return
         keep(account, amount, entryOf(message), batch)
       })
     }, 'record')
 
-    function isFull (amount: Waiting, message: Message): boolean {
-      return amount.entries >= host.settings.keep || amount.bytes + message.octets().length > host.settings.bytes
+    function isFull (amount: Waiting, bytes: number): boolean {
+      return amount.entries >= host.settings.keep || amount.bytes + bytes > host.settings.bytes
     }
 
     // What a device had not confirmed when its session ended waits as it would have in the first place, under the time when it came.
@@ -81,9 +81,7 @@ export default defineModule({
     function keep (account: Jid, amount: Waiting, entry: Entry<string>, batch: Batch): void {
       const owner = account.toString()
       const bytes = Buffer.byteLength(entry.value)
-      if (amount.entries >= host.settings.keep || amount.bytes + bytes > host.settings.bytes) {
-        throw new StanzaError('service-unavailable', 'too many messages wait') // XEP-0160 §3
-      }
+      if (isFull(amount, bytes)) throw new StanzaError('service-unavailable', 'too many messages wait') // XEP-0160 §3
       amount.entries++
       amount.bytes += bytes
       batch.add(messages.appending(owner, entry))

@@ -10,7 +10,7 @@ export class Handed {
   #id: string | undefined
   #isConfirmed: boolean
   /** Those who have it still to confirm: told once somebody has. */
-  readonly #watching = new Set<() => void>()
+  #watching: Set<() => void> | undefined
   /** How many devices it was meant for, carbons included. */
   devices = 0
 
@@ -23,7 +23,7 @@ export class Handed {
   /** A device has it. */
   get isConfirmed (): boolean { return this.#isConfirmed }
   /** Managed devices have it that have not confirmed it. */
-  get isOpen (): boolean { return this.#watching.size > 0 }
+  get isOpen (): boolean { return this.#watching !== undefined && this.#watching.size > 0 }
   get id (): string | undefined { return this.#id }
 
   /** What it is found again by after a restart; undefined while one device alone has it. */
@@ -33,19 +33,19 @@ export class Handed {
   }
 
   /** A managed device is given it; `confirmed` runs where another has it first. */
-  give (confirmed: () => void): void { this.#watching.add(confirmed) }
+  give (confirmed: () => void): void { (this.#watching ??= new Set()).add(confirmed) }
 
   /** A device has it: `mine` was given with it, where that is managed. */
   confirm (mine?: () => void): void {
-    if (mine !== undefined) this.#watching.delete(mine)
+    if (mine !== undefined) this.#watching?.delete(mine)
     if (this.#isConfirmed) return
     this.#isConfirmed = true
-    for (const confirmed of this.#watching) confirmed()
+    for (const confirmed of this.#watching ?? []) confirmed()
   }
 
   /** A device ends without having confirmed it. True where the message would be lost with it. */
   lose (mine: () => void): boolean {
-    this.#watching.delete(mine)
+    this.#watching?.delete(mine)
     return !this.#isConfirmed && !this.isOpen
   }
 }

@@ -84,12 +84,15 @@ export class Outbound {
 
   drain (): void {
     if (this.#isHeld) return
-    for (const first of this.#places.splice(0, this.#due())) {
-      this.#placedBytes -= first.octets.length
-      if (first.state === 'void') continue
-      this.#sent.push(first)
-      this.#home.write(first.octets)
+    let octets = ''
+    for (const item of this.#places.splice(0, this.#due())) {
+      this.#placedBytes -= item.octets.length
+      if (item.state === 'void') continue
+      this.#sent.push(item)
+      octets += item.octets
     }
+    // Written when all of it has its place: writing may end the session, which takes whatever is here.
+    if (octets !== '') this.#home.write(octets)
   }
 
   /** How many may go: as far as the last that may not wait, if no commit stands before that. */

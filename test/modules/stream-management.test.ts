@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import type { Element } from '../../lib/xml/element.js'
+import { Outbound, type Item } from '../../modules/stream-management/outbound.js'
 import { scenario, Device, type Scenario } from '../scenario.js'
 
 const SM = "xmlns='urn:xmpp:sm:3'"
@@ -557,4 +558,18 @@ t.test('behind a planned restart and two crashes a message is still the one that
   t.same(bodies(await resumed(third, id, 0)), ['one'])
   const fourth = await scenario(t, { modules: MODULES, hosts, storage: third.storage.remains(), ids: 'fourth' })
   t.same(bodies(await resumed(fourth, id, 1)), [])
+})
+
+t.test('a session that ends while it is written to still has all that was to go', async t => {
+  const left: string[] = []
+  const item = (octets: string): Item => ({
+    octets, handed: undefined, at: 0, row: undefined, seq: undefined, confirmed: () => {}, state: 'ready', isPatient: true,
+  })
+  const outbound = new Outbound({
+    write: () => { if (left.length === 0) left.push(...outbound.take().map(({ octets }) => octets)) }, // it ends once
+    moved: () => {},
+  }, { confirmed: 0, isHeld: false, isVague: false })
+  for (const octets of ['<a/>', '<b/>', '<c/>']) outbound.place(item(octets))
+  outbound.rouse()
+  t.same(left, ['<a/>', '<b/>', '<c/>'])
 })
