@@ -27,7 +27,7 @@ export { Handed } from './host/handed.js'
 export type { Booking, Manager } from './host/handed.js'
 export type { Former, Session } from './host/session.js'
 export type { Sessions } from './host/sessions.js'
-export { boundInline, clientOf } from './host/slots.js'
+export { boundInline, clientOf, watchedOver } from './host/slots.js'
 export { flag, service, slot } from './base/slot.js'
 export type { Codec, Service, Slot } from './base/slot.js'
 
@@ -46,7 +46,7 @@ export type { Batch, Entry, Journal, Records, Shape, Shapes, Stores, Write } fro
 
 // ---- Settings, and the world handed in --------------------------------------------------
 export { Cache } from './base/cache.js'
-export { networkOf } from './base/network.js'
+export { networkOf, neighbourhoodOf } from './base/network.js'
 export { readDuration, writeDuration } from './base/units.js'
 export { TokenBucket } from './base/rate.js'
 export { Kept } from './base/kept.js'

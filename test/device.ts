@@ -29,8 +29,9 @@ export class Device {
     line.hears = element => { this.#inbox.push(element) }
   }
 
-  static async bind (s: Scenario, host: Host, jid: Jid, address: string): Promise<Device> {
-    const line = new Line(s, address)
+  /** `nat`: a box on its way forgets the connection when it was silent for longer, in milliseconds. */
+  static async bind (s: Scenario, host: Host, jid: Jid, address: string, nat?: number): Promise<Device> {
+    const line = new Line(s, address, nat)
     const session = await host.bind(jid.bare, jid.resource === '' ? undefined : jid.resource, line)
     line.speaksFor(host, session)
     return new Device(s, session, line)
@@ -41,10 +42,10 @@ export class Device {
    * answered instead. What the device gets begins behind `<resumed/>`.
    */
   static async resume (
-    s: Scenario, host: Host, account: Jid, request: string, address: string,
+    s: Scenario, host: Host, account: Jid, request: string, address: string, nat?: number,
   ): Promise<{ readonly device?: Device, readonly answer: Element }> {
     const feature = host.features.find(({ namespace }) => namespace === 'urn:xmpp:sm:3')
-    const line = new Line(s, address)
+    const line = new Line(s, address, nat)
     let answer: Element | undefined
     const outcome = await feature?.take?.({
       state: { at: 'opening' }, role: 'client', domain: host.domain, address, lang: undefined, tls: undefined, secure: true, from: undefined,
@@ -131,6 +132,11 @@ export class Device {
     await this.#s.settled()
   }
 
+  /** The connection is gone, and nobody is told. */
+  vanishes (): void { this.#line.isDark = true }
+  /** What is said reaches nobody any more. */
+  get isDark (): boolean { return this.#line.isDark }
+
   get #name (): string { return this.session.jid.toString() }
 
   #shown (): string {
@@ -159,10 +165,15 @@ class Line implements Connection {
   error: StreamError | undefined
   closed = false
   paused = false
+  isDark = false
+  readonly #nat: number
+  #passed: number
   #receive: (element: ParsedElement, source: Source) => void | Promise<void> = () => {}
 
-  constructor (s: Scenario, address: string) {
+  constructor (s: Scenario, address: string, nat = Infinity) {
     this.#s = s
+    this.#nat = nat
+    this.#passed = s.clock.now()
     this.address = address
     this.lastRead = s.clock.now()
     this.#queue = new Queue(10_000, error => { this.#session?.close(error as Error) })
@@ -180,13 +191,21 @@ class Line implements Connection {
 
   /** From the device. */
   write (xml: string): void {
+    if (!this.#passes) return
     this.lastRead = this.#s.clock.now()
     this.#up.write(Buffer.from(xml))
   }
 
   /** From the server. */
   send (text: string): void {
-    if (!this.closed) this.#down.write(Buffer.from(text, 'latin1'))
+    if (!this.closed && this.#passes) this.#down.write(Buffer.from(text, 'latin1'))
+  }
+
+  get #passes (): boolean {
+    const now = this.#s.clock.now()
+    if (now - this.#passed > this.#nat) this.isDark = true
+    this.#passed = now
+    return !this.isDark
   }
 
   close (error?: StreamError): void {

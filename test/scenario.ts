@@ -33,6 +33,9 @@ export interface Scene {
   readonly ids?: string
 }
 
+/** How a device comes: its first presence, its IP address, and how long a box on its way lets it be silent. */
+export interface Arriving { readonly presence?: string | false, readonly address?: string, readonly nat?: Duration }
+
 /** One line of the log. */
 export interface Line { readonly level: string, readonly event: string, readonly fields: Fields }
 
@@ -106,10 +109,10 @@ export class Scenario {
   }
 
   /** A device whose stream is established; available, unless told otherwise. Its account is made where it is not there. */
-  async device (address: string, how: { readonly presence?: string | false, readonly address?: string } = {}): Promise<Device> {
+  async device (address: string, how: Arriving = {}): Promise<Device> {
     const jid = parseJid(address)
     await this.account(address)
-    const device = await Device.bind(this, this.host(jid.domain), jid, how.address ?? '192.0.2.1')
+    const device = await Device.bind(this, this.host(jid.domain), jid, how.address ?? '192.0.2.1', natOf(how))
     this.#devices.push(device)
     const presence = how.presence ?? (this.#has('presence') ? '<presence/>' : false)
     if (presence !== false) await device.says(presence)
@@ -118,9 +121,9 @@ export class Scenario {
   }
 
   /** Another connection wants to take up a session (XEP-0198 §5). */
-  async resume (address: string, request: string): Promise<{ readonly device?: Device, readonly answer: Element }> {
+  async resume (address: string, request: string, how: Arriving = {}): Promise<{ readonly device?: Device, readonly answer: Element }> {
     const account = parseJid(address).bare
-    const resumed = await Device.resume(this, this.host(account.domain), account, request, '192.0.2.2')
+    const resumed = await Device.resume(this, this.host(account.domain), account, request, how.address ?? '192.0.2.2', natOf(how))
     if (resumed.device !== undefined) this.#devices.push(resumed.device)
     return resumed
   }
@@ -206,6 +209,10 @@ export class Scenario {
     }
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error'), with: more => this.#log({ ...fields, ...more }) }
   }
+}
+
+function natOf ({ nat }: Arriving): number | undefined {
+  return nat === undefined ? undefined : readDuration(nat)
 }
 
 /** Defaults of the module's schema, and over them what the scene says, written as in the conf. */

@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import type { Maybe } from '../base/maybe.js'
 import { TokenBucket } from '../base/rate.js'
 import type { Host } from '../host/host.js'
+import { heartbeats } from '../host/services.js'
 import { Session, type Connection } from '../host/session.js'
-import { clientOf } from '../host/slots.js'
+import { clientOf, watchedOver } from '../host/slots.js'
 import type { StreamHeader } from '../stream/header.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { Negotiator } from '../stream/negotiator.js'
@@ -244,11 +245,18 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     namespace: NS.STREAM_LIMITS,
     offered: () => {
       const { limits } = this.#world
-      const bytes = this.#identity === undefined ? limits.unauthenticated.stanza : this.#settings.stanza
+      const isKnown = this.#identity !== undefined
+      const bytes = isKnown ? this.#settings.stanza : limits.unauthenticated.stanza
       return xml('limits', { xmlns: NS.STREAM_LIMITS },
         xml('max-bytes', {}, String(bytes)),
-        xml('idle-seconds', {}, String(Math.floor(limits.idle / 1000))))
+        xml('idle-seconds', {}, String(Math.floor((isKnown ? this.#silence : limits.negotiation) / 1000))))
     },
+  }
+
+  /** How long it may say nothing before it is asked whether it is there, or disconnected. */
+  get #silence (): number {
+    const { idle } = this.#world.limits
+    return Math.min(idle, this.#host?.service(heartbeats)?.silenceAt(this.address) ?? idle)
   }
 
   async #shake (ready: () => void): Promise<void> {
@@ -286,7 +294,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     this.#stream.expire(undefined)
     this.#stream.establish(session)
     this.#home.established(this)
-    this.#stream.watch({ keepalive: limits.keepalive, idle: limits.idle })
+    this.#stream.watch({ keepalive: limits.keepalive, idle: limits.idle }, () => session.get(watchedOver))
     if (!session.isOn(this)) session.attach(this) // XEP-0198 §9.2: features are not sent to who resumes
     else if (announce) this.#negotiator.announce()
     const early = this.#early ?? ''

@@ -50,7 +50,7 @@ const limits = table({
   negotiation: duration({ min: '1s', max: '10m' }).default('30s')
     .says('The time a client has from connecting to having a session.'),
   keepalive: duration({ min: '10s', max: '1d' }).default('5m')
-    .says('A client that has been silent for so long is sent a space, which shows whether its line still stands.'),
+    .says('A client that has been silent for so long is sent a space, which shows whether its line still stands; where module `ping` is on, that asks instead.'),
   idle: duration({ min: '1m', max: '1y' }).default('1d')
     .says('A client that has been silent for so long is disconnected.'),
   connections: count({ min: 1 }).default(100)

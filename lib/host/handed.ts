@@ -60,6 +60,8 @@ export interface Booking {
 
 /** Counts what a session sends and takes, and keeps what its device has not confirmed (XEP-0198). Put in place by a module. */
 export interface Manager {
+  /** Its session waits for its device when the connection is lost: nothing is lost with that. */
+  readonly isResumable: boolean
   /** What has passed the gate goes out, behind what waits for its commit. */
   send (stanza: Stanza): 'sent' | 'kept' | 'full'
   /** The next place; what is to outlive a crash is written down in the batch. */

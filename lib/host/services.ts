@@ -101,3 +101,12 @@ export interface OfflineMessages {
   add (account: Jid, message: { readonly at: number, readonly from: Jid, readonly octets: string }, batch: Batch): Maybe<void>
 }
 export const offlineMessages = service<OfflineMessages>('offlineMessages')
+
+/** When devices that say nothing are asked for a sign of life. */
+export interface Heartbeats {
+  /** How long a device at this address may be silent before it is asked, as far as its network is known; in milliseconds. */
+  silenceAt (address: string): number
+  /** A device has answered what ended so long a silence of both sides, in milliseconds. */
+  answered (device: Session, silence: number): void
+}
+export const heartbeats = service<Heartbeats>('heartbeats')

@@ -83,6 +83,9 @@ export class Session {
   #paused: Timer | undefined
   #lastAddress: string
   #lastRead: number
+  #lastWritten: number
+  /** The longest silence of both sides that we have broken since the device was last heard. */
+  #broken = 0
   #wasSecure: boolean
   #lang: string | undefined
   #manager: Manager | undefined
@@ -99,7 +102,7 @@ export class Session {
     this.#lastAddress = from.address
     this.#wasSecure = from.secure
     this.#lang = from.lang
-    this.#lastRead = now
+    this.#lastRead = this.#lastWritten = now
     this.#presence = former?.presence
     this.#priority = former?.priority ?? 0
     this.#texts = new Map(Object.entries(former?.slots ?? {}))
@@ -121,6 +124,10 @@ export class Session {
   get lang (): string | undefined { return this.#lang }
   /** When its device was last heard, in milliseconds since 1970. */
   get lastRead (): number { return this.#connection?.lastRead ?? this.#lastRead }
+  /** When something last went either way, in milliseconds since 1970. */
+  get lastActive (): number { return Math.max(this.lastRead, this.#lastWritten) }
+  /** The longest silence of both sides, in milliseconds, that was ended by us, and the device has not been heard since. */
+  get unanswered (): number { return this.lastRead >= this.#lastWritten ? 0 : this.#broken }
   /** Counts and keeps what it sends, where its stream is managed (XEP-0198). */
   get manager (): Manager | undefined { return this.#manager }
   /** Nothing of what its device says is taken any more. */
@@ -174,8 +181,15 @@ export class Session {
       this.close(new StreamError('policy-violation', 'reading too slowly'))
       return 'full'
     }
+    this.#speaks(connection.lastRead)
     connection.send(typeof text === 'string' ? text : octets(text))
     return 'sent'
+  }
+
+  #speaks (heard: number): void {
+    const now = this.#home.clock.now()
+    this.#broken = heard >= this.#lastWritten ? now - heard : Math.max(this.#broken, now - this.#lastWritten)
+    this.#lastWritten = now
   }
 
   get<T> (slot: Slot<T>): T {
@@ -247,6 +261,8 @@ export class Session {
     if (this.#closed) throw new Error('a closed session cannot be attached')
     const old = this.#connection
     this.#connection = connection
+    this.#lastWritten = this.#home.clock.now()
+    this.#broken = 0
     this.#lastAddress = connection.address
     this.#wasSecure = connection.secure
     this.#lang = connection.lang
@@ -291,6 +307,7 @@ export class Session {
     this.#stopPause()
     const connection = this.#connection
     this.#connection = undefined
+    if (connection !== undefined) this.#lastRead = connection.lastRead
     // First the others hear of it, then the socket goes: nothing is routed to a stream that is closing.
     this.#home.closed(this, reason)
     connection?.close(reason instanceof StreamError ? reason : undefined)

@@ -6,3 +6,6 @@ export const clientOf = slot<string>('core.client', { initial: () => '', codec: 
 
 /** It was bound by Bind 2: its client takes from the archive what came while it was away (XEP-0386 §3.2). */
 export const boundInline = slot<boolean>('core.bound-inline', { initial: () => false })
+
+/** A module asks its device for signs of life when it has been silent: no spaces are needed for that. */
+export const watchedOver = slot<boolean>('core.watched-over', { initial: () => false })

@@ -196,11 +196,11 @@ export class Stream<T = unknown> {
     })
   }
 
-  /** Watches over its silence from now on. */
-  watch (times: WatchTimes): void {
+  /** Watches over its silence from now on. `isAsked`: somebody else asks the peer whether it is there, and no space is sent. */
+  watch (times: WatchTimes, isAsked: () => boolean = () => false): void {
     this.#watch?.stop()
     if (this.#isOver) return
-    this.#watch = new Watch(this.#how.clock, times, () => { this.send(' ') }, () => {
+    this.#watch = new Watch(this.#how.clock, times, () => { if (!isAsked()) this.send(' ') }, () => {
       this.close(new StreamError('connection-timeout', 'silent for too long'))
     })
   }

@@ -1,7 +1,7 @@
 /** XEP-0198 Stream Management: stanzas acknowledged both ways, and sessions that outlive their connection, and the process. */
 import {
-  attributeOf, Cache, defineModule, hostParting, hostRaised, localName, management, NS, sessionClosed, sessionDetached, sessionParting,
-  sessionResumed, setting, StreamError, xml,
+  attributeOf, Cache, defineModule, heartbeats, hostParting, hostRaised, localName, management, NS, sessionClosed, sessionDetached,
+  sessionParting, sessionResumed, setting, StreamError, xml,
 } from '../../lib/api.js'
 import type { Element, Jid, Negotiation, Session, Timer } from '../../lib/api.js'
 import { Managed, type ManagedHome } from './managed.js'
@@ -140,7 +140,11 @@ export default defineModule({
     host.nonza(NS.SM, 'a', (nonza, session) => {
       const h = countIn(nonza)
       if (h === undefined) throw new StreamError('bad-format', 'an acknowledgement without a count')
-      managedOf(session)?.confirmed(h)
+      const managed = managedOf(session)
+    if (managed === undefined) return
+    // What has brought question and answer has outlived the silence before.
+    if (managed.askedAt !== undefined && managed.tried > 0) host.find(heartbeats)?.answered(session, managed.tried)
+    managed.confirmed(h)
     })
 
     function managedOf (session: Session): Managed | undefined {

@@ -37,6 +37,8 @@ export class Managed implements Manager {
   home: ManagedHome
   /** When the device was asked what it has, and has not answered; in milliseconds since 1970. */
   askedAt: number | undefined
+  /** The silence of both sides that this question ended, in milliseconds. */
+  tried = 0
   readonly #inbound: Inbound
   readonly #outbound: Outbound
   /** Rows that are needed no more, and rows that say something else now. */
@@ -64,6 +66,8 @@ export class Managed implements Manager {
     }, { confirmed: past?.counts.out ?? 0, isHeld: past === undefined, isVague: past !== undefined && !past.isWhole })
     for (const [entry, handed] of past?.rows ?? []) this.#restore(entry, handed)
   }
+
+  get isResumable (): boolean { return this.patience > 0 }
 
   // ---- What goes out ----------------------------------------------------------------------
 
@@ -156,6 +160,7 @@ export class Managed implements Manager {
   #ask (): void {
     if (this.askedAt !== undefined || !this.#outbound.isOpen || this.session.connection !== 'attached') return
     this.askedAt = this.home.now()
+    this.tried = this.session.unanswered
     this.session.write(management.REQUEST)
   }
 

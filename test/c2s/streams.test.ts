@@ -1,3 +1,4 @@
+import ping from '../../modules/ping/index.js'
 import { auth, bind, DOMAIN, header, PASSWORD, SASL, scene, STARTTLS } from './stage.js'
 
 const LONG = 100_000
@@ -65,6 +66,22 @@ scene('a silent client gets spaces, and at last connection-timeout', { limits: {
   await s.pass(1)
   t.equal(client.error, 'connection-timeout')
   t.equal(s.host.sessions.count, 0)
+})
+
+scene('where pings ask who is silent there are no spaces, and the features say when that is (XEP-0478)', { limits: { keepalive: 10_000 }, modules: [ping] }, async (t, s) => {
+  const client = s.connect({ secure: true })
+  await client.opens()
+  t.match(client.heard, /<idle-seconds>30<\/idle-seconds>/, 'who has not logged in by then is disconnected')
+  client.forget()
+  await client.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
+  await client.until('<success')
+  await client.opens()
+  t.match(client.heard, /<idle-seconds>240<\/idle-seconds>/)
+  const bound = await s.bound('orchard')
+  await s.pass(239_999)
+  t.equal(bound.heard, '')
+  await s.pass(1)
+  t.match(bound.heard, /<ping xmlns=["']urn:xmpp:ping["']\/>/)
 })
 
 scene('a client that does not read is not read, and given up in the end', {}, async (t, s) => {
