@@ -63,7 +63,10 @@ export default defineModule({
       if (!isWorthKeeping(event.message)) return undefined
       const { account, batch } = event
       const { message, at } = undelayed(event.message, event.at)
-      return follow(waiting.of(account.toString()), amount => { keep(account, amount, { ...entryOf(message), at }, batch) })
+      return follow(waiting.of(account.toString()), amount => {
+        const isFound = isFull(amount, message.octets().length) && host.find(archives)?.keeps(account, message)
+        return follow(isFound, found => { if (found !== true) keep(account, amount, { ...entryOf(message), at }, batch) })
+      })
     }, 'record')
 
     /** Without the delay that was written when it waited before. */

@@ -52,6 +52,8 @@ export const blocklists = service<Blocklists>('blocklists')
 export interface Archives {
   /** The id under which the account's archive has this message, as the account's own devices see it; undefined where it has it not. */
   idOf (account: Jid, message: Message): string | undefined
+  /** Whether the account's archive has this message, be it one that comes back from a session that has ended. */
+  keeps (account: Jid, message: Message): Maybe<boolean>
   /** Which of these ids the account's archive still has. */
   has (account: Jid, ids: readonly string[]): Promise<ReadonlySet<string>>
 }

@@ -1,9 +1,9 @@
 /** XEP-0313 Message Archive Management, XEP-0441 preferences: what an account has said and heard, to be read on any device. */
 import {
   accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed,
-  messageSent, NS, pagingElement, records, rosters, setting, StanzaError, xml,
+  messageSent, messageUndelivered, namespaceOf, NS, pagingElement, records, rosters, setting, StanzaError, xml,
 } from '../../lib/api.js'
-import type { Batch, Element, Entry, Jid, Maybe, Message } from '../../lib/api.js'
+import type { Archives, Batch, Element, Entry, Jid, Maybe, Message } from '../../lib/api.js'
 import { command } from './command.js'
 import { preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { find, queryForm, readQuery, resultStanza } from './query.js'
@@ -73,6 +73,10 @@ export default defineModule({
     host.on(messageAddressed, event => {
       if (ids.has(event.message)) event.kept = true
     })
+    host.on(messageUndelivered, event => {
+      if (event.kept || event.recipients.length > 0) return undefined
+      return follow(keeps(event.account, event.message), isThere => { if (isThere) event.kept = true })
+    })
 
     function append (account: Jid, contact: Jid, message: Message, batch: Batch): string {
       const id = host.ids.next()
@@ -100,16 +104,23 @@ export default defineModule({
       })
     }
 
-    host.provide(archives, {
-      has: async (account, wanted) => {
-        const { entries } = await messages.page(account.toString(), { ids: wanted, limit: wanted.length })
-        return new Set(entries.map(entry => entry.id))
-      },
-      idOf: (account, message) => {
-        const known = ids.get(message)
-        return known?.account.equals(account) === true ? known.id : undefined
-      },
-    })
+    const idOf: Archives['idOf'] = (account, message) => {
+      const known = ids.get(message)
+      return known?.account.equals(account) === true ? known.id : undefined
+    }
+
+    async function has (account: Jid, wanted: readonly string[]): Promise<ReadonlySet<string>> {
+      const { entries } = await messages.page(account.toString(), { ids: wanted, limit: wanted.length })
+      return new Set(entries.map(entry => entry.id))
+    }
+
+    function keeps (account: Jid, message: Message): Maybe<boolean> {
+      if (idOf(account, message) !== undefined) return true
+      const id = archivedAs(message.children(), account)
+      return id === undefined ? false : has(account, [id]).then(found => found.has(id))
+    }
+
+    host.provide(archives, { idOf, keeps, has })
 
     // ---- Asking (§4) ----------------------------------------------------------------------------
 
@@ -177,3 +188,11 @@ export default defineModule({
     }, 'record')
   },
 })
+
+/** XEP-0359: the id that the archive of this account has given it; nobody else can have written that. */
+function archivedAs (children: Iterable<Element>, account: Jid): string | undefined {
+  for (const child of children) {
+    if (namespaceOf(child) === NS.STANZA_ID && attributeOf(child, 'by') === account.toString()) return attributeOf(child, 'id')
+  }
+  return undefined
+}

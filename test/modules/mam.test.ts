@@ -169,6 +169,21 @@ t.test('without an offline store the archive is enough', async t => {
   t.same((await asks(await s.device('juliet@capulet.lit/balcony'))).texts, ['one'])
 })
 
+t.test('what a device has not confirmed when its session ends is in the archive, and is not refused for want of room elsewhere', async t => {
+  const kinds = [{ modules: MODULES, settings: { offline: { keep: 1 } } }, { modules: ['message', 'mam', 'stream-management'] }]
+  for (const scene of kinds) {
+    const s = await scenario(t, scene)
+    const { romeo, juliet } = await couple(s)
+    await juliet.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+    await romeo.says(toJuliet('one'), toJuliet('two'), toJuliet('no', "<no-permanent-store xmlns='urn:xmpp:hints'/>"))
+    juliet.session.close()
+    await s.settled()
+    await romeo.gets("<message type='error' id='m-no'><error><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
+    await romeo.getsNothing()
+    t.same((await asks(await s.device('juliet@capulet.lit/chamber'))).texts, ['one', 'two'])
+  }
+})
+
 t.test('who has bound within the login is not sent what the archive has, and is sent the rest', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
