@@ -1,126 +1,244 @@
 /** A server, four phones of two accounts, and what was promised to them: played step by step, and looked at in the end. */
-import { stand, type Scenario } from '../scenario.js'
-import { Phone, type Chain } from './phone.js'
+import { journal } from '../../lib/storage/store.js'
+import { parseElement } from '../parse.js'
+import { stand, type Scene, type Scenario } from '../scenario.js'
+import { Phone, type Chain, type Manner } from './phone.js'
 
-export const KINDS = [
-  'say', 'say', 'say', 'say', 'type', 'type', 'ask', 'ack', 'ack', 'half', 'cut', 'cut', 'resume', 'resume', 'takeover', 'bind', 'close', 'pass',
-  'restart', 'kill', 'say and kill',
+const KINDS = [
+  'say', 'say', 'say', 'say to one', 'say to one', 'type', 'type', 'ask', 'ack', 'ack', 'half', 'cut', 'cut', 'fade', 'resume', 'resume',
+  'takeover', 'bind', 'close', 'pass', 'rest', 'wake', 'restart', 'kill', 'say and kill',
 ] as const
+/** What there is to do beside that where there is an archive. */
+const ARCHIVE_KINDS = ['page', 'page', 'page', 'page by form', 'page and fade', 'bind inline', 'bind plainly', 'bind plainly'] as const
+
+type Kind = typeof KINDS[number] | typeof ARCHIVE_KINDS[number]
 
 /** Something happens to this phone, or to all. `minutes`: how long, where time passes. */
-export interface Step { readonly kind: typeof KINDS[number], readonly phone: number, readonly minutes: number }
+export interface Step { readonly kind: Kind, readonly phone: number, readonly minutes: number }
+
+/** The worlds there are, and what may happen in each. In 'archive' there is little room to wait in: what is archived need not. */
+export const WORLDS = {
+  sessions: { kinds: KINDS, modules: [], offline: { keep: 10_000 } },
+  archive: { kinds: [...KINDS, ...ARCHIVE_KINDS], modules: ['mam'], offline: { keep: 3 } },
+} as const
+export type WorldName = keyof typeof WORLDS
 
 interface Sent {
+  readonly from: Phone
   readonly to: string
-  /** The sessions that were there when it was taken. */
+  /** The sessions that were there when it was taken: those of the recipient, and the sender's others. */
   readonly audience: readonly Chain[]
-  /** undefined: whether it was taken is not known to who sent it. */
+  /** false: whether it was taken is not known to who sent it. */
   isSure: boolean
 }
 
-const SCENE = {
-  modules: ['presence', 'message', 'carbons', 'offline', 'stream-management'],
-  hosts: ['montague.lit', 'capulet.lit'],
-  settings: { 'stream-management': { patience: '1h' }, offline: { keep: 10_000 } },
-}
 const COMPOSING = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+const CSI = "xmlns='urn:xmpp:csi:0'"
 const ROMEO = 'romeo@montague.lit'
 const JULIET = 'juliet@capulet.lit'
+/** More than there are messages. */
+const ALL = 100_000
 
 export class World {
   #s: Scenario
+  readonly #scene: Scene
+  readonly #hasArchive: boolean
   readonly #phones = [new Phone(ROMEO, 'one'), new Phone(ROMEO, 'two'), new Phone(JULIET, 'one'), new Phone(JULIET, 'two')]
   readonly #sent: Sent[] = []
   #lives = 0
-  readonly #chains: Chain[] = []
+  #step = 0
+  readonly #chains: { readonly chain: Chain, readonly born: number }[] = []
+  /** When the first device of an account had confirmed a message, by both. */
+  readonly #confirmed = new Map<string, number>()
 
-  private constructor (s: Scenario) { this.#s = s }
+  private constructor (name: WorldName, scene: Scene, s: Scenario) {
+    this.#hasArchive = name === 'archive'
+    this.#scene = scene
+    this.#s = s
+  }
 
-  static async begin (): Promise<World> {
-    const world = new World(await stand(SCENE))
-    for (const phone of world.#phones) await world.#bind(phone)
+  static async begin (name: WorldName): Promise<World> {
+    const { modules, offline } = WORLDS[name]
+    const scene = {
+      modules: ['presence', 'message', 'carbons', 'offline', 'stream-management', 'csi', ...modules],
+      hosts: ['montague.lit', 'capulet.lit'],
+      settings: { 'stream-management': { patience: '1h' }, offline },
+    }
+    const world = new World(name, scene, await stand(scene))
+    for (const phone of world.#phones) await world.#bind(phone, 'managed')
     return world
   }
 
-  async play ({ kind, phone: index, minutes }: Step): Promise<void> {
+  async play (step: Step): Promise<void> {
+    this.#step++
+    await this.#play(step)
+    await this.#s.settled()
+    for (const phone of this.#phones) {
+      phone.reads()
+      phone.trusts()
+      this.#note(phone)
+    }
+  }
+
+  async #play ({ kind, phone: index, minutes }: Step): Promise<void> {
     const phone = this.#phones[index] as Phone
     const isOn = phone.state === 'on'
     switch (kind) {
-      case 'say': if (isOn) await this.#say(phone); break
-      case 'type': if (isOn) await phone.posts(`<message to='${this.#other(phone)}' type='chat'>${COMPOSING}</message>`); break
-      case 'ask': if (isOn) await phone.asks(); break
-      case 'ack': if (isOn) await phone.acknowledges(1); break
-      case 'half': if (isOn) await phone.acknowledges(0.5); break
-      case 'cut': if (isOn) await this.#cut(phone); break
-      case 'resume': if (phone.state === 'cut') await this.#resume(phone); break
-      case 'takeover': if (isOn) await this.#resume(phone); break
-      case 'bind': await this.#bind(phone); break
-      case 'close': if (isOn) this.#close(phone); break
-      case 'pass': await this.#s.pass(`${minutes}m`); break
-      case 'restart': await this.#restart(); break
-      case 'kill': await this.#kill(); break
-      case 'say and kill': await this.#sayAndKill(phone)
+      case 'bind': await this.#bind(phone, 'managed'); return
+      case 'bind inline': await this.#bind(phone, 'inline'); return
+      case 'bind plainly': await this.#bind(phone, 'plain'); return
+      case 'resume': if (phone.state === 'cut') await this.#resume(phone); return
+      case 'pass': await this.#s.pass(`${minutes}m`); return
+      case 'restart': await this.#restart(); return
+      case 'kill': await this.#kill(); return
+      case 'say and kill': await this.#sayAndKill(phone); return
+      default: if (isOn) await this.#does(phone, kind, minutes)
     }
-    await this.#s.settled()
-    for (const one of this.#phones) one.reads()
+  }
+
+  async #does (phone: Phone, kind: Kind, minutes: number): Promise<void> {
+    switch (kind) {
+      case 'say': await this.#say(phone, this.#other(phone)); break
+      case 'say to one': await this.#say(phone, `${this.#other(phone)}/${minutes % 2 === 0 ? 'one' : 'two'}`); break
+      case 'type': await phone.posts(`<message to='${this.#other(phone)}' type='chat'>${COMPOSING}</message>`); break
+      case 'ask': await phone.asks(); break
+      case 'ack': await phone.acknowledges(1); break
+      case 'half': await phone.acknowledges(0.5); break
+      case 'cut': await this.#cut(phone); break
+      case 'fade': this.#fade(phone); break
+      case 'takeover': if (phone.chain?.isManaged === true) await this.#resume(phone); break
+      case 'close': this.#close(phone); break
+      case 'rest': await phone.says(`<inactive ${CSI}/>`); break
+      case 'wake': await phone.says(`<active ${CSI}/>`); break
+      case 'page': await phone.posts(phone.history.asks('page')); break
+      case 'page by form': await phone.posts(phone.history.asks('form')); break
+      case 'page and fade':
+        await phone.posts(phone.history.asks('page'))
+        this.#fade(phone)
+    }
   }
 
   /** Everybody comes back, and says so; then every promise is looked at. */
   async end (): Promise<void> {
+    this.#step++
     for (const phone of this.#phones) {
       if (phone.state === 'cut') await this.#resume(phone)
-      if (phone.state === 'off') await this.#bind(phone)
+      if (phone.state === 'off') await this.#bind(phone, 'managed')
     }
     for (const phone of this.#phones) {
+      await phone.says(`<active ${CSI}/>`)
+      if (this.#hasArchive) await this.#catchUp(phone)
       await phone.asks()
-      await phone.acknowledges(1)
+      phone.reads()
+      phone.trusts()
       this.#doubt(phone.unsure)
     }
+    const archives = this.#hasArchive ? [await this.#archiveOf(ROMEO), await this.#archiveOf(JULIET)] as const : undefined
     await this.#s.end()
-    this.#check()
+    this.#checkSessions()
+    if (archives !== undefined) this.#checkArchives(...archives)
   }
 
-  #check (): void {
-    for (const { got } of this.#chains) {
-      const from = (isRomeo: boolean): readonly number[] => got.filter(message => (this.#sent[message]?.to === JULIET) === isRomeo)
-      for (const list of [from(true), from(false)]) {
-        if (new Set(list).size !== list.length) throw new Error(`twice: ${list.join(' ')}`)
+  // ---- What was promised --------------------------------------------------------------------------
+
+  #checkSessions (): void {
+    for (const { chain: { account, got }, born } of this.#chains) {
+      const numbers = got.map(({ message }) => message)
+      if (new Set(numbers).size !== numbers.length) throw new Error(`twice to ${account}: ${numbers.join(' ')}`)
+      for (const phone of this.#phones) {
+        const list = got.flatMap(({ message, isLate }) => !isLate && this.#sentBy(message).from === phone ? [message] : [])
+        if (!isAscending(list)) throw new Error(`out of order to ${account}: ${list.join(' ')}`)
       }
+      const again = numbers.find(message => (this.#confirmed.get(`${account} ${message}`) ?? born) < born)
+      if (again !== undefined) throw new Error(`${again} came to ${account} again, where one device had confirmed it`)
     }
     this.#sent.forEach(({ to, audience, isSure }, message) => {
-      for (const chain of audience) {
-        if (chain.isAlive && isSure && !chain.got.includes(message)) throw new Error(`${message} did not reach a session of ${to} that was there`)
-      }
-      if (isSure && !this.#chains.some(({ account, got }) => account === to && got.includes(message))) throw new Error(`${message} is lost`)
+      if (!isSure) return
+      const missing = audience.find(({ isAlive, got }) => isAlive && !got.some(heard => heard.message === message))
+      if (missing !== undefined) throw new Error(`${message} did not reach a session of ${missing.account} that was there`)
+      const isHere = this.#chains.some(({ chain: { account, got } }) => account === to && got.some(heard => heard.message === message))
+      if (!this.#hasArchive && !isHere) throw new Error(`${message} is lost`)
     })
   }
 
+  /** By account: messages in the order of the archive, with their ids. */
+  #checkArchives (...archives: readonly [ReadonlyMap<string, number>, ReadonlyMap<string, number>]): void {
+    const [romeos, juliets] = [new Set(archives[0].values()), new Set(archives[1].values())]
+    this.#sent.forEach(({ isSure }, message) => {
+      const isThere = romeos.has(message)
+      if (isThere !== juliets.has(message)) throw new Error(`${message} is in one archive of two`)
+      if (isSure && !isThere) throw new Error(`${message} is in no archive`)
+    })
+    ;[ROMEO, JULIET].forEach((account, index) => { this.#checkArchive(account, archives[index] ?? new Map()) })
+  }
+
+  #checkArchive (account: string, archive: ReadonlyMap<string, number>): void {
+    const all = [...archive.values()]
+    if (new Set(all).size !== all.length) throw new Error(`archived twice for ${account}: ${all.join(' ')}`)
+    for (const phone of this.#phones) {
+      const own = all.filter(message => this.#sentBy(message).from === phone)
+      if (!isAscending(own)) throw new Error(`archived out of order for ${account}: ${own.join(' ')}`)
+    }
+    const order = new Map([...archive.keys()].map((id, index) => [id, index]))
+    const isInOrder = (ids: readonly (string | undefined)[]): boolean => isAscending(ids.map(id => order.get(id ?? '') ?? NaN))
+    for (const { history, resource } of this.#phones.filter(phone => phone.account === account)) {
+      const lacking = all.find(message => !history.known.has(message))
+      if (lacking !== undefined) throw new Error(`${account}/${resource} has paged to the end and lacks ${lacking}`)
+      if (!isInOrder(history.paged)) throw new Error(`${account}/${resource} has got pages of ${history.paged.join(' ')}`)
+    }
+    for (const { chain: { got } } of this.#chains.filter(({ chain }) => chain.account === account)) {
+      const stranger = got.find(({ message, id }) => archive.get(id ?? '') !== message)
+      if (stranger !== undefined) throw new Error(`${account} was told of ${stranger.message} as ${String(stranger.id)}, which is not in its archive`)
+      const fresh = got.flatMap(({ id, isLate }) => isLate ? [] : id)
+      if (!isInOrder(fresh)) throw new Error(`${account} has got in another order than the archive has`)
+    }
+  }
+
+  #sentBy (message: number): Sent {
+    const sent = this.#sent[message]
+    if (sent === undefined) throw new Error(`nobody has said ${message}`)
+    return sent
+  }
+
+  // ---- What happens -----------------------------------------------------------------------------------
+
   #other (phone: Phone): string { return phone.account === ROMEO ? JULIET : ROMEO }
 
-  async #say (phone: Phone): Promise<void> {
-    const to = this.#other(phone)
+  async #say (phone: Phone, to: string): Promise<void> {
+    const other = this.#other(phone)
     const message = this.#sent.length
-    const audience = this.#phones.flatMap(({ account, chain }) => account === to && chain?.isAlive === true ? [chain] : [])
-    this.#sent.push({ to, audience, isSure: true })
+    const audience = this.#phones.flatMap(({ chain }) => chain?.isAlive === true && chain !== phone.chain ? [chain] : [])
+    this.#sent.push({ from: phone, to: other, audience, isSure: true })
     await phone.posts(`<message to='${to}' type='chat'><body>${message}</body></message>`, message)
   }
 
   #doubt (messages: readonly number[]): void {
-    for (const message of messages) (this.#sent[message] as Sent).isSure = false
+    for (const message of messages) this.#sentBy(message).isSure = false
   }
 
-  async #bind (phone: Phone): Promise<void> {
+  #note ({ account, chain }: Phone): void {
+    if (chain === undefined) return
+    for (const { message } of chain.got.slice(0, chain.confirmed)) {
+      const key = `${account} ${message}`
+      if (!this.#confirmed.has(key)) this.#confirmed.set(key, this.#step)
+    }
+  }
+
+  async #bind (phone: Phone, manner: Manner): Promise<void> {
     phone.reads()
-    this.#doubt(await phone.bind(this.#s))
-    this.#chains.push(phone.chain as Chain)
+    this.#doubt(await phone.bind(this.#s, manner))
+    this.#chains.push({ chain: phone.chain as Chain, born: this.#step })
     await this.#s.pass('1s') // what the session is is written down by then
   }
 
   async #cut (phone: Phone): Promise<void> {
     phone.reads()
-    await phone.device?.loses('connection')
-    phone.state = 'cut'
+    const { device } = phone
+    this.#fade(phone)
+    await device?.loses('connection')
   }
+
+  #fade (phone: Phone): void { this.#doubt(phone.fades()) }
 
   async #resume (phone: Phone): Promise<void> {
     if (await phone.resumes(this.#s)) return
@@ -134,16 +252,33 @@ export class World {
     device?.session.close()
   }
 
+  async #catchUp (phone: Phone): Promise<void> {
+    phone.reads()
+    for (let pages = 0; !phone.history.isCaughtUp; pages++) {
+      if (pages > this.#sent.length) throw new Error(`${phone.account} comes to no end of its archive`)
+      await phone.posts(phone.history.asks('page'))
+      phone.reads()
+    }
+  }
+
+  async #archiveOf (account: string): Promise<ReadonlyMap<string, number>> {
+    const store = await this.#s.storage.open('mam.messages', journal<string>(1))
+    const { entries } = await store.page(account, { limit: ALL })
+    const found = new Map(entries.map(({ id, value }) => [id, Number(parseElement(value).getChildText('body'))]))
+    if (found.size !== entries.length) throw new Error(`an id is there twice for ${account}`)
+    return found
+  }
+
   async #restart (): Promise<void> {
     await this.#s.end()
     this.#leave()
-    this.#s = await stand({ ...SCENE, storage: this.#s.storage, ids: `life-${++this.#lives}` })
+    this.#s = await stand({ ...this.#scene, storage: this.#s.storage, ids: `life-${++this.#lives}` })
   }
 
   async #kill (): Promise<void> {
     await this.#s.pass('1s')
     this.#leave()
-    this.#s = await stand({ ...SCENE, storage: this.#s.storage.remains(), ids: `life-${++this.#lives}` })
+    this.#s = await stand({ ...this.#scene, storage: this.#s.storage.remains(), ids: `life-${++this.#lives}` })
     await this.#s.settled()
   }
 
@@ -151,14 +286,18 @@ export class World {
   async #sayAndKill (phone: Phone): Promise<void> {
     await this.#s.pass('1s')
     this.#s.storage.hold()
-    if (phone.state === 'on') await this.#say(phone)
+    if (phone.state === 'on') await this.#say(phone, this.#other(phone))
     await this.#kill()
   }
 
   #leave (): void {
     for (const phone of this.#phones) {
       phone.reads()
-      if (phone.state === 'on') phone.state = 'cut'
+      if (phone.state === 'on') this.#fade(phone)
     }
   }
+}
+
+function isAscending (list: readonly number[]): boolean {
+  return list.every((number, index) => index === 0 || number > (list[index - 1] as number))
 }
