@@ -6,6 +6,7 @@ import { ScramClient, type Mechanism } from './scram.js'
 
 /** Where a server listens, and how one gets in. */
 export interface Target {
+  readonly host: string
   readonly port: number
   readonly secure: 'none' | 'starttls' | 'direct'
   readonly domain: string
@@ -13,7 +14,6 @@ export interface Target {
   readonly password: string
 }
 
-const HOST = '127.0.0.1'
 const PATIENCE = 30_000
 
 /** One connection. What arrives is text until count() is called, then only counted. */
@@ -158,11 +158,11 @@ export class Client {
 
 async function open (target: Target): Promise<Socket> {
   if (target.secure === 'direct') {
-    const socket = connectTls({ host: HOST, port: target.port, servername: target.domain, rejectUnauthorized: false, ALPNProtocols: ['xmpp-client'] })
+    const socket = connectTls({ host: target.host, port: target.port, servername: target.domain, rejectUnauthorized: false, ALPNProtocols: ['xmpp-client'] })
     await once(socket, 'secureConnect')
     return socket
   }
-  const socket = connectPlain({ host: HOST, port: target.port, noDelay: true })
+  const socket = connectPlain({ host: target.host, port: target.port, noDelay: true })
   await once(socket, 'connect')
   return socket
 }

@@ -1,13 +1,15 @@
 /** What the bench asks of the load generator, and what it answers: plain values, for they cross a process border. */
 import type { Target } from './client.js'
 
-/** What every job has: where to, and the process whose cost is measured. */
-interface Aimed { readonly target: Target, readonly pid: number }
+/** What every job has: where to, and the processes whose cost is measured. */
+interface Aimed { readonly target: Target, readonly pids: readonly number[] }
 
 /** Chat messages between pairs of users, a fixed number of them always on the way. */
 export interface MessagesJob extends Aimed {
   readonly kind: 'messages'
   readonly users: readonly string[]
+  /** Another server, where every second user is at home: each message goes from one server to the other. */
+  readonly elsewhere?: Target
   readonly outstanding: number
   readonly warmSeconds: number
   readonly seconds: number
@@ -62,7 +64,7 @@ export type Job = MessagesJob | LoginsJob | MemoryJob | FriendsJob | PresenceJob
 /** What came of a job. `count`: messages, logins, sessions, subscriptions, deliveries or messages of the archive. */
 export interface Outcome {
   readonly count: number
-  /** CPU seconds of the server meanwhile. */
+  /** CPU seconds of the servers meanwhile. */
   readonly cpu: number
   /** Seconds that passed meanwhile. */
   readonly wall: number

@@ -6,15 +6,16 @@ import { parseArgs } from 'node:util'
 import { endAllGenerators } from './generator.js'
 import { cpuName, loadAverage } from './measure.js'
 import { casesOf, planOf, SCENES, type Scene } from './plan.js'
-import { checkoutAt, run, serverAt, SERVERS, type Findings, type ServerName } from './run.js'
+import { run, type Findings } from './run.js'
 import { killAll } from './servers/daemon.js'
-import { makeCertificate, type Server } from './servers/server.js'
+import type { Server } from './servers/server.js'
+import { SERVERS, Stage, type Pair, type ServerName } from './servers/stage.js'
 import { costOf, report } from './table.js'
 
 const USAGE = `npm run bench -- [options]
   --servers sestina,prosody,ejabberd   whom to measure (first: whom the others are compared with)
   --before FOLDER                      another checkout of Sestina, built, to be measured as well
-  --only messages,logins,memory,presence,catchup
+  --only messages,federation,logins,memory,presence,catchup
   --rounds N                           how often each is measured (3; with --quick 1)
   --quick                              fewer users, shorter: under two minutes
   --json                               all outcomes as JSON on standard output, the table on standard error
@@ -33,9 +34,10 @@ async function main (): Promise<void> {
     console.error(`broken off after ${plan.limit} s`)
     process.exit(1)
   }, plan.limit * 1000)
-  const servers = await installed(options, folder)
+  const pairs = await installed(options, folder)
+  const servers = pairs.map(({ server }) => server)
   const before = loadAverage()
-  const findings = await run(servers, options.scenes, plan, text => { console.error(`… ${text}`) })
+  const findings = await run(pairs, options.scenes, plan, text => { console.error(`… ${text}`) })
   clearTimeout(watchdog)
   const names = servers.map(({ name }) => name)
   const table = [...await about(servers, before), '', ...report(findings, casesOf(options.scenes), names)]
@@ -92,12 +94,12 @@ function sceneNamed (name: string): Scene {
 }
 
 /** The servers that can be measured; of the others it says how to get them. */
-async function installed ({ servers: names, before }: Options, folder: string): Promise<Server[]> {
-  const certificate = await makeCertificate(folder)
-  const servers = await Promise.all(names.map(async name => await serverAt(name, folder, certificate)))
-  if (before !== undefined) servers.push(await checkoutAt(resolve(before), folder, certificate))
-  const versions = await Promise.all(servers.map(async server => await server.version()))
-  return servers.filter((server, i) => {
+async function installed ({ servers: names, before }: Options, folder: string): Promise<Pair[]> {
+  const stage = await Stage.in(folder)
+  const pairs = await Promise.all(names.map(async name => await stage.pair(name)))
+  if (before !== undefined) pairs.push(await stage.checkout(resolve(before)))
+  const versions = await Promise.all(pairs.map(async ({ server }) => await server.version()))
+  return pairs.filter(({ server }, i) => {
     if (versions[i] === undefined) console.error(`${server.name} is not there and is left out. To install it: ${server.install}`)
     return versions[i] !== undefined
   })

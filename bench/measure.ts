@@ -2,14 +2,14 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** CPU seconds (user and system, all threads) that the process and its living descendants have used so far. */
-export function cpuSeconds (root: number): number {
-  return processTree(root).reduce((sum, pid) => sum + processSeconds(pid), 0)
+/** CPU seconds (user and system, all threads) that the processes and their living descendants have used so far. */
+export function cpuSeconds (roots: readonly number[]): number {
+  return roots.flatMap(processTree).reduce((sum, pid) => sum + processSeconds(pid), 0)
 }
 
-/** Bytes of memory of the process and its descendants: the proportional set size, where shared pages are counted once. */
-export function memoryBytes (root: number): number {
-  return processTree(root).reduce((sum, pid) => sum + proportionalBytes(pid), 0)
+/** Bytes of memory of the processes and their descendants: the proportional set size, where shared pages are counted once. */
+export function memoryBytes (roots: readonly number[]): number {
+  return roots.flatMap(processTree).reduce((sum, pid) => sum + proportionalBytes(pid), 0)
 }
 
 /** How long the last minute's queue for a CPU was: what else the machine is busy with. */

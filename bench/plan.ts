@@ -3,7 +3,7 @@ import type { Job } from './jobs.js'
 import type { Server } from './servers/server.js'
 
 /** What can be asked for with --only. */
-export const SCENES = ['messages', 'logins', 'memory', 'presence', 'catchup'] as const
+export const SCENES = ['messages', 'federation', 'logins', 'memory', 'presence', 'catchup'] as const
 export type Scene = typeof SCENES[number]
 
 /** One line of the table: a scene, over TLS or not. */
@@ -43,31 +43,39 @@ export function planOf (quick: boolean, rounds: number | undefined): Plan {
       }
 }
 
-/** The cases of some scenes, in the order of the table. Presence and archives are measured without TLS: what it adds, messages show. */
+/** Measured both ways. The others are without TLS for their clients: what it adds, messages show. */
+const IN_TLS_AS_WELL: readonly Scene[] = ['messages', 'logins', 'memory']
+
+/** The cases of some scenes, in the order of the table. */
 export function casesOf (scenes: readonly Scene[]): Case[] {
-  return scenes.flatMap<Case>(scene => scene === 'presence' || scene === 'catchup'
-    ? [{ scene, secure: 'none' }]
-    : [{ scene, secure: 'none' }, { scene, secure: 'starttls' }])
+  return SCENES.filter(scene => scenes.includes(scene)).flatMap<Case>(scene => [
+    { scene, secure: 'none' }, ...IN_TLS_AS_WELL.includes(scene) ? [{ scene, secure: 'starttls' }] as const : [],
+  ])
 }
 
+const CHATTING: readonly Scene[] = ['messages', 'federation', 'logins']
 const ARCHIVE_USERS = named('archive', 2)
 
 /** The accounts that some scenes need. */
 export function accountsOf (plan: Plan, scenes: readonly Scene[]): string[] {
   return [
-    ...scenes.includes('messages') || scenes.includes('logins') ? plan.chatUsers : [],
+    ...scenes.some(scene => CHATTING.includes(scene)) ? plan.chatUsers : [],
     ...scenes.includes('memory') ? plan.idleUsers : [],
     ...scenes.includes('presence') ? plan.friendUsers : [],
     ...scenes.includes('catchup') ? ARCHIVE_USERS : [],
   ]
 }
 
-/** What the load generator is asked to do for a case. */
-export function jobOf (plan: Plan, { scene, secure }: Case, server: Server): Job {
-  const aimed = { target: server.target(secure), pid: server.pid }
+/** What the load generator is asked to do for a case. `neighbour`: the other of two servers that speak with each other. */
+export function jobOf (plan: Plan, { scene, secure }: Case, server: Server, neighbour: Server): Job {
+  const aimed = { target: server.target(secure), pids: [server.pid] }
   const { warmSeconds, seconds, contacts, settleSeconds } = plan
   switch (scene) {
     case 'messages': return { kind: 'messages', ...aimed, users: plan.chatUsers, outstanding: 20, warmSeconds, seconds }
+    case 'federation': return {
+      kind: 'messages', target: aimed.target, elsewhere: neighbour.target(secure), pids: [server.pid, neighbour.pid], users: plan.chatUsers,
+      outstanding: 20, warmSeconds, seconds,
+    }
     case 'logins': return { kind: 'logins', ...aimed, users: plan.chatUsers, warmLogins: plan.chatUsers.length, logins: plan.logins, concurrency: 32 }
     case 'memory': return { kind: 'memory', ...aimed, users: plan.idleUsers, warmUsers: plan.idleUsers.length / 5, settleSeconds }
     case 'presence':
@@ -78,7 +86,7 @@ export function jobOf (plan: Plan, { scene, secure }: Case, server: Server): Job
 
 /** What makes friends of the users of the presence scene. */
 export function friendsOf (plan: Plan, server: Server): Job {
-  return { kind: 'friends', target: server.target('none'), pid: server.pid, users: plan.friendUsers, contacts: plan.contacts }
+  return { kind: 'friends', target: server.target('none'), pids: [server.pid], users: plan.friendUsers, contacts: plan.contacts }
 }
 
 function named (name: string, count: number): string[] {

@@ -1,18 +1,9 @@
 /** One run of the bench: sets the servers up, measures them in turns, and stops them. */
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { Generator } from './generator.js'
 import type { Outcome } from './jobs.js'
 import { accountsOf, casesOf, friendsOf, jobOf, type Case, type Plan, type Scene } from './plan.js'
-import { Ejabberd } from './servers/ejabberd.js'
-import { freePorts } from './servers/daemon.js'
-import { Prosody } from './servers/prosody.js'
-import { Sestina } from './servers/sestina.js'
-import type { Certificate, Place, Server } from './servers/server.js'
-
-/** The servers that can be measured, by name. */
-export const SERVERS = { sestina: Sestina, prosody: Prosody, ejabberd: Ejabberd } as const
-export type ServerName = keyof typeof SERVERS
+import type { Features } from './servers/server.js'
+import type { Pair } from './servers/stage.js'
 
 /** One outcome: what was measured, of whom, in which round. */
 export interface Measurement extends Case {
@@ -27,79 +18,135 @@ export interface Findings {
   readonly failures: string[]
 }
 
-/** A server under test with the load generator that is its own: it keeps the salted passwords of its accounts. */
-interface Contestant { readonly server: Server, readonly generator: Generator }
-
-/** Makes a server with a folder and ports of its own. */
-export async function serverAt (name: ServerName, folder: string, certificate: Certificate): Promise<Server> {
-  return new SERVERS[name](await placeIn(join(folder, name), name === 'sestina', certificate))
-}
-
-/** The same for another checkout of Sestina, which has been built. */
-export async function checkoutAt (root: string, folder: string, certificate: Certificate): Promise<Server> {
-  return new Sestina(await placeIn(join(folder, 'before'), true, certificate), root)
-}
-
-async function placeIn (folder: string, hasListeners: boolean, certificate: Certificate): Promise<Place> {
-  await mkdir(folder)
-  const [plainPort = 0, tlsPort = 0, directPort = 0, adminPort = 0] = await freePorts(4)
-  // Sestina has a listener for each; the other two take both on one port.
-  return { folder, certificate, plainPort, tlsPort: hasListeners ? tlsPort : plainPort, directPort, adminPort }
-}
-
-/** Measures the scenes on each of the servers. `say` hears how it goes on. */
+/** Hears how it goes on. */
 type Say = (text: string) => void
 
-export async function run (servers: readonly Server[], scenes: readonly Scene[], plan: Plan, say: Say): Promise<Findings> {
-  const findings: Findings = { measurements: [], failures: [] }
-  const start = performance.now()
-  const contestants = await setUp(servers, scenes, plan, findings, say)
-  const mayBegin = (took: number): boolean => (performance.now() - start + took) / 1000 < plan.budget
-  const alone = ALONE.filter(scene => scenes.includes(scene))
-  if (alone.length > 0) {
-    await Promise.all(contestants.map(async ({ server }) => { await server.stop() }))
-    for (const scene of alone) {
-      const most = scene === 'memory' ? plan.memoryRounds : plan.rounds
-      await rounds(most, mayBegin, async round => {
-        say(`${scene}, round ${round} of ${most}`)
-        await roundAlone(contestants, scene, plan, round, findings)
-      })
-    }
-    await Promise.all(contestants.map(async ({ server }) => { await server.start() }))
-  }
-  const cases = casesOf(scenes.filter(scene => !alone.includes(scene)))
-  await rounds(cases.length === 0 ? 0 : plan.rounds, mayBegin, async round => {
-    say(`${[...new Set(cases.map(({ scene }) => scene))].join(', ')}, round ${round} of ${plan.rounds}`)
-    for (const one of cases) {
-      // Who begins changes from round to round.
-      for (const contestant of rotated(contestants, round)) await measure(contestant, one, plan, round, findings)
-    }
-  })
-  await Promise.all(contestants.map(async ({ server, generator }) => { generator.end(); await server.stop() }))
-  return findings
+/** A pair under test with the load generator that is its own: it keeps the salted passwords of its accounts. */
+interface Contestant extends Pair { readonly generator: Generator }
+
+/** Measures the scenes on each of the servers. */
+export async function run (pairs: readonly Pair[], scenes: readonly Scene[], plan: Plan, say: Say): Promise<Findings> {
+  return await new Run(scenes, plan, say).play(pairs)
 }
 
-/** Starts the servers and gives them accounts and friendships, all at the same time: nothing is measured here. */
-async function setUp (
-  servers: readonly Server[], scenes: readonly Scene[], plan: Plan, findings: Findings, say: (text: string) => void,
-): Promise<Contestant[]> {
-  const ready = await Promise.all(servers.map(async (server): Promise<Contestant | undefined> => {
-    const generator = new Generator()
-    try {
+class Run {
+  readonly #scenes: readonly Scene[]
+  readonly #plan: Plan
+  readonly #say: Say
+  readonly #start = performance.now()
+  readonly #findings: Findings = { measurements: [], failures: [] }
+  #contestants: readonly Contestant[] = []
+
+  constructor (scenes: readonly Scene[], plan: Plan, say: Say) {
+    this.#scenes = scenes
+    this.#plan = plan
+    this.#say = say
+  }
+
+  async play (pairs: readonly Pair[]): Promise<Findings> {
+    const asked = (among: readonly Scene[]): readonly Scene[] => among.filter(scene => this.#scenes.includes(scene))
+    this.#contestants = await this.#setUp(pairs)
+    await this.#each(({ server }) => server.stop())
+    for (const scene of asked(ALONE)) await this.#alone(scene)
+    await this.#standing(asked(NEIGHBOURS), true)
+    await this.#standing(asked(TOGETHER), false)
+    for (const { generator } of this.#contestants) generator.end()
+    return this.#findings
+  }
+
+  /** Starts the servers and gives them accounts and friendships, all at the same time: nothing is measured here. */
+  async #setUp (pairs: readonly Pair[]): Promise<Contestant[]> {
+    const ready = await Promise.all(pairs.map(async (pair): Promise<Contestant | undefined> => {
+      const { server } = pair
+      const generator = new Generator()
       const start = performance.now()
-      await server.start()
-      await server.createAccounts(accountsOf(plan, scenes))
-      if (scenes.includes('presence')) await generator.play(friendsOf(plan, server))
-      say(`${server.name} is set up (${((performance.now() - start) / 1000).toFixed(1)} s)`)
-      return { server, generator }
-    } catch (error) {
-      findings.failures.push(`${server.name} could not be set up: ${String(error)}`)
+      const isReady = await this.#tries(`${server.name} could not be set up`, async () => {
+        await server.start()
+        await server.createAccounts(accountsOf(this.#plan, this.#scenes))
+        if (this.#scenes.includes('presence')) await generator.play(friendsOf(this.#plan, server))
+      })
+      if (isReady) {
+        this.#say(`${server.name} is set up (${((performance.now() - start) / 1000).toFixed(1)} s)`)
+        return { ...pair, generator }
+      }
       generator.end()
       await server.stop()
       return undefined
+    }))
+    return ready.filter(one => one !== undefined)
+  }
+
+  /** All servers run, or two of each, and are measured one after the other: who stands still costs the others nothing. */
+  async #standing (scenes: readonly Scene[], areTwo: boolean): Promise<void> {
+    if (scenes.length === 0) return
+    const all = this.#contestants
+    const stand = await Promise.all(all.map(async pair =>
+      await this.#tries(`${pair.server.name} could not be started for ${scenes.join(', ')}`, async () => {
+        if (areTwo) await this.#meet(pair)
+        else await pair.server.start()
+      })))
+    const standing = all.filter((_, i) => stand[i])
+    const cases = casesOf(scenes)
+    await this.#rounds(scenes, this.#plan.rounds, async round => {
+      for (const one of cases) {
+        for (const contestant of rotated(standing, round)) await this.#measure(contestant, one, round)
+      }
+    })
+    await this.#each(async ({ server, neighbour }) => { await Promise.all([server.stop(), neighbour.stop()]) })
+  }
+
+  async #meet ({ server, neighbour }: Pair): Promise<void> {
+    await Promise.all([server.start({ neighbour: neighbour.place }), neighbour.start({ neighbour: server.place })])
+    await neighbour.createAccounts(accountsOf(this.#plan, NEIGHBOURS))
+  }
+
+  async #alone (scene: Scene): Promise<void> {
+    const features: Features = scene === 'catchup' ? { archive: true } : {}
+    await this.#rounds([scene], scene === 'memory' ? this.#plan.memoryRounds : this.#plan.rounds, async round => {
+      for (const one of casesOf([scene])) {
+        for (const contestant of rotated(this.#contestants, round)) {
+          const { server } = contestant
+          const isReady = await this.#tries(`${server.name} could not be started for ${scene}`, async () => { await server.start(features) })
+          if (isReady) await this.#measure(contestant, one, round)
+          await server.stop()
+        }
+      }
+    })
+  }
+
+  async #measure ({ server, neighbour, generator }: Contestant, one: Case, round: number): Promise<void> {
+    await this.#tries(`${server.name}, ${one.scene} (${one.secure}), round ${round}`, async () => {
+      const outcome = await generator.play(jobOf(this.#plan, one, server, neighbour))
+      this.#findings.measurements.push({ ...one, server: server.name, round, outcome })
+    })
+  }
+
+  /** Plays up to `most` rounds; none begins that would, if it takes as long as the one before, end too late. */
+  async #rounds (scenes: readonly Scene[], most: number, play: (round: number) => Promise<void>): Promise<void> {
+    if (scenes.length === 0 || this.#contestants.length === 0) return
+    let took = 0
+    for (let round = 1; round <= most && (performance.now() - this.#start + took) / 1000 < this.#plan.budget; round++) {
+      this.#say(`${scenes.join(', ')}, round ${round} of ${most}`)
+      const start = performance.now()
+      await play(round)
+      took = performance.now() - start
     }
-  }))
-  return ready.filter(one => one !== undefined)
+  }
+
+  async #each (does: (contestant: Contestant) => Promise<void>): Promise<void> {
+    await Promise.all(this.#contestants.map(does))
+  }
+
+  /** Whether it went well; otherwise it is noted what did not. */
+  async #tries (what: string, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work()
+      return true
+    } catch (error) {
+      this.#findings.failures.push(`${what}: ${String(error)}`)
+      return false
+    }
+  }
 }
 
 /**
@@ -108,36 +155,13 @@ async function setUp (
  */
 const ALONE: readonly Scene[] = ['memory', 'catchup']
 
-async function roundAlone (contestants: readonly Contestant[], scene: Scene, plan: Plan, round: number, findings: Findings): Promise<void> {
-  for (const one of casesOf([scene])) {
-    for (const contestant of rotated(contestants, round)) {
-      await contestant.server.start(scene === 'catchup')
-      await measure(contestant, one, plan, round, findings)
-      await contestant.server.stop()
-    }
-  }
-}
+/** Measured with two of each. */
+const NEIGHBOURS: readonly Scene[] = ['federation']
 
-async function measure (contestant: Contestant, one: Case, plan: Plan, round: number, findings: Findings): Promise<void> {
-  const { server, generator } = contestant
-  try {
-    const outcome = await generator.play(jobOf(plan, one, server))
-    findings.measurements.push({ ...one, server: server.name, round, outcome })
-  } catch (error) {
-    findings.failures.push(`${server.name}, ${one.scene} (${one.secure}), round ${round}: ${String(error)}`)
-  }
-}
+/** Measured with one of each. */
+const TOGETHER: readonly Scene[] = ['messages', 'logins', 'presence']
 
-/** Plays up to `most` rounds; none begins that would, if it takes as long as the one before, end too late. */
-async function rounds (most: number, mayBegin: (took: number) => boolean, play: (round: number) => Promise<void>): Promise<void> {
-  let took = 0
-  for (let round = 1; round <= most && mayBegin(took); round++) {
-    const start = performance.now()
-    await play(round)
-    took = performance.now() - start
-  }
-}
-
+/** Who begins changes from round to round. */
 function rotated<T> (items: readonly T[], by: number): T[] {
   const at = by % Math.max(1, items.length)
   return [...items.slice(at), ...items.slice(0, at)]

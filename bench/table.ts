@@ -34,12 +34,13 @@ interface Unit { readonly label: string, readonly cost: (outcome: Outcome) => nu
 
 const UNITS: Readonly<Record<Case['scene'], Unit>> = {
   messages: { label: 'chat message, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
+  federation: { label: 'message between two servers, CPU µs of both', cost: ({ cpu, count }) => cpu / count * 1e6 },
   logins: { label: 'login and goodbye, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e3 },
   memory: { label: 'idle session, KiB', cost: ({ bytes, count }) => bytes / count / 1024 },
   presence: { label: 'presence delivery, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
   catchup: { label: 'a thousand messages of the archive, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e6 },
 }
-const DRIVEN = { messages: 'messages', logins: 'logins', memory: 'sessions', presence: 'deliveries', catchup: 'messages of the archive' }
+const DRIVEN = { messages: 'messages', federation: 'messages between servers', logins: 'logins', memory: 'sessions', presence: 'deliveries', catchup: 'messages of the archive' }
 
 function costCell (findings: Findings, one: Case, name: string, first: string): string {
   const costs = of(findings, one, name)
@@ -76,7 +77,8 @@ function labelOf (one: Case): string {
   return UNITS[one.scene].label + encrypted(one)
 }
 
-function encrypted ({ secure }: Case): string {
+function encrypted ({ scene, secure }: Case): string {
+  if (scene === 'federation') return '' // plain to the clients, and TLS between the servers
   return secure === 'none' ? ', plain' : ', TLS'
 }
 

@@ -6,9 +6,9 @@ import { execFile } from 'node:child_process'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 import { casesOf, SCENES, type Plan } from '../bench/plan.js'
-import { run, serverAt } from '../bench/run.js'
+import { run } from '../bench/run.js'
 import { killAll } from '../bench/servers/daemon.js'
-import { makeCertificate } from '../bench/servers/server.js'
+import { Stage } from '../bench/servers/stage.js'
 import { costOf, report } from '../bench/table.js'
 
 const named = (name: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${name}${i}`)
@@ -21,11 +21,13 @@ const SMALL: Plan = {
 
 t.test('the bench measures Sestina from its start to its stop, in every scene', { timeout: 120_000, skip: process.platform !== 'linux' && 'reads from /proc, which Linux has' }, async t => {
   const folder = await mkdtemp(join(tmpdir(), 'sestina-bench-'))
+  const stage = await Stage.in(folder)
   t.teardown(async () => {
     killAll()
+    await stage.close()
     await rm(folder, { recursive: true, force: true, maxRetries: 5 })
   })
-  const sestina = await serverAt('sestina', folder, await makeCertificate(folder))
+  const sestina = await stage.pair('sestina')
   const findings = await run([sestina], SCENES, SMALL, () => {})
 
   t.strictSame(findings.failures, [])
@@ -37,7 +39,7 @@ t.test('the bench measures Sestina from its start to its stop, in every scene', 
     if (scene !== 'memory') t.ok(costOf(measurement) > 0, `${scene} (${secure}) has a price`)
   }
   t.match(report(findings, cases, ['sestina']).join('\n'), /chat message, CPU µs, TLS +\d/)
-  t.throws(() => sestina.pid, /has ended/, 'the server is stopped')
+  for (const server of [sestina.server, sestina.neighbour]) t.throws(() => server.pid, /has ended/, 'the server is stopped')
 })
 
 t.test('the command of the bench says how it is called, and refuses what it does not know', async t => {

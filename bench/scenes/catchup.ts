@@ -19,7 +19,7 @@ export async function catchup (job: CatchupJob): Promise<Outcome> {
   await reader.expect(new RegExp(`Line ${job.messages - 1} of`))
   await pause(job.settleSeconds)
   await pages(reader, from, job.messages) // once for nothing: what is read for the first time costs more
-  const meter = new Meter(job.pid)
+  const meter = new Meter(job.pids)
   let count = 0
   for (let pass = 0; pass < job.passes; pass++) count += await pages(reader, from, job.messages)
   const outcome = meter.read(count)

@@ -6,7 +6,7 @@ import { Meter } from './meter.js'
 /** Logins from the TCP connection to the initial presence; closing the stream is part of the price. */
 export async function logins (job: LoginsJob): Promise<Outcome> {
   await comeAndGo(job, job.warmLogins)
-  const meter = new Meter(job.pid)
+  const meter = new Meter(job.pids)
   await comeAndGo(job, job.logins)
   await pause(0.1)
   return meter.read(job.logins)

@@ -8,7 +8,7 @@ import { Meter } from './meter.js'
 export async function memory (job: MemoryJob): Promise<Outcome> {
   const first = await gather(job.target, job.users.slice(0, job.warmUsers))
   const before = await atRest(job)
-  const meter = new Meter(job.pid)
+  const meter = new Meter(job.pids)
   const rest = await gather(job.target, job.users.slice(job.warmUsers))
   const outcome = meter.read(rest.length, await atRest(job) - before)
   await leave([...first, ...rest])
@@ -17,11 +17,11 @@ export async function memory (job: MemoryJob): Promise<Outcome> {
 
 /** The server's memory once it has not moved by a hundredth for `settleSeconds`; at most ten times as long is waited for that. */
 async function atRest (job: MemoryJob): Promise<number> {
-  let now = memoryBytes(job.pid)
+  let now = memoryBytes(job.pids)
   for (let turn = 0; turn < 10; turn++) {
     const before = now
     await pause(job.settleSeconds)
-    now = memoryBytes(job.pid)
+    now = memoryBytes(job.pids)
     if (Math.abs(now - before) < before / 100) break
   }
   return now

@@ -8,29 +8,66 @@ import { Meter } from './meter.js'
 const MARK = '~'
 /** So many different messages a user has, one after the other. */
 const RING = 64
+/** How often it is looked, twenty times a second, whether all have arrived. */
+const MOST_TURNS = 400
 
 /** Routed messages, counted where they arrive. */
 export async function messages (job: MessagesJob): Promise<Outcome> {
-  const clients = await gather(job.target, job.users)
+  const clients = await cast(job)
   await inParallel(clients, 8, async client => {
     client.send("<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
-    await settled(client, job.target.domain)
+    await settled(client, domainOf(client))
   })
-  const tally = { arrived: 0, open: true }
+  const [one, other] = clients
+  if (job.elsewhere !== undefined && one !== undefined && other !== undefined) await acquaint(one, other)
+  const tally: Tally = { written: 0, arrived: 0, open: true }
   const pens = clients.flatMap((client, i) => {
     const partner = clients[i ^ 1]
     return partner === undefined ? [] : [new Pen(client, partner, tally)]
   })
   for (const pen of pens) pen.write(job.outstanding)
   await pause(job.warmSeconds)
-  const meter = new Meter(job.pid)
+  const meter = new Meter(job.pids)
   const before = tally.arrived
   await pause(job.seconds)
   const outcome = meter.read(tally.arrived - before)
   tally.open = false
-  await pause(0.2)
+  await allArrived(tally)
   await leave(clients)
   return outcome
+}
+
+interface Tally { written: number, arrived: number, open: boolean }
+
+/** What is still on the way would be stored for who is gone, and be in the way of the next round. */
+async function allArrived (tally: Tally): Promise<void> {
+  for (let turn = 0; tally.arrived < tally.written; turn++) {
+    if (turn === MOST_TURNS) throw new Error(`of ${tally.written} messages only ${tally.arrived} arrived`)
+    await pause(0.05)
+  }
+}
+
+/** The pairs, one after the other; with a server elsewhere, the second of each is there. */
+async function cast ({ target, elsewhere = target, users }: MessagesJob): Promise<Client[]> {
+  const near = await gather(target, users.filter((_, i) => i % 2 === 0))
+  const far = await gather(elsewhere, users.filter((_, i) => i % 2 === 1))
+  return near.flatMap((client, i) => [client, ...far.slice(i, i + 1)])
+}
+
+/** A message each way, before the many come: it is not the building of links that is measured. */
+async function acquaint (one: Client, other: Client): Promise<void> {
+  for (const [from, to] of [[one, other], [other, one]] as const) {
+    from.send(`<message to='${bareOf(to)}' type='chat'><body>Good morrow</body></message>`)
+    await to.expect(/Good morrow/)
+  }
+}
+
+function bareOf ({ jid }: Client): string {
+  return jid.split('/')[0] ?? jid
+}
+
+function domainOf (client: Client): string {
+  return bareOf(client).split('@')[1] ?? ''
 }
 
 /** One direction of a pair: for each message that arrives, the next is written. */
@@ -38,12 +75,13 @@ class Pen {
   readonly #from: Client
   readonly #ring: Buffer
   readonly #length: number
+  readonly #tally: Tally
   #at = 0
 
-  constructor (from: Client, to: Client, tally: { arrived: number, readonly open: boolean }) {
+  constructor (from: Client, to: Client, tally: Tally) {
     this.#from = from
-    const bare = to.jid.split('/')[0] ?? to.jid
-    const texts = Array.from({ length: RING }, (_, i) => chat(bare, i))
+    this.#tally = tally
+    const texts = Array.from({ length: RING }, (_, i) => chat(bareOf(to), i))
     this.#ring = Buffer.from(texts.join(''))
     this.#length = this.#ring.length / RING
     to.count(MARK.charCodeAt(0), times => {
@@ -53,6 +91,7 @@ class Pen {
   }
 
   write (times: number): void {
+    this.#tally.written += times
     for (let left = times; left > 0;) {
       const next = Math.min(left, RING - this.#at)
       this.#from.send(this.#ring.subarray(this.#at * this.#length, (this.#at + next) * this.#length))

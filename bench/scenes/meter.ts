@@ -1,17 +1,17 @@
-/** A stopwatch for both processes: CPU of the server and of ourselves, and the time that passed. */
+/** A stopwatch for both sides: CPU of the servers and of ourselves, and the time that passed. */
 import { cpuSeconds } from '../measure.js'
 import type { Outcome } from '../jobs.js'
 
 /** Measures from its making on. */
 export class Meter {
-  readonly #pid: number
+  readonly #pids: readonly number[]
   readonly #cpu: number
   readonly #own = process.cpuUsage()
   readonly #start = performance.now()
 
-  constructor (pid: number) {
-    this.#pid = pid
-    this.#cpu = cpuSeconds(pid)
+  constructor (pids: readonly number[]) {
+    this.#pids = pids
+    this.#cpu = cpuSeconds(pids)
   }
 
   /** What it cost up to now. */
@@ -20,7 +20,7 @@ export class Meter {
     return {
       count,
       bytes,
-      cpu: cpuSeconds(this.#pid) - this.#cpu,
+      cpu: cpuSeconds(this.#pids) - this.#cpu,
       own: (own.user + own.system) / 1e6,
       wall: (performance.now() - this.#start) / 1000,
     }

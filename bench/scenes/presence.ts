@@ -11,7 +11,7 @@ const SHOWS = ['away', 'dnd', 'xa', 'chat']
 /** Makes friends through the protocol alone, and looks into every roster whether it came to be. */
 export async function friends (job: FriendsJob): Promise<Outcome> {
   const clients = await gather(job.target, job.users)
-  const meter = new Meter(job.pid)
+  const meter = new Meter(job.pids)
   for (const type of ['subscribe', 'subscribed']) {
     await inParallel(clients.map((_, i) => i), 8, async i => {
       const to = neighbours(job, i).map(user => `<presence to='${user}@${job.target.domain}' type='${type}'/>`)
@@ -36,7 +36,7 @@ export async function presence (job: PresenceJob): Promise<Outcome> {
   if (fan < job.contacts || fan > job.contacts + 1) throw new Error(`a presence reached ${fan} sessions instead of ${job.contacts}`)
   spread.keep(job.window, fan)
   await pause(job.warmSeconds)
-  const meter = new Meter(job.pid)
+  const meter = new Meter(job.pids)
   const before = spread.arrived
   await pause(job.seconds)
   const outcome = meter.read(spread.arrived - before)

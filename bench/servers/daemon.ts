@@ -11,9 +11,13 @@ export interface Command {
   readonly args: readonly string[]
   readonly folder: string
   readonly env?: Readonly<Record<string, string>>
-  readonly ports: readonly number[]
+  /** It has started when all of these say so. */
+  readonly signs: readonly Sign[]
   readonly patience: number
 }
+
+/** Whether a server has come so far. */
+export type Sign = () => Promise<boolean>
 
 const running = new Set<Daemon>()
 
@@ -46,15 +50,17 @@ export class Daemon {
     })
   }
 
-  /** Starts the command and resolves when all its ports accept. Throws with its last words where they do not. */
+  /** Starts the command and resolves when it shows all its signs. Throws with its last words where it does not. */
   static async start (command: Command): Promise<Daemon> {
     const daemon = new Daemon(command)
     const deadline = performance.now() + command.patience
-    for (const port of command.ports) {
-      while (!await accepts(port)) {
-        if (daemon.#alive && performance.now() < deadline) continue
-        await daemon.stop()
-        throw new Error(`${command.name} did not start: ${readFileSync(daemon.#log, 'utf8').slice(-2000)}`)
+    for (const sign of command.signs) {
+      while (!await sign()) {
+        if (!daemon.#alive || performance.now() > deadline) {
+          await daemon.stop()
+          throw new Error(`${command.name} did not start: ${daemon.lastWords()}`)
+        }
+        await new Promise(resolve => setTimeout(resolve, 50))
       }
     }
     return daemon
@@ -86,11 +92,11 @@ export class Daemon {
   }
 }
 
-/** Free ports of the loopback, all different. Another process may take one before the server does: then the start fails. */
-export async function freePorts (count: number): Promise<number[]> {
+/** Free ports of an address, all different. They stay free: nobody else knows of the address. */
+export async function freePorts (address: string, count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, async () => {
     const server = createServer()
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+    await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, address, resolve))
     return server
   }))
   return await Promise.all(servers.map(async server => {
@@ -105,11 +111,10 @@ function addressOf (address: AddressInfo | string | null): AddressInfo {
   return address
 }
 
-async function accepts (port: number): Promise<boolean> {
-  const open = await new Promise<boolean>(resolve => {
-    const socket = connect({ host: '127.0.0.1', port })
+/** Signs that somebody listens at these ports. */
+export function listening (host: string, ports: readonly number[]): Sign[] {
+  return ports.map(port => async () => await new Promise<boolean>(resolve => {
+    const socket = connect({ host, port })
     socket.once('connect', () => { socket.destroy(); resolve(true) }).once('error', () => { resolve(false) })
-  })
-  if (!open) await new Promise(resolve => setTimeout(resolve, 100))
-  return open
+  }))
 }

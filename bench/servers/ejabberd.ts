@@ -3,18 +3,18 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inParallel } from '../scenes/crowd.js'
 import type { Target } from '../client.js'
-import { Daemon } from './daemon.js'
-import { DOMAIN, output, PASSWORD, START_PATIENCE, targetAt, type Place, type Server } from './server.js'
+import { Daemon, listening } from './daemon.js'
+import { AUTHORITY, output, PASSWORD, START_PATIENCE, targetAt, type Features, type Place, type Server } from './server.js'
 
 /** The server whose name is 'ejabberd'. */
 export class Ejabberd implements Server {
   readonly name = 'ejabberd'
   readonly install = 'apt install ejabberd'
-  readonly #place: Place
+  readonly place: Place
   #daemon: Daemon | undefined
 
   constructor (place: Place) {
-    this.#place = place
+    this.place = place
   }
 
   async version (): Promise<string | undefined> {
@@ -22,25 +22,28 @@ export class Ejabberd implements Server {
     return about === '' ? undefined : about
   }
 
-  async start (archive = false): Promise<void> {
-    const { folder, plainPort, directPort, adminPort } = this.#place
+  async start (features: Features = {}): Promise<void> {
+    const { folder, address, plainPort, directPort, adminPort, serverPort } = this.place
+    const { neighbour } = features
     const file = join(folder, 'ejabberd.yml')
-    await writeFile(file, configuration(this.#place, archive))
+    const names = join(folder, 'inetrc')
+    await writeFile(file, configuration(this.place, features))
+    await writeFile(names, namesOf(this.place))
     this.#daemon = await Daemon.start({
       name: this.name,
       path: 'erl',
-      args: [...VIRTUAL_MACHINE, '-mnesia', 'dir', `"${join(folder, 'mnesia')}"`, '-s', 'ejabberd'],
+      args: [...VIRTUAL_MACHINE, '-kernel', 'inetrc', `"${names}"`, '-mnesia', 'dir', `"${join(folder, 'mnesia')}"`, '-s', 'ejabberd'],
       folder,
       env: { EJABBERD_CONFIG_PATH: file, EJABBERD_LOG_PATH: join(folder, 'ejabberd.log'), ERL_LIBS: await libraries(), ...ENVIRONMENT },
-      ports: [plainPort, directPort, adminPort],
+      signs: listening(address, [plainPort, directPort, adminPort, ...neighbour === undefined ? [] : [serverPort]]),
       patience: START_PATIENCE,
     })
   }
 
   async createAccounts (users: readonly string[]): Promise<void> {
     await inParallel(users, 4, async user => {
-      const response = await fetch(`http://127.0.0.1:${this.#place.adminPort}/api/register`, {
-        method: 'POST', body: JSON.stringify({ user, host: DOMAIN, password: PASSWORD }),
+      const response = await fetch(`http://${this.place.address}:${this.place.adminPort}/api/register`, {
+        method: 'POST', body: JSON.stringify({ user, host: this.place.domain, password: PASSWORD }),
       })
       if (!response.ok) throw new Error(`ejabberd did not register ${user}: ${await response.text()}`)
     })
@@ -56,7 +59,7 @@ export class Ejabberd implements Server {
   }
 
   target (secure: Target['secure']): Target {
-    return targetAt(this.#place, secure)
+    return targetAt(this.place, secure)
   }
 }
 
@@ -77,9 +80,16 @@ async function libraries (): Promise<string> {
   return folder
 }
 
-function configuration (place: Place, archive: boolean): string {
+/** Whom it asks for other servers: nobody else but us. */
+function namesOf ({ names: { address, port } }: Place): string {
+  return `{lookup, [file]}.\n{resolv_conf, ""}.\n{hosts_file, ""}.\n{nameserver, {${address.replaceAll('.', ',')}}, ${port}}.\n`
+}
+
+function configuration (place: Place, { archive = false, neighbour }: Features): string {
+  const listener = (port: number, more: string): string => `  - { port: ${port}, ip: "${place.address}", ${more} }\n`
+  const clients = 'module: ejabberd_c2s, access: c2s, shaper: none, max_stanza_size: 262144'
   return `
-hosts: [${DOMAIN}]
+hosts: ["${place.domain}"]
 loglevel: error
 certfiles: ["${place.certificate.both}"]
 acme: { auto: false }
@@ -93,12 +103,13 @@ shaper: {}
 shaper_rules: { max_user_sessions: infinity, max_user_offline_messages: 100 }
 access_rules: { c2s: [{ allow: all }], local: [{ allow: all }] }
 registration_timeout: infinity
+${neighbour === undefined ? '' : federation(neighbour)}
 listen:
-  - { port: ${place.plainPort}, ip: "127.0.0.1", module: ejabberd_c2s, access: c2s, shaper: none, starttls: true, max_stanza_size: 262144 }
-  - { port: ${place.directPort}, ip: "127.0.0.1", module: ejabberd_c2s, access: c2s, shaper: none, tls: true, max_stanza_size: 262144 }
-  - { port: ${place.adminPort}, ip: "127.0.0.1", module: ejabberd_http, request_handlers: { /api: mod_http_api } }
+${listener(place.plainPort, `${clients}, starttls: true`)}${listener(place.directPort, `${clients}, tls: true`)}${
+  listener(place.adminPort, 'module: ejabberd_http, request_handlers: { /api: mod_http_api }')}${
+  neighbour === undefined ? '' : listener(place.serverPort, 'module: ejabberd_s2s_in, shaper: none, max_stanza_size: 262144')}
 api_permissions:
-  bench: { from: [mod_http_api], who: { ip: "127.0.0.1/8" }, what: [register] }
+  bench: { from: [mod_http_api], who: { ip: "127.0.0.0/8" }, what: [register] }
 modules:
   mod_roster: {}
   mod_disco: {}
@@ -111,4 +122,11 @@ modules:
   mod_time: {}
   mod_version: {}
 ${archive ? '  mod_mam: { default: always }\n' : ''}`
+}
+
+/** Certificates are all that is believed. */
+function federation (neighbour: Place): string {
+  return `s2s_use_starttls: required
+ca_file: "${join(neighbour.certificate.authorities, AUTHORITY)}"
+outgoing_s2s_families: [ipv4]`
 }

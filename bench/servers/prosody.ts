@@ -3,18 +3,18 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Target } from '../client.js'
 import { storedKeys } from '../scram.js'
-import { Daemon } from './daemon.js'
-import { DOMAIN, ITERATIONS, MECHANISM, output, PASSWORD, START_PATIENCE, targetAt, type Place, type Server } from './server.js'
+import { Daemon, listening } from './daemon.js'
+import { AUTHORITY, ITERATIONS, MECHANISM, output, PASSWORD, START_PATIENCE, targetAt, type Features, type Place, type Server } from './server.js'
 
 /** The server whose name is 'prosody'. */
 export class Prosody implements Server {
   readonly name = 'prosody'
   readonly install = 'apt install prosody'
-  readonly #place: Place
+  readonly place: Place
   #daemon: Daemon | undefined
 
   constructor (place: Place) {
-    this.#place = place
+    this.place = place
   }
 
   async version (): Promise<string | undefined> {
@@ -22,18 +22,29 @@ export class Prosody implements Server {
     return about === '' ? undefined : about
   }
 
-  async start (archive = false): Promise<void> {
-    const { folder, plainPort, directPort } = this.#place
+  async start (features: Features = {}): Promise<void> {
+    const { folder, address, plainPort, directPort, serverPort } = this.place
+    const { neighbour } = features
     const file = join(folder, 'prosody.cfg.lua')
     await mkdir(join(folder, 'data'), { recursive: true })
-    await writeFile(file, configuration(this.#place, archive))
+    await writeFile(file, configuration(this.place, features))
+    if (neighbour !== undefined) {
+      await mkdir(join(folder, 'plugins'), { recursive: true })
+      await writeFile(join(folder, 'plugins', `mod_${PLUGIN}.lua`), plugin(neighbour))
+    }
     this.#daemon = await Daemon.start({
-      name: this.name, path: 'prosody', args: ['--config', file, '-F'], folder, ports: [plainPort, directPort], patience: START_PATIENCE,
+      name: this.name,
+      path: 'prosody',
+      args: ['--config', file, '-F'],
+      folder,
+      signs: listening(address, [plainPort, directPort, ...neighbour === undefined ? [] : [serverPort]]),
+      patience: START_PATIENCE,
     })
   }
 
   async createAccounts (users: readonly string[]): Promise<void> {
-    const folder = join(this.#place.folder, 'data', DOMAIN, 'accounts')
+    // As its storage names the folder of a domain.
+    const folder = join(this.place.folder, 'data', this.place.domain.replaceAll('.', '%2e'), 'accounts')
     await mkdir(folder, { recursive: true })
     const keys = await storedKeys(MECHANISM, PASSWORD, 'bench', ITERATIONS)
     const account = `return {
@@ -54,11 +65,12 @@ export class Prosody implements Server {
   }
 
   target (secure: Target['secure']): Target {
-    return targetAt(this.#place, secure)
+    return targetAt(this.place, secure)
   }
 }
 
-function configuration (place: Place, archive: boolean): string {
+function configuration (place: Place, { archive = false, neighbour }: Features): string {
+  const more = [...archive ? ['mam'] : [], ...neighbour === undefined ? [] : ['smacks', PLUGIN]]
   return `
 run_as_root = ${process.getuid?.() === 0}
 data_path = "${join(place.folder, 'data')}"
@@ -67,15 +79,42 @@ log = { { levels = { min = "error" }, to = "console" } }
 network_backend = "epoll"
 storage = "internal"
 authentication = "internal_hashed"
-interfaces = { "127.0.0.1" }
+interfaces = { "${place.address}" }
 c2s_ports = { ${place.plainPort} }
 c2s_direct_tls_ports = { ${place.directPort} }
 c2s_require_encryption = false
-ssl = { certificate = "${place.certificate.chain}", key = "${place.certificate.key}" }
-modules_disabled = { "s2s" }
+ssl = { certificate = "${place.certificate.chain}", key = "${place.certificate.key}"${neighbour === undefined ? '' : trusting(neighbour)} }
+${neighbour === undefined ? 'modules_disabled = { "s2s" }' : federation(place)}
 modules_enabled = {
-  "posix", "tls", "saslauth", "roster", "disco", "carbons", "blocklist", "private", "ping", "time", "version",${archive ? ' "mam",' : ''}
+  "posix", "tls", "saslauth", "roster", "disco", "carbons", "blocklist", "private", "ping", "time", "version",
+  ${more.map(name => `"${name}"`).join(', ')}
 }
-VirtualHost "${DOMAIN}"
+VirtualHost "${place.domain}"
+`
+}
+
+function trusting ({ certificate }: Place): string {
+  return `, cafile = "${join(certificate.authorities, AUTHORITY)}", capath = ""`
+}
+
+function federation ({ serverPort, folder }: Place): string {
+  return `s2s_ports = { ${serverPort} }
+s2s_direct_tls_ports = {}
+s2s_require_encryption = true
+s2s_secure_auth = true
+plugin_paths = { "${join(folder, 'plugins')}" }`
+}
+
+const PLUGIN = 'bench_neighbour'
+
+/** It has no setting that says where another server is: told by hand in DNS's stead, at the place where it asks. Nobody else is found. */
+function plugin ({ domain, address, serverPort }: Place): string {
+  return `
+module:set_global();
+local by_hand = require "net.resolvers.manual";
+require "net.resolvers.service".new = function (hostname, service, connection, extra)
+  local is_neighbour = hostname == "${domain}" and service == "xmpp-server";
+  return by_hand.new(is_neighbour and { { "tcp4", "${address}", ${serverPort}, extra } } or {}, connection, extra);
+end
 `
 }

@@ -1,22 +1,24 @@
 /** What the bench wants of a server: where it listens, how to start and stop it, how it gets its accounts. */
 import { randomUUID } from 'node:crypto'
 import { execFile } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { selfSigned } from '../../lib/stream/self-signed.js'
+import { GeneralName } from '@peculiar/asn1-x509'
+import { makeAuthority } from '../../test/auth/authority.js'
 import type { Target } from '../client.js'
 
-/** The one domain of every server under test. */
-export const DOMAIN = 'localhost'
+/** The domain of every server under test, and that of its neighbour, where it has one. Nobody else has them (RFC 6761 §6.2). */
+export const DOMAIN = 'verona.test'
+export const NEIGHBOUR_DOMAIN = 'mantua.test'
 /** The password of every account: of this run alone. */
 export const PASSWORD = randomUUID()
 /** SHA-1, because it is the one every server offers as installed. */
 export const MECHANISM = 'SCRAM-SHA-1'
 /** PBKDF2 rounds, the least RFC 5802 §5.1 advises; only the creation of accounts pays for them. */
 export const ITERATIONS = 4096
-/** How long the operators of the servers get to start. */
-export const START_PATIENCE = 30_000
+/** How long the servers get to start, in milliseconds: a machine may be busy with something else. */
+export const START_PATIENCE = 60_000
 
 /** A server under test. Its folder and ports are its own; nothing of it outlives stop() but the folder. */
 export interface Server {
@@ -25,8 +27,10 @@ export interface Server {
   version (): Promise<string | undefined>
   /** The command that installs it. */
   readonly install: string
-  /** Starts it and resolves when it listens. `archive`: with its archive of messages, which is off otherwise. */
-  start (archive?: boolean): Promise<void>
+  /** What is its own: its domain, address, ports and folder. */
+  readonly place: Place
+  /** Starts it and resolves when it listens and can be given accounts. */
+  start (features?: Features): Promise<void>
   /** Creates the accounts, by the server's own means. It has been started. */
   createAccounts (users: readonly string[]): Promise<void>
   /** Stops it; resolves when it has ended. */
@@ -37,23 +41,36 @@ export interface Server {
   target (secure: Target['secure']): Target
 }
 
-/** Where a server may write, the ports it may use, and the certificate of the domain. */
+/** What only some scenes want of it. */
+export interface Features {
+  /** An archive of messages. */
+  readonly archive?: boolean
+  /** Another server, with whom it speaks. */
+  readonly neighbour?: Place
+}
+
+/** What a server is called, where it may write, the address and ports it may use, and the certificate of its domain. */
 export interface Place {
   readonly folder: string
+  readonly domain: string
+  readonly address: string
   readonly plainPort: number
   readonly tlsPort: number
   readonly directPort: number
+  readonly serverPort: number
   readonly adminPort: number
+  /** Where a DNS server knows of it and its neighbour. */
+  readonly names: { readonly address: string, readonly port: number }
   readonly certificate: Certificate
 }
 
-/** Files in PEM. */
-export interface Certificate { readonly chain: string, readonly key: string, readonly both: string }
+/** Files in PEM, and the folder of the authorities that are behind them. */
+export interface Certificate { readonly chain: string, readonly key: string, readonly both: string, readonly authorities: string }
 
 /** How clients reach a server at its place. */
 export function targetAt (place: Place, secure: Target['secure']): Target {
   const port = { none: place.plainPort, starttls: place.tlsPort, direct: place.directPort }[secure]
-  return { port, secure, domain: DOMAIN, mechanism: MECHANISM, password: PASSWORD }
+  return { host: place.address, port, secure, domain: place.domain, mechanism: MECHANISM, password: PASSWORD }
 }
 
 /** What a command prints, or undefined where there is no such command or it fails. */
@@ -62,12 +79,21 @@ export async function output (command: string, ...args: readonly string[]): Prom
   return await run(command, args).then(({ stdout }) => stdout, () => undefined)
 }
 
-/** A certificate as the servers like it most: ECDSA P-256, signed by itself. */
-export async function makeCertificate (folder: string): Promise<Certificate> {
-  const [chain, key, both] = [join(folder, 'chain.pem'), join(folder, 'key.pem'), join(folder, 'both.pem')]
-  const made = await selfSigned(DOMAIN, DOMAIN, Date.now())
-  await writeFile(chain, made.certificate)
-  await writeFile(key, made.key, { mode: 0o600 })
-  await writeFile(both, made.certificate + made.key, { mode: 0o600 })
-  return { chain, key, both }
+/** The file in a folder of authorities. */
+export const AUTHORITY = 'authority.pem'
+
+/** A certificate for each domain as the servers like it most, ECDSA P-256, and an authority of this run that has issued them. */
+export async function makeCertificates (folder: string, domains: readonly string[]): Promise<Readonly<Record<string, Certificate>>> {
+  const authority = await makeAuthority('Bench')
+  const authorities = join(folder, 'authorities')
+  await mkdir(authorities)
+  await writeFile(join(authorities, AUTHORITY), authority.certificate)
+  return Object.fromEntries(await Promise.all(domains.map(async domain => {
+    const { certificate, key } = await authority.issue({ subject: `CN=${domain}`, names: [new GeneralName({ dNSName: domain })] })
+    const file = (kind: string): string => join(folder, `${domain}.${kind}.pem`)
+    await writeFile(file('chain'), certificate)
+    await writeFile(file('key'), key, { mode: 0o600 })
+    await writeFile(file('both'), `${certificate}\n${key}`, { mode: 0o600 })
+    return [domain, { chain: file('chain'), key: file('key'), both: file('both'), authorities }] as const
+  })))
 }

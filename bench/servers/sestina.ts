@@ -2,24 +2,24 @@
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { askAdmin } from '../../lib/admin/socket.js'
+import { askAdmin, type Answered } from '../../lib/admin/socket.js'
 import { PACKAGE_ROOT, VERSION } from '../../lib/base/package.js'
 import type { Target } from '../client.js'
 import { inParallel } from '../scenes/crowd.js'
-import { Daemon } from './daemon.js'
-import { DOMAIN, ITERATIONS, PASSWORD, START_PATIENCE, targetAt, type Place, type Server } from './server.js'
+import { Daemon, listening } from './daemon.js'
+import { ITERATIONS, PASSWORD, START_PATIENCE, targetAt, type Features, type Place, type Server } from './server.js'
 
 /** The server whose name is 'sestina'. */
 export class Sestina implements Server {
   readonly name: string
   readonly install = 'npm run build'
-  readonly #place: Place
+  readonly place: Place
   readonly #root: string
   #daemon: Daemon | undefined
 
   /** `root`: the checkout that is run, where it is not our own; its name is `before`. */
   constructor (place: Place, root?: string) {
-    this.#place = place
+    this.place = place
     this.#root = root ?? PACKAGE_ROOT
     this.name = root === undefined ? 'sestina' : 'before'
   }
@@ -28,28 +28,32 @@ export class Sestina implements Server {
     return await Promise.resolve(existsSync(this.#command) ? VERSION : undefined)
   }
 
-  async start (archive = false): Promise<void> {
-    const { folder, plainPort, tlsPort, directPort, certificate } = this.#place
-    const certificates = join(folder, 'certificates', DOMAIN)
+  async start (features: Features = {}): Promise<void> {
+    const { folder, address, domain, plainPort, tlsPort, directPort, serverPort, certificate } = this.place
+    const { neighbour } = features
+    const certificates = join(folder, 'certificates', domain)
     await mkdir(certificates, { recursive: true })
     await copyFile(certificate.chain, join(certificates, 'fullchain.pem'))
     await copyFile(certificate.key, join(certificates, 'privkey.pem'))
-    await writeFile(this.#conf, await configuration(this.#place, this.#root, archive))
+    await writeFile(this.#conf, await configuration(this.place, this.#root, features))
     this.#daemon = await Daemon.start({
       name: this.name,
       path: process.execPath,
       args: [this.#command, 'start', '--conf', this.#conf],
       folder,
-      ports: [plainPort, tlsPort, directPort],
+      signs: [
+        ...listening(address, [plainPort, tlsPort, directPort, ...neighbour === undefined ? [] : [serverPort]]),
+        // Its socket comes last: who has seen the ports alone may ask too early.
+        async () => await this.#ask('status') !== undefined,
+      ],
       patience: START_PATIENCE,
     })
   }
 
   async createAccounts (users: readonly string[]): Promise<void> {
-    const socket = join(this.#place.folder, 'data', 'admin.sock')
     await inParallel(users, 16, async user => {
-      const answer = await askAdmin(socket, { command: 'user add', args: [`${user}@${DOMAIN}`], input: PASSWORD })
-      if (answer === undefined) throw new Error('sestina does not answer at its socket')
+      const answer = await this.#ask('user add', [`${user}@${this.place.domain}`], PASSWORD)
+      if (answer === undefined) throw new Error(`sestina does not answer at its socket: ${this.#daemon?.lastWords() ?? ''}`)
     })
   }
 
@@ -63,7 +67,11 @@ export class Sestina implements Server {
   }
 
   target (secure: Target['secure']): Target {
-    return targetAt(this.#place, secure)
+    return targetAt(this.place, secure)
+  }
+
+  async #ask (command: string, args: readonly string[] = [], input?: string): Promise<Answered | undefined> {
+    return await askAdmin(join(this.place.folder, 'data', 'admin.sock'), { command, args: [...args], ...input === undefined ? {} : { input } })
   }
 
   get #command (): string {
@@ -71,18 +79,19 @@ export class Sestina implements Server {
   }
 
   get #conf (): string {
-    return join(this.#place.folder, 'sestina.toml')
+    return join(this.place.folder, 'sestina.toml')
   }
 }
 
 /** The same as the other two have on; what bounds the speed of one account (limits) is off, as their shapers are. */
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping']
 
-async function configuration (place: Place, root: string, archive: boolean): Promise<string> {
+async function configuration (place: Place, root: string, { archive = false, neighbour }: Features): Promise<string> {
   const files = await readdir(join(root, 'dist', 'modules'))
   const built = [...MODULES, ...archive ? ['mam'] : []].filter(name => files.includes(name) || files.includes(`${name}.js`))
-  const listen = (port: number, tls: string): string =>
-    `[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
+  const listen = (whom: string, port: number, tls: string): string =>
+    `[[listen]]\nfor = "${whom}"\nport = ${port}\naddress = ["${place.address}"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
+  const clients = [listen('clients', place.plainPort, 'none'), listen('clients', place.tlsPort, 'required'), listen('clients', place.directPort, 'direct')]
   return `
 data = "data"
 [log]
@@ -93,14 +102,26 @@ driver = "sqlite"
 durability = "disk"
 [tls]
 certificates = "certificates"
-${listen(place.plainPort, 'none')}${listen(place.tlsPort, 'required')}${listen(place.directPort, 'direct')}
+${clients.join('')}
 [authentication]
 iterations = ${ITERATIONS}
 [limits]
 connections = 100000
+${neighbour === undefined ? '' : listen('servers', place.serverPort, 'required') + federation(neighbour)}
 [modules]
 ${built.map(name => `${name} = true`).join('\n')}
-[host.${DOMAIN}]
+[host."${place.domain}"]
 admins = []
+`
+}
+
+function federation ({ domain, address, serverPort, certificate }: Place): string {
+  return `
+[federation]
+trust = "certificate"
+authorities = "${certificate.authorities}"
+[federation.domain."${domain}"]
+host = "${address}"
+port = ${serverPort}
 `
 }
