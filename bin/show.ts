@@ -10,9 +10,20 @@ export function show (result: unknown, json: boolean): void {
   else if (Array.isArray(result)) process.stdout.write(`${tableOf(result)}\n`)
   else if (typeof result === 'object' && result !== null) {
     for (const [name, value] of Object.entries(result)) {
-      process.stdout.write(`${pc.bold(name)}: ${typeof value === 'string' ? value : JSON.stringify(value)}\n`)
+      const table = isTable(value) ? tableOf(value) : undefined
+      if (table !== undefined && widthOf(table) <= WIDE) process.stdout.write(`${pc.bold(name)}:\n${table}\n`)
+      else process.stdout.write(`${pc.bold(name)}: ${typeof value === 'string' ? value : JSON.stringify(value)}\n`)
     }
   }
+}
+
+/** A table within an answer is one as long as it stands in a terminal. */
+const WIDE = 120
+
+function widthOf (table: string): number { return table.indexOf('\n') }
+
+function isTable (value: unknown): value is readonly unknown[] {
+  return Array.isArray(value) && value.length > 0 && value.every(row => typeof row === 'object' && row !== null)
 }
 
 function tableOf (rows: readonly unknown[]): string {

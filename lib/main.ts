@@ -181,6 +181,7 @@ export class Running {
       log: this.#parts.log,
       certificates,
       throttle: new Throttle({ clock: this.#clock, delay: authentication.delay, forget: authentication.forget }),
+      traffic: this.server.router.traffic.clients,
       limits,
       authentication,
       host: domain => this.server.host(domain),

@@ -10,6 +10,7 @@ import { PrepError } from '../xmpp/prep.js'
 import { exportAccounts } from './export.js'
 import { importAccounts } from './import.js'
 import { CommandError, type Talk } from './talk.js'
+import { trafficOf } from './traffic.js'
 
 /** A link to another server, as its operator sees it. */
 export interface LinkLine {
@@ -133,6 +134,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   's2s': world => Promise.resolve(listLinks(world)),
   's2s test': (world, [domain, from]) => testLink(world, domain, from),
+  'traffic': ({ server }) => Promise.resolve(trafficOf(server)),
   'session list': ({ server }, [name]) => Promise.resolve(listSessions(server, name)),
   'session kick': async ({ server }, [name]) => {
     const { host, jid } = await existing(server, name)

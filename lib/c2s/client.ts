@@ -11,6 +11,7 @@ import { StreamOver, type Negotiation, type StreamFeature } from '../stream/nego
 import { Negotiator } from '../stream/negotiator.js'
 import { starttls } from '../stream/starttls.js'
 import { Stream, type StreamEnd, type StreamHandlers, type StreamState } from '../stream/stream.js'
+import type { TrafficKind } from '../stream/traffic.js'
 import type { TlsInfo, TlsSettings, Transport } from '../stream/transport.js'
 import { attributeOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -70,6 +71,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
       log: world.log,
       limits: { bytes: limits.unauthenticated.stanza, elements: limits.unauthenticated.elements, depth: 16, attributes: 32, name: 256 },
       domain: world.domain,
+      traffic: world.traffic,
       rate: { bytes: new TokenBucket(clock, settings.rate, settings.rate * BURST) },
     }, this)
     this.#negotiator = new Negotiator<Session>(this, {
@@ -133,9 +135,9 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   }
 
   /** An element of the negotiation goes out at once; what the session sends (octets) comes behind the result of binding. */
-  send (what: Element | string): void {
+  send (what: Element | string, kind?: TrafficKind): void {
     if (typeof what !== 'string') this.#stream.send(octets(what))
-    else if (this.#early === undefined) this.#stream.send(what)
+    else if (this.#early === undefined) this.#stream.send(what, kind)
     else this.#early += what
   }
 

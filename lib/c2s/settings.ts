@@ -5,6 +5,7 @@ import type { Logger } from '../base/logger.js'
 import type { Throttle } from '../auth/throttle.js'
 import type { Host } from '../host/host.js'
 import type { Certificates } from '../stream/certificates.js'
+import type { Meter } from '../stream/traffic.js'
 
 export interface ListenerSettings {
   /** 'required': STARTTLS before anything else; 'direct': from the first byte; 'none': loopback only. */
@@ -45,6 +46,8 @@ export interface ClientWorld {
   readonly log: Logger
   readonly certificates: Pick<Certificates, 'contextFor' | 'asksClients'>
   readonly throttle: Throttle
+  /** Counts what clients send and get. */
+  readonly traffic: Meter
   limits: ClientLimits
   authentication: Authentication
   host (domain: string): Host | undefined

@@ -3,6 +3,7 @@ import { follow, type Maybe } from '../base/maybe.js'
 import type { Logger } from '../base/logger.js'
 import { PendingBatch } from '../storage/batch.js'
 import { StorageUnavailable, type Storage } from '../storage/store.js'
+import { Traffic } from '../stream/traffic.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { errorReply, isAddressed, type Addressed, type Stanza } from '../xmpp/stanza.js'
 import type { Arrival } from './arrivals.js'
@@ -40,6 +41,8 @@ const nowhere: Destination = {
 /** Routing waits for nobody: what must wait (disk, another server) has its own queue. */
 export class Router {
   readonly storage: Storage
+  /** What has come and gone since the start. */
+  readonly traffic = new Traffic()
   readonly #log: Logger
   readonly #destinations = new Map<string, Destination>()
   /** What takes stanzas for domains that are not ours. */

@@ -2,6 +2,7 @@
 import type { Clock, Timer } from '../base/clock.js'
 import { Named, type Slot } from '../base/slot.js'
 import type { Batch, Storage } from '../storage/store.js'
+import { kindOfStanza, type TrafficKind } from '../stream/traffic.js'
 import type { Element } from '../xml/element.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
@@ -22,8 +23,8 @@ export interface Connection {
   readonly lastRead: number
   /** Bytes not yet taken by the kernel. */
   readonly backlog: number
-  /** Writes UTF-8, one character a byte; gathered, and written once a turn of the event loop. */
-  send (octets: string): void
+  /** Writes UTF-8, one character a byte; gathered, and written once a turn of the event loop. `kind`: what it is, where that is known. */
+  send (octets: string, kind?: TrafficKind): void
   /** Ends the stream, with a stream error if one is given. */
   close (error?: StreamError): void
   /** Ends the connection and leaves the stream unfinished, to be resumed (XEP-0198 §7). What was written still goes out. */
@@ -146,7 +147,7 @@ export class Session {
   /** The same for what has passed the gate already. */
   pass (stanza: Stanza): 'sent' | 'kept' | 'full' {
     if (this.#closed) return 'full'
-    return this.#manager === undefined ? this.write(stanza.octets()) : this.#manager.send(stanza)
+    return this.#manager === undefined ? this.write(stanza.octets(), kindOfStanza(stanza)) : this.#manager.send(stanza)
   }
 
   /**
@@ -174,7 +175,7 @@ export class Session {
   }
 
   /** Writes a nonza: it is not counted, and waits for nothing. */
-  write (text: string | Element): 'sent' | 'kept' | 'full' {
+  write (text: string | Element, kind?: TrafficKind): 'sent' | 'kept' | 'full' {
     const connection = this.#connection
     if (connection === undefined) return this.#closed ? 'full' : 'kept'
     if (connection.backlog > this.#home.backlogBound) {
@@ -182,7 +183,7 @@ export class Session {
       return 'full'
     }
     this.#speaks(connection.lastRead)
-    connection.send(typeof text === 'string' ? text : octets(text))
+    connection.send(typeof text === 'string' ? text : octets(text), kind)
     return 'sent'
   }
 

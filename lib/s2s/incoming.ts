@@ -80,7 +80,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     this.#order = new ReleaseOrder(world.router.storage)
     this.#stream = new Stream<Incoming>(transport, {
       role: 'receiving',
-      namespace: NS.SERVER,
+      namespace: NS.SERVER, traffic: world.router.traffic.servers,
       clock,
       ids,
       log: world.log.with({ address: transport.address }),

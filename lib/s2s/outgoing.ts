@@ -79,7 +79,7 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#world = world
     this.#stream = new Stream<Outgoing>(transport, {
       role: 'initiating',
-      namespace: NS.SERVER,
+      namespace: NS.SERVER, traffic: world.router.traffic.servers,
       clock,
       ids,
       log: world.log.with({ to: remote, address: transport.address }),

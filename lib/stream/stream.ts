@@ -4,7 +4,7 @@ import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
-import { children, localName, textOf, type ParsedElement, type Source } from '../xml/element.js'
+import { localName, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { Parser, XmlError, type Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
@@ -12,6 +12,8 @@ import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
 import type { TokenBucket } from '../base/rate.js'
+import { peerError } from './peer-error.js'
+import { Meter, Tally, type TrafficKind } from './traffic.js'
 import type { ClientTlsSettings, TlsInfo, TlsSettings, Transport } from './transport.js'
 import { Watch, type WatchTimes } from './whitespace.js'
 
@@ -21,6 +23,8 @@ export type StreamState<T = unknown> =
   | { readonly at: 'established', readonly by: T }
   | { readonly at: 'closing', readonly side: 'ours' | 'theirs' }
   | { readonly at: 'closed', readonly reason: Error | undefined }
+
+export { PeerStreamError } from './peer-error.js'
 
 export interface StreamSettings {
   readonly role: 'receiving' | 'initiating'
@@ -34,6 +38,8 @@ export interface StreamSettings {
   readonly domain: string | undefined
   /** What the peer may send in the long run; it is read more slowly when it sends more. */
   readonly rate?: { readonly bytes?: TokenBucket, readonly elements?: TokenBucket }
+  /** Counts what comes and goes. */
+  readonly traffic?: Meter
   /** Elements that may wait for their turn; then reading pauses. */
   readonly queue?: number
   /** Bytes that may wait for the peer before we stop reading it, and before it is given up. */
@@ -57,18 +63,6 @@ export interface StreamHandlers {
   closed (): void
 }
 
-/** `<stream:error/>` from the peer. `host`: where it wants us to go (RFC 6120 §4.9.3.19, see-other-host). */
-export class PeerStreamError extends Error {
-  readonly condition: string
-  readonly host: string | undefined
-
-  constructor (condition: string, host?: string) {
-    super(`the peer ended the stream: ${condition}`)
-    this.condition = condition
-    this.host = host
-  }
-}
-
 /** How long a peer may take to close its stream after we have closed ours (RFC 6120 §4.4), in milliseconds. */
 export const CLOSING = 5000
 const QUEUE = 32
@@ -87,6 +81,7 @@ export class Stream<T = unknown> {
   readonly #handlers: StreamHandlers
   readonly #parser: Parser
   readonly #queue: Queue
+  readonly #tally: Tally
   #state: StreamState<T> = { at: 'opening' }
   #header: StreamHeader | undefined
   #headerSent = false
@@ -104,6 +99,7 @@ export class Stream<T = unknown> {
     this.#how = how
     this.#handlers = handlers
     this.lastRead = how.clock.now()
+    this.#tally = new Tally(how.traffic ?? new Meter())
     this.#queue = new Queue(how.queue ?? QUEUE, error => { this.fail(error) }, () => { this.#release(WORK) })
     this.#parser = new Parser({ limits: how.limits, contentNamespace: how.namespace }, {
       opened: root => { this.#opened(root) },
@@ -174,10 +170,11 @@ export class Stream<T = unknown> {
     }
   }
 
-  /** UTF-8, one character a byte. A peer that reads too slowly is not read itself, and given up at last. */
-  send (octets: string): void {
+  /** UTF-8, one character a byte; `kind`: where it is known. A peer that reads too slowly is not read itself, and given up at last. */
+  send (octets: string, kind?: TrafficKind): void {
     if (this.#isOver) return
     const { transport } = this
+    this.#tally.sent(octets, this.#state.at === 'established', kind)
     transport.write(octets)
     const { backlog } = transport
     if (backlog <= (this.#how.highWater ?? HIGH_WATER)) return
@@ -219,7 +216,7 @@ export class Stream<T = unknown> {
     if (this.#isShaking) { this.cut(error ?? new Error('closed during the TLS handshake')); return }
     // RFC 6120 §4.9.1.2: an error in the peer's header follows a header of ours all the same.
     if (!this.#headerSent) this.reply(this.#how.domain)
-    this.transport.write(error === undefined ? TAG : octets(error.element()) + TAG)
+    this.#frame(error === undefined ? TAG : octets(error.element()) + TAG)
     const hasPeer = this.#header !== undefined
     this.#finish({ at: 'closing', side: 'ours' }, { by: 'us', reason: error })
     // RFC 6120 §4.4: the peer may close its side in peace; after an error (§4.9.1.1) there is nothing to wait for.
@@ -245,6 +242,7 @@ export class Stream<T = unknown> {
   #data (chunk: Uint8Array): void {
     this.lastRead = this.#how.clock.now()
     this.#watch?.hear()
+    this.#tally.chunk(chunk)
     try {
       this.#parser.write(chunk)
     } catch (error) {
@@ -279,6 +277,7 @@ export class Stream<T = unknown> {
 
   #element (element: ParsedElement, source: Source): void {
     if (this.#isOver) return
+    this.#tally.element(element, source, this.#state.at === 'established')
     if (element.ns === NS.STREAM && localName(element) === 'error') {
       this.#inTurn(() => { this.#endedByPeer(peerError(element)) })
       return
@@ -320,7 +319,7 @@ export class Stream<T = unknown> {
 
   #endedByPeer (reason: Error | undefined): void {
     if (this.#isOver) return
-    this.transport.write(TAG)
+    this.#frame(TAG)
     this.#finish({ at: 'closing', side: 'theirs' }, { by: 'peer', reason })
     this.transport.end()
   }
@@ -329,7 +328,12 @@ export class Stream<T = unknown> {
 
   #sendHeader (header: Parameters<typeof headerOctets>[0]): void {
     this.#headerSent = true
-    this.transport.write(headerOctets(header))
+    this.#frame(headerOctets(header))
+  }
+
+  #frame (octets: string): void {
+    this.#tally.framed(octets)
+    this.transport.write(octets)
   }
 
   #reopen (): void {
@@ -342,6 +346,7 @@ export class Stream<T = unknown> {
   #finish (state: StreamState<T>, end: StreamEnd): void {
     this.#isOver = true
     this.#state = state
+    this.#tally.end()
     this.#queue.clear()
     this.#watch?.stop()
     this.#deadline?.cancel()
@@ -379,11 +384,4 @@ export class Stream<T = unknown> {
     }
     if (this.#holds === 0) this.transport.resume()
   }
-}
-
-function peerError (element: ParsedElement): PeerStreamError {
-  const condition = children(element, NS.STREAMS).find(child => localName(child) !== 'text')
-  if (condition === undefined) return new PeerStreamError('undefined-condition')
-  const name = localName(condition)
-  return new PeerStreamError(name.slice(0, 64), name === 'see-other-host' ? textOf(condition).slice(0, 1100) : undefined)
 }

@@ -24,7 +24,7 @@ export interface Item {
 }
 
 export interface OutboundHome {
-  /** Writes to the device, where it is there. */
+  /** Writes one stanza to the device, where it is there. */
   write (octets: string): void
   /** It has another number now. */
   moved (item: Item): void
@@ -84,15 +84,15 @@ export class Outbound {
 
   drain (): void {
     if (this.#isHeld) return
-    let octets = ''
+    const going: string[] = []
     for (const item of this.#places.splice(0, this.#due())) {
       this.#placedBytes -= item.octets.length
       if (item.state === 'void') continue
       this.#sent.push(item)
-      octets += item.octets
+      going.push(item.octets)
     }
     // Written when all of it has its place: writing may end the session, which takes whatever is here.
-    if (octets !== '') this.#home.write(octets)
+    for (const octets of going) this.#home.write(octets)
   }
 
   /** How many may go: as far as the last that may not wait, if no commit stands before that. */
@@ -154,7 +154,7 @@ export class Outbound {
 
   /** Sends again what is not confirmed. */
   repeat (): void {
-    if (this.isOpen) this.#home.write(this.#sent.all().map(item => item.octets).join(''))
+    for (const { octets } of this.#sent.all()) this.#home.write(octets)
   }
 
   /** All there is, numbered where that can be known, the oldest first. */

@@ -71,6 +71,36 @@ t.test('status, hooks, reload and stop', async t => {
   t.match(await asks(s.server, 'status'), { storage: 'no space left' })
 })
 
+t.test('traffic: what came and went by kind, what share each has, and what was spared', async t => {
+  const s = await scenario(t, { modules: ['presence', 'csi'], hosts: ['montague.lit', 'capulet.lit'] })
+  type Report = { since: string, traffic: { peers: string, kind: string }[], spared: unknown[] }
+  const ask = async (): Promise<Report> => await asks(s.server, 'traffic') as Report
+  const empty = await ask()
+  t.equal(empty.since, '2026-01-01T00:00:00.000Z')
+  t.equal(empty.traffic.length, 18, 'each kind, and all of them, for clients and for servers')
+  t.match(empty.traffic.at(-1), { peers: 'servers', kind: 'all', in: 0, inBytes: 0, inShare: 0, out: 0, outShare: 0 })
+  t.same(empty.spared, [])
+  const { clients, servers } = s.server.router.traffic
+  clients.in.add(0, 100)
+  for (let n = 0; n < 3; n++) clients.out.add(3, 300)
+  clients.out.add(0, 100)
+  servers.in.add(4, 1)
+  const { traffic } = await ask()
+  const line = (peers: string, kind: string): unknown => traffic.find(row => row.peers === peers && row.kind === kind)
+  t.match(line('clients', 'presence'), { in: 0, inBytes: 0, inShare: 0, out: 3, outBytes: 900, outShare: 90 })
+  t.match(line('clients', 'chat'), { in: 1, inBytes: 100, inShare: 100, out: 1, outBytes: 100, outShare: 10 })
+  t.match(line('clients', 'all'), { in: 1, out: 4, outBytes: 1000, outShare: 100 })
+  t.match(line('servers', 'iq'), { in: 1, inBytes: 1, inShare: 100, out: 0 })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  for (const host of ['montague.lit', 'capulet.lit']) {
+    const phone = await s.device(`juliet@${host}/phone`)
+    await phone.says("<inactive xmlns='urn:xmpp:csi:0'/>")
+    for (const status of ['here', 'there']) await romeo.says(`<presence to='juliet@${host}/phone'><status>${status}</status></presence>`)
+  }
+  const bytes = "<presence from='romeo@montague.lit/orchard' to='juliet@capulet.lit/phone'><status>here</status></presence>".length * 2 + 1
+  t.same((await ask()).spared, [{ by: 'csi', kind: 'presence', stanzas: 2, bytes, wakeups: 4 }])
+})
+
 t.test('links to other servers are listed, and the way to one is tried', async t => {
   const s = await scenario(t, { hosts: ['montague.lit', 'verona.lit'] })
   const asked: string[] = []

@@ -87,6 +87,7 @@ export class Stage {
       log,
       certificates: { contextFor: () => { throw new Error('there is no TLS in memory') }, asksClients: false },
       throttle: new Throttle({ clock, delay: 1000, forget: 600_000 }),
+      traffic: this.server.router.traffic.clients,
       limits: { ...LIMITS, ...how.limits },
       authentication: { mechanisms: MECHANISMS, attempts: 3, fast: true, token: 21 * 86_400_000, ...how.authentication },
       host: domain => this.server.host(domain),
@@ -178,6 +179,8 @@ export class Client {
   /** The server's end. */
   readonly served: MemoryTransport
   heard = ''
+  /** How much it has said. */
+  saidBytes = 0
   isClosed = false
   readonly #stage: Stage
 
@@ -194,7 +197,10 @@ export class Client {
   }
 
   async says (...texts: readonly string[]): Promise<void> {
-    for (const text of texts) this.transport.write(Buffer.from(text).toString('latin1'))
+    for (const text of texts) {
+      this.saidBytes += Buffer.byteLength(text)
+      this.transport.write(Buffer.from(text).toString('latin1'))
+    }
     await this.#stage.settled()
   }
 

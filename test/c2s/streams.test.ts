@@ -1,4 +1,9 @@
+import { KINDS } from '../../lib/stream/traffic.js'
+import message from '../../modules/message.js'
 import ping from '../../modules/ping/index.js'
+import presence from '../../modules/presence.js'
+import roster from '../../modules/roster/index.js'
+import streamManagement from '../../modules/stream-management/index.js'
 import { auth, bind, DOMAIN, header, PASSWORD, SASL, scene, STARTTLS } from './stage.js'
 
 const LONG = 100_000
@@ -82,6 +87,43 @@ scene('where pings ask who is silent there are no spaces, and the features say w
   t.equal(bound.heard, '')
   await s.pass(1)
   t.match(bound.heard, /<ping xmlns=["']urn:xmpp:ping["']\/>/)
+})
+
+scene('what comes and goes is counted by kind, to the byte', { modules: [ping, presence, roster, message, streamManagement] }, async (t, s) => {
+  const { clients } = s.server.router.traffic
+  const shown = (of: 'in' | 'out'): Record<string, readonly [number, number]> =>
+    Object.fromEntries(KINDS.map((kind, index) => [kind, clients[of].of(index)] as const).filter(([, [count]]) => count > 0))
+  const client = await s.bound('orchard')
+  t.same(Object.keys(shown('in')), ['stream'], 'all before the session')
+  const before = shown('in')['stream']
+  const jid = `romeo@${DOMAIN}/orchard`
+  const said = {
+    'chat': `<message to='${jid}' type='chat'><body>ü</body></message>`,
+    'groupchat': `<message to='room@${DOMAIN}' type="groupchat" id='1'/>`,
+    'other message': `<message to='${jid}'><body>type="chat"</body></message>`,
+    'presence': '<presence><show>away</show></presence>',
+    'iq': `<iq type='get' id='p' to='${DOMAIN}'><ping xmlns='urn:xmpp:ping'/></iq>`,
+    'nonza': "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
+    'keepalive': ' \n',
+  }
+  const sizes = Object.fromEntries(Object.entries(said).map(([kind, text]) => [kind, [1, Buffer.byteLength(text)]]))
+  for (const text of Object.values(said)) await client.says(text)
+  t.same(shown('in'), { ...sizes, stream: before })
+  const out = shown('out')
+  // The group chat comes back as an error, which is a message of type error; then stream management asks for nothing yet.
+  t.same(Object.fromEntries(Object.entries(out).map(([kind, [count]]) => [kind, count])), {
+    'chat': 1, 'other message': 2, 'presence': 1, 'iq': 1, 'nonza': 1, 'stream': out['stream']?.[0],
+  })
+  const bytes = (of: readonly (readonly [number, number])[]): number => of.reduce((sum, [, size]) => sum + size, 0)
+  t.equal(bytes(Object.entries(out).filter(([kind]) => kind !== 'stream').map(([, counts]) => counts)), Buffer.byteLength(client.heard))
+  client.forget()
+  await client.says(said.chat)
+  await client.says('</stream:stream>')
+  const after = shown('out')
+  t.equal(after['chat']?.[0], 2)
+  t.equal(after['nonza']?.[0], 2, 'it is asked what it has')
+  t.equal(bytes(Object.values(after)) - bytes(Object.values(out)), Buffer.byteLength(client.heard))
+  t.equal(bytes(Object.values(shown('in'))), client.saidBytes)
 })
 
 scene('a client that does not read is not read, and given up in the end', {}, async (t, s) => {

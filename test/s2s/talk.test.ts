@@ -39,6 +39,24 @@ scene('message, iq and presence go both ways on one connection, each server prov
   t.match(theirs.link(OURS), { direction: 'both', state: 'established', security: 'EXTERNAL' })
 })
 
+scene('what servers say to each other is counted, by kind, alike on both sides', async (t, net) => {
+  const ours = await net.town(OURS)
+  const theirs = await net.town(THEIRS, { scene: { modules: ['roster', 'presence', 'message', 'ping'] } })
+  const { romeo } = await lovers(net, ours, theirs)
+  await romeo.says("<message to='juliet@capulet.test' type='chat'><body>But soft!</body></message>", "<message to='juliet@capulet.test'><body>It is the east</body></message>")
+  await romeo.says("<presence to='juliet@capulet.test'/>", "<iq type='get' id='p1' to='capulet.test'><ping xmlns='urn:xmpp:ping'/></iq>")
+  await net.settled()
+  const lines = (town: Town) => town.s.server.router.traffic.lines().filter(({ peers }) => peers === 'servers')
+  const counts = (town: Town, of: 'in' | 'out') => Object.fromEntries(lines(town).map(line => [line.kind, line[of]]))
+  t.match(counts(ours, 'out'), { 'chat': 1, 'groupchat': 0, 'other message': 1, 'presence': 1, 'iq': 1 })
+  t.match(counts(theirs, 'out'), { 'chat': 0, 'other message': 0, 'presence': 0, 'iq': 1 })
+  for (const kind of ['chat', 'other message', 'presence', 'iq', 'nonza'] as const) {
+    const [sent, taken] = [lines(ours), lines(theirs)].map(all => all.find(line => line.kind === kind))
+    t.same([taken?.in, taken?.inBytes], [sent?.out, sent?.outBytes], kind)
+    t.same([sent?.in, sent?.inBytes], [taken?.out, taken?.outBytes], kind)
+  }
+})
+
 scene('where certificates prove nothing, dialback does, with a connection each way', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback', trusted: false })
   const theirs = await net.town(THEIRS, { trust: 'dialback', trusted: false })

@@ -1,0 +1,67 @@
+/** `sestina traffic`: what came and went by kind since the start, what share each kind has, and what was not sent at all. */
+import type { Server } from '../host/server.js'
+
+interface Line {
+  readonly peers: string
+  readonly kind: string
+  readonly in: number
+  readonly inBytes: number
+  /** In percent of the bytes of its peers and direction. */
+  readonly inShare: number
+  readonly out: number
+  readonly outBytes: number
+  readonly outShare: number
+}
+
+/** What a module has spared devices of: stanzas that were never sent, and those that were sent together with others. */
+interface Spared { readonly by: string, readonly kind: string, readonly stanzas: number, readonly bytes: number, readonly wakeups: number }
+
+export interface TrafficReport { readonly since: string, readonly traffic: readonly Line[], readonly spared: readonly Spared[] }
+
+export function trafficOf (server: Server): TrafficReport {
+  return { since: new Date(server.since).toISOString(), traffic: linesOf(server), spared: sparedBy(server) }
+}
+
+function linesOf ({ router }: Server): readonly Line[] {
+  const all = router.traffic.lines()
+  return (['clients', 'servers'] as const).flatMap(peers => {
+    const lines = all.filter(line => line.peers === peers)
+    const sum = (of: 'in' | 'inBytes' | 'out' | 'outBytes'): number => lines.reduce((total, line) => total + line[of], 0)
+    const total = { peers, kind: 'all', in: sum('in'), inBytes: sum('inBytes'), out: sum('out'), outBytes: sum('outBytes') }
+    return [...lines, total].map(line => ({
+      peers,
+      kind: line.kind,
+      in: line.in,
+      inBytes: line.inBytes,
+      inShare: percent(line.inBytes, total.inBytes),
+      out: line.out,
+      outBytes: line.outBytes,
+      outShare: percent(line.outBytes, total.outBytes),
+    }))
+  })
+}
+
+function percent (part: number, whole: number): number {
+  return whole === 0 ? 0 : Math.round(1000 * part / whole) / 10
+}
+
+/** A module counts them as `NAME.spared.KIND.stanzas`, `NAME.spared.KIND.bytes` and `NAME.waited.KIND`. */
+const SPARED = /^([\w-]+)\.(?:spared\.(\w+)\.(stanzas|bytes)|waited\.(\w+))$/
+
+/** All hosts together. */
+function sparedBy ({ hosts }: Server): readonly Spared[] {
+  const found = new Map<string, { by: string, kind: string, stanzas: number, bytes: number, wakeups: number }>()
+  for (const host of hosts) {
+    for (const [name, count] of host.counters) {
+      const [, by, spared, what, waited] = SPARED.exec(name) ?? []
+      const kind = spared ?? waited
+      if (by === undefined || kind === undefined) continue
+      const key = `${by} ${kind}`
+      const line = found.get(key) ?? { by, kind, stanzas: 0, bytes: 0, wakeups: 0 }
+      found.set(key, line)
+      // What waits goes with something else: alone it would have woken the device.
+      line[what === 'stanzas' || what === 'bytes' ? what : 'wakeups'] += count
+    }
+  }
+  return [...found].sort(([a], [b]) => a < b ? -1 : 1).map(([, line]) => line)
+}
