@@ -1,5 +1,6 @@
 /** A client's connection to a real server over TCP: negotiates up to login, then hands over each element. */
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { once } from 'node:events'
 import { ScramClient } from '../../bench/scram.js'
 import { Parser } from '../../lib/xml/parser.js'
@@ -40,17 +41,24 @@ export class Line {
     })
   }
 
-  /** Opens a stream and logs in; binding or resuming comes next. */
+  /** Logs in; binding or resuming comes next. */
   static async login (port: number, user: string): Promise<Line> {
-    const socket = connect({ host: '127.0.0.1', port, noDelay: true })
-    await once(socket, 'connect')
-    const line = new Line(socket)
-    await line.#open()
+    const line = await Line.open(port)
     const scram = new ScramClient('SCRAM-SHA-1', user, PASSWORD)
     line.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>${scram.first()}</auth>`)
     line.send(`<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>${await scram.last(textOf(await line.next()))}</response>`)
     const outcome = await line.next()
     if (outcome.name !== 'success') throw new Error(`${user} was not let in: ${outcome.toString()}`)
+    await line.#open()
+    return line
+  }
+
+  /** A stream whose features have come. `isEncrypted`: under TLS from the first byte. */
+  static async open (port: number, isEncrypted = false): Promise<Line> {
+    const to = { host: '127.0.0.1', port }
+    const socket = isEncrypted ? connectTls({ ...to, servername: DOMAIN, rejectUnauthorized: false }) : connect({ ...to, noDelay: true })
+    await once(socket, isEncrypted ? 'secureConnect' : 'connect')
+    const line = new Line(socket)
     await line.#open()
     return line
   }

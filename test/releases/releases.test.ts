@@ -1,0 +1,91 @@
+/** What releases have left on disks, today's build goes on with: nobody loses an account, a message or a session by an upgrade. */
+import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { VERSION } from '../../lib/base/package.js'
+import type { Running } from '../../lib/main.js'
+import type { Element } from '../../lib/xml/element.js'
+import { FIXTURES, startAt } from './build.js'
+import { fill } from './dump.js'
+import type { Facts } from './life.js'
+import { Person } from './person.js'
+
+const MINUTE = 60_000
+const ENDS = ['stopped', 'killed'] as const
+
+t.setTimeout(120_000)
+
+const releases = readdirSync(FIXTURES).sort()
+
+t.test('each release has kept what it leaves', t => {
+  t.ok(releases.length > 0)
+  if (!VERSION.includes('-')) t.ok(releases.includes(VERSION), 'node dist/test/releases/make.js')
+  t.end()
+})
+
+for (const release of releases) {
+  const facts = JSON.parse(readFileSync(join(FIXTURES, release, 'facts.json'), 'utf8')) as Facts
+  for (const end of ENDS) {
+    t.test(`the data folder of ${release}, its server ${end}, is that of this build: sessions, messages, accounts`, async t => {
+      const { running, errors } = await upgraded(t, release, end, facts)
+      const port = (wanted: string): number => running.listening.find(({ tls }) => tls === wanted)?.port ?? 0
+
+      const back: Person[] = []
+      for (const session of facts.sessions) back.push(await Person.returns(port('none'), session))
+      for (const [index, person] of back.entries()) {
+        await person.says()
+        t.same(person.got, facts.sessions[index]?.missed, `${person.user} gets what was missed, and nothing else: nobody was seen to go or come`)
+      }
+      for (const person of back) await person.leaves()
+      for (const user of facts.accounts) {
+        const person = await Person.arrives(port('none'), user, 'later')
+        await checkAnswers(t, person, facts)
+        await person.isManaged()
+        await person.says('<presence/>')
+        for (const words of facts.offline[user] ?? []) await person.gets(words)
+        t.same(person.got.filter(words => words.startsWith('message ')), facts.offline[user] ?? [], `what waited for ${user}`)
+        await person.leaves()
+      }
+      for (const [user, token] of Object.entries(facts.tokens)) t.ok(await Person.entersBy(port('direct'), user, token), `${user} has a token`)
+      t.same(errors, [])
+    })
+  }
+}
+
+interface Upgraded { readonly running: Running, readonly errors: readonly string[] }
+
+/** The release's folder, a minute later, under this build. */
+async function upgraded (t: Test, release: string, end: typeof ENDS[number], { left }: Facts): Promise<Upgraded> {
+  const folder = t.testdir({})
+  copyFileSync(join(FIXTURES, release, 'sestina.toml'), join(folder, 'sestina.toml'))
+  mkdirSync(join(folder, 'data'))
+  fill(join(folder, 'data', 'sestina.db'), readFileSync(join(FIXTURES, release, `${end}.sql`), 'utf8'))
+  const errors: string[] = []
+  const running = await startAt(folder, left + MINUTE, errors)
+  t.teardown(() => running.stop())
+  return { running, errors }
+}
+
+async function checkAnswers (t: Test, person: Person, facts: Facts): Promise<void> {
+  const { user } = person
+  const roster = (await person.asks("<query xmlns='jabber:iq:roster'/>", 'get')).getChild('query')?.getChildren('item') ?? []
+  t.same(roster.map(contactOf), facts.rosters[user], `the contacts of ${user}`)
+  t.same(await archived(person), (facts.archives[user] ?? []).map(text => `archived ${text}`), `the archive of ${user}`)
+  const [words, found = []] = facts.searches[user] ?? []
+  if (words !== undefined) t.same(await archived(person, words), found.map(text => `archived ${text}`), `what ${user} finds by ${words}`)
+  for (const [question, word] of facts.answers[user] ?? []) t.match((await person.asks(question, 'get')).toString(), word)
+}
+
+function contactOf ({ attrs, children }: Element): readonly string[] {
+  const groups = children.flatMap(child => typeof child === 'string' ? [] : child.getText())
+  return [String(attrs['jid']), String(attrs['name'] ?? ''), String(attrs['subscription']), ...groups]
+}
+
+/** What is in somebody's archive, or what is found there by these words. */
+async function archived (person: Person, words?: string): Promise<readonly string[]> {
+  const search = words === undefined ? '' : "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:xmpp:mam:2</value></field>" +
+    `<field var='{urn:xmpp:fulltext:0}fulltext'><value>${words}</value></field></x>`
+  person.got.length = 0
+  await person.asks(`<query xmlns='urn:xmpp:mam:2'>${search}</query>`)
+  return person.got.filter(text => text.startsWith('archived '))
+}
