@@ -46,6 +46,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0313': 'Message Archive Management',
   '0334': 'Message Processing Hints',
   '0352': 'Client State Indication',
+  '0357': 'Push Notifications',
   '0359': 'Unique and Stable Stanza IDs',
   '0368': 'SRV records for XMPP over TLS',
   '0386': 'Bind 2',

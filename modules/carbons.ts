@@ -1,5 +1,5 @@
 /** XEP-0280 Message Carbons: each device of a user sees the whole conversation. */
-import { archives, defineModule, flag, forwarded, localName, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
+import { archives, carbons, defineModule, flag, forwarded, localName, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
 import type { Element, Jid, Message, Session, Stanza } from '../lib/api.js'
 
 const enabled = slot('carbons.enabled', { initial: () => false, codec: flag, shared: true })
@@ -33,10 +33,11 @@ export default defineModule({
     }, 'observe')
 
     host.on(messageAddressed, ({ message, account, recipients, batch, handed }) => {
-      if (message.from.bare.equals(account)) return // a note to self: 'sent' has reached them all
-      if (!isWanted(message) || isRoomWhisper(message)) return
+      if (!isCopied(message, account)) return
       for (const device of otherDevices(account, recipients)) device.sendWith(batch, copy('received', message, device), handed)
     }, 'observe')
+
+    host.provide(carbons, { goesTo: (message, device) => device.get(enabled) && isCopied(message, device.account) })
 
     function otherDevices (account: Jid, but: readonly Session[]): readonly Session[] {
       return host.sessions.of(account).filter(device => !but.includes(device) && device.get(enabled))
@@ -47,6 +48,11 @@ export default defineModule({
 /** XEP-0313 §3.5: one's own devices are told where it is archived, and the contact is not. */
 function stanzaId (account: Jid, id: string): Element {
   return xml('stanza-id', { xmlns: NS.STANZA_ID, by: account.toString(), id })
+}
+
+/** Of a note to self 'sent' has reached them all. */
+function isCopied (message: Message, account: Jid): boolean {
+  return !message.from.bare.equals(account) && isWanted(message) && !isRoomWhisper(message)
 }
 
 function copy (direction: 'sent' | 'received', message: Stanza<'message'>, device: Session): Element {

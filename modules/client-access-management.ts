@@ -1,6 +1,6 @@
 /** XEP-0494 Client Access Management: a user sees what may use the account, and takes that away. */
-import { attributeOf, clientOf, defineModule, formatDateTime, NS, StanzaError, StreamError, xml } from '../lib/api.js'
-import type { Batch, ClientsOfHost, Element, Session } from '../lib/api.js'
+import { accessEnded, attributeOf, clientOf, defineModule, deviceOf, formatDateTime, NS, StanzaError, StreamError, xml } from '../lib/api.js'
+import type { Batch, ClientsOfHost, Element, Jid, Maybe, Session } from '../lib/api.js'
 
 type Client = Awaited<ReturnType<ClientsOfHost['of']>> extends ReadonlyMap<string, infer T> ? T : never
 
@@ -43,6 +43,7 @@ export default defineModule({
         const found = host.sessions.of(session.account).find(one => sessionId(one) === id)
         if (found === undefined) throw new StanzaError('item-not-found')
         end([found].filter(one => one !== session))
+        await ended(session.account, deviceOf(found))
         throw passwordNeeded()
       }
       const revoked = await host.clients.revoke(session.account, id)
@@ -51,10 +52,15 @@ export default defineModule({
       const sessions = host.sessions.of(session.account).filter(one => one.get(clientOf) === key)
       host.count('revoked')
       end(sessions.filter(one => one !== session))
+      await ended(session.account, key)
       if (client.password !== undefined) throw passwordNeeded()
       // Who revokes itself is told so, and gone.
       if (sessions.includes(session)) endAfter(session, batch)
     })
+
+    function ended (account: Jid, device: string): Maybe<unknown> {
+      return host.fire(accessEnded, { account, device })
+    }
 
     function end (sessions: readonly Session[]): void {
       for (const one of sessions) {

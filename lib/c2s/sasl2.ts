@@ -1,7 +1,9 @@
 /** SASL2 for clients (XEP-0388): login, tokens (XEP-0484), new keys (XEP-0480), resumption and binding in one round trip. */
 import { strictBase64 } from '../auth/base64.js'
+import { keyOf } from '../auth/clients.js'
 import { tokenMechanisms, type TokenMechanism } from '../auth/hashed-token.js'
 import { start, type Advertised, type SaslFailure } from '../auth/mechanisms.js'
+import { accessEnded } from '../host/events.js'
 import type { Host } from '../host/host.js'
 import { Session } from '../host/session.js'
 import { StreamOver, type InlineContext, type InlineFeature, type Negotiation, type Outcome, type StreamFeature } from '../stream/negotiation.js'
@@ -15,7 +17,7 @@ import type { Authentication } from './settings.js'
 import { attemptByToken, fastElement, tokenElement, visit, type TokenAttempt } from './tokens.js'
 import { upgradeElements, upgraded } from './upgrades.js'
 
-export type Sasl2Host = Pick<Host, 'accounts' | 'clients' | 'inline'>
+export type Sasl2Host = Pick<Host, 'accounts' | 'clients' | 'inline' | 'tell'>
 
 /** What the login of one stream stands on. */
 export interface Sasl2Ground {
@@ -143,6 +145,7 @@ class Attempt {
     if (upgrade.failure !== undefined) return this.#fail(asked.mechanism, upgrade.failure)
     const token = await visit(asked, account, tokens, { ...this.#ground, clients: this.#host.clients })
     if (token === 'unstored') return this.#fail(asked.mechanism, TROUBLE)
+    if (hasSignedOut(asked, tokens)) this.#host.tell(accessEnded, { account, device: keyOf(asked.userAgent.id ?? '') })
     this.#checkOpen()
     login.succeeded(this.#stream, account, asked.mechanism)
     const { session, answers } = await this.#inline(asked, account)
@@ -185,6 +188,11 @@ class Attempt {
     this.#stream.send(xml('failure', { xmlns: NS.SASL2 }, xml('aborted', { xmlns: NS.SASL }), xml('config-version-mismatch', { xmlns: NS.IAP })))
     return { go: 'continue' }
   }
+}
+
+/** XEP-0484 §3.6: it gives the token back that it came with, and wants no other. */
+function hasSignedOut (asked: Authenticate, tokens: TokenAttempt | undefined): boolean {
+  return asked.invalidate && asked.wants === undefined && tokens?.used() !== undefined
 }
 
 const ENCODING: SaslFailure = { kind: 'failure', condition: 'incorrect-encoding', reason: 'not base64' } // RFC 6120 §6.5.5

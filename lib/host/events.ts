@@ -103,6 +103,8 @@ export const sessionUnavailable = hook<{ readonly session: Session, readonly las
 /** Its connection is gone. A handler that sets `keep` has it wait for another; else it is closed. */
 export const sessionDetached = hook<{ readonly session: Session, readonly reason: Error | undefined, keep: boolean }>('sessionDetached')
 export const sessionResumed = hook<{ readonly session: Session }>('sessionResumed')
+/** Somebody looks at its device again (XEP-0352). */
+export const sessionActive = hook<{ readonly session: Session }>('sessionActive')
 /** The server is about to stop. A handler that sets `keep` has the session live on behind its next start; else it is closed. */
 export const sessionParting = hook<{ readonly session: Session, keep: boolean }>('sessionParting')
 /** It is no longer among the host's sessions; its presence can still be read. */
@@ -113,6 +115,17 @@ export const accountCreated = hook<{ readonly account: Jid, readonly batch: Batc
 /** Before it is gone. Its own rows go by themselves; a handler takes care of the traces elsewhere. */
 export const accountRemoved = hook<{ readonly account: Jid, readonly batch: Batch }>('accountRemoved')
 export const passwordChanged = hook<{ readonly account: Jid }>('passwordChanged')
+/**
+ * A device of the account has lost its access for good: it was revoked (XEP-0494), or has given its token back (XEP-0484). `device`: as
+ * `deviceOf` names it.
+ */
+export const accessEnded = hook<{ readonly account: Jid, readonly device: string }>('accessEnded')
+/**
+ * On one of the account's devices was read what a contact, or a room, has written. `id`: of the last that was read, as the archive or its
+ * sender names it; undefined: all that has come so far. For the module that hears of it (XEP-0490) to fire.
+ */
+export interface MessagesDisplayed { readonly account: Jid, readonly contact: Jid, readonly id: string | undefined }
+export const messagesDisplayed = hook<MessagesDisplayed>('messagesDisplayed')
 /** An account's subscription to a contact, or a contact's to it, is another now. */
 export const subscriptionChanged = hook<{ readonly account: Jid, readonly contact: Jid, readonly batch: Batch }>('subscriptionChanged')
 

@@ -70,6 +70,8 @@ export interface Manager {
   arrive (): Arrival
   /** The batch of a stanza that has come is about to be stored. `isEmpty`: it holds nothing so far. */
   settling (batch: Batch, isEmpty: boolean): void
+  /** What its device has not confirmed, as it goes out, the oldest first. */
+  unconfirmed (): Iterable<string>
   /** There is a new connection: what the device has not confirmed goes out again. */
   attached (): void
   /** What was sent while the session was patient waits no longer. */

@@ -223,6 +223,7 @@ export class Host implements Destination, SessionHome {
 
   /** Sends a request of the server's own and waits for its result; rejects with the StanzaError that came instead. */
   ask (to: Jid, payload: Element, how: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number } = {}): Promise<Element> {
+    if (this.#stopping) return Promise.reject(stops())
     const id = this.ids.next()
     const answer = this.requests.wait(to, id, how.timeout ?? PATIENCE)
     const iq = stanzaOf(xml('iq', { type: how.type ?? 'get', id }, payload), how.from ?? this.jid, to)
@@ -311,7 +312,7 @@ export class Host implements Destination, SessionHome {
     for (const session of [...this.sessions.all()]) {
       if (!this.#parked.has(session)) session.close(new StreamError('system-shutdown'))
     }
-    this.requests.clear(new StanzaError('service-unavailable'))
+    this.requests.clear(stops())
   }
 
   /** Before the server stops: ends the sessions that cannot live on behind its next start. */
@@ -357,6 +358,9 @@ export class Host implements Destination, SessionHome {
     }
   }
 }
+
+/** What an answer is that does not come any more: it says nothing of whom was asked. */
+function stops (): StanzaError { return new StanzaError('service-unavailable', 'the server stops', { type: 'wait' }) }
 
 function isKind (name: string): name is Kind {
   return name === 'message' || name === 'presence' || name === 'iq'

@@ -4,7 +4,8 @@ import { service } from '../base/slot.js'
 import type { Batch } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
-import type { Message, Presence } from '../xmpp/stanza.js'
+import type { Message, Presence, Stanza } from '../xmpp/stanza.js'
+import type { Urgency } from '../xmpp/urgency.js'
 import type { Session } from './session.js'
 
 /** RFC 6121 §2.1.2: one contact as an account sees it. */
@@ -27,6 +28,8 @@ export interface Roster {
   items (): Iterable<RosterItem>
   /** A request from this contact waits for the account's answer ("pending in"): the stanza, to be shown again at each login. */
   pendingIn (contact: Jid): string | undefined
+  /** How many requests wait for the account's answer. */
+  readonly requests: number
 }
 
 export interface Rosters {
@@ -58,6 +61,21 @@ export interface Archives {
   has (account: Jid, ids: readonly string[]): Promise<ReadonlySet<string>>
 }
 export const archives = service<Archives>('archives')
+
+/** XEP-0352: which devices somebody looks at, and what matters to those that nobody does. */
+export interface ClientStates {
+  isInactive (session: Session): boolean
+  /** By the rules, and what the operator has added to them. */
+  urgencyOf (stanza: Stanza): Urgency
+}
+export const clientStates = service<ClientStates>('clientStates')
+
+/** XEP-0280 */
+export interface Carbons {
+  /** Whether a device is sent a copy of this message, which came for another one of its account. */
+  goesTo (message: Message, device: Session): boolean
+}
+export const carbons = service<Carbons>('carbons')
 
 /** RFC 6121 §4.6: directed presence. */
 export interface Presences {

@@ -1,8 +1,9 @@
 /** The two errors XMPP knows (RFC 6120 §4.9, §8.3), and their elements. */
-import { child, children, textOf, xml, type Element } from '../xml/element.js'
+import { attributeOf, child, children, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 
-export type ErrorType = 'auth' | 'cancel' | 'continue' | 'modify' | 'wait'
+const TYPES = ['auth', 'cancel', 'continue', 'modify', 'wait'] as const
+export type ErrorType = typeof TYPES[number]
 
 /** The conditions of RFC 6120 §8.3.3, each with the type the RFC gives it. */
 const CONDITIONS = {
@@ -93,13 +94,17 @@ export class StreamError extends Error {
   }
 }
 
-/** The error that a stanza of type 'error' carries; undefined-condition where it says none that we know (RFC 6120 §8.3.3). */
+/**
+ * The error that a stanza of type 'error' carries; undefined-condition where it says none that we know (RFC 6120 §8.3.3), and the type
+ * that the RFC gives the condition where it says none (§8.3.2).
+ */
 export function stanzaErrorOf (element: Element): StanzaError {
   const error = child(element, NS.CLIENT, 'error')
   const defined = error === undefined ? [] : children(error, NS.STANZAS)
   const condition = defined.map(element => element.getName()).find(isCondition) ?? 'undefined-condition'
   const text = defined.find(element => element.getName() === 'text')
-  return new StanzaError(condition, text === undefined ? undefined : textOf(text))
+  const type = TYPES.find(type => error !== undefined && attributeOf(error, 'type') === type)
+  return new StanzaError(condition, text === undefined ? undefined : textOf(text), type === undefined ? {} : { type })
 }
 
 function isCondition (name: string): name is StanzaCondition {

@@ -1,11 +1,10 @@
 /** XEP-0352 Client State Indication: to a device that nobody looks at goes what matters, and the rest with it. */
 import {
-  addressed, defineModule, hostParting, isAddressed, isMessage, localName, NS, sending, sessionClosed, sessionDetached, sessionResumed,
-  setting, slot, xml,
+  addressed, clientStates, defineModule, follow, hostParting, isAddressed, isMessage, localName, NS, sending, sessionActive, sessionClosed,
+  sessionDetached, sessionResumed, setting, slot, urgencyOf, urgencyRules, xml,
 } from '../../lib/api.js'
 import type { Session, Stanza } from '../../lib/api.js'
 import { Held } from './held.js'
-import { rulesWith, urgencyOf } from './rules.js'
 
 /** What waits for an inactive device; undefined while it is active. §5: resumed or new, a stream is active. */
 const inactive = slot<Held | undefined>('csi.inactive', { initial: () => undefined, onResume: 'reset' })
@@ -23,17 +22,25 @@ export default defineModule({
 
   setup (host) {
     const { settings } = host
-    const rules = rulesWith(settings)
+    const rules = urgencyRules(settings)
 
     host.offer({
       namespace: NS.CSI,
       offered: ({ identity }) => identity === undefined ? undefined : xml('csi', { xmlns: NS.CSI }),
     })
     host.nonza(NS.CSI, 'active', (_, session) => {
+      const wasInactive = session.get(inactive) !== undefined
       flush(session)
       session.put(inactive, undefined)
+      if (wasInactive) return follow(host.fire(sessionActive, { session }), () => undefined)
+      return undefined
     })
     host.nonza(NS.CSI, 'inactive', (_, session) => { rest(session) })
+
+    host.provide(clientStates, {
+      isInactive: session => session.get(inactive) !== undefined,
+      urgencyOf: stanza => urgencyOf(stanza, rules),
+    })
 
     host.offerInline({
       at: 'bind',

@@ -113,6 +113,8 @@ export class Managed implements Manager {
     this.#sent()
   }
 
+  unconfirmed (): Iterable<string> { return this.#outbound.octets() }
+
   /** There is a new connection: what the device has not confirmed goes out again (XEP-0198 §5). */
   attached (): void {
     this.askedAt = undefined

@@ -157,6 +157,12 @@ export class Outbound {
     for (const { octets } of this.#sent.all()) this.#home.write(octets)
   }
 
+  /** All there is, as it goes out. */
+  * octets (): Generator<string> {
+    for (const { octets } of this.#sent.all()) yield octets
+    for (const { octets, state } of this.#places) if (state !== 'void') yield octets
+  }
+
   /** All there is, numbered where that can be known, the oldest first. */
   all (): readonly Item[] {
     const all = [...this.#sent.all(), ...this.#places.filter(({ state }) => state !== 'void')]

@@ -1,4 +1,5 @@
 import { createHmac, pbkdf2Sync } from 'node:crypto'
+import { accessEnded } from '../../lib/host/events.js'
 import { HASHES, keysFrom } from '../../lib/auth/keys.js'
 import { clientOf } from '../../lib/host/slots.js'
 import type { Session } from '../../lib/host/session.js'
@@ -270,9 +271,12 @@ scene('a token expires, and only who has it is told so', {}, async (t, s) => {
 scene('a client can give its token up', {}, async (t, s) => {
   const token = tokenIn(await login(s, { more: request() }))
   await s.pass(2 * DAY)
+  const ended: string[] = []
+  s.host.hooks.on(accessEnded, ({ account, device }) => { ended.push(`${account.toString()} ${device}`) }, 'observe', 'test')
   const client = await login(s, byToken(token, fast("invalidate='true'")))
   t.match(client.heard, /<success/)
   t.equal(tokenIn(client), '')
+  t.match(ended, [/^romeo@\S+ [0-9a-f]{64}$/], 'the device is told to have signed out')
   t.equal(failureIn(await login(s, byToken(token))), 'not-authorized')
 })
 

@@ -1,6 +1,7 @@
 /** What is of use to somebody who is not looking (XEP-0352 §3): the list that is asked, from the first rule to the last. */
-import { child, namespaceOf, NS } from '../../lib/api.js'
-import type { Element, Stanza } from '../../lib/api.js'
+import { child, namespaceOf, type Element } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import type { Stanza } from './stanza.js'
 
 /**
  * 'now': it is sent, and behind all that waits. 'hold': it waits for what is. 'last': the same, and of those from one sender only the last
@@ -15,7 +16,7 @@ export type Rule = (stanza: Stanza) => Urgency | undefined
 export interface Extra { readonly now: readonly string[], readonly hold: readonly string[] }
 
 /** The rules in their order. */
-export function rulesWith ({ now, hold }: Extra): readonly Rule[] {
+export function urgencyRules ({ now, hold }: Extra): readonly Rule[] {
   return [
     iqs,
     presence,
