@@ -89,6 +89,7 @@ export default defineModule({
         batch.committed(() => { lists.release(owner) })
       }
       batch.failed(() => { lists.forget(owner) })
+      host.find(presences)?.forget(account) // whom one sees again says nothing old
     }
 
     function push (account: Jid, payload: Element): void {

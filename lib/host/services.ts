@@ -83,6 +83,8 @@ export interface Presences {
   told (device: Session): Iterable<Jid>
   /** Forgets those: they are not told of its end. */
   untell (device: Session, whom: (told: Jid) => boolean): void
+  /** Forgets what an account was told of its contacts: what they say next is news, whatever it is. */
+  forget (account: Jid): void
 }
 export const presences = service<Presences>('presences')
 

@@ -22,10 +22,11 @@ export default defineModule({
     name: setting.size({ min: '64B', max: '16KiB' }).default('1023B').says('The longest name of a contact or of a group.'),
     groups: setting.count({ min: 1, max: 1000 }).default(50).says('The most groups that a contact is in.'),
   },
+  // Nothing is written into `versions` any more: what 0.1 has written there goes with its accounts.
   stores: { items: records<StoredItem>(1), versions: records<number>(1) },
 
   setup (host) {
-    const all = new AccountRosters(host.stores.items, host.stores.versions)
+    const all = new AccountRosters(host.stores.items)
 
     host.provide(rosters, {
       of: account => all.of(account),

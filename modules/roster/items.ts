@@ -1,4 +1,5 @@
 /** The rosters of accounts: in memory while they are used, each change a write of the batch that asks for it. */
+import { createHash } from 'node:crypto'
 import { jidOf, Kept, parseJid, StanzaError } from '../../lib/api.js'
 import type { Batch, Jid, Maybe, Records, Roster, RosterItem } from '../../lib/api.js'
 import type { State } from './subscription.js'
@@ -20,15 +21,25 @@ const UNKNOWN: StoredItem = { name: '', groups: [], subscription: 'none', ask: f
 
 export class AccountRoster implements Roster {
   readonly #items: Map<string, StoredItem>
-  #changes: number
+  /** Of all items that clients see, made when it is first asked for. */
+  #digest: Buffer | undefined
 
-  constructor (items: ReadonlyMap<string, StoredItem>, changes: number) {
+  constructor (items: ReadonlyMap<string, StoredItem>) {
     this.#items = new Map(items)
-    this.#changes = changes
   }
 
-  get version (): string { return String(this.#changes) }
-  get changes (): number { return this.#changes }
+  /**
+   * RFC 6121 §2.6: what clients see, as a name. It says the same of the same items, and of no others: also behind a backup, and where an
+   * account was made anew.
+   */
+  get version (): string {
+    if (this.#digest === undefined) {
+      this.#digest = Buffer.alloc(DIGEST)
+      for (const [address, item] of this.#items) this.#mix(this.#digest, address, item)
+    }
+    return this.#digest.toString('base64url')
+  }
+
   /** Contacts, those who only wait for an answer included. */
   get size (): number { return this.#items.size }
   /** Requests that wait for an answer. */
@@ -65,11 +76,25 @@ export class AccountRoster implements Roster {
   /** For AccountRosters alone. */
   set (contact: Jid, item: StoredItem | undefined): void {
     const key = contact.bare.toString()
+    if (this.#digest !== undefined) {
+      this.#mix(this.#digest, key, this.#items.get(key))
+      this.#mix(this.#digest, key, item)
+    }
     if (item === undefined) this.#items.delete(key)
     else this.#items.set(key, item)
-    this.#changes++
+  }
+
+  /** Puts an item in, or takes it out. */
+  #mix (digest: Buffer, address: string, item: StoredItem | undefined): void {
+    if (item === undefined || !isVisible(item)) return
+    const { name, groups, subscription, ask, approved } = item
+    const one = createHash('sha256').update(JSON.stringify([address, name, groups, subscription, ask, approved])).digest()
+    for (let at = 0; at < DIGEST; at++) digest[at] = (digest[at] ?? 0) ^ (one[at] ?? 0)
   }
 }
+
+/** Bytes of a version. */
+const DIGEST = 18
 
 /** RFC 6121 §2.1: in the roster, as far as clients see it. A contact who has only asked is not (§3.1.3). */
 function isVisible (item: StoredItem): boolean {
@@ -85,13 +110,11 @@ const IDLE = 2000
 
 export class AccountRosters {
   readonly #items: Records<StoredItem>
-  readonly #versions: Records<number>
   readonly #rosters: Kept<AccountRoster>
 
-  constructor (items: Records<StoredItem>, versions: Records<number>) {
+  constructor (items: Records<StoredItem>) {
     this.#items = items
-    this.#versions = versions
-    this.#rosters = new Kept(async key => new AccountRoster(await items.all(key), await versions.get(key, 'version') ?? 0), IDLE)
+    this.#rosters = new Kept(async key => new AccountRoster(await items.all(key)), IDLE)
   }
 
   of (account: Jid): Maybe<AccountRoster> { return this.#rosters.of(account.bare.toString()) }
@@ -106,7 +129,6 @@ export class AccountRosters {
     const kept = item !== undefined && (isVisible(item) || item.request !== undefined) ? item : undefined
     roster.set(contact, kept)
     batch.add(this.#items.putting(owner, contact.bare.toString(), kept))
-    batch.add(this.#versions.putting(owner, 'version', roster.changes))
     // Until the write has settled, nobody may read the old state from disk.
     void this.#rosters.hold(owner)
     batch.committed(() => { this.#rosters.release(owner) })

@@ -3,7 +3,7 @@ import type { AnyModule } from '../../lib/host/module.js'
 import streamManagement from '../../modules/stream-management/index.js'
 import carbons from '../../modules/carbons.js'
 import message from '../../modules/message.js'
-import presence from '../../modules/presence.js'
+import presence from '../../modules/presence/index.js'
 import roster from '../../modules/roster/index.js'
 import { DOMAIN, PASSWORD, scene, type Client, type Stage } from './stage.js'
 

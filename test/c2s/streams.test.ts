@@ -1,7 +1,7 @@
 import { KINDS } from '../../lib/stream/traffic.js'
 import message from '../../modules/message.js'
 import ping from '../../modules/ping/index.js'
-import presence from '../../modules/presence.js'
+import presence from '../../modules/presence/index.js'
 import roster from '../../modules/roster/index.js'
 import streamManagement from '../../modules/stream-management/index.js'
 import { auth, bind, DOMAIN, header, PASSWORD, SASL, scene, STARTTLS } from './stage.js'

@@ -1,7 +1,12 @@
 import t from 'tap'
+import { serverReturned } from '../../lib/host/events.js'
+import { ReleaseOrder } from '../../lib/host/order.js'
+import { enterFromServer } from '../../lib/host/remote.js'
 import { childElements, type Element } from '../../lib/xml/element.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { addressed, Stanza, type Addressed } from '../../lib/xmpp/stanza.js'
 import { scenario, type Scenario } from '../scenario.js'
-import type { Device } from '../device.js'
+import { Device } from '../device.js'
 
 const MODULES = ['presence', 'message']
 const ROMEO = 'romeo@montague.lit'
@@ -183,4 +188,224 @@ t.test('presence for an account goes to its devices that are there, and for a de
   for (const to of [`${JULIET}/deaf`, `${JULIET}/gone`]) await romeo.says(`<presence to='${to}'/>`)
   t.same([balcony, chamber, deaf].map(device => seen(device).length), [0, 0, 1], 'also where it is not available itself')
   await romeo.getsNothing()
+})
+
+// ---- What is not said twice ---------------------------------------------------------------------
+
+t.test('presence that says nothing new goes back to who said it, and to nobody else; what is new goes to all (§4.4.2)', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'caps', 'disco'] })
+  const { romeo, juliet } = await lovers(s)
+  const street = await s.device(`${ROMEO}/street`)
+  for (const device of [juliet, romeo]) await device.says('<presence/>')
+  const status = (id: string, more = ''): string => `<presence id='${id}'><show>away</show><status xml:lang='it'>così</status><x xmlns='urn:x'><y z='1'/></x>${more}</presence>`
+  await romeo.says(status('1'))
+  const all = [romeo, street, juliet]
+  t.same(all.map(device => device.unread.at(-1)?.attrs['from']), [`${ROMEO}/orchard`, `${ROMEO}/orchard`, `${ROMEO}/orchard`])
+  for (const device of all) device.forget()
+  await romeo.says(status('2'), status('3').replaceAll("'", '"'), status('4').replace("<y z='1'/>", "<y z='1'></y>"))
+  t.same(romeo.unread.map(({ attrs }) => String(attrs['id'])), ['2', '3', '4'], 'who said it')
+  for (const device of [street, juliet]) await device.getsNothing()
+  const spared = s.host('montague.lit').counters
+  t.equal(spared.get('presence.spared.presence.stanzas'), 6)
+  t.ok((spared.get('presence.spared.presence.bytes') ?? 0) > 600)
+  romeo.forget()
+  for (const more of ['<priority>1</priority>', '<status>cosi</status>', '']) {
+    await romeo.says(status('5', more))
+    for (const device of [street, juliet]) await device.gets("<presence id='5'><show>away</show></presence>")
+  }
+  await romeo.says("<presence type='unavailable'/>", status('6'))
+  for (const device of [street, juliet]) {
+    await device.gets("<presence type='unavailable'/>")
+    await device.gets("<presence id='6'/>")
+  }
+  await s.pass('1h')
+  for (const device of all) device.forget()
+  await romeo.says(status('7'))
+  for (const device of all) await device.gets("<presence id='7'/>")
+})
+
+t.test('a repeat is there for who comes later, for who is let in later, and for whom it is sent to alone', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await lovers(s)
+  const says = '<presence><status>here</status></presence>'
+  await romeo.says(says, says)
+  await juliet.says('<presence/>')
+  t.same(seen(juliet), [`${JULIET}/balcony available`, `${ROMEO}/orchard available`])
+  const tybalt = await s.device('tybalt@capulet.lit/street')
+  await tybalt.says(`<presence type='subscribe' to='${ROMEO}'/>`)
+  await romeo.says("<presence type='subscribed' to='tybalt@capulet.lit'/>")
+  t.same(seen(tybalt).filter(line => line.startsWith(`${ROMEO}/`)), [`${ROMEO}/orchard available`])
+  juliet.forget()
+  for (let n = 0; n < 2; n++) await romeo.says(`<presence to='${JULIET}'><status>here</status></presence>`)
+  t.equal(juliet.unread.length, 2, 'directed presence is never spared')
+  juliet.forget()
+  await juliet.says(`<presence to='${ROMEO}' type='probe'/>`)
+  await juliet.gets('<presence><status>here</status></presence>')
+})
+
+t.test('an operator may have each repeat broadcast', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { presence: { repeats: '0s' } } })
+  const { romeo, juliet } = await lovers(s)
+  await juliet.says('<presence/>')
+  juliet.forget()
+  for (let n = 0; n < 3; n++) await romeo.says('<presence/>')
+  t.equal(juliet.unread.length, 3)
+})
+
+// ---- What another server has said --------------------------------------------------------------------
+
+interface Abroad {
+  /** What has gone to other servers since it was last asked. */
+  readonly went: () => string[]
+  /** Juliet's server says this. */
+  readonly says: (presence: string) => Promise<void>
+}
+
+/** Juliet is at another server; Romeo and she see each other. */
+async function abroad (s: Scenario): Promise<Abroad> {
+  const { router } = s.server
+  const gone: Addressed[] = []
+  router.remote = { deliver: stanza => { gone.push(stanza) }, bounced: () => {} }
+  const order = new ReleaseOrder(s.storage)
+  await s.account(ROMEO)
+  await s.contact(ROMEO, JULIET)
+  return {
+    went: () => gone.splice(0).filter(({ kind, to }) => kind === 'presence' && to.domain === 'capulet.lit').map(({ type, from, to }) => `${type} ${from.toString()} ${to.toString()}`),
+    says: async text => {
+      const element = s.element(text)
+      const { from, to } = element.attrs as { from: string, to: string }
+      const stanza = addressed(new Stanza('presence', element, parseJid(from), parseJid(to)), parseJid(to))
+      await enterFromServer(router, s.server.host(stanza.to.domain), stanza, order)
+      await s.settled()
+    },
+  }
+}
+
+const fromJuliet = (resource: string, content: string, to = ROMEO, type = ''): string =>
+  `<presence from='${JULIET}/${resource}' to='${to}'${type}>${content}</presence>`
+const CAPS = "<c xmlns='http://jabber.org/protocol/caps' hash='md5' node='urn:n' ver='v'/>"
+
+t.test("a second device sees at once who is there on other servers, and they are not asked again", async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { went, says } = await abroad(s)
+  const orchard = await s.device(`${ROMEO}/orchard`)
+  t.same(went(), [`available ${ROMEO}/orchard ${JULIET}`, `probe ${ROMEO}/orchard ${JULIET}`])
+  await says(fromJuliet('balcony', `<show>away</show>${CAPS}`, `${ROMEO}/orchard`))
+  await says(fromJuliet('chamber', '<status>&lt;ü&gt;</status><p:x xmlns:p="urn:p" p:a="1"/>', `${ROMEO}/orchard`))
+  t.equal(orchard.unread.length, 2)
+  const early = await s.device(`${ROMEO}/early`)
+  t.same(went(), [`available ${ROMEO}/early ${JULIET}`, `probe ${ROMEO}/early ${JULIET}`], 'while answers may be on their way')
+  early.forget()
+  await s.pass('3m')
+  await says(fromJuliet('balcony', '<show>xa</show>'))
+  orchard.forget()
+  const street = await Device.bind(s, s.host('montague.lit'), parseJid(`${ROMEO}/street`), '192.0.2.1')
+  await street.says('<presence/>')
+  t.same(went(), [`available ${ROMEO}/street ${JULIET}`])
+  await street.getsInAnyOrder(
+    `<presence from='${JULIET}/balcony' to='${ROMEO}/street'><show>xa</show>${CAPS}</presence>`,
+    `<presence from='${JULIET}/chamber' to='${ROMEO}/street'><status>&lt;ü&gt;</status><p:x xmlns:p="urn:p" p:a="1"/></presence>`,
+    `<presence from='${ROMEO}/street'/>`, `<presence from='${ROMEO}/orchard'/>`, `<presence from='${ROMEO}/early'/>`,
+  )
+  await street.getsNothing()
+  t.equal(s.host('montague.lit').counters.get('presence.spared.probe.stanzas'), 1)
+  await says(fromJuliet('balcony', '', ROMEO, " type='unavailable'"))
+  const late = await Device.bind(s, s.host('montague.lit'), parseJid(`${ROMEO}/late`), '192.0.2.1')
+  await late.says('<presence/>')
+  t.same(seen(late).filter(line => line.startsWith(JULIET)), [`${JULIET}/chamber available`])
+  await s.pass('1h')
+  went()
+  const hour = await Device.bind(s, s.host('montague.lit'), parseJid(`${ROMEO}/hour`), '192.0.2.1')
+  await hour.says('<presence/>')
+  t.same(seen(hour).filter(line => line.startsWith(JULIET)), [`${JULIET}/chamber available`])
+  t.same(went(), [`available ${ROMEO}/hour ${JULIET}`, `probe ${ROMEO}/hour ${JULIET}`], 'what was heard long ago is asked for as well')
+})
+
+t.test('what another server says again is not told to those who know; what is new, or for one alone, is', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { says } = await abroad(s)
+  const orchard = await s.device(`${ROMEO}/orchard`)
+  const deaf = await s.device(`${ROMEO}/deaf`, { presence: false })
+  await says(fromJuliet('balcony', `<show>away</show>${CAPS}`))
+  await orchard.gets('<presence><show>away</show></presence>')
+  for (const again of [`<show>away</show>${CAPS}`, '<show>away</show>', `${CAPS}<show>away</show>`]) await says(fromJuliet('balcony', again))
+  await orchard.getsNothing()
+  t.equal(s.host('montague.lit').counters.get('presence.spared.presence.stanzas'), 3)
+  await s.pass('3m')
+  for (let n = 0; n < 2; n++) await says(fromJuliet('balcony', '<show>away</show>', `${ROMEO}/orchard`))
+  t.equal(orchard.unread.length, 2, 'directed presence')
+  orchard.forget()
+  await says(fromJuliet('balcony', '<show>dnd</show>', `${ROMEO}/orchard`))
+  orchard.forget()
+  for (const [resource, content, type] of [['chamber', '<show>away</show>'], ['balcony', '<show>dnd</show>'], ['balcony', '', 'unavailable'], ['balcony', '', 'unavailable'], ['balcony', '<show>dnd</show>']] as const) {
+    await says(fromJuliet(resource, content, ROMEO, type === undefined ? '' : ` type='${type}'`))
+    t.equal(orchard.unread.length, 1, `${resource} ${type ?? 'available'}`)
+    orchard.forget()
+  }
+  await deaf.says('<presence/>')
+  deaf.forget()
+  await deaf.says("<presence type='unavailable'/>", '<presence/>')
+  t.same(seen(deaf).filter(line => line.startsWith(JULIET)), [`${JULIET}/balcony available`, `${JULIET}/chamber available`], 'who was gone is told again')
+  deaf.forget()
+  orchard.forget()
+  await says(fromJuliet('balcony', '<show>dnd</show>'))
+  for (const device of [orchard, deaf]) await device.getsNothing()
+  for (let n = 0; n < 2; n++) await says(`<presence from='room@rooms.lit/juliet' to='${ROMEO}/orchard'/>`)
+  t.equal(orchard.unread.length, 2, 'rooms are no contacts')
+})
+
+t.test('what is known is forgotten with the last device, with the link, with an error, with a subscription, and where somebody is blocked', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'blocking'] })
+  const { went, says } = await abroad(s)
+  const block = (how: string): string => `<iq type='set' id='b'><${how} xmlns='urn:xmpp:blocking'><item jid='${JULIET}'/></${how}></iq>`
+  const forgets: Readonly<Record<string, (device: Device) => Promise<void>>> = {
+    'nothing': () => Promise.resolve(),
+    'the last device': async device => { await device.says("<presence type='unavailable'/>", '<presence/>') },
+    'the link': async () => { await s.host('montague.lit').hooks.fire(serverReturned, { peer: 'capulet.lit' }) },
+    'an error': () => says(fromJuliet('balcony', "<error type='cancel'/>", `${ROMEO}/orchard`, " type='error'")),
+    'a subscription': async () => {
+      await says(`<presence from='${JULIET}' to='${ROMEO}' type='unsubscribed'/>`)
+      await s.contact(ROMEO, JULIET)
+    },
+    'a block': async device => { await device.asks(block('block')); await device.asks(block('unblock')) },
+  }
+  for (const [why, forget] of Object.entries(forgets)) {
+    const orchard = await s.device(`${ROMEO}/orchard`)
+    await says(fromJuliet('balcony', '<show>away</show>'))
+    await s.pass('3m')
+    await forget(orchard)
+    await s.settled()
+    went()
+    const street = await s.device(`${ROMEO}/street`)
+    t.equal(went().filter(line => line.startsWith('probe')).length, why === 'nothing' ? 0 : 1, why)
+    orchard.forget()
+    street.forget()
+    await says(fromJuliet('balcony', '<show>away</show>'))
+    t.equal(orchard.unread.length, why === 'nothing' ? 0 : 1, why)
+    for (const device of [orchard, street]) device.session.close()
+    await s.settled()
+  }
+})
+
+t.test('what other servers say is remembered within a bound; what is too long for it, and what has no room, is delivered as it comes', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { presence: { memory: '2KiB' } } })
+  const { went, says } = await abroad(s)
+  const orchard = await s.device(`${ROMEO}/orchard`)
+  const again = async (content: string): Promise<number> => {
+    for (let n = 0; n < 3; n++) await says(fromJuliet('balcony', content))
+    const { length } = orchard.unread
+    orchard.forget()
+    return length
+  }
+  t.equal(await again('<show>away</show>'), 1)
+  t.equal(await again(`<status>${'x'.repeat(2000)}</status>`), 3)
+  t.equal(await again('<show>away</show>'), 3, 'until it is asked for again')
+  await s.reload('presence', { memory: '0B' })
+  await orchard.says("<presence type='unavailable'/>", '<presence/>')
+  orchard.forget()
+  t.equal(await again('<show>away</show>'), 3)
+  await s.pass('3m')
+  went()
+  await s.device(`${ROMEO}/street`)
+  t.equal(went().length, 2)
 })

@@ -129,6 +129,35 @@ t.test('who has the newest roster is told nothing', async t => {
   t.equal(s.host('montague.lit').features.filter(feature => ['urn:xmpp:features:rosterver', 'urn:xmpp:features:pre-approval'].includes(feature.namespace)).length, 2)
 })
 
+t.test('a version names what clients see: it is the same for the same, and for nothing else, also where an account is made anew (RFC 6121 §2.6)', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const romeo = await interested(s, 'romeo@montague.lit/orchard')
+  const version = async (device: Device): Promise<string> => String(childElements(await device.asks(GET))[0]?.attrs['ver'])
+  const empty = await version(romeo)
+  t.not(empty, '')
+  await romeo.asks(set("<item jid='juliet@capulet.lit' name='Juliet'/>"))
+  const one = await version(romeo)
+  await romeo.asks(set("<item jid='nurse@capulet.lit'/>"))
+  const two = await version(romeo)
+  t.equal(new Set([empty, one, two]).size, 3)
+  const pushed = romeo.unread.map(element => String(childElements(element)[0]?.attrs['ver']))
+  t.same(pushed, [one, two], 'each push says what it leads to')
+  const paris = await s.device('paris@verona.lit/street')
+  await paris.says("<presence type='subscribe' to='romeo@montague.lit'/>")
+  t.equal(await version(romeo), two, 'a request that waits is in no roster yet')
+  await s.reload('roster', { name: '64B', groups: 3 })
+  t.equal(await version(romeo), two, 'as it is read again')
+  await romeo.asks(set("<item jid='nurse@capulet.lit' subscription='remove'/>"))
+  t.equal(await version(romeo), one)
+  await romeo.asks(set("<item jid='juliet@capulet.lit' name='J'/>"))
+  const other = await version(romeo)
+  t.notOk([empty, one, two].includes(other))
+  await s.host('montague.lit').removeAccount(romeo.jid.bare)
+  const anew = await interested(s, 'romeo@montague.lit/anew')
+  await anew.asks(set("<item jid='mercutio@verona.lit'/>"))
+  t.equal(childElements(await anew.asks(GET.replace('/>', ` ver='${one}'/>`))).length, 1, 'as many changes, and not the same')
+})
+
 const WRONG: readonly (readonly [string, string])[] = [
   ['', 'bad-request'],
   ["<item jid='a@b'/><item jid='c@d'/>", 'bad-request'],

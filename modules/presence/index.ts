@@ -1,9 +1,16 @@
 /** RFC 6121 §4: who is here. Broadcast, probes, directed presence, and the end of it all. */
 import {
   addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, parseJid, presenceArriving, presences, presenceSent,
-  rosters, serverReturned, sessionClosed, setting, slot, stanza, Stanza, StanzaError, textOf, xml,
-} from '../lib/api.js'
-import type { Addressed, Jid, Maybe, Presence, Roster, Session } from '../lib/api.js'
+  rosters, serverReturned, sessionClosed, sessionUnavailable, setting, slot, stanza, Stanza, StanzaError, subscriptionChanged, textOf, xml,
+} from '../../lib/api.js'
+import type { Addressed, Jid, Maybe, Presence, Roster, RosterItem, Session } from '../../lib/api.js'
+import { ANSWERS, contentOf, KnownPresence } from './known.js'
+
+/** What a device has last said to its subscribers, and when. */
+const broadcasted = slot('presence.broadcasted', { initial: () => ({ content: '', at: 0 }) })
+
+/** When it asked for the presence of its contacts: what is sent to it alone soon after that is an answer. */
+const looked = slot('presence.looked', { initial: () => 0 })
 
 /** RFC 6121 §4.6: whom a device has sent its presence besides its subscribers; they hear when it goes. */
 const directed = slot('presence.directed', {
@@ -19,11 +26,15 @@ export default defineModule({
   about: 'Tells subscribers who is here, and devices who their contacts are.',
   requires: ['roster'],
   settings: {
+    repeats: setting.duration({ min: '0s', max: '1d' }).default('1h').says('Presence that says just what its device has said before goes to subscribers again after so long, and not sooner. 0s: always.'),
+    memory: setting.size({ min: '0B', max: '1GiB' }).default('16MiB').says('What other servers have said of the presence of contacts is remembered while its account is online, in so many bytes: the next device sees at once who is there, and what is known is not delivered again. 0B: nothing is.'),
     directed: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most addresses that a device may send its presence to besides its subscribers, rooms among them.'),
   },
 
   setup (host) {
+    const { repeats, memory } = host.settings
     const roster = (account: Jid): Maybe<Roster> => host.use(rosters).of(account)
+    const known = new KnownPresence(memory)
 
     // ---- What a device says --------------------------------------------------------------
 
@@ -34,9 +45,11 @@ export default defineModule({
         case 'available': {
           const priority = priorityOf(presence)
           const before = session.presence
+          const isNews = says(session, presence)
           host.sessions.present(session, presence, priority)
           return follow(roster(session.account), contacts => {
-            broadcast(session, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts)
+            if (isNews) broadcast(session, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts)
+            else spare(session, presence, contacts)
             if (before === undefined) look(session, contacts)
             return 'handled' as const
           })
@@ -54,6 +67,7 @@ export default defineModule({
         const told = device.get(directed)
         for (const [key, to] of told) if (whom(to)) told.delete(key)
       },
+      forget: account => { known.forget(account) },
     })
 
     /** §4.6.2: the recipient will hear of its end. */
@@ -66,11 +80,39 @@ export default defineModule({
       return undefined
     }
 
+    /** Whether this is not what it has said before. */
+    function says (session: Session, presence: Presence): boolean {
+      const now = host.clock.now()
+      const before = session.get(broadcasted)
+      const content = contentOf(presence)
+      if (session.available && content === before.content && now - before.at < repeats) return false
+      session.put(broadcasted, { content, at: now })
+      return true
+    }
+
+    /**
+     * §4.4.2 has presence that expresses updated availability broadcast. This is no update: whoever may know it was told, when it was said
+     * first, when they came or were let in later; only who said it gets it back.
+     */
+    function spare (session: Session, presence: Presence, contacts: Roster): void {
+      let spared = host.sessions.of(session.account).filter(device => device.available && device !== session).length
+      for (const item of contacts.items()) if (hasFrom(item)) spared++
+      count('presence', spared, presence)
+      session.send(presence.with({ to: session.jid }))
+    }
+
+    function count (kind: 'presence' | 'probe', stanzas: number, one: Stanza): void {
+      if (stanzas === 0) return
+      host.count(`spared.${kind}.stanzas`, stanzas)
+      host.count(`spared.${kind}.bytes`, stanzas * one.octets().length)
+    }
+
     /** §4.2.2, §4.4.2, §4.5.2: to the subscribers, and to the account's own devices, itself included. */
     function broadcast (session: Session, presence: Presence, contacts: Roster): void {
       const blocked = host.find(blocklists)
-      for (const { jid, subscription } of contacts.items()) {
-        if (subscription !== 'from' && subscription !== 'both') continue
+      for (const item of contacts.items()) {
+        const { jid } = item
+        if (!hasFrom(item)) continue
         void follow(blocked?.blocks(session.account, jid) ?? false, isBlocked => {
           if (!isBlocked) host.router.route(addressed(presence.with({ to: jid }), jid))
         })
@@ -80,13 +122,23 @@ export default defineModule({
       }
     }
 
-    /** §4.2.2, §4.3.1: a device that has come sees who is there. */
+    /** §4.2.2, §4.3.1: a device that has come sees who is there: what is known at once, the rest when it is answered. */
     function look (session: Session, contacts: Roster): void {
       for (const device of host.sessions.of(session.account)) {
         if (device !== session && device.presence !== undefined) session.send(device.presence.with({ to: session.jid }))
       }
-      for (const { jid, subscription } of contacts.items()) {
-        if (subscription === 'to' || subscription === 'both') host.router.route(stanza(xml('presence', { type: 'probe' }), session.jid, jid))
+      const now = host.clock.now()
+      session.put(looked, now)
+      for (const item of contacts.items()) {
+        if (!hasTo(item)) continue
+        const probe = stanza(xml('presence', { type: 'probe' }), session.jid, item.jid)
+        // §4.2.2: a probe is sent in the absence of presence information.
+        if (known.tell(session, item.jid, now)) {
+          count('probe', 1, probe)
+          continue
+        }
+        if (!host.router.serves(item.jid.domain)) known.ask(session.account, item.jid, now)
+        host.router.route(probe)
       }
     }
 
@@ -96,6 +148,7 @@ export default defineModule({
       host.sessions.present(session, undefined)
       const told = session.get(directed)
       session.put(directed, new Map())
+      session.put(broadcasted, { content: '', at: 0 })
       return follow(roster(session.account), contacts => {
         if (wasAvailable) broadcast(session, presence, contacts)
         for (const to of told.values()) {
@@ -109,10 +162,19 @@ export default defineModule({
       return follow(leave(session, new Stanza('presence', xml('presence', { type: 'unavailable' }), session.jid, undefined)), () => undefined)
     }, 'observe')
 
+    host.on(sessionUnavailable, ({ session, last }) => {
+      if (last) known.forget(session.account) // nobody hears any more what changes
+      else known.leave(session)
+    }, 'observe')
+    host.on(subscriptionChanged, ({ account, contact }) => { known.forget(account, other => other.equals(contact.bare)) }, 'observe')
+
     // ---- Other servers -------------------------------------------------------------------------------
 
     // What either has told the other may be out of date: what is so is said, and asked for, again.
-    host.on(serverReturned, ({ peer }) => resume(peer).then(() => undefined), 'observe')
+    host.on(serverReturned, ({ peer }) => {
+      known.forgetDomain(peer)
+      return resume(peer).then(() => undefined)
+    }, 'observe')
 
     async function resume (peer: string): Promise<void> {
       const isThere = ({ jid }: { readonly jid: Jid }): boolean => jid.domain === peer
@@ -121,9 +183,10 @@ export default defineModule({
         const contacts = await roster(session.account)
         const { presence } = session
         if (presence === undefined || session.connection === 'closed') continue
-        for (const { jid, subscription } of [...contacts.items()].filter(isThere)) {
-          if (subscription === 'to' || subscription === 'both') host.router.route(stanza(xml('presence', { type: 'probe' }), session.jid, jid))
-          if (subscription !== 'from' && subscription !== 'both') continue
+        for (const item of [...contacts.items()].filter(isThere)) {
+          const { jid } = item
+          if (hasTo(item)) host.router.route(stanza(xml('presence', { type: 'probe' }), session.jid, jid))
+          if (!hasFrom(item)) continue
           const isBlocked = await host.find(blocklists)?.blocks(session.account, jid)
           if (isBlocked !== true) host.router.route(addressed(presence.with({ to: jid }), jid))
         }
@@ -139,7 +202,9 @@ export default defineModule({
           return follow(answer(presence, account), () => 'handled' as const)
         case 'available': case 'unavailable': case 'error':
           event.recipients = recipients(presence, account)
-          return undefined
+          if (presence.type === 'error') known.forget(account, contact => contact.equals(presence.from.bare)) // what was asked is not answered
+          if (presence.type === 'error' || event.recipients.length === 0 || host.router.serves(presence.from.domain)) return undefined
+          return follow(roster(account), contacts => { event.recipients = unheard(account, presence, event.recipients, contacts) })
         case 'subscribe': case 'subscribed': case 'unsubscribe': case 'unsubscribed':
           return undefined
         default:
@@ -152,6 +217,20 @@ export default defineModule({
       if (presence.to.resource === '') return presence.type === 'error' ? [] : host.sessions.of(account).filter(device => device.available)
       const device = host.sessions.at(presence.to)
       return device === undefined ? [] : [device]
+    }
+
+    /** Of these, those who do not know it: from a contact on another server, sent to all of them. What is sent to one alone, it gets. */
+    function unheard (account: Jid, presence: Addressed<'presence'>, devices: readonly Session[], contacts: Roster): readonly Session[] {
+      const item = contacts.item(presence.from.bare)
+      if (item === undefined || !hasTo(item)) return devices
+      const [device] = devices
+      const isForAll = presence.to.resource === ''
+      const now = host.clock.now()
+      if (!isForAll && (device === undefined || now - device.get(looked) > ANSWERS)) return devices
+      const missing = known.hear(account, presence, devices, now)
+      if (!isForAll) return devices
+      count('presence', devices.length - missing.length, presence)
+      return missing
     }
 
     /** §4.3.2: presence for those who may see it, 'unsubscribed' for others. */
@@ -182,9 +261,14 @@ function isPresenceType (type: string): boolean {
 }
 
 function isSubscriber (contacts: Roster, jid: Jid): boolean {
-  const subscription = contacts.item(jid.bare)?.subscription
-  return subscription === 'from' || subscription === 'both'
+  const item = contacts.item(jid.bare)
+  return item !== undefined && hasFrom(item)
 }
+
+/** The contact sees the account's presence. */
+function hasFrom ({ subscription }: RosterItem): boolean { return subscription === 'from' || subscription === 'both' }
+/** The account sees the contact's. */
+function hasTo ({ subscription }: RosterItem): boolean { return subscription === 'to' || subscription === 'both' }
 
 /** §4.7.2.3: an integer from -128 to 127, once at most. */
 function priorityOf (presence: Presence): number {
