@@ -152,13 +152,19 @@ export async function answer (world: AdminWorld, { command, args, ...rest }: Que
   try {
     const known = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined
     if (known !== undefined) return await known(world, args, { args, ...rest, talk })
-    const host = world.server.hosts.find(host => host.commands.has(command))
-    const ofModule = host?.commands.get(command)
+    const ofModule = hostFor(world.server, command, args[0])?.commands.get(command)
     if (ofModule === undefined) throw new CommandError(`there is no command '${command}'`)
     return await ofModule(args)
   } catch (error) {
     throw error instanceof Error && MISTAKES.some(kind => error instanceof kind) ? new CommandError(error.message, { cause: error }) : error
   }
+}
+
+/** A module speaks for its own host: that of the address which is asked about, where the first word is one. */
+function hostFor ({ hosts }: Server, command: string, address: string | undefined): Host | undefined {
+  const able = hosts.filter(host => host.commands.has(command))
+  const domain = address?.includes('@') === true ? parseJid(address).domain : undefined
+  return able.find(host => host.domain === domain) ?? able[0]
 }
 
 /** What the operator may be told as it stands. */

@@ -314,6 +314,7 @@ export default defineModule({
     host.command('push', async ([address]) => {
       if (address === undefined) throw new StanzaError('bad-request', 'push ADDRESS')
       const account = parseJid(address).bare
+      if (account.domain !== host.domain || !await host.accounts.exists(account)) throw new StanzaError('item-not-found', `there is no ${account.toString()}`)
       const all = await registrations.of(account)
       return [...all.values()].map(({ key, service, seen, device }) => ({
         service: service.toString(),

@@ -17,6 +17,8 @@ export interface ServerUnderTest {
   /** A folder of the test's own. */
   readonly folder: string
   addUser (local: string, password: string): Promise<void>
+  /** What the command answers, asked with `--json`; of Sestina alone. */
+  asked (...words: readonly string[]): Promise<unknown>
   /** What the server has printed so far. */
   readonly said: string
 }
@@ -24,19 +26,22 @@ export interface ServerUnderTest {
 /** Whether the clients are tried against Prosody: it tells a fault of the client, or of the script, from one of ours. */
 export const AGAINST_PROSODY = process.env['INTEROP_SERVER'] === 'prosody'
 
-/** Starts a server with data of its own on ports of its own; it is stopped when the test ends. */
-export async function startServer (t: Test): Promise<ServerUnderTest> {
+/**
+ * Starts a server with data of its own on ports of its own; it is stopped when the test ends. `more`: lines for [modules], where it is
+ * Sestina.
+ */
+export async function startServer (t: Test, more = ''): Promise<ServerUnderTest> {
   const folder = t.testdir({})
-  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder)
+  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder, more)
 }
 
 const DOMAIN = 'localhost'
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 
-async function startSestina (t: Test, folder: string): Promise<ServerUnderTest> {
+async function startSestina (t: Test, folder: string, more: string): Promise<ServerUnderTest> {
   const [port = 0, directPort = 0] = await freePorts(2)
   const conf = join(folder, 'sestina.toml')
-  writeFileSync(conf, sestinaConf(port, directPort))
+  writeFileSync(conf, sestinaConf(port, directPort, more))
   const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
   t.teardown(() => server.stop())
   await server.says(/\bready\b|server started/i, 60)
@@ -46,11 +51,12 @@ async function startSestina (t: Test, folder: string): Promise<ServerUnderTest> 
     addUser: async (local, password) => {
       await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
     },
+    asked: async (...words) => JSON.parse(await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])) as unknown,
     get said () { return server.said },
   }
 }
 
-function sestinaConf (port: number, directPort: number): string {
+function sestinaConf (port: number, directPort: number, more: string): string {
   return `
 data = "data"
 
@@ -83,7 +89,7 @@ version = true
 time = true
 ping = true
 register = true
-
+${more}
 [host.${DOMAIN}]
 `
 }
@@ -118,6 +124,7 @@ VirtualHost "${DOMAIN}"
   return {
     host: '127.0.0.1', port, directPort, domain: DOMAIN, folder, certificate,
     addUser: async (local, password) => { await run('prosodyctl', ['--config', conf, '--root', 'register', local, DOMAIN, password]) },
+    asked: () => Promise.reject(new Error('Prosody has no such command')),
     get said () { return server.said },
   }
 }

@@ -7,6 +7,7 @@ import { records } from '../../lib/storage/store.js'
 import { childElements, type Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { Registrations, type Stored } from '../../modules/push/registrations.js'
+import { asks } from '../admin/world.js'
 import { scenario, type Device, type Scenario, type Scene } from '../scenario.js'
 
 const APP = 'push@app.lit/service'
@@ -657,6 +658,19 @@ t.test('with the account all goes that it has registered', async t => {
   await romeo.says(chat('three'))
   await s.pass('1h')
   await app.hearsNothing()
+})
+
+t.test('an operator sees what an account has registered, and of each host its own', async t => {
+  const { s, romeo, app } = await away(t)
+  await romeo.says(chat('one'))
+  await app.takes()
+  const rows = await asks(s.server, 'push', ['Juliet@capulet.lit/phone'])
+  t.same(rows, [{ service: APP, seen: '2026-01-01T00:00:00Z', online: false, messages: 1, failures: 0 }])
+  t.same(await asks(s.server, 'push', ['romeo@montague.lit']), [])
+  await t.rejects(asks(s.server, 'push', ['nobody@capulet.lit']), /there is no nobody@capulet.lit/)
+  await t.rejects(asks(s.server, 'push', ['a@elsewhere.lit']), /there is no a@elsewhere.lit/)
+  await t.rejects(asks(s.server, 'push', []), /push ADDRESS/)
+  await t.rejects(asks(s.server, 'push', ['a@b@c']), /domain has the character/)
 })
 
 t.test('a registration whose device was not seen for long ends, and one whose device comes does not', async t => {
