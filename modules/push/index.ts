@@ -51,8 +51,11 @@ export default defineModule({
       remove: (account, { id }, why) => { void end(account, one => one.id === id, why) },
       count: metric => { host.count(metric) },
     })
+    /** Sessions that wait for their device: what it had not acknowledged has called it. */
+    const waiting = new WeakSet<Session>()
     let learnt: Promise<void> | undefined
     host.whileUp(() => {
+      for (const session of host.sessions.all()) if (session.connection === 'waiting') waiting.add(session)
       learnt = registrations.learn(host.domain).catch((error: unknown) => { host.log.error('push registrations not read', { error }) })
       return () => { notices.end() }
     })
@@ -245,15 +248,21 @@ export default defineModule({
 
     // ---- What they had not acknowledged when their line broke -------------------------------------------
 
-    const waiting = new WeakSet<Session>()
     host.on(sessionDetached, ({ session, keep }) => {
-      if (!keep) return undefined
+      if (!keep) return
       waiting.add(session)
-      return missed(session)
+      left(session)
     }, 'observe')
     host.on(sessionResumed, ({ session }) => { waiting.delete(session) }, 'screen')
     // Before its stream management lets go of it.
-    host.on(sessionClosed, ({ session }) => { if (!waiting.has(session)) void missed(session) }, 'record')
+    host.on(sessionClosed, ({ session }) => { if (!waiting.has(session)) left(session) }, 'record')
+
+    /** Until now it was here. */
+    function left (session: Session): void {
+      const device = deviceOf(session)
+      quietly(missed(session))
+      quietly(ifAny(session.account, all => { note(session.account, [...all.values()].filter(one => one.device === device)) }))
+    }
 
     // Of another life of the process: what their devices were to be told then is not known any more.
     host.on(hostRaised, () => { void learnt?.then(recall) }, 'observe')
@@ -261,7 +270,7 @@ export default defineModule({
       for (const session of host.sessions.all()) {
         if (session.connection !== 'waiting') continue
         waiting.add(session)
-        void missed(session)
+        quietly(missed(session))
       }
     }
 
@@ -289,16 +298,22 @@ export default defineModule({
     // ---- What is read elsewhere (XEP-0490, XEP-0333) ----------------------------------------------------
 
     host.on(messagesDisplayed, ({ account, contact, id }) => read(account, contact, id), 'observe')
-    host.on(messageSent, ({ message, session }) => ifAny(session.account, () => {
+    // The message does not wait for that.
+    host.on(messageSent, ({ message, session }) => { quietly(ifAny(session.account, () => {
       const marker = message.child(NS.CHAT_MARKERS, 'displayed')
       const id = marker === undefined ? undefined : attributeOf(marker, 'id')
-      if (id !== undefined) void read(session.account, message.to, id)
+      if (id !== undefined) quietly(read(session.account, message.to, id))
       // Who answers has read.
-      else if (marker === undefined && message.type !== 'error' && questions.urgencyOf(message) === 'now') void read(session.account, message.to, undefined)
-    }), 'observe')
+      else if (marker === undefined && message.type !== 'error' && questions.urgencyOf(message) === 'now') quietly(read(session.account, message.to, undefined))
+    })) }, 'observe')
 
     function read (account: Jid, contact: Jid, id: string | undefined): Maybe<void> {
       return ifAny(account, all => { for (const key of all.keys()) notices.read(account, key, contact, id) })
+    }
+
+    /** Nobody waits for it. */
+    function quietly (work: Maybe<void>): void {
+      if (work instanceof Promise) work.catch((error: unknown) => { host.log.warn('push registrations not read', { error }) })
     }
 
     /** Costs a look-up where the account has registered nothing. */

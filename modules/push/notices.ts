@@ -215,7 +215,8 @@ export class Notices {
       const requests = await this.#home.requestsOf(notice.account)
       const registration = (await this.#home.registrationsOf(notice.account)).get(notice.key)
       if (registration === undefined || !notice.isDue || this.#isOver || !this.#isKnown(notice)) return
-      if (this.#home.isHere(notice.account, registration)) { this.seen(notice.account, notice.key); return }
+      if (notice.unread.count === 0 && requests === 0) notice.hasRequest = false // it was answered elsewhere
+      if (!notice.isOpen || this.#home.isHere(notice.account, registration)) { this.seen(notice.account, notice.key); return }
       await this.#publish(notice, registration, requests)
     } catch (error) {
       this.#home.log.error('push failed', { account: notice.account.toString(), error })

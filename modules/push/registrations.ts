@@ -69,7 +69,7 @@ export class Registrations {
    */
   async change (account: Jid, next: (all: All) => ReadonlyMap<string, Registration | undefined>, batch: Batch): Promise<void> {
     const owner = account.toString()
-    const all = await this.#kept.hold(owner)
+    const all = await this.#hold(owner)
     const changes = this.#decide(owner, () => next(all))
     if (changes === undefined) return
     for (const [key, wanted] of changes) {
@@ -87,6 +87,15 @@ export class Registrations {
       this.#kept.release(owner)
       this.#owners.add(owner)
     })
+  }
+
+  async #hold (owner: string): Promise<Map<string, Registration>> {
+    try {
+      return await this.#kept.hold(owner)
+    } catch (error) {
+      this.#kept.release(owner)
+      throw error
+    }
   }
 
   /** undefined where nothing changes; then nothing is held any more. */
