@@ -206,19 +206,23 @@ export default defineModule({
       return undefined
     }
 
-    host.on(messageDelivered, ({ message, account, recipients }) => ifAny(account, all => { arrived(message, account, recipients, all) }), 'observe')
+    host.on(messageDelivered, ({ message, account, recipients }) =>
+      ifAny(account, all => { arrived(message, account, recipients, all.values()) }), 'observe')
 
-    // What its archive has it was called for when that came.
+    // What its archive has a device was called for when it came; and who has been called, and has not come, will find this as well.
     host.on(messageUndelivered, ({ message, account, recipients, batch }) => ifAny(account, all => {
-      if (archivedAs(message, account) === undefined) batch.committed(() => { arrived(message, account, recipients, all) })
+      if (archivedAs(message, account) !== undefined) return
+      batch.committed(() => {
+        arrived(message, account, recipients, [...all.values()].filter(({ key }) => notices.of(account, key).messages === 0))
+      })
     }), 'observe')
 
-    function arrived (message: Message, account: Jid, recipients: readonly Session[], all: All): void {
+    function arrived (message: Message, account: Jid, recipients: readonly Session[], all: Iterable<Registration>): void {
       const kind = importance(message, account)
       if (kind === undefined) return
       const archived = archivedAs(message, account)
       const isStored = archived !== undefined || recipients.length === 0 && isKept(message)
-      for (const registration of all.values()) {
+      for (const registration of all) {
         const own = sessionsOf(account, registration)
         if (isHere(own, false)) continue
         const isMeant = isStored || own.some(device => recipients.includes(device) || host.find(carbons)?.goesTo(message, device) === true)

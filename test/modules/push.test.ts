@@ -242,6 +242,11 @@ t.test('a device that was called and has not come is called again after a while,
   await back.loses('connection')
   await romeo.says(chat('five'))
   t.same(await app.takes(), PUSHED, 'it was here, and has seen what there was')
+  await (await s.device('juliet@capulet.lit/phone')).loses('connection')
+  await romeo.says(chat('six'))
+  await app.hearsNothing()
+  await s.pass('1s')
+  t.same(await app.takes(), PUSHED, 'who comes is called again sooner')
 })
 
 t.test('a device that is here is not called, also where it does not say that it is present', async t => {
@@ -251,6 +256,7 @@ t.test('a device that is here is not called, also where it does not say that it 
   await romeo.says(chat('two'))
   await s.pass('1m')
   await app.hearsNothing()
+  t.equal(counterOf(s, 'spared'), 0, 'and nothing is prepared')
 })
 
 t.test('a device that waits to be resumed is called, and what it gets when it is back is counted no more', async t => {
@@ -260,13 +266,14 @@ t.test('a device that waits to be resumed is called, and what it gets when it is
   t.same(await app.takes(), PUSHED)
   await romeo.says(chat('two'))
   const { device } = await s.resume('juliet@capulet.lit', `<resume ${SM} previd='${id}' h='0'/>`)
-  await s.pass('1m')
-  await app.hearsNothing()
   t.equal(counterOf(s, 'spared'), 1)
   await device?.says(`<a ${SM} h='2'/>`)
   await device?.loses('connection')
   await romeo.says(chat('three'))
+  await s.pass('1s')
   t.same(await app.takes(), PUSHED)
+  await s.pass('1h')
+  await app.hearsNothing()
 })
 
 t.test('what a device had not acknowledged when its line broke calls it, unless it is back in a moment', async t => {
@@ -319,6 +326,29 @@ t.test('a device that nobody looks at is called once, and again when it was look
   await phone.says(INACTIVE)
   await romeo.says(chat('four'))
   t.same(await app.takes(), PUSHED)
+  await phone.says(ACTIVE, INACTIVE)
+  await romeo.says(chat('five'))
+  await s.pass('1s')
+  t.same(await app.takes(), PUSHED, 'it was looked at, and what came before was seen')
+  await phone.loses('connection')
+  await s.pass('1m')
+  t.same(await app.takes(), counted(5), 'nor had it acknowledged any of that')
+})
+
+t.test('what has called a device does not call it again when its line breaks, nor when its session ends', async t => {
+  for (const modules of [MODULES, MODULES.filter(name => name !== 'mam')]) {
+    const { s, romeo, phone, app } = await managed(t, { modules })
+    await phone.says(INACTIVE)
+    await romeo.says(chat('one').replace('<message ', "<message id='m' "))
+    t.same(await app.takes(), PUSHED)
+    await phone.loses('connection')
+    await s.pass('1m')
+    await romeo.says(chat('two'))
+    t.same(await app.takes(), counted(2))
+    await s.pass('1h')
+    await app.hearsNothing()
+    t.same((await registered(s)).map(({ messages }) => messages), [2])
+  }
 })
 
 t.test('an operator may have it called only where it acknowledges nothing, or not at all', async t => {
@@ -355,6 +385,8 @@ t.test('nobody is called for what can wait, for what is their own, nor for what 
     "<message to='juliet@capulet.lit' type='headline'><event xmlns='http://jabber.org/protocol/pubsub#event'/></message>",
     "<presence to='juliet@capulet.lit/phone'/>",
   )
+  await s.pass('10s')
+  await app.hearsNothing()
   await laptop.says("<message to='romeo@montague.lit' type='chat'><body>mine</body></message>", chat('a note to myself'))
   await paris.says(chat('from a blocked one'), "<presence to='juliet@capulet.lit' type='subscribe'/>")
   await s.pass('10m')
@@ -372,12 +404,20 @@ t.test('nobody is called for what can wait, for what is their own, nor for what 
 
 t.test('a message that another device has got calls the one that finds it in the archive; one that is nowhere else does not', async t => {
   const { s, romeo, app } = await away(t)
-  await s.device('juliet@capulet.lit/laptop', { presence: false })
+  const laptop = await s.device('juliet@capulet.lit/laptop', { presence: false })
+  await laptop.says(ENABLE_SM)
   const toLaptop = (more = ''): string => `<message to='juliet@capulet.lit/laptop' type='chat'><body>one</body>${more}</message>`
   await romeo.says(toLaptop())
   t.same(await app.takes(), PUSHED)
   await s.pass('1m')
   await romeo.says(toLaptop("<no-permanent-store xmlns='urn:xmpp:hints'/>"))
+  await s.pass('1m')
+  await app.hearsNothing()
+  await laptop.says(`<a ${SM} h='2'/>`)
+  await romeo.says(toLaptop())
+  t.same(await app.takes(), counted(2))
+  await (await s.device('juliet@capulet.lit/phone', { presence: '<presence><priority>-1</priority></presence>' })).loses('connection')
+  laptop.session.close()
   await s.pass('1m')
   await app.hearsNothing()
 })
@@ -586,6 +626,19 @@ t.test('an answer ends the row of errors', async t => {
     await s.pass('30s')
     await app.takes()
     await s.pass('1m')
+  }
+  t.equal((await registered(s)).length, 1)
+})
+
+t.test('enabling anew ends the row of errors', async t => {
+  const { s, romeo, app } = await away(t, { push: { failures: 2 } })
+  for (let n = 0; n < 3; n++) {
+    await romeo.says(chat('one'))
+    await s.pass('1s')
+    await app.refuses((await app.hears()).id, 'remote-server-timeout', 'wait')
+    const phone = await s.device('juliet@capulet.lit/phone')
+    await phone.asks(enable())
+    await phone.loses('connection')
   }
   t.equal((await registered(s)).length, 1)
 })
