@@ -52,6 +52,8 @@ class Spread {
   #window = 0
   #fan = 1
   #sent = 0
+  /** Of the next presence: none says what another has said before, for a server need not spread that. */
+  #number = 0
   arrived = 0
 
   constructor (clients: readonly Client[]) {
@@ -90,7 +92,8 @@ class Spread {
   }
 
   #next (): void {
-    const number = this.#sent++
+    const number = this.#number++
+    this.#sent++
     const show = SHOWS[Math.floor(number / this.#clients.length) % SHOWS.length]
     this.#clients[number % this.#clients.length]?.send(`<presence><show>${show}</show><status>line ${number} ${MARK}</status></presence>`)
   }

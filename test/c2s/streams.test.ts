@@ -87,6 +87,12 @@ scene('where pings ask who is silent there are no spaces, and the features say w
   t.equal(bound.heard, '')
   await s.pass(1)
   t.match(bound.heard, /<ping xmlns=["']urn:xmpp:ping["']\/>/)
+  // Its line seems to live: what is written is taken, and nothing comes back.
+  await s.pass(59_999)
+  t.notOk(bound.isClosed)
+  await s.pass(1)
+  t.equal(bound.error, 'connection-timeout')
+  t.equal(s.host.sessions.count, 0)
 })
 
 scene('what comes and goes is counted by kind, to the byte', { modules: [ping, presence, roster, message, streamManagement] }, async (t, s) => {
