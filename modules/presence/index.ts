@@ -164,7 +164,6 @@ export default defineModule({
 
     host.on(sessionUnavailable, ({ session, last }) => {
       if (last) known.forget(session.account) // nobody hears any more what changes
-      else known.leave(session)
     }, 'observe')
     host.on(subscriptionChanged, ({ account, contact }) => { known.forget(account, other => other.equals(contact.bare)) }, 'observe')
 

@@ -12,7 +12,7 @@ interface Said {
   /** Servers leave caps out where they are the same as before (XEP-0115 §8.4). */
   readonly caps: string
   /** Devices of the account that have it. */
-  readonly devices: Set<Session>
+  readonly devices: WeakSet<Session>
 }
 
 /** A contact: what each of its devices last said, since it was asked for; `heardAt`: when anything of it last came. */
@@ -99,14 +99,6 @@ export class KnownPresence {
     for (const account of [...this.#contacts.keys()]) this.forget(parseJid(account), contact => contact.domain === domain)
   }
 
-  /** This device has nothing of it any more. */
-  leave (device: Session): void {
-    const account = device.account.toString()
-    for (const contact of this.#contacts.get(account) ?? []) {
-      for (const { devices } of this.#known.peek(`${account} ${contact}`)?.said.values() ?? []) devices.delete(device)
-    }
-  }
-
   #keep (key: string, known: Known): void {
     const [account = '', contact = ''] = key.split(' ')
     const contacts = this.#contacts.get(account) ?? new Set()
@@ -138,7 +130,7 @@ function saidBy (presence: Presence, before: Said | undefined): Said {
   const content = contentOf(presence.with({ without: isCaps }))
   const caps = own === undefined ? before?.caps ?? '' : flatten(octets(clone(own)))
   const isSame = before?.content === content && before.caps === caps
-  return { content, caps, devices: isSame ? before.devices : new Set() }
+  return { content, caps, devices: isSame ? before.devices : new WeakSet() }
 }
 
 function presenceOf ({ content, caps }: Said, from: Jid, to: Jid): Addressed {
