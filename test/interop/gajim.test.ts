@@ -3,7 +3,8 @@ import Database from 'better-sqlite3'
 import { randomUUID } from 'node:crypto'
 import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Desktop } from './desktop.js'
 import { missing, Program, run } from './process.js'
@@ -17,19 +18,28 @@ const PASSWORD = 'a-secret-of-Verona'
 /** Pixels of the screen that a blinking cursor changes, with much to spare. */
 const CURSOR = 800
 const WORDS = 'But soft! What light through yonder window breaks'
+const ANSWER = 'O Romeo, Romeo! Wherefore art thou Romeo?'
+/** Said while Gajim is away: to another device, by that device, and while there is none. */
+const MEANWHILE = ['What man art thou', 'My name, dear saint, is hateful to myself', 'How camest thou hither'] as const
 
-t.setTimeout(240_000)
+t.setTimeout(360_000)
 
 t.test('a person with Gajim', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet']) await server.addUser(local, PASSWORD)
   const jid = (local: string): string => `${local}@${server.domain}`
   const desktop = await Desktop.open(t, home => { settle(server, home) })
-  const juliet = { env: { HOME: server.folder, SSL_CERT_FILE: server.certificate } }
-  const goArgs = ['--username', jid('juliet'), '--password', PASSWORD, '--jserver', `${server.domain}:${server.port}`]
-  const listener = new Program('go-sendxmpp', [...goArgs, '--debug', '--listen'], juliet)
-  t.teardown(() => listener.stop())
-  await listener.says(/<presence/)
+  const goHow = { env: { HOME: server.folder, SSL_CERT_FILE: server.certificate } }
+  const goArgs = (local: string): string[] => ['--username', jid(local), '--password', PASSWORD, '--jserver', `${server.domain}:${server.port}`]
+  const says = async (from: string, to: string, text: string): Promise<unknown> =>
+    run('go-sendxmpp', [...goArgs(from), jid(to)], { ...goHow, input: `${text}\n` })
+  const listening = async (t: Test, local: string): Promise<Program> => {
+    const device = new Program('go-sendxmpp', [...goArgs(local), '--debug', '--listen'], goHow)
+    t.teardown(() => device.stop())
+    await device.says(/<presence/)
+    return device
+  }
+  const listener = await listening(t, 'juliet')
 
   const gajim = desktop.start(t, 'gajim', ['--verbose'])
 
@@ -49,12 +59,39 @@ t.test('a person with Gajim', { skip }, async t => {
   t.test('the answer appears in the window', async t => {
     const before = join(server.folder, 'before.png')
     await desktop.picture(before)
-    await run('go-sendxmpp', [...goArgs, jid('romeo')], { ...juliet, input: 'O Romeo, Romeo! Wherefore art thou Romeo?\n' })
+    await says('juliet', 'romeo', ANSWER)
     await gajim.says(/Raise event: message-received/)
     const after = await desktop.changed(before, join(PACKAGE_ROOT, '.tap', 'gajim.png'), CURSOR)
     t.ok(after > CURSOR, 'more than a cursor has changed on the screen')
   })
+
+  t.test('what was said while it was away, be it on another device, is in its history once it is back, each message once', async t => {
+    await gajim.stop()
+    const [heard, said, waiting] = MEANWHILE
+    const elsewhere = await listening(t, 'romeo')
+    await says('juliet', 'romeo', heard)
+    await elsewhere.says(new RegExp(heard))
+    await says('romeo', 'juliet', said)
+    await listener.says(new RegExp(said))
+    await elsewhere.stop()
+    await says('juliet', 'romeo', waiting)
+
+    const again = desktop.start(t, 'gajim', ['--verbose'])
+    await again.says(new RegExp(`Request finished: ${jid('romeo')}`), 60)
+    const all = [`${WORDS}?`, ANSWER, ...MEANWHILE]
+    for (let turns = 0; turns < 600 && messagesIn(desktop).length < all.length; turns++) await sleep(100)
+    await again.stop()
+    t.same(messagesIn(desktop), all.sort())
+  })
 })
+
+/** What Gajim keeps of conversations, by the alphabet. */
+function messagesIn (desktop: Desktop): readonly string[] {
+  const logs = new Database(join(desktop.env['XDG_DATA_HOME'] ?? '', 'gajim', 'logs.db'), { readonly: true, timeout: 10_000 })
+  const found = logs.prepare<[], string>('SELECT trim(message, char(10)) FROM logs WHERE message IS NOT NULL').pluck().all()
+  logs.close()
+  return found.sort()
+}
 
 /** What the assistant for new accounts would write, and the certificate as a person has accepted it. */
 function settle (server: ServerUnderTest, home: string): void {

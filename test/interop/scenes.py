@@ -63,16 +63,19 @@ class Device(ClientXMPP):
 
     async def gets(self, wanted, what):
         """The first stanza that came and is wanted; it is taken out, so that the next call finds the next."""
-        async def look():
-            while True:
-                for stanza in self.came:
-                    if wanted(stanza):
-                        self.came.remove(stanza)
-                        return stanza
+        stanza = await self.has(lambda: next((stanza for stanza in self.came if wanted(stanza)), None), what)
+        self.came.remove(stanza)
+        return stanza
+
+    async def has(self, look, what):
+        """What is found, once it is, among all that came."""
+        async def wait():
+            while not (found := look()):
                 self.changed.clear()
                 await self.changed.wait()
+            return found
         try:
-            return await asyncio.wait_for(look(), PATIENCE)
+            return await asyncio.wait_for(wait(), PATIENCE)
         except asyncio.TimeoutError:
             came = '\n'.join(map(str, self.came)) or 'nothing'
             raise AssertionError(f'{self.boundjid} never got {what}; it got {came}') from None
@@ -357,6 +360,47 @@ async def history(stage):
     assert metadata['mam_metadata']['end']['id'] == ids[-1], metadata
 
 
+async def resting(stage):
+    """is spared, while nobody looks, the presence and the typing of contacts: the last of it comes with the next message, or once somebody looks"""
+    romeo = await stage.device('romeo', 'orchard', plugins=('0085',)).online()
+    juliet = await stage.device('juliet', 'balcony', plugins=('0352',)).online()
+    await juliet.sees(stage.jid('romeo'), 'available')
+    await juliet.caught_up()
+    juliet.came.clear()
+    csi = juliet['xep_0352']
+    assert csi.enabled, 'it is not offered'
+
+    async def stirs(*shows):
+        for show in shows:
+            romeo.send_presence(pshow=show)
+            typing = romeo.make_message(mto=stage.jid('juliet'), mtype='chat')
+            typing['chat_state'] = 'composing'
+            typing.send()
+        await romeo.caught_up()
+
+    def came():
+        return [(s.name, s['type'] if s.name == 'presence' else s['body']) for s in juliet.came if s['from'] == romeo.boundjid]
+
+    csi.send_inactive()
+    juliet.send_message(mto=romeo.boundjid, mbody='Good night', mtype='chat')
+    await romeo.hears('Good night')  # what juliet said before is known to the server
+    await stirs('away', 'dnd', 'xa')
+    romeo.send_message(mto=stage.jid('juliet'), mbody='Sleep dwell', mtype='chat')
+    romeo.send_message(mto=stage.jid('juliet'), mbody='upon thine eyes', mtype='chat')
+    await juliet.has(lambda: ('message', 'upon thine eyes') in came(), 'the messages')
+    assert came() == [('presence', 'xa'), ('message', 'Sleep dwell'), ('message', 'upon thine eyes')], juliet.came
+    juliet.came.clear()
+    await stirs('away', 'dnd', 'chat')
+    csi.send_active()
+    await juliet.has(came, 'what waited')
+    assert came() == [('presence', 'chat')], juliet.came
+    juliet.came.clear()
+    await stirs('dnd', 'away')
+    await juliet.caught_up()
+    assert [what for what in came() if what[0] == 'presence'] == [('presence', 'dnd'), ('presence', 'away')], juliet.came
+    assert len(came()) == 4, 'who looks sees them type'
+
+
 async def password_change(stage):
     """changes the password: the new one opens, the old one no longer"""
     romeo = await stage.device('romeo', 'orchard').online()
@@ -367,7 +411,7 @@ async def password_change(stage):
 
 
 SCENES = [starttls, direct_tls, wrong_password, roster_handshake, presence, chat, carbons, offline, blocking, vcard,
-          private_storage, questions, survival, history, password_change]
+          private_storage, questions, survival, history, resting, password_change]
 
 
 async def main(args):

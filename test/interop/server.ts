@@ -79,6 +79,7 @@ carbons = true
 offline = true
 mam = true
 stream-management = true
+csi = true
 disco = true
 caps = true
 blocking = true
