@@ -43,8 +43,9 @@ export { follow } from './base/maybe.js'
 export type { Maybe } from './base/maybe.js'
 
 // ---- Storage ------------------------------------------------------------------------
+export { isFirstIn } from './storage/once.js'
 export { journal, records, UnknownEntry } from './storage/store.js'
-export type { Batch, Entry, Journal, Records, Shape, Shapes, Stores, Write } from './storage/store.js'
+export type { Batch, Entry, Journal, NewEntry, Records, Shape, Shapes, Stores, Write } from './storage/store.js'
 
 // ---- Settings, and the world handed in --------------------------------------------------
 export { Cache } from './base/cache.js'

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import {
   accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, boundInline, children, clone, defineModule, follow,
-  formatDateTime, fromOctets, JidError, journal, Kept, localName, messageAddressed, messageArriving, messageUndelivered,
+  formatDateTime, fromOctets, isFirstIn, JidError, journal, Kept, localName, messageAddressed, messageArriving, messageUndelivered,
   namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets,
   xml,
 } from '../lib/api.js'
@@ -206,6 +206,7 @@ export default defineModule({
       const entry = movedEntry(element, host.domain, host.clock.now())
       const owner = account.toString()
       // Its id is made of what it says: brought once and again, it is there once.
+      if (!isFirstIn(batch, 'offline.messages', owner, entry.id)) return 'handled'
       const { entries } = await messages.page(owner, { ids: [entry.id], limit: 1 })
       if (entries.length === 0) keep(account, await waiting.of(owner), entry, batch)
       return 'handled'

@@ -1,11 +1,13 @@
 /** XEP-0313 Message Archive Management, XEP-0441 preferences: what an account has said and heard, to be read on any device. */
 import {
-  accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime, fromOctets, journal, Kept, messageAddressed,
-  messageSent, messageUndelivered, namespaceOf, NS, pagingElement, records, rosters, setting, StanzaError, xml,
+  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime, fromOctets,
+  isFirstIn, journal, Kept, localName, messageAddressed, messageSent, messageUndelivered, namespaceOf, NS, pagingElement, records, rosters,
+  setting, StanzaError, xml,
 } from '../../lib/api.js'
 import type { Archives, Batch, Element, Entry, Jid, Maybe, Message } from '../../lib/api.js'
 import { command } from './command.js'
 import { preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
+import { entryIn, written } from './moving.js'
 import { find, queryForm, readQuery, resultStanza } from './query.js'
 import { Retention, type Limits } from './retention.js'
 import { aliasOf, retract, retractedBy } from './retraction.js'
@@ -175,6 +177,32 @@ export default defineModule({
       batch.add(preferences.putting(owner, PREFERENCES, wanted))
       batch.committed(() => { wishes.forget(owner) })
       return preferencesElement(wanted)
+    })
+
+    // ---- Accounts that move (XEP-0227 §4.11) ------------------------------------------------------------
+
+    host.on(accountExporting, async ({ account, add }) => {
+      const owner = account.toString()
+      add(written(messages, owner), xml('archive', { xmlns: NS.PIE_MAM }))
+      const wish = await preferences.get(owner, PREFERENCES)
+      if (wish !== undefined) add([preferencesElement(wish)])
+    })
+
+    host.on(accountImporting, async ({ account, element, within, batch }) => {
+      const owner = account.toString()
+      if (within === undefined && namespaceOf(element) === NS.MAM && localName(element) === 'prefs') {
+        batch.add(preferences.putting(owner, PREFERENCES, readPreferences(element, ADDRESSES)))
+        batch.committed(() => { wishes.forget(owner) })
+        return 'handled'
+      }
+      if (within?.namespace !== NS.PIE_MAM || within.name !== 'archive') return undefined
+      const entry = entryIn(element, account)
+      // Brought once and again, it is there once.
+      if (isFirstIn(batch, 'mam.messages', owner, entry.id) && !(await has(account, [entry.id])).has(entry.id)) {
+        batch.add(messages.appending(owner, entry))
+        retention.grew(owner)
+      }
+      return 'handled'
     })
 
     // ---- Keeping it bounded ----------------------------------------------------------------------------

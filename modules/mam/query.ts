@@ -120,15 +120,23 @@ async function checkIds (archive: Archive, owner: string, ids: readonly string[]
   if (entries.length < wanted.length) throw new UnknownEntry('one of the ids is not there')
 }
 
-/** §4.2: one result as it goes out. What is stored is written as it is, and not read again. */
-export function resultStanza ({ id, at, value }: Entry<string>, account: Jid, to: Jid, queryId: string | undefined): Stanza {
-  const result = xml('result', { xmlns: NS.MAM, ...queryId === undefined ? {} : { queryid: queryId }, id })
-  const stored = toOctets(value)
-  const stamp = formatDateTime(at, { milliseconds: true })
-  const content = `${octets(result).slice(0, -2)}><forwarded xmlns="${NS.FORWARD}"><delay xmlns="${NS.DELAY}" stamp="${stamp}"/>` +
-    `<message xmlns="${NS.CLIENT}"${stored.slice('<message'.length)}</forwarded></result>`
+/** §4.2: one result as it goes out. */
+export function resultStanza (entry: Entry<string>, account: Jid, to: Jid, queryId: string | undefined): Stanza {
+  const result = resultOf(entry, queryId)
   const head = '<message>'
   const element = new Element('message', {})
   element.children.push(result)
-  return new Stanza('message', element, account, to, { octets: `${head}${content}</message>`, head: head.length, portable: true })
+  return new Stanza('message', element, account, to, { octets: `${head}${resultOctets(result, entry)}</message>`, head: head.length, portable: true })
+}
+
+/** A result, as yet without the message. */
+export function resultOf ({ id }: Entry<string>, queryId?: string): Element {
+  return xml('result', { xmlns: NS.MAM, ...queryId === undefined ? {} : { queryid: queryId }, id })
+}
+
+/** The same with it: what is stored is written as it is, and not read again. */
+export function resultOctets (result: Element, { at, value }: Entry<string>): string {
+  const stamp = formatDateTime(at, { milliseconds: true })
+  return `${octets(result).slice(0, -2)}><forwarded xmlns="${NS.FORWARD}"><delay xmlns="${NS.DELAY}" stamp="${stamp}"/>` +
+    `<message xmlns="${NS.CLIENT}"${toOctets(value).slice('<message'.length)}</forwarded></result>`
 }

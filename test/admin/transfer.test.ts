@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { newKeys, sharedDerivations } from '../../lib/auth/keys.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
-import { scenario, type Scenario } from '../scenario.js'
+import { scenario, type Device, type Scenario } from '../scenario.js'
 import { asks, Listening } from './world.js'
 
 const MODULES = ['roster', 'presence', 'message', 'offline', 'private', 'vcard', 'blocking']
@@ -18,9 +18,10 @@ async function stage (t: Parameters<typeof scenario>[0]): Promise<Scenario> {
   return await scenario(t, { modules: MODULES, hosts: ['capulet.lit'] })
 }
 
-t.test('an export read back on another server gives the same accounts, rosters, cards, notes, block lists and messages', async t => {
+t.test('an export read back on another server gives the same accounts, rosters, cards, notes, block lists, messages and archives', async t => {
   const folder = t.testdir({})
-  const a = await scenario(t, { modules: MODULES, hosts: ['capulet.lit', 'montague.lit'] })
+  const modules = [...MODULES, 'mam']
+  const a = await scenario(t, { modules, hosts: ['capulet.lit', 'montague.lit'] })
   const [juliet, romeo] = [await a.device('juliet@capulet.lit/balcony'), await a.device('romeo@montague.lit/orchard')]
   await juliet.asks(`<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='romeo@montague.lit' name='Römeo &amp; &lt;3'><group>Friends</group><group>Ü</group></item></query></iq>`)
   await juliet.says(`<presence type='subscribe' to='romeo@montague.lit'/>`)
@@ -31,6 +32,7 @@ t.test('an export read back on another server gives the same accounts, rosters, 
   await juliet.asks(`<iq type='set' id='w'><vcard xmlns='urn:ietf:params:xml:ns:vcard-4.0'><fn><text>Juliet</text></fn></vcard></iq>`)
   await juliet.asks(`<iq type='set' id='p'><query xmlns='jabber:iq:private'><exodus xmlns='exodus:prefs'><nick>J</nick></exodus></query></iq>`)
   await juliet.asks(`<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='tybalt@capulet.lit'/><item jid='spam.lit'/></block></iq>`)
+  await juliet.asks(`<iq type='set' id='a'><prefs xmlns='urn:xmpp:mam:2' default='always'><always/><never><jid>tybalt@capulet.lit</jid></never></prefs></iq>`)
   await juliet.loses('connection')
   await romeo.says(`<message to='juliet@capulet.lit' type='chat' id='m1'><body>Wo bist du? \u{1f339}</body></message>`)
   await a.pass('1m')
@@ -44,7 +46,7 @@ t.test('an export read back on another server gives the same accounts, rosters, 
   await t.rejects(asks(a.server, 'export', [file]), /is there already/)
   t.notMatch(readFileSync(file, 'utf8'), /a secret for tests/)
 
-  const b = await scenario(t, { modules: MODULES, hosts: ['capulet.lit', 'montague.lit'] })
+  const b = await scenario(t, { modules, hosts: ['capulet.lit', 'montague.lit'] })
   const talk = new Listening()
   t.match(await asks(b.server, 'import', [file], { talk }), { accounts: 3, before: 0, problems: 0 })
   t.strictSame(talk.problems, [])
@@ -64,6 +66,70 @@ t.test('an export read back on another server gives the same accounts, rosters, 
     `<presence type='subscribe' from='romeo@montague.lit'><status>Let me in</status></presence>`,
     `<message id='m1'><body>Wo bist du? \u{1f339}</body><delay xmlns='urn:xmpp:delay' from='capulet.lit'/></message>`,
     `<message id='m2'><body>second</body></message>`, '<presence/>')
+
+  const there = await archiveOf(await a.device('juliet@capulet.lit/here'))
+  t.same(there.map(({ text }) => text), ['Wo bist du? \u{1f339}', 'second'])
+  t.same(await archiveOf(phone), there, 'the archive is the same, ids and times')
+  t.match((await phone.asks(`<iq type='get' id='a'><prefs xmlns='urn:xmpp:mam:2'/></iq>`)).toString(), /<never><jid>tybalt@capulet.lit/)
+  t.same((await archiveOf(phone, 'bist')).map(({ text }) => text), ['Wo bist du? \u{1f339}'], 'it is found by its words')
+  const sender = await b.device('romeo@montague.lit/street')
+  await sender.says(`<message to='juliet@capulet.lit' type='chat' id='r'><retract xmlns='urn:xmpp:message-retract:1' id='m2'/></message>`)
+  t.same((await archiveOf(phone)).map(({ text }) => text), ['Wo bist du? \u{1f339}', '', ''], 'and can be taken back')
+})
+
+interface Archived { readonly id: string, readonly stamp: string, readonly text: string }
+
+/** What a device finds in its archive. */
+async function archiveOf (device: Device, words?: string): Promise<readonly Archived[]> {
+  const search = words === undefined ? '' : "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:xmpp:mam:2</value></field>" +
+    `<field var='{urn:xmpp:fulltext:0}fulltext'><value>${words}</value></field></x>`
+  device.forget()
+  await device.asks(`<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'>${search}</query></iq>`)
+  return device.unread.flatMap(element => {
+    const result = element.getChild('result')
+    const forwarded = result?.getChild('forwarded')
+    if (result === undefined || forwarded === undefined) return []
+    const text = forwarded.getChild('message')?.getChildText('body') ?? ''
+    return [{ id: String(result.attrs['id']), stamp: String(forwarded.getChild('delay')?.attrs['stamp']), text }]
+  })
+}
+
+t.test('an archive of another server is read as it stands there, each message once, and what is no message of the account is told', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'mam'], hosts: ['capulet.lit'] })
+  const message = (text: string, how = "from='romeo@montague.lit/orchard' to='juliet@capulet.lit' type='chat'"): string =>
+    `<message xmlns='jabber:client' ${how}><body>${text}</body></message>`
+  const result = (id: string, inner: string, stamp = "<delay xmlns='urn:xmpp:delay' stamp='2025-07-10T23:08:25Z'/>"): string =>
+    `<result xmlns='urn:xmpp:mam:2' ${id}><forwarded xmlns='urn:xmpp:forward:0'>${stamp}${inner}</forwarded></result>`
+  const told = message('told').replace('</message>', "<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@capulet.lit' id='x'/></message>")
+  const long = 'x'.repeat(3000)
+  const lines = [
+    `<user name='juliet' password='x'><archive xmlns='urn:xmpp:pie:0#mam'>`,
+    `${result("id='one'", told)}${result("id='one'", told)}${result("id='two'", message('sent', "from='juliet@capulet.lit/b' to='romeo@montague.lit'"))}`,
+    `${result('', message('no id'))}${result('', message('no id'))}${result(`id='${long}'`, message('long id'))}${result("id='one'", told)}`,
+    result("id='bad'", ''), // 6
+    result("id='bad'", message('when'), ''),
+    result("id='bad'", message('when'), "<delay xmlns='urn:xmpp:delay' stamp='yesterday'/>"),
+    result("id='bad'", message('room', "from='verona@rooms.lit/r' to='juliet@capulet.lit' type='groupchat'")),
+    result("id='bad'", message('others', "from='romeo@montague.lit' to='nurse@capulet.lit' type='chat'")),
+    result("id='bad'", message('nobody', "from='@' to='juliet@capulet.lit' type='chat'")),
+    "<message xmlns='jabber:client'/>",
+    '</archive></user>',
+  ]
+  const file = join(t.testdir({ 'in.xml': users(...lines) }), 'in.xml')
+  const talk = new Listening()
+  t.match(await asks(s.server, 'import', [file], { talk }), { accounts: 1, elements: 7, problems: 7 })
+  t.same(talk.problems.map(line => Number(line.replace(`${file}:`, '').split(':')[0])), [6, 7, 8, 9, 10, 11, 12], talk.problems.join('\n'))
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const found = await archiveOf(juliet)
+  t.same(found.map(({ text }) => text), ['told', 'sent', 'no id', 'long id'])
+  t.same(found.slice(0, 2).map(({ id }) => id), ['one', 'two'])
+  t.ok(found.every(({ id }) => id !== '' && id.length < 100))
+  t.equal(found[0]?.stamp, '2025-07-10T23:08:25.000Z')
+  juliet.forget()
+  await juliet.asks(`<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'>` +
+    `<value>urn:xmpp:mam:2</value></field><field var='with'><value>romeo@montague.lit</value></field></x></query></iq>`)
+  t.equal(juliet.unread.length, 4, 'the other party is the contact, whoever has said it')
+  t.notMatch(juliet.unread.join(''), /stanza-id/)
 })
 
 t.test('a file of another server: plain passwords become keys, SCRAM keys stay, pieces find their modules', async t => {
@@ -210,7 +276,7 @@ t.test('an import that was interrupted goes on where it was, and nothing is ther
 
   // The same words in another file: merged, the messages that wait are known again.
   const other = join(folder, 'other.xml')
-  writeFileSync(other, users(`<user name='first' password='another'><offline-messages>${message(-1)}${message(-2)}</offline-messages></user>`))
+  writeFileSync(other, users(`<user name='first' password='another'><offline-messages>${message(-1)}${message(-2)}${message(-2)}</offline-messages></user>`))
   t.match(await asks(s.server, 'import', [other]), { accounts: 0, problems: 1 })
   t.match(await asks(s.server, 'import', [other, '--merge']), { accounts: 1, problems: 0 })
   t.equal(await count('first'), 2)
