@@ -289,7 +289,7 @@ t.test('a session that can be resumed outlives its connection, and is asked more
   }
   t.same(pings, { plain: 15, phone: 10 })
   phone.vanishes()
-  await lives(s, 390 * SECOND)
+  await lives(s, 390 * SECOND, plain)
   t.equal(phone.session.connection, 'waiting')
   t.equal(phone.error?.condition, 'connection-timeout')
   const { device } = await s.resume(`romeo@${HOST}`, `<resume ${SM} previd='${id}' h='${heard.get(phone) ?? 0}'/>`)
