@@ -1,57 +1,14 @@
 /** The server of an app (XEP-0357), which is an account of its own: real clients, and the server as an operator starts it. */
-import { readFileSync } from 'node:fs'
-import tls from 'node:tls'
-import { client, xml, type Client } from '@xmpp/client'
-import t, { type Test } from 'tap'
-import { AGAINST_PROSODY, startServer, type ServerUnderTest } from './server.js'
+import { xml } from '@xmpp/client'
+import t from 'tap'
+import { device, PASSWORD, PATIENCE, trust, type Device, type Stanza } from './library.js'
+import { AGAINST_PROSODY, startServer } from './server.js'
 
-const PASSWORD = 'a secret of Verona'
-const PATIENCE = 20_000
 const PUSH = 'urn:xmpp:push:0'
 const PUBSUB = 'http://jabber.org/protocol/pubsub'
 const MODULES = 'csi = true\nclient-access-management = true\npush = { collapse = "1s" }\n'
 
-type Stanza = Parameters<Client['send']>[0]
-interface Device { readonly xmpp: Client, readonly full: string, gets (wanted: (stanza: Stanza) => boolean): Promise<Stanza> }
 interface Line { destroy (): void }
-
-/** A device of somebody's, online. */
-async function device (t: Test, server: ServerUnderTest, username: string): Promise<Device> {
-  const xmpp = client({ service: `xmpp://${server.domain}:${server.port}`, domain: server.domain, username, password: PASSWORD })
-  Object.assign(xmpp, { timeout: PATIENCE }) // the library gives a server two seconds, which a busy machine may need
-  const came: Stanza[] = []
-  const waiting = new Set<() => void>()
-  xmpp.on('error', error => { t.comment(String(error)) })
-  xmpp.on('stanza', stanza => {
-    came.push(stanza)
-    for (const look of waiting) look()
-  })
-  t.teardown(async () => { await xmpp.stop() })
-  const full = String(await xmpp.start())
-  Object.assign(xmpp, { timeout: 5000 }) // it waits so long for the end of each stream, whatever becomes of that
-  await xmpp.send(xml('presence'))
-  const gets = async (wanted: (stanza: Stanza) => boolean): Promise<Stanza> => await new Promise((resolve, reject) => {
-    const done = (): void => { clearTimeout(timer); waiting.delete(look) }
-    const timer = setTimeout(() => { done(); reject(new Error(`${full} did not get it, but ${came.join('\n')}`)) }, PATIENCE)
-    const look = (): void => {
-      const index = came.findIndex(wanted)
-      if (index < 0) return
-      done()
-      resolve(...came.splice(index, 1) as [Stanza])
-    }
-    waiting.add(look)
-    look()
-  })
-  return { xmpp, full, gets }
-}
-
-/** The library has no setting for it: its connections, made by node:tls as ours are, trust the server's certificate in this test. */
-function trust (t: Test, server: ServerUnderTest): void {
-  const connect = tls.connect
-  const ca = readFileSync(server.certificate)
-  tls.connect = ((options: tls.ConnectionOptions) => connect({ ca, ...options })) as typeof tls.connect
-  t.teardown(() => { tls.connect = connect })
-}
 
 /** The line is gone without a word, and the device does not come back by itself. */
 function vanish ({ xmpp }: Device): void {
@@ -81,14 +38,17 @@ function told (publication: Stanza): Told {
 
 t.setTimeout(240_000)
 
-t.test("a phone registers its app's server, goes away, and is called back until that server has enough of it", { skip: AGAINST_PROSODY && 'its push is no part of it' }, async t => {
+const skip = AGAINST_PROSODY && 'push is no part of it'
+
+t.test("a phone registers its app's server, goes away, and is called back until that server has enough of it", { skip }, async t => {
   const server = await startServer(t, MODULES)
   for (const local of ['romeo', 'juliet', 'push']) await server.addUser(local, PASSWORD)
   trust(t, server)
+  const service = `xmpp://${server.domain}:${server.port}`
   const juliet = `juliet@${server.domain}`
-  const romeo = await device(t, server, 'romeo')
-  const app = await device(t, server, 'push')
-  const phone = await device(t, server, 'juliet')
+  const romeo = await device(t, server, 'romeo', { service })
+  const app = await device(t, server, 'push', { service })
+  const phone = await device(t, server, 'juliet', { service })
 
   // The library answers each request itself: what this server has to say of the next one stands here.
   const verdicts: (Stanza | true)[] = []
@@ -121,7 +81,7 @@ t.test("a phone registers its app's server, goes away, and is called back until 
   t.match(server.said, /push disabled/)
   t.match(await server.asked('mam', juliet), { account: juliet, messages: 2 })
 
-  await phone.xmpp.reconnect.reconnect()
+  phone.xmpp.reconnect.reconnect().catch((error: unknown) => { t.comment(String(error)) })
   const bodies = [await phone.gets(stanza => stanza.is('message')), await phone.gets(stanza => stanza.is('message'))].map(stanza => stanza.getChildText('body'))
   t.same(bodies, ['Juliet!', 'Are you there?'], 'nothing of what it was called for is lost')
 })

@@ -1,62 +1,14 @@
 /** @xmpp/client, the JavaScript library: logs in, chats, asks, and comes back after a lost line. */
-import { readFileSync } from 'node:fs'
-import tls from 'node:tls'
-import { client, xml, type Client } from '@xmpp/client'
-import t, { type Test } from 'tap'
+import { client, xml } from '@xmpp/client'
+import t from 'tap'
+import { device, online, PASSWORD, PATIENCE, trust, type Stanza } from './library.js'
 import { missing } from './process.js'
-import { AGAINST_PROSODY, startServer, type ServerUnderTest } from './server.js'
+import { AGAINST_PROSODY, startServer } from './server.js'
 
 const skip = AGAINST_PROSODY && missing({ prosody: 'prosody', openssl: 'openssl' })
-const PASSWORD = 'a secret of Verona'
-const PATIENCE = 15_000
-
-type Stanza = Parameters<Client['send']>[0]
 
 interface Emitter { on (event: string, listener: () => void): void }
 interface Line { destroy (): void }
-interface Device { readonly xmpp: Client, readonly full: string, gets (wanted: (stanza: Stanza) => boolean): Promise<Stanza> }
-
-/** A device of romeo's or juliet's, online. */
-async function device (t: Test, server: ServerUnderTest, username: string, resource: string, service: string): Promise<Device> {
-  const xmpp = client({ service, domain: server.domain, username, password: PASSWORD, resource })
-  patient(xmpp)
-  const came: Stanza[] = []
-  const waiting = new Set<() => void>()
-  xmpp.on('error', error => { t.comment(String(error)) })
-  xmpp.on('stanza', stanza => {
-    came.push(stanza)
-    for (const look of waiting) look()
-  })
-  t.teardown(async () => { await xmpp.stop() })
-  const address = await xmpp.start()
-  await xmpp.send(xml('presence'))
-  const gets = async (wanted: (stanza: Stanza) => boolean): Promise<Stanza> => await new Promise((resolve, reject) => {
-    const done = (): void => { clearTimeout(timer); waiting.delete(look) }
-    const timer = setTimeout(() => { done(); reject(new Error(`${String(address)} did not get it, but ${came.join('\n')}`)) }, PATIENCE)
-    const look = (): void => {
-      const index = came.findIndex(wanted)
-      if (index < 0) return
-      done()
-      resolve(...came.splice(index, 1) as [Stanza])
-    }
-    waiting.add(look)
-    look()
-  })
-  return { xmpp, full: String(address), gets }
-}
-
-/** The library gives a server two seconds to answer, which a busy machine may need. */
-function patient (xmpp: Client): void {
-  (xmpp as unknown as { timeout: number }).timeout = PATIENCE
-}
-
-/** The library has no setting for it: its connections, made by node:tls as ours are, trust the server's certificate in this test. */
-function trust (t: Test, server: ServerUnderTest): void {
-  const connect = tls.connect
-  const ca = readFileSync(server.certificate)
-  tls.connect = ((options: tls.ConnectionOptions) => connect({ ca, ...options })) as typeof tls.connect
-  t.teardown(() => { tls.connect = connect })
-}
 
 const hears = (body: string) => (stanza: Stanza): boolean => stanza.is('message') && stanza.getChildText('body') === body
 
@@ -66,8 +18,8 @@ t.test('a person with @xmpp/client', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet']) await server.addUser(local, PASSWORD)
   trust(t, server)
-  const romeo = await device(t, server, 'romeo', 'orchard', `xmpp://${server.domain}:${server.port}`)
-  const juliet = await device(t, server, 'juliet', 'balcony', `xmpps://${server.domain}:${server.directPort}`)
+  const romeo = await device(t, server, 'romeo', { resource: 'orchard', service: `xmpp://${server.domain}:${server.port}` })
+  const juliet = await device(t, server, 'juliet', { resource: 'balcony', service: `xmpps://${server.domain}:${server.directPort}` })
 
   t.test('logs in over STARTTLS and over direct TLS, with the resource asked for', async t => {
     // By Bind 2 (XEP-0386) it is the first part of what the server makes of it; Prosody 0.12 binds as RFC 6120 has it.
@@ -99,16 +51,15 @@ t.test('a person with @xmpp/client', { skip }, async t => {
     const xmpp = client({
       service: `xmpp://${server.domain}:${server.port}`, domain: server.domain, username: 'romeo', password: PASSWORD, resource: 'lane',
     })
-    patient(xmpp)
     const { fast } = xmpp as unknown as { fast: { saveToken (token: unknown): Promise<void>, fetchToken (): Promise<unknown> } }
     fast.saveToken = async token => { tokens.push(token) }
     fast.fetchToken = async () => tokens.at(-1)
     xmpp.on('error', error => { t.comment(String(error)) })
     t.teardown(async () => { await xmpp.stop() })
-    const address = String(await xmpp.start())
+    const address = await online(xmpp)
     t.match(tokens, [{ mechanism: 'HT-SHA-256-NONE', token: /^[\w-]{43}$/ }])
     await xmpp.stop()
-    t.equal(String(await xmpp.start()), address)
+    t.equal(await online(xmpp), address)
     t.match(server.said, /mechanism\W+HT-SHA-256-NONE/)
     t.notMatch(server.said, (tokens[0] as { token: string }).token)
   })

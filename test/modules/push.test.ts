@@ -4,8 +4,9 @@ import { messagesDisplayed } from '../../lib/host/events.js'
 import { clientOf } from '../../lib/host/slots.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { records } from '../../lib/storage/store.js'
-import { childElements, type Element } from '../../lib/xml/element.js'
+import { childElements, xml, type Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
+import { stanza, type Addressed } from '../../lib/xmpp/stanza.js'
 import { Registrations, type Stored } from '../../modules/push/registrations.js'
 import { asks } from '../admin/world.js'
 import { scenario, type Device, type Scenario, type Scene } from '../scenario.js'
@@ -112,10 +113,11 @@ function conditionOf (reply: Element): string | undefined {
 
 // ---- Registering ------------------------------------------------------------------------------------
 
-t.test('an account says that it can be told', async t => {
-  const { phone } = await stage(t)
+t.test('an account says that it can be told, and an operator which app servers may be', async t => {
+  const { phone } = await stage(t, { push: { services: ['app.lit'] } })
   const info = await phone.asks("<iq type='get' id='i' to='juliet@capulet.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
   t.match(info.toString(), /<feature var="urn:xmpp:push:0"\/>/)
+  t.equal(conditionOf(await phone.asks(enable("jid='evil.lit' node='n'"))), 'not-allowed')
 })
 
 t.test('what cannot be enabled or disabled is refused', async t => {
@@ -141,12 +143,6 @@ t.test('what cannot be enabled or disabled is refused', async t => {
   t.equal((await phone.asks(enable("jid='app.lit' node='2'", SECRET))).attrs['type'], 'result', 'what is there already may be enabled anew')
   t.equal((await phone.asks(disable("jid='nobody.lit'"))).attrs['type'], 'result', 'what is not enabled may be disabled')
   t.equal((await registered(s)).length, 3)
-})
-
-t.test('an operator may say which app servers may be registered', async t => {
-  const { s } = await stage(t, { push: { services: ['app.lit'] } })
-  const other = await s.device('juliet@capulet.lit/tablet')
-  t.equal(conditionOf(await other.asks(enable("jid='evil.lit' node='n'"))), 'not-allowed')
 })
 
 t.test('one node is disabled, or all of a service; nobody is told there any more', async t => {
@@ -502,12 +498,11 @@ t.test('of what is said in rooms a device is called for what is said to it', asy
 })
 
 t.test('what an operator has called important for quiet devices (XEP-0352) is so here', async t => {
-  const { s, romeo, app } = await away(t, { settings: { csi: { now: ['urn:alarm'], hold: ['urn:advert'] } } })
+  const { romeo, app } = await away(t, { settings: { csi: { now: ['urn:alarm'], hold: ['urn:advert'] } } })
   await romeo.says(chat('buy', "<x xmlns='urn:advert'/>"))
   await app.hearsNothing()
   await romeo.says("<message to='juliet@capulet.lit'><bell xmlns='urn:alarm'/></message>")
   t.same(await app.takes(), PUSHED)
-  t.ok(s)
 })
 
 t.test('an operator says what app servers learn', async t => {
@@ -596,6 +591,24 @@ t.test('an app server that is nowhere is told nothing twice', async t => {
   await romeo.says(chat('one'))
   await s.settled()
   t.same(await registered(s), [])
+})
+
+t.test("an app server elsewhere is told in the host's name, and nobody else answers for it", async t => {
+  const { s, romeo, phone } = await stage(t)
+  const sent: Addressed[] = []
+  const { router } = s.server
+  router.remote = { deliver: stanza => { sent.push(stanza) }, bounced () {} }
+  await phone.asks(disable(`jid='${APP}'`))
+  await phone.asks(enable("jid='push.elsewhere.lit' node='n'"))
+  await phone.loses('connection')
+  await romeo.says(chat('one'))
+  t.same(sent.map(({ from, to, kind, type }) => [from.toString(), to.toString(), kind, type]), [['capulet.lit', 'push.elsewhere.lit', 'iq', 'set']])
+  for (const [from, left] of [['evil.elsewhere.lit', 1], ['push.elsewhere.lit', 0]] as const) {
+    const error = xml('error', { type: 'cancel' }, xml('item-not-found', { xmlns: 'urn:ietf:params:xml:ns:xmpp-stanzas' }))
+    router.route(stanza(xml('iq', { type: 'error', id: sent[0]?.id }, error), parseJid(from), parseJid('capulet.lit')))
+    await s.settled()
+    t.equal((await registered(s)).length, left, from)
+  }
 })
 
 t.test('an error that may pass is one to try again after, ever later, and not for ever', async t => {

@@ -1,0 +1,80 @@
+/** @xmpp/client, the JavaScript library, as the tests use it. */
+import { readFileSync } from 'node:fs'
+import tls from 'node:tls'
+import { client, xml, type Client } from '@xmpp/client'
+import type { Test } from 'tap'
+import type { ServerUnderTest } from './server.js'
+
+export const PASSWORD = 'a secret of Verona'
+/** How long something is waited for, in milliseconds. */
+export const PATIENCE = 20_000
+/** How long the library may wait for an answer while it negotiates; it gives two seconds itself, and a busy machine may need more. */
+const NEGOTIATION = 8000
+
+export type Stanza = Parameters<Client['send']>[0]
+
+export interface Device {
+  readonly xmpp: Client
+  readonly full: string
+  /** The first that came and is like this, or will. */
+  gets (wanted: (stanza: Stanza) => boolean): Promise<Stanza>
+}
+
+interface How { readonly resource?: string, readonly service: string }
+
+/** A device of somebody's, online. */
+export async function device (t: Test, server: ServerUnderTest, username: string, how: How): Promise<Device> {
+  const { resource, service } = how
+  const xmpp = client({ service, domain: server.domain, username, password: PASSWORD, ...resource === undefined ? {} : { resource } })
+  const came: Stanza[] = []
+  const waiting = new Set<() => void>()
+  xmpp.on('error', error => { t.comment(String(error)) })
+  xmpp.on('stanza', stanza => {
+    came.push(stanza)
+    for (const look of waiting) look()
+  })
+  t.teardown(async () => { await xmpp.stop() })
+  const full = await online(xmpp)
+  await xmpp.send(xml('presence'))
+  const gets = async (wanted: (stanza: Stanza) => boolean): Promise<Stanza> => await new Promise((resolve, reject) => {
+    const done = (): void => { clearTimeout(timer); waiting.delete(look) }
+    const timer = setTimeout(() => { done(); reject(new Error(`${full} did not get it, but ${came.join('\n')}`)) }, PATIENCE)
+    const look = (): void => {
+      const index = came.findIndex(wanted)
+      if (index < 0) return
+      done()
+      resolve(...came.splice(index, 1) as [Stanza])
+    }
+    waiting.add(look)
+    look()
+  })
+  return { xmpp, full, gets }
+}
+
+/**
+ * Starts it, and answers with its address once it is online. `start` itself misses a server that opens its stream before the library
+ * begins to wait for that, and fails although all goes on.
+ */
+export async function online (xmpp: Client): Promise<string> {
+  Object.assign(xmpp, { timeout: NEGOTIATION })
+  return await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => { reject(new Error('not online in time')) }, PATIENCE)
+    xmpp.once('online', address => {
+      clearTimeout(timer)
+      resolve(String(address))
+    })
+    xmpp.start().catch((error: unknown) => {
+      if (error instanceof Error && error.name === 'TimeoutError') return
+      clearTimeout(timer)
+      reject(error instanceof Error ? error : new Error(String(error)))
+    })
+  })
+}
+
+/** The library has no setting for it: its connections, made by node:tls as ours are, trust the server's certificate in this test. */
+export function trust (t: Test, server: ServerUnderTest): void {
+  const connect = tls.connect
+  const ca = readFileSync(server.certificate)
+  tls.connect = ((options: tls.ConnectionOptions) => connect({ ca, ...options })) as typeof tls.connect
+  t.teardown(() => { tls.connect = connect })
+}
