@@ -6,7 +6,7 @@ import { AGAINST_PROSODY, startServer } from './server.js'
 
 const PUSH = 'urn:xmpp:push:0'
 const PUBSUB = 'http://jabber.org/protocol/pubsub'
-const MODULES = 'csi = true\nclient-access-management = true\npush = { collapse = "1s" }\n'
+const MODULES = 'client-access-management = true\npush = { collapse = "1s" }\n'
 
 interface Line { destroy (): void }
 
