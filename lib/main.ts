@@ -243,7 +243,7 @@ const SERVER_RATE = 1024 * 1024
 /** What the conf says of other servers. */
 function federationPlan (config: Config): FederationPlan {
   const { federation, limits } = config.server
-  const { trust, authorities, resolver, queue, idle, connections } = federation
+  const { trust, authorities, resolver, dane, queue, idle, connections } = federation
   const { negotiation, keepalive, unauthenticated } = limits
   const stanza = Math.max(...config.server.listen.map(listener => listener.for === 'servers' ? listener.stanza : 0))
   const domains = new Map(Object.entries(federation.domain).map(([domain, settings]) => [prepared(domain), settings]))
@@ -252,6 +252,7 @@ function federationPlan (config: Config): FederationPlan {
   return {
     authorities,
     resolver,
+    dane,
     limits: { queue, idle, negotiation, keepalive, stanza, unauthenticated, connections },
     policy: (local, remote) => {
       const mode = modes.get(local) ?? 'all'

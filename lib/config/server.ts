@@ -84,6 +84,9 @@ const federation = table({
     .says('A folder of CA certificates (*.pem) that certify other servers. Left out, those that the system trusts.'),
   resolver: list(socket(), { max: 8 }).default([])
     .says('DNS servers, such as "127.0.0.1" or "[::1]:5353". Left out, those that the system uses.'),
+  dane: flag().default(false)
+    .says('Whether the certificate that a domain names in DNS (DANE, RFC 7673) is the one that counts for it. The DNS servers are believed where they ' +
+      'say that DNSSEC has checked it: turn it on where they do, and are on this machine or on a line that nobody else is on.'),
   queue: table({
     stanzas: count({ min: 1, max: 100_000 }).default(1000).says('Stanzas that wait at most.'),
     size: size({ min: '64KiB', max: '64MiB' }).default('1MiB').says('What they may take together.'),

@@ -25,6 +25,8 @@ export interface FederationPlan {
   readonly authorities: string | undefined
   /** DNS servers; none: those of the system. */
   readonly resolver: readonly string[]
+  /** They are believed where they say that DNSSEC has checked something. */
+  readonly dane: boolean
   readonly limits: FederationLimits
   policy (local: string, remote: string): Policy
 }
@@ -88,7 +90,7 @@ export class Federation {
   async reload (plan: FederationPlan): Promise<void> {
     const { world, links } = this
     this.#contexts.roots = await rootsOf(plan.authorities)
-    if (plan.resolver.join(' ') !== this.#plan.resolver.join(' ')) world.resolver = resolverOf(plan, world.clock)
+    if (plan.dane !== this.#plan.dane || plan.resolver.join(' ') !== this.#plan.resolver.join(' ')) world.resolver = resolverOf(plan, world.clock)
     this.#plan = plan
     world.limits = plan.limits
     // Whom it refuses from now on has no stream any more.
@@ -115,7 +117,7 @@ export class Federation {
   }
 }
 
-function resolverOf ({ resolver }: FederationPlan, clock: Clock): Resolver {
+function resolverOf ({ resolver, dane }: FederationPlan, clock: Clock): Resolver {
   const servers = resolver.length === 0 ? systemServers() : resolver.flatMap(text => serverOf(text) ?? [])
-  return new DnsResolver(new CachedDns(new DnsClient({ clock, servers }), clock))
+  return new DnsResolver(new CachedDns(new DnsClient({ clock, servers }), clock), { dane })
 }

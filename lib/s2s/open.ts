@@ -37,8 +37,9 @@ export async function openOutgoing (
       await outgoing.open()
       note({ step: 'tls', ok: true, text: `${outgoing.tls?.protocol ?? ''} ${outgoing.tls?.cipher ?? ''}`.trim() })
       const doubt = outgoing.distrust(remote)
-      note({ step: 'certificate', ok: doubt === undefined, text: doubt ?? `valid for ${remote}` })
-      if (doubt === undefined || world.policy(local, remote).trust === 'dialback') return outgoing
+      note({ step: 'certificate', ok: doubt === undefined, text: doubt ?? (target.tlsa !== undefined ? 'as its domain names it in DNS (DANE)' : `valid for ${remote}`) })
+      // RFC 7673 §4: where its domain has said which certificate it shows, dialback is no way around it.
+      if (doubt === undefined || world.policy(local, remote).trust === 'dialback' && target.tlsa === undefined) return outgoing
       outgoing.close()
       trouble = new LinkError('remote-server-not-found', doubt)
     } catch (error) {

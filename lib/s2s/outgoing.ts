@@ -1,18 +1,18 @@
 /** A stream that we open to another server: secured, and then ours for each pair of domains that we prove (RFC 6120 §13.7, XEP-0220). */
-import type { Timer } from '../base/clock.js'
 import type { Maybe } from '../base/maybe.js'
 import type { StreamHeader } from '../stream/header.js'
 import { Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
 import type { TlsInfo, Transport } from '../stream/transport.js'
-import { attributeOf, child, childElements, children, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { child, childElements, children, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
-import { addressesOf, conditionIn, dialbackElement, isDialback } from './dialback.js'
+import { doubtOf } from './dane.js'
 import { Dialogue } from './dialogue.js'
 import { addressOf, asciiOf, type Target } from './resolve.js'
 import { answerTo, type Managed } from './managed.js'
 import { begin, type FormerHome } from './managing.js'
+import { Questions } from './questions.js'
 import { reasonOf } from './reason.js'
 import { distrust } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
@@ -27,13 +27,6 @@ export interface OutgoingOwner extends FormerHome {
   closed (): void
 }
 
-interface Asking { readonly resolve: () => void, readonly reject: (error: Error) => void, readonly timer: Timer }
-interface Verifying { readonly resolve: (isRight: boolean) => void, readonly reject: (error: Error) => void, readonly timer: Timer }
-
-/** Questions of dialback under way on one stream. */
-const MOST_ASKING = 64
-/** How long a peer may take to answer one, in milliseconds. */
-const PATIENCE = 30_000
 const NOBODY: OutgoingOwner = {
   received: () => { throw new StreamError('not-authorized') },
   former: () => undefined, resumed: () => {}, notResumed: () => {}, over: () => {}, closed: () => {},
@@ -57,8 +50,7 @@ export class Outgoing implements StreamHandlers, Carrier {
   readonly #stream: Stream<Outgoing>
   readonly #manages: (remote: string) => Managed
   readonly #dialogue = new Dialogue()
-  readonly #asking = new Map<string, Asking>()
-  readonly #verifying = new Map<string, Verifying>()
+  readonly #questions: Questions
   readonly #proven = new Set<string>()
   #features: ParsedElement | undefined
   #reason: Error | undefined
@@ -86,6 +78,7 @@ export class Outgoing implements StreamHandlers, Carrier {
       limits: { bytes: limits.unauthenticated.stanza, elements: limits.unauthenticated.elements * 4, depth: 16, attributes: 32, name: 256 },
       domain: local,
     }, this)
+    this.#questions = new Questions(clock, element => { this.#send(element) }, (ours, theirs) => { this.#prove(ours, theirs, 'dialback') })
   }
 
   get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
@@ -98,7 +91,9 @@ export class Outgoing implements StreamHandlers, Carrier {
   /** What the peer offers, by the names of the elements. */
   get features (): readonly string[] { return this.#features === undefined ? [] : childElements(this.#features).map(localName) }
   /** Why its certificate does not stand for this domain; undefined where it does. */
-  distrust (domain: string): string | undefined { return distrust(this.tls, domain) }
+  distrust (domain: string): string | undefined {
+    return domain === this.remote ? doubtOf(this.target, this.tls, domain, this.#world.clock.now()) : distrust(this.tls, domain)
+  }
 
   // ---- Opening -------------------------------------------------------------------------
 
@@ -247,33 +242,15 @@ export class Outgoing implements StreamHandlers, Carrier {
   /** XEP-0220 §2.1.1: the peer asks our domain's own server whether the key is ours. */
   #dialback (local: string, remote: string): Promise<void> {
     const { id } = this.#stream
-    const key = pairKey(local, remote)
     if (id === undefined || id === '') return Promise.reject(new LinkError('remote-server-not-found', 'its stream has no id'))
-    if (this.#asking.has(key) || this.#asking.size >= MOST_ASKING) return Promise.reject(new LinkError('resource-constraint', 'too much dialback', { mender: 'us' }))
-    return new Promise((resolve, reject) => {
-      const timer = this.#world.clock.after(PATIENCE, () => {
-        this.#asking.delete(key)
-        reject(new LinkError('remote-server-timeout', 'it does not answer to dialback', { isPassing: true }))
-      })
-      this.#asking.set(key, { resolve, reject, timer })
-      this.#send(dialbackElement('result', { from: local, to: remote }, this.#world.keys.key(remote, local, id)))
-    })
+    return this.#questions.claim(local, remote, this.#world.keys.key(remote, local, id))
   }
 
   /** Asks whether a key that somebody has shown `local` for `remote` is theirs (XEP-0220 §2.2.1). Rejects with LinkError. */
   verify (local: string, remote: string, id: string, key: string): Promise<boolean> {
-    const name = `${pairKey(local, remote)} ${id}`
     if (this.isOver) return Promise.reject(reasonOf(this.#reason))
-    if (this.#verifying.has(name) || this.#verifying.size >= MOST_ASKING) return Promise.reject(new LinkError('resource-constraint', 'too much dialback', { mender: 'us' }))
     this.lastUsed = this.#world.clock.now()
-    return new Promise((resolve, reject) => {
-      const timer = this.#world.clock.after(PATIENCE, () => {
-        this.#verifying.delete(name)
-        reject(new LinkError('remote-server-timeout', 'it does not say whether the key is right', { isPassing: true }))
-      })
-      this.#verifying.set(name, { resolve, reject, timer })
-      this.#send(dialbackElement('verify', { from: local, to: remote, id }, key))
-    })
+    return this.#questions.verify(local, remote, id, key)
   }
 
   // ---- Once it stands ---------------------------------------------------------------------------
@@ -313,7 +290,7 @@ export class Outgoing implements StreamHandlers, Carrier {
       return this.#isEnding ? undefined : this.owner.received(element, source)
     }
     if (element.ns === NS.SM) return this.#managing(element)
-    if (element.ns === NS.DIALBACK) { this.#answered(element); return undefined }
+    if (element.ns === NS.DIALBACK) { this.#questions.answered(element); return undefined }
     if (this.#proven.size > 0) throw new StreamError('unsupported-stanza-type')
     return this.#dialogue.receive(element)
   }
@@ -335,45 +312,13 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#reason = reason
     const error = reasonOf(this.#reason)
     this.#dialogue.end(error)
-    for (const { timer, reject } of [...this.#asking.values(), ...this.#verifying.values()]) {
-      timer.cancel()
-      reject(error)
-    }
-    this.#asking.clear()
-    this.#verifying.clear()
+    this.#questions.end(error)
     this.owner.over({ by, reason: by === 'loss' ? error : reason })
   }
 
   closed (): void { this.owner.closed() }
 
   // ---- Its own ------------------------------------------------------------------------------------
-
-  #answered (element: ParsedElement): void {
-    const addresses = addressesOf(element)
-    const type = attributeOf(element, 'type')
-    // XEP-0220 §2.1.2: an answer comes back from whom was asked; what was not asked for is nothing.
-    if (addresses === undefined || type === undefined) return
-    const pair = pairKey(addresses.to, addresses.from)
-    if (isDialback(element, 'result')) {
-      const asking = this.#asking.get(pair)
-      if (asking === undefined) return
-      this.#asking.delete(pair)
-      asking.timer.cancel()
-      if (type === 'valid') {
-        this.#prove(addresses.to, addresses.from, 'dialback')
-        asking.resolve()
-      } else if (type === 'error') asking.reject(new LinkError('remote-server-not-found', `it refuses dialback: ${conditionIn(element)}`, { isPassing: conditionIn(element) === 'remote-server-timeout' }))
-      else asking.reject(new LinkError('remote-server-not-found', 'it does not believe us'))
-      return
-    }
-    const name = `${pair} ${attributeOf(element, 'id') ?? ''}`
-    const verifying = this.#verifying.get(name)
-    if (verifying === undefined) return
-    this.#verifying.delete(name)
-    verifying.timer.cancel()
-    if (type === 'error') verifying.reject(new LinkError('remote-server-not-found', `it cannot check the key: ${conditionIn(element)}`))
-    else verifying.resolve(type === 'valid')
-  }
 
   /** XEP-0478 */
   #takeLimits (): void {

@@ -4,6 +4,7 @@ import { getServers } from 'node:dns'
 import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
 import type { Answer } from 'dns-packet'
+import { usable, type Tlsa } from './dane.js'
 import { DnsError, type Dns, type DnsAnswer, type DnsServer } from './dns/client.js'
 
 /** One place where a domain's server may be reached. */
@@ -16,6 +17,8 @@ export interface Target {
   readonly tls: 'required' | 'direct'
   /** All answers that led here were checked by DNSSEC. */
   readonly secure: boolean
+  /** What the domain says in DNS of the certificate that is shown there; left out where it says nothing, or nobody wants to hear. */
+  readonly tlsa?: readonly Tlsa[]
 }
 
 /** What the conf says of a domain, in place of DNS. */
@@ -41,13 +44,22 @@ const MOST_TARGETS = 20
 
 interface Place { readonly host: string, readonly port: number, readonly priority: number, readonly weight: number, readonly tls: Target['tls'], readonly secure: boolean }
 
-/** Asks DNS. `below`: a random number below its argument. */
+export interface ResolverSettings {
+  /** TLSA records are asked for, and what the DNS server says of DNSSEC is believed. */
+  readonly dane?: boolean
+  /** A random number below its argument. */
+  readonly below?: (bound: number) => number
+}
+
+/** Asks DNS. */
 export class DnsResolver implements Resolver {
   readonly #dns: Dns
+  readonly #isDane: boolean
   readonly #below: (bound: number) => number
 
-  constructor (dns: Dns, below: (bound: number) => number = bound => randomInt(bound)) {
+  constructor (dns: Dns, { dane = false, below = bound => randomInt(bound) }: ResolverSettings = {}) {
     this.#dns = dns
+    this.#isDane = dane
     this.#below = below
   }
 
@@ -89,9 +101,20 @@ export class DnsResolver implements Resolver {
         ? [{ host, address: record.data, port, tls, secure: place.secure && result.value.secure }]
         : []).slice(0, MOST_ADDRESSES)
     const targets = inTurns(of(six), of(four))
-    if (targets.length > 0) return targets
+    if (targets.length > 0) return await this.#certified(targets, place)
     for (const result of [six, four]) if (result.status === 'rejected') throw result.reason
     return []
+  }
+
+  /**
+   * RFC 7673 §3.1, §3.2: behind a name or an address that was not checked by DNSSEC, a TLSA record would say nothing. §3.3: where it cannot
+   * be found out whether there is one, this rejects, and nobody is to be trusted there.
+   */
+  async #certified (targets: readonly Target[], { host, port }: Place): Promise<readonly Target[]> {
+    if (!this.#isDane || !targets.some(({ secure }) => secure)) return targets
+    const answer = await this.#dns.query(`_${port}._tcp.${host}`, 'TLSA')
+    const tlsa = answer.secure ? usable(answer.records.flatMap(record => record.type === 'TLSA' ? [record.data] : [])) : []
+    return tlsa.length === 0 ? targets : targets.map(target => target.secure ? { ...target, tlsa } : target)
   }
 }
 

@@ -275,7 +275,7 @@ void t.test('no stranger fills the memory with names', async t => {
 
 // ---- From records to places --------------------------------------------------------------------
 
-function resolver (told: Told, below: (bound: number) => number = () => 0): DnsResolver { return new DnsResolver(told, below) }
+function resolver (told: Told, below: (bound: number) => number = () => 0): DnsResolver { return new DnsResolver(told, { below }) }
 
 void t.test('SRV records of both kinds are one list, by priority, then by chance as their weights have it', async t => {
   const told = new Told()

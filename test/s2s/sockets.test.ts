@@ -66,6 +66,7 @@ async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
   const plan: FederationPlan = {
     authorities: join(v.folder, 'authorities'),
     resolver: [`127.0.0.1:${zone.port}`],
+    dane: false,
     limits: { ...LIMITS, connections: how.connections ?? LIMITS.connections },
     policy: () => ({ trust: how.trust ?? 'certificate' }),
   }
