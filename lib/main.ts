@@ -129,6 +129,7 @@ export class Running {
     this.#world = this.#worldOf(this.#certificates)
     if (this.#config.server.listen.some(({ for: whom }) => whom === 'servers')) this.#federation = await this.#federate(this.#certificates)
     this.#listening = await this.#listen(this.#world)
+    await this.#federation?.recall()
   }
 
   /**
@@ -165,7 +166,7 @@ export class Running {
 
   async #stop (): Promise<void> {
     const closing = this.#listeners.map(listener => listener.close())
-    await this.server.stop()
+    await this.server.stop(async () => { await this.#federation?.rest() })
     await Promise.all(closing)
     // Behind the sessions: their last presence goes out to other servers.
     await this.#federation?.close()

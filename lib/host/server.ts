@@ -83,12 +83,16 @@ export class Server {
     }
   }
 
-  /** Ends every session that does not live on behind the next start, then the modules; returns when all that was acknowledged is stored. */
-  async stop (): Promise<void> {
+  /**
+   * Ends every session that does not live on behind the next start, then the modules; returns when all that was acknowledged is stored.
+   * `meanwhile` runs once clients are not heard any more, while their stanzas' answers can still be taken.
+   */
+  async stop (meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<void> {
     for (const { host } of this.#standing.values()) host.leave()
     // A message that still waits for something to be read is stored before storage closes.
     await Promise.all([...this.#standing.values()].map(({ host }) => host.settled()))
     await this.storage.flush()
+    await meanwhile()
     await Promise.all([...this.#standing.values()].map(({ host }) => host.park()))
     for (const [domain, standing] of [...this.#standing]) await this.#end(domain, standing)
     await this.storage.flush()

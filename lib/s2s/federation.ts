@@ -5,6 +5,7 @@ import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
+import { records, type Records } from '../storage/store.js'
 import type { Certificates } from '../stream/certificates.js'
 import { StreamError } from '../xmpp/errors.js'
 import { ServerContexts, rootsOf } from './contexts.js'
@@ -15,8 +16,10 @@ import { DnsClient } from './dns/client.js'
 import type { ServerListenerSettings } from './incoming.js'
 import { Links } from './links.js'
 import { ServerListener } from './listener.js'
+import { Outbox } from './outbox.js'
 import { reportsOf, type LinkReport } from './report.js'
 import { DnsResolver, serverOf, systemServers, type Resolver } from './resolve.js'
+import type { Handled } from './resumption.js'
 import { trial, type TrialStep } from './trial.js'
 import type { FederationLimits, FederationWorld, Policy } from './world.js'
 
@@ -42,27 +45,40 @@ export interface FederationParts {
   host (domain: string): Host | undefined
 }
 
+interface Opened { readonly roots: readonly string[], readonly outbox: Outbox, readonly handled: Records<readonly Handled[]> }
+
+/** The key under which the ends of streams are written down. */
+const ENDED = 'ended'
+/** So long others may take to acknowledge what they have, in milliseconds, before the server stops. */
+const LAST_WORDS = 2000
+
 export class Federation {
   readonly world: FederationWorld
   readonly links: Links
   readonly counters = new Map<string, number>()
   readonly #listeners: ServerListener[] = []
   readonly #contexts: ServerContexts
+  readonly #handled: Records<readonly Handled[]>
   #plan: FederationPlan
 
   static async open (parts: FederationParts, plan: FederationPlan): Promise<Federation> {
-    return new Federation(parts, plan, await rootsOf(plan.authorities))
+    const { clock, ids, log, router: { storage } } = parts
+    const outbox = await Outbox.open({ storage, clock, ids, log })
+    const handled = await storage.open('federation.handled', records<readonly Handled[]>(1))
+    return new Federation(parts, plan, { roots: await rootsOf(plan.authorities), outbox, handled })
   }
 
-  private constructor (parts: FederationParts, plan: FederationPlan, roots: readonly string[]) {
+  private constructor (parts: FederationParts, plan: FederationPlan, { roots, outbox, handled }: Opened) {
     const { clock, ids, log, router, domain, certificates } = parts
     this.#plan = plan
+    this.#handled = handled
     this.#contexts = new ServerContexts((name, domain) => certificates.usableFor(name, domain), roots, parts.oldest)
     this.world = {
       clock, ids, log, router, domain,
       resolver: resolverOf(plan, clock),
       dialer: new TcpDialer(clock),
       keys: new DialbackKeys(),
+      outbox,
       shows: (name, domain) => this.#contexts.shows(name, domain),
       limits: plan.limits,
       policy: (local, remote) => this.#plan.policy(local, remote),
@@ -110,10 +126,27 @@ export class Federation {
   /** Tries the way to another domain, step by step. */
   test (local: string, remote: string): Promise<readonly TrialStep[]> { return trial(this.world, this.links, local, remote) }
 
-  /** Ends all streams. Resolves when every connection that came in is gone. */
+  /** Takes up what the process before this one has left behind. */
+  async recall (): Promise<void> {
+    const { links, world: { domain, outbox, router } } = this
+    links.resumables.recall(await this.#handled.get(domain, ENDED) ?? [])
+    links.recall(await outbox.left(one => router.serves(one)))
+  }
+
+  /** Nothing more is taken. Resolves once the others have said what has come to them, or have had the time. */
+  async rest (): Promise<void> {
+    await Promise.all([this.links.confirmed(LAST_WORDS), ...this.#listeners.map(listener => listener.rest(LAST_WORDS))])
+  }
+
+  /** Ends all streams, and writes down what goes on behind the next start. Resolves when every connection is gone. */
   async close (): Promise<void> {
     await this.links.close()
     await Promise.all(this.#listeners.map(listener => listener.close()))
+    const { domain, outbox, log } = this.world
+    outbox.flush()
+    await this.#handled.put(domain, ENDED, this.links.resumables.handled()).catch((error: unknown) => {
+      log.warn('ends of streams not stored', { error }) // their peers' senders hear that it is not known what has come
+    })
   }
 }
 

@@ -18,7 +18,7 @@ import { IncomingManagement } from './managing.js'
 import { receive, type Receiving } from './receive.js'
 import { distrust, identityIn } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
-import { LinkError, limitsOnceProven, type FederationWorld } from './world.js'
+import { limitsOnceProven, verdictOf, type FederationWorld } from './world.js'
 
 export interface ServerListenerSettings {
   readonly tls: 'required' | 'direct' | 'none'
@@ -109,6 +109,12 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   end (error: StreamError): void { this.#stream.close(error) }
   send (item: Waiting): void {
     this.#management?.managed.send(item)
+  }
+
+  /** Takes nothing more, once the peer has said what has come to it; after so many milliseconds at the latest. */
+  async rest (ms: number): Promise<void> {
+    await this.#management?.managed.confirmed(ms)
+    this.#isEnding = true
   }
 
   /** Takes nothing more, and ends once what has come is stored. */
@@ -391,8 +397,4 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   answer (reply: Addressed): void { this.#world.router.route(reply) }
   arrive (): Place | undefined { return this.#management?.managed.arrive(this.#order) }
   isAnswer (local: string, remote: string, id: string): boolean { return this.#links.isAnswer(local, remote, id) }
-}
-
-function verdictOf (error: unknown): StanzaError {
-  return error instanceof LinkError ? new StanzaError(error.condition) : new StanzaError('remote-server-timeout')
 }

@@ -1,11 +1,10 @@
 /** What one domain of ours has to say to one of another server: it waits here until there is a stream, within bounds. */
 import type { Timer } from '../base/clock.js'
 import { StanzaError } from '../xmpp/errors.js'
-import type { Addressed } from '../xmpp/stanza.js'
 import { openOutgoing } from './open.js'
 import type { Managed } from './managed.js'
 import type { Outgoing } from './outgoing.js'
-import { waiting, type Carrier, type Waiting } from './waiting.js'
+import type { Carrier, Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** What a link asks of all links. */
@@ -14,7 +13,7 @@ export interface LinkHome {
   /** Room for so many bytes more, among all that wait. */
   mayWait (bytes: number): boolean
   waits (bytes: number): void
-  bounce (stanza: Addressed, error: StanzaError): void
+  bounce (item: Waiting, error: StanzaError): void
   /** A stream that may serve this pair as well. */
   shared (local: string, remote: string): Promise<Outgoing | undefined>
   /** A stream was opened; it is watched from now on. */
@@ -76,9 +75,8 @@ export class Link {
   get stoodAt (): number { return this.#stoodAt }
 
   /** Sends a stanza, now or once there is a stream. Throws StanzaError where it cannot wait. */
-  push (stanza: Addressed): void {
+  push (item: Waiting): void {
     const { world } = this.#home
-    const item = waiting(stanza, world.clock.now())
     const { carrier } = this
     if (carrier === undefined) { this.#enqueue(item); return }
     // What a slow peer does not read piles up here: its senders are told, before the stream is given up with all that is in it.
@@ -131,12 +129,12 @@ export class Link {
     this.#connect()
   }
 
-  /** What waits comes back; nothing is taken any more. */
-  close (error: StanzaError): void {
+  /** Nothing is taken any more. Answers with what waits. */
+  close (): readonly Waiting[] {
     this.#isClosed = true
-    this.#bounceAll(error)
     this.#retry?.cancel()
     this.#retry = undefined
+    return this.#empty()
   }
 
   #enqueue (item: Waiting): void {
@@ -229,7 +227,7 @@ export class Link {
       this.#carry(carrier, item)
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error
-      this.#home.bounce(item.stanza, error)
+      this.#home.bounce(item, error)
     }
   }
 
@@ -282,12 +280,12 @@ export class Link {
     for (const { octets } of late) this.#leave(octets.length)
     this.#arm()
     const error = new StanzaError('remote-server-timeout', this.lastError?.message)
-    for (const { stanza } of late) this.#home.bounce(stanza, error)
+    for (const item of late) this.#home.bounce(item, error)
     this.#settle()
   }
 
   #bounceAll (error: StanzaError): void {
-    for (const { stanza } of this.#empty()) this.#home.bounce(stanza, error)
+    for (const item of this.#empty()) this.#home.bounce(item, error)
     this.#settle()
   }
 

@@ -4,20 +4,21 @@ import type { Clock, Timer } from '../base/clock.js'
 import type { Maybe } from '../base/maybe.js'
 import { serverReturned, stanzaToServer } from '../host/events.js'
 import { unlessHandled, type Destination, type Passage } from '../host/router.js'
-import { ReleaseOrder } from '../host/order.js'
 import { returnToSender } from '../host/remote.js'
 import type { StreamEnd } from '../stream/stream.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { Amends } from './amends.js'
+import { Failures } from './failures.js'
 import { Link, type LinkHome } from './link.js'
 import { Managed, type Bearer, type ManagedHome } from './managed.js'
 import type { Outgoing, OutgoingOwner } from './outgoing.js'
+import type { Left } from './outbox.js'
 import { Pings } from './pings.js'
-import { receive } from './receive.js'
+import { receiverOn } from './receive.js'
 import { reportOf, reportOfResting, type LinkReport } from './report.js'
 import { Formers, Holds, Resumables, type Former } from './resumption.js'
-import { byPair, isBounced, pairKey, type Carrier, type Waiting } from './waiting.js'
+import { byPair, isAnswered, pairKey, waiting, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** Pairs of domains at a time; and bytes that wait for all of them together. */
@@ -25,22 +26,14 @@ const MOST_LINKS = 10_000
 const MOST_BYTES = 64 * 1024 * 1024
 /** Keys of others that we check at a time. */
 const MOST_CHECKS = 500
-/** Domains that are remembered as dead. */
-const MOST_FAILURES = 10_000
-/** After a failure a domain is left alone for so long, in milliseconds; doubled each time, and by chance a quarter more or less. */
-const FIRST_REST = 5000
-const LONGEST_REST = 300_000
 /** How often streams that nobody uses are looked for, in milliseconds. */
 const ROUND = 30_000
 
-interface Failure { readonly error: LinkError, readonly until: number, readonly times: number }
-
 export class Links implements Destination, LinkHome, ManagedHome {
   readonly world: FederationWorld
-  readonly #chance: () => number
   readonly #links = new Map<string, Link>()
   readonly #outgoing = new Map<Outgoing, Link>()
-  readonly #failures = new Cache<string, Failure>({ max: MOST_FAILURES })
+  readonly #failures: Failures
   /** When links that are gone stood last. */
   readonly #stood = new Cache<string, number>({ max: MOST_LINKS })
   readonly #amends = new Amends()
@@ -60,7 +53,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
   /** `chance`: from 0 to 1, for back-off. */
   constructor (world: FederationWorld, chance: () => number) {
     this.world = world
-    this.#chance = chance
+    this.#failures = new Failures(world.clock, chance)
     this.#formers = new Formers(world.clock, this.#holds, former => { this.#cannotResume(former, undefined) })
     this.resumables = new Resumables(world.clock, this.#holds, lost => { this.#lost(lost) })
     this.#pings = new Pings(world)
@@ -84,26 +77,31 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   bounced (): void {}
 
-  /** Behind the commit of what the stanza stores here. */
+  /** Behind the commit of what the stanza stores here: what is on its way is stored as well. */
   #forward (stanza: Addressed, passage: Passage): void {
-    this.world.router.settle(stanza, passage, () => {
+    const { router, outbox } = this.world
+    const row = outbox.keep(stanza, passage.batch)
+    router.settle(stanza, passage, () => {
       try {
-        this.#push(stanza)
+        this.#push(stanza, row)
       } catch (error) {
-        if (!(error instanceof StanzaError) || this.#isAnswered(stanza)) throw error
+        outbox.done({ row, stanza })
+        if (!(error instanceof StanzaError) || isAnswered(stanza)) throw error
         this.#drop(stanza)
       }
     })
   }
 
-  #push (stanza: Addressed): void {
+  #push (stanza: Addressed, row: string | undefined): void {
     const [local, remote] = [stanza.from.domain, stanza.to.domain]
-    if (this.#isClosed) throw new StanzaError('remote-server-timeout')
+    const { clock, outbox } = this.world
+    const item = waiting(stanza, clock.now(), row)
+    if (this.#isClosed) { outbox.park([item], 'queued'); return }
     if (this.world.policy(local, remote).trust === 'refuse') throw new StanzaError('not-allowed', `${local} does not talk to ${remote}`)
     if (stanza.kind === 'presence') this.#amends.overtaken(stanza)
     const link = this.#linkOf(local, remote)
     try {
-      link.push(stanza)
+      link.push(item)
     } finally {
       this.idle(link) // as it is where it took nothing
     }
@@ -145,7 +143,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
   /** A domain has proved to us that it is there. */
   alive (local: string, remote: string): void {
     const key = pairKey(local, remote)
-    this.#failures.delete(key)
+    this.#failures.forget(key)
     this.#amends.back(local, remote)
     this.#links.get(key)?.alive()
   }
@@ -174,11 +172,16 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   isAnswer (local: string, remote: string, id: string): boolean { return this.#pings.isAnswer(local, remote, id) }
 
+  /** The other server has these. */
+  done (items: readonly Waiting[]): void { for (const item of items) this.world.outbox.done(item) }
+
   /** Nobody can say whether these have arrived. */
   #lost (items: readonly Waiting[]): void {
-    if (items.length > 0) this.world.count('unacknowledged', items.length)
+    if (items.length === 0) return
+    this.world.count('unacknowledged', items.length)
+    if (this.#isClosed) { this.world.outbox.park(items, 'unsure'); return }
     const error = new StanzaError('remote-server-timeout', 'the connection broke before it was acknowledged')
-    for (const { stanza } of items) this.bounce(stanza, error)
+    for (const item of items) this.bounce(item, error)
   }
 
   // ---- As links see it -----------------------------------------------------------------------
@@ -186,8 +189,11 @@ export class Links implements Destination, LinkHome, ManagedHome {
   mayWait (bytes: number): boolean { return this.#bytes + bytes <= MOST_BYTES }
   waits (bytes: number): void { this.#bytes += bytes }
 
-  bounce (stanza: Addressed, error: StanzaError): void {
-    if (!this.#isAnswered(stanza)) { this.#drop(stanza); return }
+  bounce (item: Waiting, error: StanzaError): void {
+    const { stanza } = item
+    this.world.outbox.done(item)
+    this.world.log.debug('not delivered', { id: stanza.id, from: stanza.from.toString(), to: stanza.to.toString(), why: error.text ?? error.condition })
+    if (!isAnswered(stanza)) { this.#drop(stanza); return }
     this.world.count('bounced')
     returnToSender(this.world.router, stanza, error)
   }
@@ -236,18 +242,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
   }
 
   #ownerOf (outgoing: Outgoing): OutgoingOwner {
-    const { router } = this.world
-    const order = new ReleaseOrder(router.storage)
     return {
-      received: (element, source) => receive(this.world, {
-        order,
-        lang: undefined,
-        // Whom we have proven ourselves to there was found, and believed, as our policy wants it (XEP-0288 §2.2).
-        mayCarry: (local, remote) => outgoing.proven.has(pairKey(local, remote)),
-        answer: reply => { router.route(reply) },
-        arrive: () => outgoing.managed?.arrive(order),
-        isAnswer: (local, remote, id) => this.isAnswer(local, remote, id),
-      }, element, source),
+      received: receiverOn(outgoing, this.world, (local, remote, id) => this.isAnswer(local, remote, id)),
       former: () => undefined,
       resumed: () => {},
       notResumed: () => {},
@@ -291,10 +287,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     const { again, lost } = managed.finish(h)
     this.#cut(pairs, new Error('not taken up again'))
     this.#lost(lost)
-    for (const [pair, items] of byPair(again)) {
-      const [local = '', remote = ''] = pair.split(' ')
-      this.#linkOf(local, remote).again(items)
-    }
+    for (const [pair, items] of byPair(again)) this.#again(pair, items)
     for (const pair of pairs) this.#holds.release(pair)
   }
 
@@ -311,10 +304,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   failed (link: Link, error: LinkError): void {
     const key = pairKey(link.local, link.remote)
-    const times = (this.#failures.get(key)?.times ?? 0) + 1
-    const rest = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(times - 1, 16)) * (0.75 + this.#chance() / 2)
     this.#formers.giveUp(key)
-    this.#failures.set(key, { error, until: this.world.clock.now() + rest, times })
+    const rest = this.#failures.add(key, error)
     this.#amends.away(link.local, link.remote)
     this.world.count('failed')
     this.world.log.info('no link', { local: link.local, remote: link.remote, why: error.message, mender: error.mender, rest: Math.round(rest / 1000) })
@@ -322,26 +313,40 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   stands (link: Link): void {
     const key = pairKey(link.local, link.remote)
-    this.#failures.delete(key)
+    this.#failures.forget(key)
     this.#amends.back(link.local, link.remote)
     this.world.count('opened')
     const { carrier } = link
     this.world.log.info('link established', { local: link.local, remote: link.remote, security: carrier?.security })
   }
 
-  trouble (local: string, remote: string): LinkError | undefined {
-    const failure = this.#failures.get(pairKey(local, remote))
-    return failure !== undefined && this.world.clock.now() < failure.until ? failure.error : undefined
-  }
+  trouble (local: string, remote: string): LinkError | undefined { return this.#failures.of(pairKey(local, remote)) }
 
   // ---- As the operator sees it ------------------------------------------------------------------
 
   report (): readonly LinkReport[] {
-    const resting = [...this.#failures.entries()].filter(([pair]) => !this.#links.has(pair))
-    return [...[...this.#links.values()].map(reportOf), ...resting.map(([pair, { error }]) => reportOfResting(pair, error))]
+    const resting = this.#failures.entries().filter(([pair]) => !this.#links.has(pair))
+    return [...[...this.#links.values()].map(reportOf), ...resting.map(([pair, error]) => reportOfResting(pair, error))]
   }
 
-  /** Ends all streams; what waits comes back to those who are still here. Resolves when their connections are gone. */
+  /** What the process before this one has left behind: what had not gone out goes now, and of the rest nobody knows whether it has come. */
+  recall ({ queued, unsure }: Left): void {
+    for (const [pair, items] of byPair(queued)) this.#again(pair, items)
+    const error = new StanzaError('remote-server-timeout', 'this server broke down before it was acknowledged')
+    for (const item of unsure) this.bounce(item, error)
+  }
+
+  #again (pair: string, items: readonly Waiting[]): void {
+    const [local = '', remote = ''] = pair.split(' ')
+    this.#linkOf(local, remote).again(items)
+  }
+
+  /** Gives the others time to say what has come to them, so many milliseconds at the most. */
+  async confirmed (ms: number): Promise<void> {
+    await Promise.all([...this.#outgoing.keys()].map(async ({ managed }) => { await managed?.confirmed(ms) }))
+  }
+
+  /** Ends all streams; what waits goes out behind the next start. Resolves when their connections are gone. */
   async close (): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
@@ -349,7 +354,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.#formers.clear()
     this.resumables.clear()
     this.#pings.clear()
-    for (const link of [...this.#links.values()]) link.close(new StanzaError('remote-server-timeout', 'this server stops'))
+    for (const link of [...this.#links.values()]) this.world.outbox.park(link.close(), 'queued')
     for (const outgoing of [...this.#open]) void outgoing.finish()
     if (this.#open.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
   }
@@ -388,10 +393,5 @@ export class Links implements Destination, LinkHome, ManagedHome {
       for (const stanza of owed) router.route(stanza)
       void this.world.host(local)?.hooks.fire(serverReturned, { peer: remote })
     }
-  }
-
-  /** A presence to a resource is a wish to enter a room, and its sender waits for an answer; all other presence is dropped. */
-  #isAnswered (stanza: Addressed): boolean {
-    return isBounced(stanza) || stanza.kind === 'presence' && stanza.type === 'available' && stanza.to.local !== '' && stanza.to.resource !== ''
   }
 }

@@ -67,6 +67,13 @@ export class ServerListener {
     return typeof bound === 'object' && bound !== null ? bound.port : port
   }
 
+  /** Accepts nobody more, and takes nothing more of those who are here: what they say from now on they will say again. */
+  async rest (ms: number): Promise<void> {
+    for (const server of this.#servers) server.close()
+    this.#servers.clear()
+    await Promise.all([...this.#incoming.keys()].map(incoming => incoming.rest(ms)))
+  }
+
   /** Stops accepting, and ends all streams. Resolves when every connection is gone. */
   close (): Promise<void> {
     return this.#closing ??= this.#close()

@@ -32,6 +32,8 @@ export interface ManagedHome {
   /** Room for so many bytes more, among all that is kept for other servers. */
   mayWait (bytes: number): boolean
   waits (bytes: number): void
+  /** The other server has these; or nobody will ever know whether it has. */
+  done (items: readonly Waiting[]): void
 }
 
 /** What may be unacknowledged: stanzas and bytes. */
@@ -69,6 +71,8 @@ export class Managed {
   #owed: number | undefined
   /** Bytes that its home knows of. */
   #told = 0
+  /** They wait until all that was sent has come. */
+  #confirming: (() => void)[] = []
 
   /** `isAnswering`: the peer has answered a ping before. */
   constructor (home: ManagedHome, isAnswering: boolean) {
@@ -98,6 +102,7 @@ export class Managed {
     this.#bearer = undefined
     this.#rest()
     this.#owed = undefined
+    this.#confirm()
   }
 
   // ---- What is agreed on ----------------------------------------------------------------------
@@ -125,8 +130,9 @@ export class Managed {
   // ---- What is sent --------------------------------------------------------------------------
 
   send (item: Waiting): void {
-    if (this.#by !== 'nothing') {
-      if (this.#mayForget && this.#isFull) this.#sent = new Unacknowledged()
+    if (this.#by === 'nothing') this.#home.done([item])
+    else {
+      if (this.#mayForget && this.#isFull) this.#home.done(this.#sent.take())
       this.#sent.push(item)
       this.#tell()
     }
@@ -138,11 +144,10 @@ export class Managed {
   acknowledged (h: number): void {
     if (this.#by !== 'acks') return
     const progress = distance(this.#sent.acknowledged, h)
-    if (this.#sent.acknowledge(h) === undefined) throw tooHigh(h, this.#sent.sent)
-    this.#tell()
+    this.#take(h)
     if (progress > 0) this.#times = 0
     if (this.#asked === undefined) return
-    this.#before = []
+    this.#forgetBefore()
     const missing = distance(h, this.#asked)
     if (missing > 0 && missing <= this.#sent.length) return // it has not come so far: it will say when it has
     this.#rest()
@@ -150,9 +155,42 @@ export class Managed {
   }
 
   /** `h` of `<resumed/>`, or of the `<resume/>` of the peer. Throws the StreamError where it cannot be. */
-  resumedAt (h: number): void {
-    if (this.#sent.acknowledge(h) === undefined) throw tooHigh(h, this.#sent.sent)
+  resumedAt (h: number): void { this.#take(h) }
+
+  #take (h: number): void {
+    const handled = this.#sent.acknowledge(h)
+    if (handled === undefined) throw tooHigh(h, this.#sent.sent)
+    this.#home.done(handled)
     this.#tell()
+  }
+
+  #forgetBefore (): void {
+    this.#home.done(this.#before)
+    this.#before = []
+    this.#confirm()
+  }
+
+  get #isConfirmed (): boolean { return this.unacknowledged === 0 || this.#bearer === undefined || this.#by === 'nothing' }
+
+  #confirm (): void {
+    if (this.#confirming.length > 0 && this.#isConfirmed) for (const resolve of this.#confirming.splice(0)) resolve()
+  }
+
+  /** Resolves once the peer has said that all has come, where it can be asked; and after so many milliseconds at the latest. */
+  confirmed (ms: number): Promise<void> {
+    if (this.#by === 'pings' && this.#isAnswering && this.#asked === undefined) this.#ping()
+    if (this.#isConfirmed || this.#by === 'pings' && !this.#isAnswering) return Promise.resolve()
+    return new Promise(resolve => {
+      const timer = this.#home.clock.after(ms, () => {
+        this.#confirming.splice(this.#confirming.indexOf(done), 1)
+        resolve()
+      })
+      const done = (): void => {
+        timer.cancel()
+        resolve()
+      }
+      this.#confirming.push(done)
+    })
   }
 
   /** §5: what the peer does not have goes out again, on the stream that carries it now. */
@@ -167,8 +205,13 @@ export class Managed {
    */
   finish (h?: number): { readonly again: readonly Waiting[], readonly lost: readonly Waiting[] } {
     this.detach()
-    const isKnown = h !== undefined && this.#by === 'acks' && this.#sent.acknowledge(h) !== undefined
-    const before = isKnown ? [] : this.#before
+    const handled = h !== undefined && this.#by === 'acks' ? this.#sent.acknowledge(h) : undefined
+    const isKnown = handled !== undefined
+    if (isKnown) {
+      this.#home.done(handled)
+      this.#forgetBefore()
+    }
+    const before = this.#before
     this.#before = []
     const rest = this.#sent.take()
     this.#by = 'nothing'
@@ -271,8 +314,8 @@ export class Managed {
 
   #answered (count: number): void {
     this.#isAnswering = true
-    this.#before = []
-    this.#sent.acknowledge(count)
+    this.#forgetBefore()
+    this.#home.done(this.#sent.acknowledge(count) ?? [])
     this.#tell()
     if (this.#sent.length > 0) this.#soon()
   }
@@ -280,8 +323,8 @@ export class Managed {
   /** This peer cannot be asked: as everywhere without stream management, what is sent is gone. */
   #forget (): void {
     this.#asked = undefined
-    this.#before = []
-    this.#sent.take()
+    this.#forgetBefore()
+    this.#home.done(this.#sent.take())
     this.#by = 'nothing'
     this.#tell()
   }
@@ -289,6 +332,7 @@ export class Managed {
   /** How much is kept, among all. What was sent before there was stream management is little, and soon over. */
   #tell (): void {
     const { bytes } = this.#sent
+    this.#confirm()
     if (bytes === this.#told) return
     this.#home.waits(bytes - this.#told)
     this.#told = bytes

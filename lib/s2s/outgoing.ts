@@ -257,8 +257,9 @@ export class Outgoing implements StreamHandlers, Carrier {
 
   send (item: Waiting): void {
     this.lastUsed = this.#world.clock.now()
-    if (this.managed === undefined) this.#stream.send(item.octets)
-    else this.managed.send(item)
+    if (this.managed !== undefined) { this.managed.send(item); return }
+    this.#stream.send(item.octets)
+    this.#world.outbox.done(item)
   }
 
   /** Writes what is counted nowhere. */

@@ -1,12 +1,14 @@
 /** A stanza as another server sent it: who it is from and to is checked here, and once (RFC 6120 §8.1.1.2, §8.1.2.2). */
 import type { Maybe } from '../base/maybe.js'
-import type { ReleaseOrder } from '../host/order.js'
+import { ReleaseOrder } from '../host/order.js'
 import { enterFromServer } from '../host/remote.js'
 import { attributeOf, localName, type ParsedElement, type Source } from '../xml/element.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, errorReply, Stanza, type Addressed, type Kind } from '../xmpp/stanza.js'
 import type { Place } from './inbound.js'
+import type { Outgoing } from './outgoing.js'
+import { pairKey } from './waiting.js'
 import type { FederationWorld } from './world.js'
 
 export interface Receiving {
@@ -36,6 +38,24 @@ export function receive (world: FederationWorld, stream: Receiving, element: Par
     arrival?.refuse() // the stream ends by it, and the peer is not to think that it was handled
     throw error
   }
+}
+
+/** Takes the stanzas that come back on a stream that we have opened (XEP-0288). */
+export function receiverOn (
+  outgoing: Pick<Outgoing, 'proven' | 'managed'>, world: FederationWorld, isAnswer: Receiving['isAnswer'],
+): (element: ParsedElement, source: Source) => Maybe<void> {
+  const { router } = world
+  const order = new ReleaseOrder(router.storage)
+  const receiving: Receiving = {
+    order,
+    lang: undefined,
+    // Whom we have proven ourselves to there was found, and believed, as our policy wants it (XEP-0288 §2.2).
+    mayCarry: (local, remote) => outgoing.proven.has(pairKey(local, remote)),
+    answer: reply => { router.route(reply) },
+    arrive: () => outgoing.managed?.arrive(order),
+    isAnswer,
+  }
+  return (element, source) => receive(world, receiving, element, source)
 }
 
 /** 'taken': there is nothing more to be done with it. */

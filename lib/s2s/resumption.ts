@@ -94,6 +94,15 @@ export interface Resumable {
   leave (error: StreamError): void
 }
 
+/** A stream of a peer's that has ended: how far it had come. */
+interface Ended {
+  readonly first: string
+  readonly managed: Pick<Managed, 'handled' | 'settled'>
+}
+
+/** The same as it is written down: the id of the stream, whose it was, and how many of its stanzas had come. */
+export type Handled = readonly [id: string, first: string, h: number]
+
 interface Cut { readonly resumable: Resumable, readonly hold: Timer, readonly end: Timer }
 
 /** By the id that the peer was told. */
@@ -103,7 +112,7 @@ export class Resumables {
   readonly #given: (items: readonly Waiting[]) => void
   readonly #live = new Map<string, Resumable>()
   readonly #cut = new Map<string, Cut>()
-  readonly #ended = new Cache<string, { readonly managed: Managed, readonly first: string }>({ max: MOST_ENDED })
+  readonly #ended = new Cache<string, Ended>({ max: MOST_ENDED })
 
   /** `lost`: what was sent on one that will not be taken up any more. */
   constructor (clock: Clock, holds: Holds, lost: (items: readonly Waiting[]) => void) {
@@ -177,6 +186,16 @@ export class Resumables {
 
   clear (): void {
     for (const id of [...this.#cut.keys()]) this.#end(id)
+  }
+
+  /** How far streams had come that have ended: behind the next start of this server their peers may still ask. */
+  handled (): readonly Handled[] {
+    return [...this.#ended.entries()].map(([id, { first, managed }]) => [id, first, managed.handled])
+  }
+
+  /** What was written down at the last stop. */
+  recall (all: readonly Handled[]): void {
+    for (const [id, first, h] of all) this.#ended.set(id, { first, managed: { handled: h, settled: () => Promise.resolve(h) } })
   }
 
   #end (id: string): void {

@@ -12,10 +12,12 @@ export interface Waiting {
   readonly stanza: Addressed
   /** It was sent before on a stream that ended, and had not come. Once is enough: it may be what ends streams. */
   readonly isAgain?: boolean
+  /** Where it is written down until the other server has it (lib/s2s/outbox.ts); undefined: nowhere. */
+  readonly row: string | undefined
 }
 
 /** Pins no buffer of the network: it may wait for long. */
-export function waiting (stanza: Addressed, now: number): Waiting {
+export function waiting (stanza: Addressed, now: number, row?: string): Waiting {
   const attributes: Record<string, string> = {}
   for (const name of ['id', 'type']) {
     const value = attributeOf(stanza.element, name)
@@ -25,12 +27,19 @@ export function waiting (stanza: Addressed, now: number): Waiting {
     octets: flatten(stanza.octets()),
     since: now,
     stanza: addressed(new Stanza(stanza.kind, new Element(stanza.kind, attributes), stanza.from, stanza.to), stanza.to),
+    row,
   }
 }
 
 /** Whether its sender is told where it cannot be delivered. Not of presence and errors, which two servers would throw at each other. */
 export function isBounced ({ kind, type }: Addressed): boolean {
   return type !== 'error' && (kind === 'message' || kind === 'iq' && type !== 'result')
+}
+
+/** The same, and of presence that enters a room: whoever sends that waits for an answer. */
+export function isAnswered (stanza: Addressed): boolean {
+  const { kind, type, to } = stanza
+  return isBounced(stanza) || kind === 'presence' && type === 'available' && to.local !== '' && to.resource !== ''
 }
 
 /** What takes the stanzas of a pair of domains to the other server. */

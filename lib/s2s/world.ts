@@ -9,6 +9,7 @@ import type { Transport } from '../stream/transport.js'
 import type { Limits } from '../xml/parser.js'
 import { StanzaError, type StanzaCondition } from '../xmpp/errors.js'
 import type { DialbackKeys } from './dialback.js'
+import type { Outbox } from './outbox.js'
 import type { ByHand, Resolver, Target } from './resolve.js'
 
 /** What the conf says of one other domain, to one of ours. */
@@ -52,6 +53,7 @@ export interface FederationWorld {
   resolver: Resolver
   readonly dialer: Dialer
   readonly keys: DialbackKeys
+  readonly outbox: Outbox
   /** `servername`: what the peer asks for by SNI; else the certificate of `domain`. */
   shows (servername: string | undefined, domain: string): Shown
   limits: FederationLimits
@@ -83,6 +85,11 @@ export class LinkError extends Error {
   stanzaError (): StanzaError {
     return new StanzaError(this.condition, this.message, { cause: this })
   }
+}
+
+/** What a peer hears of it where its key could not be checked: nothing of our inside. */
+export function verdictOf (error: unknown): StanzaError {
+  return new StanzaError(error instanceof LinkError ? error.condition : 'remote-server-timeout')
 }
 
 /** Of a stream whose peer has proved who it is. */

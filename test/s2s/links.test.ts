@@ -389,21 +389,6 @@ scene('a server that was there a moment ago is being restarted: what is for it w
   await romeo.getsNothing()
 })
 
-scene('when this server stops, what waits comes back, and streams end in order', async (t, net) => {
-  const ours = await net.town(OURS)
-  const romeo = await romeoOf(ours)
-  await net.peer(THEIRS)
-  await romeo.says(`<message id='m' to='juliet@${THEIRS}'><body>one</body></message>`)
-  const closed = ours.links.close()
-  await romeo.gets(`<message id='m' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
-  await romeo.says(`<message id='n' to='juliet@${THEIRS}'><body>two</body></message>`)
-  await romeo.gets("<message id='n' type='error'/>")
-  await net.pass(40_000)
-  await closed
-  await ours.links.close()
-  t.equal(ours.links.report().filter(({ queue }) => queue > 0).length, 0)
-})
-
 // ---- Presence -----------------------------------------------------------------------------------------------------
 
 scene('who was sent directed presence elsewhere hears of its end, also where the line is cut', async (t, net) => {

@@ -2,11 +2,13 @@
 import { createSecureContext } from 'node:tls'
 import t, { type Test } from 'tap'
 import { GeneralName } from '@peculiar/asn1-x509'
+import { randomIds } from '../../lib/base/ids.js'
 import { DialbackKeys } from '../../lib/s2s/dialback.js'
 import { DnsError } from '../../lib/s2s/dns/client.js'
 import type { ServerListenerSettings } from '../../lib/s2s/incoming.js'
 import { Links } from '../../lib/s2s/links.js'
 import { ServerListener } from '../../lib/s2s/listener.js'
+import { Outbox } from '../../lib/s2s/outbox.js'
 import { NoServer, type Resolver, type Target } from '../../lib/s2s/resolve.js'
 import type { Dialer, FederationLimits, FederationWorld, Policy } from '../../lib/s2s/world.js'
 import { memoryPair } from '../../lib/stream/memory-transport.js'
@@ -93,7 +95,9 @@ export class Net {
     const all = typeof domains === 'string' ? [domains] : domains
     const s = await scenario(this.t, { modules: MODULES, hosts: all, ...how.scene })
     const shown = how.shows === 'nothing' ? NO_CERTIFICATE : await certificateFor(how.shows ?? dns(...all))
-    const town = new Town(this, s, all, shown, how)
+    const { clock, log, server: { storage } } = s
+    const outbox = await Outbox.open({ storage, clock, log, ids: randomIds })
+    const town = new Town(this, s, all, shown, outbox, how)
     this.#towns.push(town)
     if (how.trusted !== false) this.trust(shown)
     const tls = town.settings.tls === 'direct' ? 'direct' : 'required'
@@ -197,7 +201,7 @@ export class Town {
   policy: (local: string, remote: string) => Policy
   readonly #net: Net
 
-  constructor (net: Net, s: Scenario, domains: readonly string[], shown: Uint8Array, how: TownHow) {
+  constructor (net: Net, s: Scenario, domains: readonly string[], shown: Uint8Array, outbox: Outbox, how: TownHow) {
     const context = createSecureContext()
     const { server: { router } } = s
     this.#net = net
@@ -214,6 +218,7 @@ export class Town {
       resolver: net.resolver,
       dialer: net.dialer(this.address),
       keys: this.keys,
+      outbox,
       shows: () => ({ context, certificate: shown }),
       limits: { ...LIMITS, ...how.limits },
       policy: (local, remote) => this.policy(local, remote),

@@ -1,0 +1,243 @@
+/** What is on its way to another server when ours stops, or falls: it goes out behind the next start, or comes back. */
+import t from 'tap'
+import { randomIds } from '../../lib/base/ids.js'
+import { Outbox, type Left } from '../../lib/s2s/outbox.js'
+import type { MemoryStorage } from '../../lib/storage/memory.js'
+import { journal, type NewEntry } from '../../lib/storage/store.js'
+import type { Device } from '../device.js'
+import { scenario } from '../scenario.js'
+import { message, OURS, scene, THEIRS, type Line, type Net, type Peer, type Town, type TownHow } from './stage.js'
+
+const STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
+const SM = "xmlns='urn:xmpp:sm:3'"
+const SM_FEATURE = "<sm xmlns='urn:xmpp:sm:3'/>"
+const EXTERNAL = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+const MODULES = ['roster', 'presence', 'message', 'disco', 'stream-management']
+
+let lives = 0
+
+/** Our server, in one of its lives; romeo's session is managed, and outlives it. */
+async function life (net: Net, storage?: MemoryStorage, how: TownHow = {}): Promise<Town> {
+  const kept = storage === undefined ? {} : { storage }
+  return await net.town(OURS, { ...how, scene: { modules: MODULES, ids: `life${++lives}`, ...kept } })
+}
+
+interface Managed { readonly device: Device, readonly id: string }
+
+async function managed (town: Town): Promise<Managed> {
+  const device = await town.s.device(`romeo@${OURS}/orchard`)
+  await device.says(`<enable ${SM} resume='true'/>`)
+  const enabled = await device.gets(`<enabled ${SM}/>`)
+  return { device, id: String(enabled.attrs['id']) }
+}
+
+/** The same session behind a start. */
+async function resumed (town: Town, { id }: Managed): Promise<Device> {
+  const { device, answer } = await town.s.resume(`romeo@${OURS}`, `<resume ${SM} previd='${id}' h='0'/>`)
+  if (device === undefined) throw new Error(`not resumed: ${answer.toString()}`)
+  return device
+}
+
+/** As the process stops: sessions are parked, streams end. */
+async function stops (net: Net, town: Town): Promise<MemoryStorage> {
+  const closing = (async () => {
+    const rest = Promise.all([town.links.confirmed(2000), town.listener.rest(2000)])
+    await town.s.server.stop(async () => { await rest })
+    await town.links.close()
+    await town.listener.close()
+    town.world.outbox.flush()
+  })()
+  for (let n = 0; n < 3; n++) await net.pass(2500)
+  await closing
+  return town.s.storage.remains()
+}
+
+async function left (town: Town, storage = town.s.storage.remains()): Promise<Left> {
+  const outbox = await Outbox.open({ storage, clock: town.s.clock, ids: randomIds, log: town.s.log })
+  return await outbox.left(domain => domain === OURS)
+}
+
+async function starts (net: Net, storage: MemoryStorage): Promise<Town> {
+  const town = await life(net, storage)
+  town.links.recall(await left(town, storage))
+  await net.settled()
+  return town
+}
+
+/** The peer has let us in, and acknowledges nothing until the scene does. */
+async function lets (peer: Peer): Promise<Line> {
+  const line = await peer.takes(THEIRS, `${EXTERNAL}${SM_FEATURE}`)
+  await line.says("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+  await line.says("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' " +
+    `from='${THEIRS}' id='again'><stream:features>${SM_FEATURE}</stream:features>`)
+  await line.says(`<enabled ${SM}/>`)
+  return line
+}
+
+const words = (id: string, more = ''): string => `<message id='${id}' to='juliet@${THEIRS}'><body>${id}</body>${more}</message>`
+const ids = (items: Left['queued']): readonly (string | undefined)[] => items.map(({ stanza }) => stanza.id)
+
+scene('a message is written down until the other server has it', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const { device } = await managed(ours)
+  await device.says(words('m1'), words('m2'))
+  t.strictSame(ids((await left(ours)).unsure), ['m1', 'm2'], 'while it waits')
+  const line = await lets(peer)
+  t.strictSame(ids((await left(ours)).unsure), ['m1', 'm2'], 'while it is on its way')
+  line.gets('<body>m2</body>')
+  await line.says(`<a ${SM} h='1'/>`)
+  await net.pass(1000)
+  t.strictSame(ids((await left(ours)).unsure), ['m2'])
+  await line.says(`<a ${SM} h='2'/>`)
+  await net.pass(1000)
+  t.strictSame(ids((await left(ours)).unsure), [])
+})
+
+scene('what comes back is written down no longer', async (t, net) => {
+  const ours = await life(net)
+  const { device } = await managed(ours)
+  await device.says(`<message id='m' to='friar@nowhere.test'><body>?</body></message>`)
+  await net.settled()
+  await device.gets("<message id='m' type='error'/>")
+  await net.pass(1000)
+  t.strictSame(await left(ours), { queued: [], unsure: [] })
+})
+
+scene('only what says something, and may be stored, is written down', async (t, net) => {
+  const ours = await life(net)
+  const { device } = await managed(ours)
+  net.silent.add('203.0.113.1:5269')
+  net.names.set(THEIRS, [{ host: THEIRS, address: '203.0.113.1', port: 5269, tls: 'required', secure: false }])
+  await device.says(
+    words('no', "<no-store xmlns='urn:xmpp:hints'/>"), words('never', "<no-permanent-store xmlns='urn:xmpp:hints'/>"),
+    `<message to='juliet@${THEIRS}'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>`,
+    `<message to='juliet@${THEIRS}' type='error'><error type='cancel'><gone xmlns='${STANZAS}'/></error></message>`,
+    `<presence to='juliet@${THEIRS}'/>`, `<iq type='get' id='iq' to='${THEIRS}'><query xmlns='jabber:iq:version'/></iq>`,
+    words('yes', "<active xmlns='http://jabber.org/protocol/chatstates'/>"),
+    `<message id='receipt' to='juliet@${THEIRS}'><received xmlns='urn:xmpp:receipts' id='x'/></message>`,
+  )
+  t.strictSame(ids((await left(ours)).unsure), ['yes', 'receipt'])
+})
+
+scene('what waits when the server is stopped goes out behind its next start, in its order: questions and presence as well', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const romeo = await managed(ours)
+  await romeo.device.says(words('m1'), `<iq type='get' id='iq' to='${THEIRS}'><query xmlns='jabber:iq:version'/></iq>`,
+    `<presence to='juliet@${THEIRS}/balcony'/>`, words('m2'))
+  const storage = await stops(net, ours)
+  peer.waiting.length = 0
+  const after = await starts(net, storage)
+  const line = await lets(peer)
+  line.gets("<body>m1</body>")
+  line.gets(/<iq [^>]*id="iq"[^>]*from="romeo@montague.test\/orchard"/)
+  line.gets('<presence')
+  line.gets("<body>m2</body>")
+  await line.says(`<a ${SM} h='4'/>`)
+  await net.pass(1000)
+  t.strictSame(await left(after), { queued: [], unsure: [] })
+  const device = await resumed(after, romeo)
+  await device.getsNothing()
+})
+
+scene('what waited too long meanwhile comes back to the session that is resumed', async (t, net) => {
+  const ours = await life(net)
+  const romeo = await managed(ours)
+  net.silent.add('203.0.113.1:5269')
+  net.names.set(THEIRS, [{ host: THEIRS, address: '203.0.113.1', port: 5269, tls: 'required', secure: false }])
+  await romeo.device.says(words('m1'))
+  const storage = await stops(net, ours)
+  const after = await starts(net, storage)
+  await net.pass(40_000)
+  const device = await resumed(after, romeo)
+  await device.gets(`<message id='m1' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
+  await net.pass(1000)
+  t.strictSame(await left(after), { queued: [], unsure: [] })
+})
+
+scene('what had gone out, and was not acknowledged, comes back behind the next start: it may have arrived', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const romeo = await managed(ours)
+  await romeo.device.says(words('m1'), words('m2'), `<iq type='get' id='iq' to='${THEIRS}'><query xmlns='jabber:iq:version'/></iq>`)
+  const line = await lets(peer)
+  await line.says(`<a ${SM} h='1'/>`)
+  const after = await starts(net, await stops(net, ours))
+  const device = await resumed(after, romeo)
+  await device.gets(`<message id='m2' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
+  await device.gets("<iq id='iq' type='error'><error type='wait'/></iq>")
+  await device.gets(`<r ${SM}/>`)
+  await device.getsNothing()
+  t.equal(peer.waiting.length, 0, 'nobody is to have it twice')
+})
+
+scene('before it stops, the others are given the time to say what has come', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const romeo = await managed(ours)
+  await romeo.device.says(words('m1'))
+  const line = await lets(peer)
+  const stopping = stops(net, ours)
+  await line.says(`<a ${SM} h='1'/>`)
+  t.strictSame(await left(ours, await stopping), { queued: [], unsure: [] })
+})
+
+scene('what was on its way when the server fell comes back to its sender behind the next start', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const romeo = await managed(ours)
+  await romeo.device.says(words('m1'))
+  await lets(peer)
+  await romeo.device.says(words('m2'))
+  await net.pass(1500) // sessions are written down within a second
+  const after = await starts(net, ours.s.storage.remains())
+  const device = await resumed(after, romeo)
+  for (const id of ['m1', 'm2']) {
+    await device.gets(`<message id='${id}' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
+  }
+  await device.gets(`<r ${SM}/>`)
+  await device.getsNothing()
+  t.equal(after.counters.get('bounced'), 2)
+})
+
+scene('a peer whose stream has ended with ours hears behind our next start how far it had come', async (t, net) => {
+  const ours = await net.town(OURS)
+  const peer = await net.peer(THEIRS)
+  await ours.s.account(`romeo@${OURS}`)
+  const line = await peer.enters(ours, THEIRS, OURS)
+  await line.says(`<enable ${SM} resume='true'/>`)
+  const [, id = ''] = /<enabled [^>]*id="([^"]+)"/.exec(line.heard) ?? []
+  t.not(id, '')
+  for (const words of ['one', 'two']) await line.says(message(`juliet@${THEIRS}`, `romeo@${OURS}`, words))
+  await stops(net, ours)
+  line.gets(`<a xmlns="urn:xmpp:sm:3" h="2"/>`)
+
+  const after = await net.town(OURS)
+  after.links.resumables.recall(ours.links.resumables.handled())
+  const again = await peer.enters(after, THEIRS, OURS)
+  await again.says(`<resume ${SM} previd='${id}' h='0'/>`)
+  again.gets(/<failed [^>]*h="2"/)
+  const stranger = await (await net.peer('tybalt.test')).enters(after, 'tybalt.test', OURS)
+  await stranger.says(`<resume ${SM} previd='${id}' h='0'/>`)
+  t.notMatch(stranger.gets(/<failed [^>]*>/), /h=/, 'and nobody else does')
+})
+
+void t.test('what cannot be read is logged and passed over; what was for a host that is gone is forgotten', async t => {
+  const s = await scenario(t, { modules: ['message'], hosts: [OURS] })
+  const rows = await s.storage.open('federation.outbox', journal<unknown>(1))
+  const row = (id: string, text: string): NewEntry<unknown> => ({ id, at: 0, with: THEIRS, value: { text } })
+  s.storage.submit([
+    rows.appending(OURS, row('a', '<message')),
+    rows.appending(OURS, row('b', `<message from='romeo@${OURS}' to='juliet@${THEIRS}' id='b'/>`)),
+    rows.appending('gone.test', row('c', `<message from='romeo@gone.test' to='juliet@${THEIRS}'/>`)),
+  ])
+  await s.settled()
+  s.expectedErrors.push(['outbox entry not readable', 'XmlError: not one element'])
+  const outbox = await Outbox.open({ storage: s.storage, clock: s.clock, ids: randomIds, log: s.log })
+  const found = await outbox.left(domain => domain === OURS)
+  t.strictSame([ids(found.queued), ids(found.unsure)], [[], ['b']])
+  await s.settled()
+  t.strictSame(await rows.owners({ limit: 10 }), [OURS])
+  t.equal((await rows.page(OURS, { limit: 10 })).entries.length, 1)
+})
