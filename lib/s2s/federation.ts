@@ -5,7 +5,6 @@ import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
-import { records, type Records } from '../storage/store.js'
 import type { Certificates } from '../stream/certificates.js'
 import { StreamError } from '../xmpp/errors.js'
 import { ServerContexts, rootsOf } from './contexts.js'
@@ -19,7 +18,6 @@ import { ServerListener } from './listener.js'
 import { Outbox } from './outbox.js'
 import { reportsOf, type LinkReport } from './report.js'
 import { DnsResolver, serverOf, systemServers, type Resolver } from './resolve.js'
-import type { Handled } from './resumption.js'
 import { trial, type TrialStep } from './trial.js'
 import type { FederationLimits, FederationWorld, Policy } from './world.js'
 
@@ -45,10 +43,6 @@ export interface FederationParts {
   host (domain: string): Host | undefined
 }
 
-interface Opened { readonly roots: readonly string[], readonly outbox: Outbox, readonly handled: Records<readonly Handled[]> }
-
-/** The key under which the ends of streams are written down. */
-const ENDED = 'ended'
 /** So long others may take to acknowledge what they have, in milliseconds, before the server stops. */
 const LAST_WORDS = 2000
 
@@ -58,20 +52,17 @@ export class Federation {
   readonly counters = new Map<string, number>()
   readonly #listeners: ServerListener[] = []
   readonly #contexts: ServerContexts
-  readonly #handled: Records<readonly Handled[]>
   #plan: FederationPlan
 
   static async open (parts: FederationParts, plan: FederationPlan): Promise<Federation> {
     const { clock, ids, log, router: { storage } } = parts
     const outbox = await Outbox.open({ storage, clock, ids, log })
-    const handled = await storage.open('federation.handled', records<readonly Handled[]>(1))
-    return new Federation(parts, plan, { roots: await rootsOf(plan.authorities), outbox, handled })
+    return new Federation(parts, plan, await rootsOf(plan.authorities), outbox)
   }
 
-  private constructor (parts: FederationParts, plan: FederationPlan, { roots, outbox, handled }: Opened) {
+  private constructor (parts: FederationParts, plan: FederationPlan, roots: readonly string[], outbox: Outbox) {
     const { clock, ids, log, router, domain, certificates } = parts
     this.#plan = plan
-    this.#handled = handled
     this.#contexts = new ServerContexts((name, domain) => certificates.usableFor(name, domain), roots, parts.oldest)
     this.world = {
       clock, ids, log, router, domain,
@@ -128,9 +119,8 @@ export class Federation {
 
   /** Takes up what the process before this one has left behind. */
   async recall (): Promise<void> {
-    const { links, world: { domain, outbox, router } } = this
-    links.resumables.recall(await this.#handled.get(domain, ENDED) ?? [])
-    links.recall(await outbox.left(one => router.serves(one)))
+    const { links, world: { outbox, router } } = this
+    links.recall(await outbox.left(domain => router.serves(domain)))
   }
 
   /** Nothing more is taken. Resolves once the others have said what has come to them, or have had the time. */
@@ -142,11 +132,7 @@ export class Federation {
   async close (): Promise<void> {
     await this.links.close()
     await Promise.all(this.#listeners.map(listener => listener.close()))
-    const { domain, outbox, log } = this.world
-    outbox.flush()
-    await this.#handled.put(domain, ENDED, this.links.resumables.handled()).catch((error: unknown) => {
-      log.warn('ends of streams not stored', { error }) // their peers' senders hear that it is not known what has come
-    })
+    await this.world.outbox.close(this.links.resumables.handled())
   }
 }
 

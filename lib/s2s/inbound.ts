@@ -14,11 +14,14 @@ export class Inbound {
   readonly #changed: () => void
   #places: Counted[] = []
   #head = 0
-  #handled = 0
+  #handled: number
   #waits: (() => void)[] = []
 
-  /** `changed`: more is handled than before. */
-  constructor (changed: () => void) { this.#changed = changed }
+  /** `changed`: more is handled than before. `handled`: so much is, where it is taken up behind a restart. */
+  constructor (changed: () => void, handled = 0) {
+    this.#changed = changed
+    this.#handled = handled
+  }
 
   /** So many have come, and are stored, answered or of no use to anybody: the `h` of `<a/>`. */
   get handled (): number { return this.#handled }

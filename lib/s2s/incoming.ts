@@ -107,9 +107,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   }
 
   end (error: StreamError): void { this.#stream.close(error) }
-  send (item: Waiting): void {
-    this.#management?.managed.send(item)
-  }
+  send (item: Waiting): void { this.#management?.managed.send(item) }
 
   /** Takes nothing more, once the peer has said what has come to it; after so many milliseconds at the latest. */
   async rest (ms: number): Promise<void> {
@@ -121,7 +119,9 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   async finish (error: StreamError): Promise<void> {
     this.#isEnding = true
     await this.#management?.farewell()
-    this.#stream.close(error)
+    // XEP-0198 §7: closed, it could not be taken up behind our next start.
+    if (this.#management?.isResumable === true) this.#stream.leave()
+    else this.#stream.close(error)
   }
 
   get unacknowledged (): number { return this.#management?.managed.unacknowledged ?? 0 }

@@ -13,12 +13,13 @@ import { Failures } from './failures.js'
 import { Link, type LinkHome } from './link.js'
 import { Managed, type Bearer, type ManagedHome } from './managed.js'
 import type { Outgoing, OutgoingOwner } from './outgoing.js'
-import type { Left } from './outbox.js'
+import type { Left, ParkedStream } from './outbox.js'
 import { Pings } from './pings.js'
 import { receiverOn } from './receive.js'
 import { reportOf, reportOfResting, type LinkReport } from './report.js'
 import { Formers, Holds, Resumables, type Former } from './resumption.js'
-import { byPair, isAnswered, pairKey, waiting, type Carrier, type Waiting } from './waiting.js'
+import { shareable } from './sharing.js'
+import { addressesIn, byPair, isAnswered, pairKey, waiting, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** Pairs of domains at a time; and bytes that wait for all of them together. */
@@ -198,14 +199,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
     returnToSender(this.world.router, stanza, error)
   }
 
-  async shared (local: string, remote: string): Promise<Outgoing | undefined> {
-    const fitting = [...this.#outgoing.keys()].filter(outgoing => outgoing.mayCarry(local, remote))
-    const same = fitting.find(outgoing => outgoing.remote === remote)
-    if (same !== undefined || fitting.length === 0) return same
-    // XEP-0220 §2.6.2: another domain of the same server, as DNS has it.
-    const targets = await this.world.resolver.resolve(remote, this.world.policy(local, remote).byHand).catch(() => [])
-    return fitting.find(({ isOver, target }) => !isOver && targets.some(({ address, port, tls }) =>
-      address === target.address && port === target.port && tls === target.tls))
+  shared (local: string, remote: string): Promise<Outgoing | undefined> {
+    return shareable(this.#outgoing.keys(), this.world, local, remote)
   }
 
   opened (link: Link, outgoing: Outgoing): void {
@@ -235,10 +230,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   /** Resolves with whether the other server has answered. */
   asks (outgoing: Outgoing): Promise<boolean> {
-    return new Promise(resolve => {
-      const isAsked = this.#pings.ping(outgoing.local, outgoing.remote, { write: text => { outgoing.write(text) } }, resolve)
-      if (!isAsked) resolve(false)
-    })
+    const { local, remote } = outgoing
+    return this.#pings.asks(local, remote, { write: text => { outgoing.write(text) } })
   }
 
   #ownerOf (outgoing: Outgoing): OutgoingOwner {
@@ -263,8 +256,9 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.world.log.info('link closed', { local, remote, reason: reason?.message, unacknowledged: managed?.unacknowledged })
     if (managed !== undefined) {
       // XEP-0198 §5. Also where the peer has ended it in order: it may still say how far it had come.
-      const isResumable = managed.id !== '' && !this.#isClosed && (by === 'loss' || by === 'peer' && managed.unacknowledged > 0)
-      if (isResumable) this.#formers.keep(own, managed, [...outgoing.proven])
+      const isResumable = managed.id !== '' && (by === 'loss' || by === 'peer' && managed.unacknowledged > 0)
+      if (this.#isClosed) this.world.outbox.parkOurs(managed, own, outgoing.proven)
+      else if (isResumable) this.#formers.keep(own, managed, [...outgoing.proven])
       else {
         this.#cut(outgoing.proven, reason)
         this.#lost(managed.finish().lost)
@@ -287,7 +281,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     const { again, lost } = managed.finish(h)
     this.#cut(pairs, new Error('not taken up again'))
     this.#lost(lost)
-    for (const [pair, items] of byPair(again)) this.#again(pair, items)
+    this.#again(again)
     for (const pair of pairs) this.#holds.release(pair)
   }
 
@@ -330,31 +324,44 @@ export class Links implements Destination, LinkHome, ManagedHome {
   }
 
   /** What the process before this one has left behind: what had not gone out goes now, and of the rest nobody knows whether it has come. */
-  recall ({ queued, unsure }: Left): void {
-    for (const [pair, items] of byPair(queued)) this.#again(pair, items)
+  recall ({ queued, unsure, streams, ended }: Left): void {
+    this.resumables.recall(ended)
+    for (const stream of streams) this.#restore(Managed.restored(this, stream, stream.items), stream)
+    this.#again(queued)
     const error = new StanzaError('remote-server-timeout', 'this server broke down before it was acknowledged')
     for (const item of unsure) this.bounce(item, error)
   }
 
-  #again (pair: string, items: readonly Waiting[]): void {
-    const [local = '', remote = ''] = pair.split(' ')
-    this.#linkOf(local, remote).again(items)
+  #restore (managed: Managed, { side, pairs, isBidi }: ParkedStream): void {
+    const [first = ''] = pairs
+    if (side === 'ours') {
+      this.#formers.keep(first, managed, pairs)
+      this.#linkFor(first).again([]) // it is taken up, whether there is more to say or not
+    } else this.resumables.restore({ managed, pairs: pairs.map(addressesIn), isBidi, leave: () => {} })
+  }
+
+  #again (items: readonly Waiting[]): void {
+    for (const [pair, some] of byPair(items)) this.#linkFor(pair).again(some)
+  }
+
+  #linkFor (pair: string): Link {
+    const { from, to } = addressesIn(pair)
+    return this.#linkOf(to, from)
   }
 
   /** Gives the others time to say what has come to them, so many milliseconds at the most. */
-  async confirmed (ms: number): Promise<void> {
-    await Promise.all([...this.#outgoing.keys()].map(async ({ managed }) => { await managed?.confirmed(ms) }))
-  }
+  async confirmed (ms: number): Promise<void> { await Promise.all([...this.#outgoing.keys()].map(outgoing => outgoing.confirmed(ms))) }
 
   /** Ends all streams; what waits goes out behind the next start. Resolves when their connections are gone. */
   async close (): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
     this.#rounds.cancel()
-    this.#formers.clear()
-    this.resumables.clear()
+    const { outbox } = this.world
+    for (const [own, { managed, pairs }] of this.#formers.close()) outbox.parkOurs(managed, own, pairs)
+    this.resumables.close(resumable => { outbox.parkTheirs(resumable) })
     this.#pings.clear()
-    for (const link of [...this.#links.values()]) this.world.outbox.park(link.close(), 'queued')
+    for (const link of [...this.#links.values()]) outbox.park(link.close(), 'queued')
     for (const outgoing of [...this.#open]) void outgoing.finish()
     if (this.#open.size > 0) await new Promise<void>(resolve => { this.#drained = resolve })
   }
@@ -381,10 +388,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
   /** A stream that ends as it should has lost nothing; one that was cut, or of a server that stops, may have. */
   #cut (pairs: Iterable<string>, reason: Error | undefined): void {
     if (reason === undefined || this.#isClosed) return
-    for (const pair of pairs) {
-      const [local = '', remote = ''] = pair.split(' ')
-      this.#amends.away(local, remote)
-    }
+    for (const { to, from } of [...pairs].map(addressesIn)) this.#amends.away(to, from)
   }
 
   #makeAmends (): void {

@@ -48,6 +48,9 @@ const PING_STANZAS = 100
 /** Characters of an id that a peer makes. */
 const LONGEST_ID = 1024
 
+/** A stream as it is written down when the server is stopped: its id, what the peer has acknowledged, and what of the peer's is handled. */
+export interface ManagedState { readonly id: string, readonly acknowledged: number, readonly handled: number }
+
 export class Managed {
   /** By which the stream may be resumed; '' where it cannot be. */
   id = ''
@@ -74,11 +77,23 @@ export class Managed {
   /** They wait until all that was sent has come. */
   #confirming: (() => void)[] = []
 
-  /** `isAnswering`: the peer has answered a ping before. */
-  constructor (home: ManagedHome, isAnswering: boolean) {
+  /** `isAnswering`: the peer has answered a ping before. `handled`: so many stanzas of the peer's are handled. */
+  constructor (home: ManagedHome, isAnswering: boolean, handled = 0) {
     this.#home = home
     this.#isAnswering = isAnswering
-    this.#inbound = new Inbound(() => { this.#pay() })
+    this.#inbound = new Inbound(() => { this.#pay() }, handled)
+  }
+
+  /** One that was written down, with what it had sent and the peer had not acknowledged. */
+  static restored (home: ManagedHome, { id, acknowledged, handled }: ManagedState, items: readonly Waiting[]): Managed {
+    const managed = new Managed(home, true, handled)
+    managed.id = id
+    managed.#by = 'acks'
+    managed.#isCounting = true
+    managed.#sent = new Unacknowledged(acknowledged)
+    for (const item of items) managed.#sent.push(item)
+    managed.#tell()
+    return managed
   }
 
   get isCounting (): boolean { return this.#isCounting }
@@ -221,6 +236,22 @@ export class Managed {
       again: rest.filter(({ isAgain }) => isAgain !== true).map(item => ({ ...item, isAgain: true })),
       lost: rest.filter(({ isAgain }) => isAgain === true),
     }
+  }
+
+  /**
+   * It is written down, to be taken up behind the next start: what is not acknowledged waits for that. What was sent before anything was
+   * counted is lost. Undefined where it cannot be taken up.
+   */
+  park (): { readonly state: ManagedState, readonly waiting: readonly Waiting[], readonly lost: readonly Waiting[] } | undefined {
+    if (this.id === '' || this.#by !== 'acks') return undefined
+    this.detach()
+    const lost = this.#before
+    this.#before = []
+    const state = { id: this.id, acknowledged: this.#sent.acknowledged, handled: this.#inbound.handled }
+    const waiting = this.#sent.take()
+    this.#by = 'nothing'
+    this.#tell()
+    return { state, waiting, lost }
   }
 
   // ---- What comes ------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ export class IncomingManagement implements Resumable {
   }
 
   get isBidi (): boolean { return this.#stream.isBidi }
+  get isResumable (): boolean { return this.managed.id !== '' }
   get pairs (): readonly DialbackAddresses[] { return [...this.#stream.proven.values()] }
   get #first (): string { return [...this.#stream.proven.keys()][0] ?? '' }
 
@@ -134,7 +135,7 @@ export class IncomingManagement implements Resumable {
   over (by: StreamEnd['by']): void {
     if (this.#isLeft) return
     if (this.managed.id === '') this.#resumables.lost(this.managed)
-    else if (by === 'loss') this.#resumables.cut(this)
+    else if (by === 'loss' || by === 'us' && this.#resumables.isClosed) this.#resumables.cut(this)
     else this.#resumables.ended(this)
   }
 

@@ -262,6 +262,9 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#world.outbox.done(item)
   }
 
+  /** Resolves once the peer has said that all has come; after so many milliseconds at the latest. */
+  async confirmed (ms: number): Promise<void> { await this.managed?.confirmed(ms) }
+
   /** Writes what is counted nowhere. */
   write (octets: string): void { this.#stream.send(octets) }
 
@@ -271,11 +274,16 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#stream.close(error)
   }
 
-  /** The same, once what has come is stored; nothing more is taken. */
+  /**
+   * Ends it once what has come is stored; nothing more is taken. Where it can be taken up behind the next start it is left unfinished
+   * (XEP-0198 §7).
+   */
   async finish (): Promise<void> {
     this.#isEnding = true
     await this.managed?.settled()
-    this.close()
+    if (this.managed === undefined || this.managed.id === '') { this.close(); return }
+    this.managed.farewell()
+    this.#stream.leave()
   }
 
   opened (header: StreamHeader): void {

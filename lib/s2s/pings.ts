@@ -39,6 +39,13 @@ export class Pings {
     return true
   }
 
+  /** The same; resolves with whether it has answered. */
+  asks (local: string, remote: string, bearer: Pick<Bearer, 'write'>): Promise<boolean> {
+    return new Promise(resolve => {
+      if (!this.ping(local, remote, bearer, resolve)) resolve(false)
+    })
+  }
+
   /** Whether this is one. Called with domains that were checked: `remote` has said it to `local`. */
   isAnswer (local: string, remote: string, id: string): boolean {
     const key = `${pairKey(local, remote)} ${id}`

@@ -8,7 +8,7 @@ import { pairKey, type Waiting } from './waiting.js'
 
 /** How long we try to take up a stream of ours, in milliseconds; and how long others may. */
 export const TRYING = 60_000
-export const RESUMABLE = 120_000
+export const RESUMABLE = 75_000
 /** So long what we have for a peer whose stream was cut waits for it to come back; then we go there ourselves. */
 const HOLD = 5000
 /** Streams that are cut, and those whose end alone is remembered. */
@@ -79,8 +79,11 @@ export class Formers {
     if (former !== undefined) this.#givenUp(former)
   }
 
-  clear (): void {
-    for (const owner of [...this.#formers.keys()]) this.giveUp(owner)
+  /** The server stops. Answers with all of them, by the pair that had opened each. */
+  close (): ReadonlyMap<string, Former> {
+    const formers = new Map(this.#formers)
+    for (const owner of formers.keys()) this.take(owner)
+    return formers
   }
 }
 
@@ -113,6 +116,8 @@ export class Resumables {
   readonly #live = new Map<string, Resumable>()
   readonly #cut = new Map<string, Cut>()
   readonly #ended = new Cache<string, Ended>({ max: MOST_ENDED })
+  /** The server stops: what is cut is no longer kept here. */
+  #park: ((resumable: Resumable) => void) | undefined
 
   /** `lost`: what was sent on one that will not be taken up any more. */
   constructor (clock: Clock, holds: Holds, lost: (items: readonly Waiting[]) => void) {
@@ -125,12 +130,21 @@ export class Resumables {
 
   /** Its connection is gone. */
   cut (resumable: Resumable): void {
-    const { managed, pairs, isBidi } = resumable
+    const { managed } = resumable
     const { id } = managed
     if (this.#live.get(id) !== resumable) return
     this.#live.delete(id)
     managed.detach()
     this.forget(firstOf(resumable))
+    if (this.#park === undefined) this.#keep(resumable)
+    else this.#park(resumable)
+  }
+
+  /** One that was written down when the server was stopped. */
+  restore (resumable: Resumable): void { this.#keep(resumable) }
+
+  #keep (resumable: Resumable): void {
+    const { managed: { id }, pairs, isBidi } = resumable
     const [oldest] = this.#cut.keys()
     if (this.#cut.size >= MOST_CUT && oldest !== undefined) this.#end(oldest)
     if (isBidi) for (const { to, from } of pairs) this.#holds.hold(pairKey(to, from))
@@ -184,8 +198,16 @@ export class Resumables {
   /** What was sent on it comes back. */
   lost (managed: Managed): void { this.#given(managed.finish().lost) }
 
-  clear (): void {
-    for (const id of [...this.#cut.keys()]) this.#end(id)
+  get isClosed (): boolean { return this.#park !== undefined }
+
+  /** The server stops: what is cut, and what is cut from now on, may be taken up behind its next start. */
+  close (park: (resumable: Resumable) => void): void {
+    this.#park = park
+    for (const [id, cut] of this.#cut) {
+      this.#remove(id, cut)
+      this.release(cut.resumable)
+      park(cut.resumable)
+    }
   }
 
   /** How far streams had come that have ended: behind the next start of this server their peers may still ask. */

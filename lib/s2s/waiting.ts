@@ -1,6 +1,7 @@
 /** A stanza on its way to another server, and what is left of it should it come back. */
 import { attributeOf, Element } from '../xml/element.js'
 import { flatten } from '../xml/writer.js'
+import type { DialbackAddresses } from './dialback.js'
 import { Stanza, addressed, type Addressed } from '../xmpp/stanza.js'
 
 export interface Waiting {
@@ -64,6 +65,12 @@ export interface Carrier {
 
 /** Domains as one key. A space is in no domain. */
 export function pairKey (local: string, remote: string): string { return `${local} ${remote}` }
+
+/** The domains of a key: from theirs, to ours. */
+export function addressesIn (pair: string): DialbackAddresses {
+  const [to = '', from = ''] = pair.split(' ')
+  return { from, to }
+}
 
 /** Each with its pair of domains, in their order. */
 export function byPair (items: readonly Waiting[]): ReadonlyMap<string, readonly Waiting[]> {

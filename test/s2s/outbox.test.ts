@@ -6,7 +6,7 @@ import type { MemoryStorage } from '../../lib/storage/memory.js'
 import { journal, type NewEntry } from '../../lib/storage/store.js'
 import type { Device } from '../device.js'
 import { scenario } from '../scenario.js'
-import { message, OURS, scene, THEIRS, type Line, type Net, type Peer, type Town, type TownHow } from './stage.js'
+import { header, message, OURS, scene, THEIRS, type Line, type Net, type Peer, type Town, type TownHow } from './stage.js'
 
 const STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
 const SM = "xmlns='urn:xmpp:sm:3'"
@@ -14,6 +14,7 @@ const SM_FEATURE = "<sm xmlns='urn:xmpp:sm:3'/>"
 const EXTERNAL = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
 const MODULES = ['roster', 'presence', 'message', 'disco', 'stream-management']
 
+const NOTHING: Left = { queued: [], unsure: [], streams: [], ended: [] }
 let lives = 0
 
 /** Our server, in one of its lives; romeo's session is managed, and outlives it. */
@@ -45,7 +46,7 @@ async function stops (net: Net, town: Town): Promise<MemoryStorage> {
     await town.s.server.stop(async () => { await rest })
     await town.links.close()
     await town.listener.close()
-    town.world.outbox.flush()
+    await town.world.outbox.close(town.links.resumables.handled())
   })()
   for (let n = 0; n < 3; n++) await net.pass(2500)
   await closing
@@ -65,12 +66,12 @@ async function starts (net: Net, storage: MemoryStorage): Promise<Town> {
 }
 
 /** The peer has let us in, and acknowledges nothing until the scene does. */
-async function lets (peer: Peer): Promise<Line> {
+async function lets (peer: Peer, enabled = `<enabled ${SM}/>`): Promise<Line> {
   const line = await peer.takes(THEIRS, `${EXTERNAL}${SM_FEATURE}`)
   await line.says("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
   await line.says("<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' " +
     `from='${THEIRS}' id='again'><stream:features>${SM_FEATURE}</stream:features>`)
-  await line.says(`<enabled ${SM}/>`)
+  await line.says(enabled)
   return line
 }
 
@@ -101,7 +102,7 @@ scene('what comes back is written down no longer', async (t, net) => {
   await net.settled()
   await device.gets("<message id='m' type='error'/>")
   await net.pass(1000)
-  t.strictSame(await left(ours), { queued: [], unsure: [] })
+  t.strictSame(await left(ours), NOTHING)
 })
 
 scene('only what says something, and may be stored, is written down', async (t, net) => {
@@ -136,7 +137,7 @@ scene('what waits when the server is stopped goes out behind its next start, in 
   line.gets("<body>m2</body>")
   await line.says(`<a ${SM} h='4'/>`)
   await net.pass(1000)
-  t.strictSame(await left(after), { queued: [], unsure: [] })
+  t.strictSame(await left(after), NOTHING)
   const device = await resumed(after, romeo)
   await device.getsNothing()
 })
@@ -153,7 +154,7 @@ scene('what waited too long meanwhile comes back to the session that is resumed'
   const device = await resumed(after, romeo)
   await device.gets(`<message id='m1' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
   await net.pass(1000)
-  t.strictSame(await left(after), { queued: [], unsure: [] })
+  t.strictSame(await left(after), NOTHING)
 })
 
 scene('what had gone out, and was not acknowledged, comes back behind the next start: it may have arrived', async (t, net) => {
@@ -180,7 +181,7 @@ scene('before it stops, the others are given the time to say what has come', asy
   const line = await lets(peer)
   const stopping = stops(net, ours)
   await line.says(`<a ${SM} h='1'/>`)
-  t.strictSame(await left(ours, await stopping), { queued: [], unsure: [] })
+  t.strictSame(await left(ours, await stopping), NOTHING)
 })
 
 scene('what was on its way when the server fell comes back to its sender behind the next start', async (t, net) => {
@@ -201,26 +202,125 @@ scene('what was on its way when the server fell comes back to its sender behind 
   t.equal(after.counters.get('bounced'), 2)
 })
 
-scene('a peer whose stream has ended with ours hears behind our next start how far it had come', async (t, net) => {
-  const ours = await net.town(OURS)
+// ---- Streams across a restart (XEP-0198 §5) -----------------------------------------------------------
+
+const RESUMABLE = `<enabled ${SM} resume='true' id='of-theirs'/>`
+
+/** A stream of ours on which one of three messages was acknowledged, and ours is stopped and started. */
+async function interrupted (net: Net): Promise<{ readonly after: Town, readonly line: Line, readonly device: () => Promise<Device> }> {
+  const ours = await life(net)
   const peer = await net.peer(THEIRS)
-  await ours.s.account(`romeo@${OURS}`)
+  const romeo = await managed(ours)
+  await romeo.device.says(words('m1'), `<presence to='juliet@${THEIRS}/balcony'/>`, words('m2'))
+  const line = await lets(peer, RESUMABLE)
+  line.gets('<body>m2</body>')
+  await line.says(`<a ${SM} h='1'/>`)
+  const storage = await stops(net, ours)
+  if (line.heard.includes('</stream:stream>')) throw new Error('it was closed')
+  const after = await starts(net, storage)
+  return { after, line: await lets(peer, ''), device: () => resumed(after, romeo) }
+}
+
+scene('a stream of ours is taken up behind our restart: what had not come goes out again, and nothing else', async (t, net) => {
+  const { after, line, device } = await interrupted(net)
+  line.gets(/<resume [^>]*previd="of-theirs"[^>]*>/)
+  t.notMatch(line.heard, /m2/)
+  await line.says(`<resumed ${SM} previd='of-theirs' h='2'/>`)
+  line.gets('<body>m2</body>')
+  t.notMatch(line.heard, /<presence|m1/)
+  await line.says(`<a ${SM} h='3'/>`)
+  await net.pass(1000)
+  t.strictSame(await left(after), NOTHING)
+  await (await device()).getsNothing()
+})
+
+scene('where the peer says how far it had come, and does not take it up, what had not come goes out again', async (t, net) => {
+  const { line, device } = await interrupted(net)
+  await line.says(`<failed ${SM} h='2'><item-not-found xmlns='${STANZAS}'/></failed>`)
+  line.gets('<enable ')
+  await line.says(`<enabled ${SM}/>`)
+  line.gets('<body>m2</body>')
+  await (await device()).getsNothing()
+})
+
+scene('where the peer knows nothing of it, what was not acknowledged comes back', async (t, net) => {
+  const { after, line, device } = await interrupted(net)
+  await line.says(`<failed ${SM}><item-not-found xmlns='${STANZAS}'/></failed>`)
+  const romeo = await device()
+  await romeo.gets("<presence type='error'/>") // as one that enters a room would be answered
+  await romeo.gets(`<message id='m2' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
+  await net.pass(1000)
+  t.strictSame(await left(after), NOTHING)
+})
+
+scene('where ours was away for too long, nothing is taken up', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const romeo = await managed(ours)
+  await romeo.device.says(words('m1'))
+  await lets(peer, RESUMABLE)
+  const storage = await stops(net, ours)
+  const after = await life(net, storage)
+  after.s.clock.pass(120_000)
+  after.links.recall(await left(after, storage))
+  await net.settled()
+  t.equal(peer.waiting.length, 0)
+  await (await resumed(after, romeo)).gets("<message id='m1' type='error'/>")
+})
+
+scene('a stream of theirs is taken up behind our restart, in both directions', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  const romeo = await managed(ours)
+  const enters = async (town: Town): Promise<Line> => {
+    const line = await peer.opens(town, THEIRS, OURS)
+    await line.says("<bidi xmlns='urn:xmpp:bidi'/><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>")
+    line.gets('<success')
+    await line.says(header(THEIRS, { to: OURS }))
+    return line
+  }
+  const line = await enters(ours)
+  await line.says(`<enable ${SM} resume='true'/>`)
+  const [, id = ''] = /id="([\w-]{24})"/.exec(line.gets(/<enabled [^>]*>/)) ?? []
+  await line.says(message(`juliet@${THEIRS}`, romeo.device.jid.toString(), 'j1'))
+  await romeo.device.says(words('m1'), words('m2'))
+  line.gets('<body>m2</body>')
+  await line.says(`<a ${SM} h='1'/>`)
+  const storage = await stops(net, ours)
+  line.gets(`<a xmlns="urn:xmpp:sm:3" h="1"/>`)
+  t.notMatch(line.heard, /<\/stream:stream>/)
+
+  const after = await starts(net, storage)
+  const device = await resumed(after, romeo)
+  await device.says(words('m3'))
+  const back = await enters(after)
+  t.notMatch(back.heard, /m3/, 'what came later waits for what came before')
+  await back.says(`<resume ${SM} previd='${id}' h='1'/>`)
+  back.gets(/<resumed [^>]*h="1"/)
+  back.gets('<body>m2</body>')
+  back.gets('<body>m3</body>')
+  await back.says(message(`juliet@${THEIRS}`, romeo.device.jid.toString(), 'j2'))
+  await device.gets('<message><body>j1</body></message>')
+  t.equal(peer.waiting.length, 0, 'we have not gone there ourselves')
+})
+
+scene('a peer whose stream had ended hears behind our next start how far it had come, and nobody else does', async (t, net) => {
+  const ours = await life(net)
+  const peer = await net.peer(THEIRS)
+  await ours.s.device(`romeo@${OURS}/orchard`)
   const line = await peer.enters(ours, THEIRS, OURS)
   await line.says(`<enable ${SM} resume='true'/>`)
-  const [, id = ''] = /<enabled [^>]*id="([^"]+)"/.exec(line.heard) ?? []
-  t.not(id, '')
+  const [, id = ''] = /id="([\w-]{24})"/.exec(line.gets(/<enabled [^>]*>/)) ?? []
   for (const words of ['one', 'two']) await line.says(message(`juliet@${THEIRS}`, `romeo@${OURS}`, words))
-  await stops(net, ours)
+  await line.says('</stream:stream>')
   line.gets(`<a xmlns="urn:xmpp:sm:3" h="2"/>`)
-
-  const after = await net.town(OURS)
-  after.links.resumables.recall(ours.links.resumables.handled())
+  const after = await starts(net, await stops(net, ours))
   const again = await peer.enters(after, THEIRS, OURS)
   await again.says(`<resume ${SM} previd='${id}' h='0'/>`)
   again.gets(/<failed [^>]*h="2"/)
   const stranger = await (await net.peer('tybalt.test')).enters(after, 'tybalt.test', OURS)
   await stranger.says(`<resume ${SM} previd='${id}' h='0'/>`)
-  t.notMatch(stranger.gets(/<failed [^>]*>/), /h=/, 'and nobody else does')
+  t.notMatch(stranger.gets(/<failed [^>]*>/), /h=/)
 })
 
 void t.test('what cannot be read is logged and passed over; what was for a host that is gone is forgotten', async t => {

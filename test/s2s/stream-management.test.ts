@@ -310,7 +310,7 @@ scene('a peer is told that a stanza has come when it is stored, and not before',
   await ours.s.account(`romeo@${OURS}`)
   const line = await peer.enters(ours, THEIRS, OURS)
   await line.says(`<enable ${ns} resume='true'/>`)
-  line.gets(/<enabled xmlns="urn:xmpp:sm:3" id="[\w-]{24}" resume="true" max="120"\/>/)
+  line.gets(/<enabled xmlns="urn:xmpp:sm:3" id="[\w-]{24}" resume="true" max="75"\/>/)
   ours.s.storage.hold()
   await line.says(message(`juliet@${THEIRS}/balcony`, `romeo@${OURS}`, 'stored', "type='chat'"))
   await line.says(`${message(`juliet@${THEIRS}/balcony`, `nobody@${OURS}`, 'refused')}<r ${ns}/>`)
