@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'lib/auth': ['lib/base', 'lib/xmpp', 'lib/storage'],
   'lib/host': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/storage', 'lib/config'],
   'lib/c2s': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host'],
-  'lib/s2s': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host'],
+  'lib/s2s': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host', 'lib/storage'],
   'lib/component': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host'],
   'lib/admin': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/auth', 'lib/storage', 'lib/config', 'lib/host'],
   'lib/api.ts': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/host', 'lib/storage', 'lib/config'],

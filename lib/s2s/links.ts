@@ -58,10 +58,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.#formers = new Formers(world.clock, this.#holds, former => { this.#cannotResume(former, undefined) })
     this.resumables = new Resumables(world.clock, this.#holds, lost => { this.#lost(lost) })
     this.#pings = new Pings(world)
-    this.#rounds = world.clock.every(ROUND, () => {
-      this.#closeIdle()
-      this.#makeAmends()
-    })
+    this.#rounds = world.clock.every(ROUND, () => { this.#goRound() })
   }
 
   // ---- As the router sees it -------------------------------------------------------------
@@ -373,11 +370,10 @@ export class Links implements Destination, LinkHome, ManagedHome {
     }
   }
 
-  #closeIdle (): void {
+  #goRound (): void {
     const { clock, limits } = this.world
-    for (const outgoing of [...this.#outgoing.keys()]) {
-      if (clock.now() - outgoing.lastUsed >= limits.idle) outgoing.close()
-    }
+    for (const outgoing of [...this.#outgoing.keys()]) if (clock.now() - outgoing.lastUsed >= limits.idle) outgoing.close()
+    this.#makeAmends()
   }
 
   #drop (stanza: Addressed): void {

@@ -34,7 +34,7 @@ export interface ParkedStream extends ManagedState {
 interface Streams { readonly at: number, readonly parked: readonly ParkedStream[], readonly ended: readonly Handled[] }
 
 /** What is done with is removed together, after so many milliseconds at the latest. */
-const GATHERED = 200
+const GATHERED = 50
 /** Rows that are read at a time. */
 const PAGE = 100
 /** Owner and key of what is written down of streams. */

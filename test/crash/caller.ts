@@ -1,6 +1,6 @@
 /** A phone that talks to a server that is killed: it resumes, says again what was not acknowledged, and notes what it got. */
 import type { Element } from '../../lib/xml/element.js'
-import { DOMAIN, Line } from './line.js'
+import { Line } from './line.js'
 
 const SM = "xmlns='urn:xmpp:sm:3'"
 /** What may be unacknowledged before it waits, as a phone would. */
@@ -13,9 +13,10 @@ interface Posted { readonly xml: string, readonly message: number | undefined }
 
 export class Caller {
   readonly account: string
-  readonly #user: string
   readonly #resource: string
   readonly chains: Chain[] = []
+  /** Told of each message that came back, and why; without it, none may. */
+  failed: ((message: number, why: string) => void) | undefined
   /** What was answered last in place of its session. */
   refused = ''
   #line: Line | undefined
@@ -26,10 +27,10 @@ export class Caller {
   #posted = 0
   #progress: (() => void) | undefined
 
-  constructor (user: string, resource: string) {
-    this.#user = user
+  /** `account`: a bare address. */
+  constructor (account: string, resource: string) {
     this.#resource = resource
-    this.account = `${user}@${DOMAIN}`
+    this.account = account
   }
 
   /** Its session, while there is one. */
@@ -48,7 +49,8 @@ export class Caller {
   async arrives (port: number): Promise<readonly number[]> {
     // What a line that is given up still brings is not counted: it will come again behind the count that is told now.
     this.#line?.listen(() => {})
-    const line = this.#line = await Line.login(port, this.#user)
+    const [user = '', domain = ''] = this.account.split('@')
+    const line = this.#line = await Line.login(port, user, domain)
     if (this.chain !== undefined) {
       line.send(`<resume ${SM} previd='${this.#id}' h='${this.#received}'/>`)
       const answer = await line.next()
@@ -80,7 +82,7 @@ export class Caller {
   }
 
   says (to: string, message: number): void {
-    this.#post(`<message to='${to}' type='chat'><body>${message}</body></message>`, message)
+    this.#post(`<message to='${to}' type='chat' id='${message}'><body>${message}</body></message>`, message)
     if (++this.#posted % 5 === 0) this.#line?.send(`<r ${SM}/>`)
   }
 
@@ -110,10 +112,16 @@ export class Caller {
     if (element.name === 'r') this.#line?.send(`<a ${SM} h='${this.#received}'/>`)
     if (!['message', 'presence', 'iq'].includes(element.name)) return
     this.#received++
-    if (element.attrs['type'] === 'error') throw new Error(`${this.account} got ${element.toString()}`)
+    if (element.attrs['type'] === 'error') { this.#returned(element); return }
     const received = element.getChild('received')?.getChild('forwarded')?.getChild('message')
     const text = element.getChild('sent') === undefined ? (received ?? element).getChildText('body') : null
     if (text !== null) this.chain?.got.push(Number(text))
+    this.#progress?.()
+  }
+
+  #returned (element: Element): void {
+    if (element.name !== 'message' || this.failed === undefined) throw new Error(`${this.account} got ${element.toString()}`)
+    this.failed(Number(element.attrs['id']), element.getChild('error')?.getChildText('text') ?? '')
     this.#progress?.()
   }
 

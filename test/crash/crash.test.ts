@@ -1,15 +1,18 @@
 /** A server killed under load, again and again: nothing that was acknowledged is lost, nothing comes twice to a session that resumes. */
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Program } from '../interop/process.js'
 
-const KILLS = 20
+t.setTimeout(1_200_000)
 
-t.test('kill -9 at any instant loses nothing that was acknowledged, and no session', async t => {
-  t.setTimeout(600_000)
-  const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', 'play.js'), String(KILLS)], { input: '' })
+t.test('kill -9 at any instant loses nothing that was acknowledged, and no session', t => plays(t, 'play', 20))
+
+t.test('nor what is on its way to another server: it arrives, or comes back to its sender', t => plays(t, 'neighbours', 6))
+
+async function plays (t: Test, name: string, kills: number): Promise<void> {
+  const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills)], { input: '' })
   t.teardown(() => play.stop())
   t.equal(await play.ended, 0, play.said)
-  t.match(play.said, new RegExp(`^${KILLS} kills, .* nothing lost, nothing twice`))
-})
+  t.match(play.said, new RegExp(`^${kills} kills, .* nothing lost, nothing twice`))
+}

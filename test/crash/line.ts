@@ -6,6 +6,7 @@ import { ScramClient } from '../../bench/scram.js'
 import { Parser } from '../../lib/xml/parser.js'
 import { textOf, type Element } from '../../lib/xml/element.js'
 
+/** Where nothing else is said. */
 export const DOMAIN = 'localhost'
 export const PASSWORD = 'a secret of Verona'
 const LIMITS = { bytes: 16_777_216, elements: 100_000, depth: 64, attributes: 64, name: 256 }
@@ -13,6 +14,7 @@ const PATIENCE = 20_000
 
 export class Line {
   readonly #socket: Socket
+  readonly #domain: string
   #parser: Parser | undefined
   #came: Element[] = []
   #wake: (() => void) | undefined
@@ -22,8 +24,9 @@ export class Line {
   /** Resolves when the connection is gone. */
   readonly gone: Promise<void>
 
-  private constructor (socket: Socket) {
+  private constructor (socket: Socket, domain: string) {
     this.#socket = socket
+    this.#domain = domain
     socket.on('data', chunk => {
       try {
         this.#parser?.write(chunk)
@@ -42,8 +45,8 @@ export class Line {
   }
 
   /** Logs in; binding or resuming comes next. */
-  static async login (port: number, user: string): Promise<Line> {
-    const line = await Line.open(port)
+  static async login (port: number, user: string, domain = DOMAIN): Promise<Line> {
+    const line = await Line.open(port, { domain })
     const scram = new ScramClient('SCRAM-SHA-1', user, PASSWORD)
     line.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>${scram.first()}</auth>`)
     line.send(`<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>${await scram.last(textOf(await line.next()))}</response>`)
@@ -54,11 +57,11 @@ export class Line {
   }
 
   /** A stream whose features have come. `isEncrypted`: under TLS from the first byte. */
-  static async open (port: number, isEncrypted = false): Promise<Line> {
+  static async open (port: number, { domain = DOMAIN, isEncrypted = false } = {}): Promise<Line> {
     const to = { host: '127.0.0.1', port }
-    const socket = isEncrypted ? connectTls({ ...to, servername: DOMAIN, rejectUnauthorized: false }) : connect({ ...to, noDelay: true })
+    const socket = isEncrypted ? connectTls({ ...to, servername: domain, rejectUnauthorized: false }) : connect({ ...to, noDelay: true })
     await once(socket, isEncrypted ? 'secureConnect' : 'connect')
-    const line = new Line(socket)
+    const line = new Line(socket, domain)
     await line.#open()
     return line
   }
@@ -94,7 +97,7 @@ export class Line {
       },
       closed () {},
     })
-    this.send(`<?xml version='1.0'?><stream:stream to='${DOMAIN}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>`)
+    this.send(`<?xml version='1.0'?><stream:stream to='${this.#domain}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>`)
     await this.next()
   }
 }

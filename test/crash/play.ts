@@ -1,15 +1,13 @@
 /** Kills a server under load, and reconciles what clients saw acknowledged with what was delivered: `npm run test:crash [KILLS]`. */
-import { connect } from 'node:net'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { PACKAGE_ROOT } from '../../lib/base/package.js'
-import { freePorts, Program, run } from '../interop/process.js'
+import { freePorts } from '../interop/process.js'
 import { Caller, type Chain } from './caller.js'
-import { DOMAIN, PASSWORD } from './line.js'
+import { DOMAIN } from './line.js'
+import { addUser, startServer } from './server.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 const kills = Number(process.argv[2] ?? 300)
 const folder = mkdtempSync(join(tmpdir(), 'sestina-crash-'))
 const conf = join(folder, 'sestina.toml')
@@ -42,17 +40,15 @@ const LONGEST = 700
 
 interface Sent { readonly by: Caller, readonly to: string, readonly audience: readonly Chain[], isSure: boolean }
 const sent: Sent[] = []
-const callers = [new Caller('romeo', 'one'), new Caller('romeo', 'two'), new Caller('juliet', 'one'), new Caller('juliet', 'two')]
-let server = await start()
+const callers = [new Caller(`romeo@${DOMAIN}`, 'one'), new Caller(`romeo@${DOMAIN}`, 'two'), new Caller(`juliet@${DOMAIN}`, 'one'), new Caller(`juliet@${DOMAIN}`, 'two')]
+let server = await startServer(conf, port)
 /** What the server said in the life before. */
 let before = ''
 let resumed = 0
 let anew = 0
 
 try {
-  for (const user of ['romeo', 'juliet']) {
-    await run(process.execPath, [SESTINA, 'user', 'add', `${user}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
-  }
+  for (const user of ['romeo', 'juliet']) await addUser(conf, `${user}@${DOMAIN}`)
   for (const caller of callers) await arrive(caller, 0)
   await sleep(WRITTEN + 200)
   for (let kill = 0; kill < kills; kill++) {
@@ -69,7 +65,7 @@ try {
     await server.ended
     before = server.said
     for (const caller of callers) await caller.gone
-    server = await start()
+    server = await startServer(conf, port)
     for (const caller of callers) await arrive(caller, killed)
   }
   for (const caller of callers) await caller.settles()
@@ -84,31 +80,6 @@ try {
   for (const caller of callers) await caller.leaves()
   await server.stop()
   rmSync(folder, { recursive: true, force: true })
-}
-
-async function start (): Promise<Program> {
-  const program = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '', env: { NOTIFY_SOCKET: '' } })
-  await listening(program)
-  return program
-}
-
-/** Resolves once the server takes connections. */
-async function listening (program: Program): Promise<void> {
-  const ended = program.ended.then(code => { throw new Error(`the server ended with ${code}: ${program.said}`) })
-  const ready = (async () => {
-    for (;;) {
-      try {
-        await new Promise<void>((resolve, reject) => {
-          const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve() })
-          socket.once('error', reject)
-        })
-        return
-      } catch {
-        await sleep(10)
-      }
-    }
-  })()
-  await Promise.race([ended, ready])
 }
 
 async function arrive (caller: Caller, killed: number): Promise<void> {

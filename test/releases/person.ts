@@ -122,7 +122,7 @@ export class Person {
 
 /** One element that logs in (XEP-0388), over a line of its own; what is answered. */
 async function enter (port: number, mechanism: string, initial: string, more: string): Promise<Element> {
-  const line = await Line.open(port, true)
+  const line = await Line.open(port, { isEncrypted: true })
   line.send(`<authenticate xmlns='${SASL2}' mechanism='${mechanism}'><initial-response>${initial}</initial-response>` +
     `<user-agent id='${AGENT}'><software>Verona</software><device>a phone</device></user-agent>${more}</authenticate>`)
   const answer = await line.next()

@@ -1,0 +1,35 @@
+/** The server that is killed, and started again on the same data. */
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { Program, run } from '../interop/process.js'
+import { PASSWORD } from './line.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+
+/** Resolves once it takes connections at this port. */
+export async function startServer (conf: string, port: number): Promise<Program> {
+  const program = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '', env: { NOTIFY_SOCKET: '' } })
+  const ended = program.ended.then(code => { throw new Error(`the server ended with ${code}: ${program.said}`) })
+  await Promise.race([ended, listening(port)])
+  return program
+}
+
+export async function addUser (conf: string, address: string): Promise<void> {
+  await run(process.execPath, [SESTINA, 'user', 'add', address, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
+}
+
+async function listening (port: number): Promise<void> {
+  for (;;) {
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const socket = connect(port, '127.0.0.1', () => { socket.destroy(); resolve() })
+        socket.once('error', reject)
+      })
+      return
+    } catch {
+      await sleep(10)
+    }
+  }
+}
