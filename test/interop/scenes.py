@@ -393,6 +393,7 @@ async def resting(stage):
     await stirs('away', 'dnd', 'chat')
     csi.send_active()
     await juliet.has(came, 'what waited')
+    await juliet.caught_up()
     assert came() == [('presence', 'chat')], juliet.came
     juliet.came.clear()
     await stirs('dnd', 'away')

@@ -1,6 +1,7 @@
 /** A short life in Verona, by which a release fills its data folder; and what is to be found there by any later one. */
 import type { Running } from '../../lib/main.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
+import { asks } from '../admin/world.js'
 import { DOMAIN, PASSWORD } from '../crash/line.js'
 import { Person, type Resumable } from './person.js'
 
@@ -22,6 +23,8 @@ export interface Facts {
   readonly searches: Readonly<Record<string, readonly [words: string, found: readonly string[]]>>
   /** By account: questions, and a word that is in the answer. */
   readonly answers: Readonly<Record<string, readonly (readonly [question: string, word: string])[]>>
+  /** Commands of the operator, and a word that is in the answer. */
+  readonly commands: readonly (readonly [command: string, args: readonly string[], word: string])[]
   /** By account: a token that a client logs in by (XEP-0484). */
   readonly tokens: Readonly<Record<string, string>>
 }
@@ -33,17 +36,22 @@ const ITEM = `<query xmlns='jabber:iq:roster'><item jid='${to('juliet')}' name='
 const CARD = "<vCard xmlns='vcard-temp'><FN>Romeo Montague</FN></vCard>"
 const NOTES = "<query xmlns='jabber:iq:private'><notes xmlns='urn:verona'>by the garden wall</notes></query>"
 const BLOCK = `<block xmlns='urn:xmpp:blocking'><item jid='${to('tybalt')}'/></block>`
+const PUSH = "<enable xmlns='urn:xmpp:push:0' jid='push.example' node='a window'/>"
 const PREFERENCES = `<prefs xmlns='urn:xmpp:mam:2' default='always'><always/><never><jid>${to('tybalt')}</jid></never></prefs>`
 
 /** Plays it on a server whose ports these are; it is to be stopped then. */
 export async function live (running: Running, version: string, left: number): Promise<Facts> {
   const portOf = (wanted: string): number => running.listening.find(({ tls }) => tls === wanted)?.port ?? 0
   const port = portOf('none')
-  for (const user of ['romeo', 'juliet', 'nurse']) await running.server.host(DOMAIN)?.createAccount(parseJid(to(user)), PASSWORD)
+  for (const user of ['romeo', 'juliet', 'nurse', 'rosaline']) await running.server.host(DOMAIN)?.createAccount(parseJid(to(user)), PASSWORD)
   const romeo = await arrive(port, 'romeo', 'orchard')
   const juliet = await arrive(port, 'juliet', 'balcony')
   await befriend(romeo, juliet)
   for (const payload of [CARD, NOTES, BLOCK, PREFERENCES]) await romeo.asks(payload)
+  await asks(running.server, 'mam', [to('romeo'), 'keep', '1234'])
+  const rosaline = await arrive(port, 'rosaline', 'window')
+  await rosaline.asks(PUSH)
+  await rosaline.leaves()
 
   await romeo.says(message('juliet', 'But soft'))
   await juliet.gets('message But soft')
@@ -67,8 +75,8 @@ export async function live (running: Running, version: string, left: number): Pr
       { ...romeo.resumable, missed: [...romeo.unacknowledged, 'message Wherefore art thou'] },
       { ...juliet.resumable, missed: missedByJuliet },
     ],
-    accounts: ['romeo', 'juliet', 'nurse'],
-    rosters: { romeo: [[to('juliet'), 'Juliet ♥', 'both', 'Verona']], juliet: [[to('romeo'), '', 'both']], nurse: [] },
+    accounts: ['romeo', 'juliet', 'nurse', 'rosaline'],
+    rosters: { romeo: [[to('juliet'), 'Juliet ♥', 'both', 'Verona']], juliet: [[to('romeo'), '', 'both']], nurse: [], rosaline: [] },
     offline: { nurse: ['message Anon, good nurse'] },
     archives: {
       romeo: [...spoken, 'Ay me', 'Wherefore art thou'],
@@ -82,6 +90,7 @@ export async function live (running: Running, version: string, left: number): Pr
       ["<blocklist xmlns='urn:xmpp:blocking'/>", to('tybalt')],
       ["<prefs xmlns='urn:xmpp:mam:2'/>", to('tybalt')],
     ] },
+    commands: [['mam', [to('romeo')], '1234'], ['push', [to('rosaline')], 'push.example'], ['user show', [to('juliet')], 'SCRAM-SHA-256']],
     tokens: { juliet: await Person.isGivenToken(portOf('direct'), 'juliet') },
   }
 }

@@ -14,7 +14,7 @@ import { live } from './life.js'
 const WRITTEN = 1000
 const MODULES = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management', 'csi', 'disco', 'caps', 'blocking', 'private', 'vcard',
-  'last-activity', 'version', 'time', 'client-access-management',
+  'last-activity', 'version', 'time', 'ping', 'push', 'client-access-management',
 ]
 const listener = (tls: string): string => `[[listen]]\nfor = "clients"\nport = 0\naddress = ["127.0.0.1"]\ntls = "${tls}"\n\n`
 const CONF = `data = "data"\n\n${listener('none')}${listener('direct')}[modules]\n${MODULES.map(name => `${name} = true\n`).join('')}\n[host.localhost]\n`

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { VERSION } from '../../lib/base/package.js'
 import type { Running } from '../../lib/main.js'
 import type { Element } from '../../lib/xml/element.js'
+import { asks } from '../admin/world.js'
 import { FIXTURES, startAt } from './build.js'
 import { fill } from './dump.js'
 import type { Facts } from './life.js'
@@ -47,6 +48,9 @@ for (const release of releases) {
         await person.leaves()
       }
       for (const [user, token] of Object.entries(facts.tokens)) t.ok(await Person.entersBy(port('direct'), user, token), `${user} has a token`)
+      for (const [command, args, word] of facts.commands) {
+        t.match(JSON.stringify(await asks(running.server, command, args)), word, `${command} ${args.join(' ')}`)
+      }
       t.same(errors, [])
     })
   }
