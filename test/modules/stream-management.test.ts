@@ -338,6 +338,22 @@ t.test('a stream that is closed in order is over, and what was not acknowledged 
   t.same(bodies(later), ['one'])
 })
 
+t.test('a chat state that comes back, from one device and from the next, waits for nobody', async t => {
+  const s = await stage(t)
+  const { romeo, juliet } = await couple(s)
+  const composing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+  await romeo.says(`<message to='juliet@capulet.lit' type='chat'>${composing}</message>`)
+  const chamber = await s.device('juliet@capulet.lit/chamber')
+  await enable(chamber)
+  chamber.forget()
+  juliet.session.close()
+  await chamber.gets(`<message from='romeo@montague.lit/orchard'>${composing}<delay xmlns='urn:xmpp:delay'/></message>`)
+  chamber.session.close()
+  await s.settled()
+  t.same(await s.traces('juliet@capulet.lit'), [])
+  await romeo.getsNothing()
+})
+
 t.test('what one device has confirmed is not delivered again for the other', async t => {
   const s = await stage(t)
   const { romeo, juliet } = await couple(s)
