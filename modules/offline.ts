@@ -233,8 +233,11 @@ function isWorthKeeping (message: Message): boolean {
 function isContent (element: Element): boolean {
   const namespace = namespaceOf(element)
   if (namespace === NS.CLIENT) return element.getName() !== 'thread'
-  return namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID
+  return !PASSING.has(namespace)
 }
+
+/** What alone means nothing later: chat states, and what only says something of the message. */
+const PASSING: ReadonlySet<string | undefined> = new Set([NS.CHAT_STATES, NS.HINTS, NS.STANZA_ID, NS.DELAY, NS.DELAY_LEGACY])
 
 /** A message out of an import, as it would have been kept here. */
 function movedEntry (element: Element, domain: string, now: number): Entry<string> {

@@ -21,7 +21,7 @@ const ENCRYPTED: readonly string[] = [NS.ENCRYPTION, NS.OMEMO, NS.OMEMO_LEGACY]
 
 /** What alone means nothing later: chat states, news of nodes, and what only says something of the message. */
 const PASSING: ReadonlySet<string | undefined> = new Set([
-  NS.CHAT_STATES, NS.PUBSUB_EVENT, NS.HINTS, NS.STANZA_ID, NS.DELAY, NS.CARBONS,
+  NS.CHAT_STATES, NS.PUBSUB_EVENT, NS.HINTS, NS.STANZA_ID, NS.DELAY, NS.DELAY_LEGACY, NS.CARBONS,
 ])
 
 function isContent (element: Element): boolean {

@@ -347,6 +347,8 @@ t.test('a chat state that comes back, from one device and from the next, waits f
   await enable(chamber)
   chamber.forget()
   juliet.session.close()
+  await chamber.gets("<presence type='unavailable'/>")
+  await chamber.gets("<r xmlns='urn:xmpp:sm:3'/>")
   await chamber.gets(`<message from='romeo@montague.lit/orchard'>${composing}<delay xmlns='urn:xmpp:delay'/></message>`)
   chamber.session.close()
   await s.settled()
