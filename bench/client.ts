@@ -1,6 +1,7 @@
 /** The cheapest XMPP client that can log in: no XML parser, it waits for marks in the text and afterwards only counts a byte. */
 import { connect as connectPlain, type Socket } from 'node:net'
-import { connect as connectTls } from 'node:tls'
+import { createHash, createHmac } from 'node:crypto'
+import { connect as connectTls, TLSSocket } from 'node:tls'
 import { once } from 'node:events'
 import { ScramClient, type Mechanism } from './scram.js'
 
@@ -16,7 +17,7 @@ export interface Target {
 
 const PATIENCE = 30_000
 
-/** One connection. What arrives is text until count() is called, then only counted. */
+/** One connection. What arrives is text until listen() or count() is called. */
 export class Client {
   readonly #domain: string
   #socket: Socket
@@ -47,6 +48,48 @@ export class Client {
     return client
   }
 
+  /** Logs in and resumes a session in which it has received nothing (XEP-0198 §5). Throws where the server does not. */
+  static async resume (target: Target, user: string, id: string): Promise<Client> {
+    const client = new Client(await open(target), target.domain)
+    try {
+      if (target.secure === 'starttls') await client.#startTls()
+      await client.#authenticate(target, user)
+      await client.#restart()
+      client.send(resumption(id))
+      await client.#resumed(/<resumed [^>]*>|<failed[^]*<\/failed>/)
+    } catch (error) {
+      client.destroy()
+      throw error
+    }
+    return client
+  }
+
+  /** The same by a token, in one message behind the header of the stream (XEP-0388, XEP-0484). The target is within TLS. */
+  static async resumeAtOnce (target: Target, user: string, id: string, token: string): Promise<Client> {
+    const client = new Client(await open(target), target.domain)
+    client.send(client.#header() + authenticate(TOKENS, client.#tokenMessage(user, token), user, "<fast xmlns='urn:xmpp:fast:0'/>" + resumption(id)))
+    try {
+      await client.#resumed(/<resumed [^>]*>|<failed[^]*<\/failed>|<failure[^]*<\/failure>/)
+    } catch (error) {
+      client.destroy()
+      throw error
+    }
+    return client
+  }
+
+  /** Logs in and binds within TLS, by password; answers with a token for the next time as well. */
+  static async loginForToken (target: Target, user: string): Promise<{ readonly client: Client, readonly token: string }> {
+    const client = new Client(await open(target), target.domain)
+    const password = Buffer.from(`\0${user}\0${target.password}`).toString('base64')
+    client.send(client.#header() + authenticate('PLAIN', password, user,
+      `<bind xmlns='urn:xmpp:bind:0'><tag>bench</tag></bind><request-token xmlns='urn:xmpp:fast:0' mechanism='${TOKENS}'/>`))
+    const [answer] = await client.expect(/<success[^]*<\/success>|<failure[^]*<\/failure>/)
+    const token = /<token [^>]*token=['"]([^'"]+)['"]/.exec(answer)?.[1]
+    if (token === undefined) throw new Error(`${user} was given no token: ${answer}`)
+    client.jid = /<authorization-identifier>([^<]+)</.exec(answer)?.[1] ?? ''
+    return { client, token }
+  }
+
   /** Writes text or octets; nobody waits. */
   send (text: string | Buffer): void {
     this.#socket.write(text)
@@ -63,14 +106,30 @@ export class Client {
     })
   }
 
-  /** From now on nothing is kept: `counted` hears how often the byte occurred in each chunk where it did. */
-  count (byte: number, counted: (times: number) => void): void {
+  /** From now on nothing is kept: `heard` gets each chunk, first of all what nobody has taken yet. */
+  listen (heard: (chunk: Buffer) => void): void {
+    const before = Buffer.from(this.#text, 'latin1')
     this.#text = ''
     this.#socket.removeAllListeners('data')
-    this.#socket.on('data', chunk => {
+    this.#socket.on('data', heard)
+    if (before.length > 0) heard(before)
+  }
+
+  /** The same; `counted` hears how often the byte occurred in each chunk where it did. */
+  count (byte: number, counted: (times: number) => void): void {
+    this.listen(chunk => {
       const times = occurrences(chunk, byte)
       if (times > 0) counted(times)
     })
+  }
+
+  /** XEP-0198: from now on stanzas are counted both ways. Answers with the id by which the session is resumed. */
+  async enable (): Promise<string> {
+    this.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+    const [answer] = await this.expect(/<enabled [^>]*>|<failed[^]*<\/failed>/)
+    const id = /\bid=['"]([^'"]+)['"]/.exec(answer)?.[1]
+    if (id === undefined) throw new Error(`stream management was not enabled: ${answer}`)
+    return id
   }
 
   /** Closes the stream in order, and waits (at most 2 s) until the server has closed the connection. */
@@ -123,9 +182,26 @@ export class Client {
 
   async #restart (): Promise<void> {
     this.#text = ''
-    this.send(`<?xml version='1.0'?><stream:stream to='${this.#domain}' version='1.0' xmlns='jabber:client' ` +
-      "xmlns:stream='http://etherx.jabber.org/streams'>")
+    this.send(this.#header())
     await this.expect(/<\/stream:features>/)
+  }
+
+  #header (): string {
+    return `<?xml version='1.0'?><stream:stream to='${this.#domain}' version='1.0' xmlns='jabber:client' ` +
+      "xmlns:stream='http://etherx.jabber.org/streams'>"
+  }
+
+  async #resumed (end: RegExp): Promise<void> {
+    const [answer] = await this.expect(end)
+    if (!answer.startsWith('<resumed')) throw new Error(`not resumed: ${answer}`)
+  }
+
+  /** draft-schmaus-kitten-sasl-ht: bound to the channel. */
+  #tokenMessage (user: string, token: string): string {
+    if (!(this.#socket instanceof TLSSocket)) throw new Error('tokens are for TLS alone')
+    const binding = this.#socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0))
+    const proof = createHmac('sha256', token).update('Initiator').update(binding).digest()
+    return Buffer.concat([Buffer.from(`${user}\0`), proof]).toString('base64')
   }
 
   #listen (): void {
@@ -156,6 +232,24 @@ export class Client {
   }
 }
 
+/** The mechanism of tokens that are bound to the channel. */
+const TOKENS = 'HT-SHA-256-EXPR'
+
+function authenticate (mechanism: string, message: string, user: string, more: string): string {
+  return `<authenticate xmlns='urn:xmpp:sasl:2' mechanism='${mechanism}'><initial-response>${message}</initial-response>` +
+    `<user-agent id='${agentOf(user)}'><software>bench</software></user-agent>${more}</authenticate>`
+}
+
+/** A UUID that is the same for the same user. */
+function agentOf (user: string): string {
+  const hex = createHash('sha256').update(user).digest('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`
+}
+
+function resumption (id: string): string {
+  return `<resume xmlns='urn:xmpp:sm:3' previd='${id}' h='0'/>`
+}
+
 async function open (target: Target): Promise<Socket> {
   if (target.secure === 'direct') {
     const socket = connectTls({ host: target.host, port: target.port, servername: target.domain, rejectUnauthorized: false, ALPNProtocols: ['xmpp-client'] })
@@ -167,7 +261,8 @@ async function open (target: Target): Promise<Socket> {
   return socket
 }
 
-function occurrences (chunk: Buffer, byte: number): number {
+/** How often a byte occurs. */
+export function occurrences (chunk: Buffer, byte: number): number {
   let times = 0
   for (let at = chunk.indexOf(byte); at !== -1; at = chunk.indexOf(byte, at + 1)) times++
   return times

@@ -8,6 +8,8 @@ interface Aimed { readonly target: Target, readonly pids: readonly number[] }
 export interface MessagesJob extends Aimed {
   readonly kind: 'messages'
   readonly users: readonly string[]
+  /** Stanzas are acknowledged both ways (XEP-0198). */
+  readonly managed: boolean
   /** Another server, where every second user is at home: each message goes from one server to the other. */
   readonly elsewhere?: Target
   readonly outstanding: number
@@ -22,6 +24,26 @@ export interface LoginsJob extends Aimed {
   readonly warmLogins: number
   readonly logins: number
   readonly concurrency: number
+}
+
+/** Users whose connection is cut and who resume on a new one, `concurrency` of them at a time, each of them `times` times. */
+export interface ResumeJob extends Aimed {
+  readonly kind: 'resume'
+  readonly users: readonly string[]
+  readonly warmTimes: number
+  readonly times: number
+  readonly concurrency: number
+  /** All in one message, by a token. */
+  readonly atOnce: boolean
+}
+
+/** An hour of a user with a phone, whose first `contacts` neighbours are online. */
+export interface QuietJob extends Aimed {
+  readonly kind: 'quiet'
+  readonly users: readonly string[]
+  readonly contacts: number
+  /** Nobody looks at the phone, and it says so (XEP-0352). */
+  readonly inactive: boolean
 }
 
 /** Users who log in and stay silent; the first `warmUsers` of them are not counted. */
@@ -59,9 +81,9 @@ export interface CatchupJob extends Aimed {
 }
 
 /** What the load generator can be asked. */
-export type Job = MessagesJob | LoginsJob | MemoryJob | FriendsJob | PresenceJob | CatchupJob
+export type Job = MessagesJob | LoginsJob | ResumeJob | QuietJob | MemoryJob | FriendsJob | PresenceJob | CatchupJob
 
-/** What came of a job. `count`: messages, logins, sessions, subscriptions, deliveries or messages of the archive. */
+/** What came of a job. `count`: messages, logins, resumptions, wake-ups, sessions, subscriptions, deliveries or messages of the archive. */
 export interface Outcome {
   readonly count: number
   /** CPU seconds of the servers meanwhile. */
@@ -70,7 +92,7 @@ export interface Outcome {
   readonly wall: number
   /** CPU seconds of the load generator itself meanwhile. */
   readonly own: number
-  /** By how many bytes the server grew, where memory was asked for. */
+  /** By how many bytes the server grew, where memory was asked for; how many came to the phone. */
   readonly bytes: number
 }
 

@@ -5,6 +5,8 @@ import { logins } from './scenes/logins.js'
 import { memory } from './scenes/memory.js'
 import { messages } from './scenes/messages.js'
 import { friends, presence } from './scenes/presence.js'
+import { quiet } from './scenes/quiet.js'
+import { resume } from './scenes/resume.js'
 
 // Ctrl-C goes to the whole group: the bench decides when we end, by closing the channel.
 process.on('SIGINT', () => undefined)
@@ -22,6 +24,8 @@ async function play (job: Job): Promise<Outcome> {
   switch (job.kind) {
     case 'messages': return await messages(job)
     case 'logins': return await logins(job)
+    case 'resume': return await resume(job)
+    case 'quiet': return await quiet(job)
     case 'memory': return await memory(job)
     case 'friends': return await friends(job)
     case 'presence': return await presence(job)

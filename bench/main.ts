@@ -15,9 +15,9 @@ import { costOf, report } from './table.js'
 const USAGE = `npm run bench -- [options]
   --servers sestina,prosody,ejabberd   whom to measure (first: whom the others are compared with)
   --before FOLDER                      another checkout of Sestina, built, to be measured as well
-  --only messages,federation,logins,memory,presence,catchup
+  --only ${SCENES.join(',')}
   --rounds N                           how often each is measured (3; with --quick 1)
-  --quick                              fewer users, shorter: under two minutes
+  --quick                              fewer users, shorter: about three minutes
   --json                               all outcomes as JSON on standard output, the table on standard error
   --help`
 

@@ -1,13 +1,19 @@
 /** How much is measured: numbers of users, seconds, rounds. */
+import type { Target } from './client.js'
 import type { Job } from './jobs.js'
 import type { Server } from './servers/server.js'
 
 /** What can be asked for with --only. */
-export const SCENES = ['messages', 'federation', 'logins', 'memory', 'presence', 'catchup'] as const
+export const SCENES = ['messages', 'managed', 'federation', 'logins', 'resume', 'memory', 'presence', 'quiet', 'catchup'] as const
 export type Scene = typeof SCENES[number]
 
-/** One line of the table: a scene, over TLS or not. */
-export interface Case { readonly scene: Scene, readonly secure: 'none' | 'starttls' }
+/** What is measured at a time: a scene, over TLS or not. */
+export interface Case {
+  readonly scene: Scene
+  readonly secure: Target['secure']
+  /** Of a phone: nobody looks at it. */
+  readonly inactive?: boolean
+}
 
 /** The sizes of a run. */
 export interface Plan {
@@ -33,49 +39,75 @@ export interface Plan {
 export function planOf (quick: boolean, rounds: number | undefined): Plan {
   return quick
     ? {
-        rounds: rounds ?? 1, memoryRounds: 1, budget: 80, limit: 120, chatUsers: named('chat', 50), idleUsers: named('idle', 500),
+        rounds: rounds ?? 1, memoryRounds: 1, budget: 110, limit: 360, chatUsers: named('chat', 50), idleUsers: named('idle', 500),
         friendUsers: named('friend', 60), contacts: 10, warmSeconds: 0.5, seconds: 1.5, logins: 150, settleSeconds: 1, archived: 1000, passes: 2,
       }
     : {
-        rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 360, limit: 480, chatUsers: named('chat', 100),
+        rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 720, limit: 1200, chatUsers: named('chat', 100),
         idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 1, seconds: 2.5, logins: 300,
         settleSeconds: 2, archived: 1000, passes: 10,
       }
 }
 
-/** Measured both ways. The others are without TLS for their clients: what it adds, messages show. */
-const IN_TLS_AS_WELL: readonly Scene[] = ['messages', 'logins', 'memory']
-
 /** The cases of some scenes, in the order of the table. */
 export function casesOf (scenes: readonly Scene[]): Case[] {
-  return SCENES.filter(scene => scenes.includes(scene)).flatMap<Case>(scene => [
-    { scene, secure: 'none' }, ...IN_TLS_AS_WELL.includes(scene) ? [{ scene, secure: 'starttls' }] as const : [],
-  ])
+  return SCENES.filter(scene => scenes.includes(scene)).flatMap<Case>(scene => {
+    switch (scene) {
+      case 'messages': case 'logins': case 'memory': return [{ scene, secure: 'none' }, { scene, secure: 'starttls' }]
+      case 'resume': return [{ scene, secure: 'none' }, { scene, secure: 'starttls' }, { scene, secure: 'direct' }]
+      case 'quiet': return [{ scene, secure: 'none' }, { scene, secure: 'none', inactive: true }]
+      // Without TLS for their clients: what it adds, messages show.
+      default: return [{ scene, secure: 'none' }]
+    }
+  })
 }
 
-const CHATTING: readonly Scene[] = ['messages', 'federation', 'logins']
+/** Whether a server can do this at all. */
+export function isPossible ({ scene, secure }: Case, server: Server): boolean {
+  return scene !== 'resume' || secure !== 'direct' || server.resumesAtOnce
+}
+
+/** How often a scene is measured. */
+export function roundsOf (plan: Plan, scene: Scene): number {
+  if (scene === 'memory') return plan.memoryRounds
+  // What comes to a phone is counted, and the same each time.
+  return scene === 'quiet' ? 1 : plan.rounds
+}
+
+const CHATTING: readonly Scene[] = ['messages', 'managed', 'federation', 'logins', 'resume']
 const ARCHIVE_USERS = named('archive', 2)
+
+/** Whether one of the scenes is among friends. */
+export function needsFriends (scenes: readonly Scene[]): boolean {
+  return scenes.includes('presence') || scenes.includes('quiet')
+}
 
 /** The accounts that some scenes need. */
 export function accountsOf (plan: Plan, scenes: readonly Scene[]): string[] {
   return [
     ...scenes.some(scene => CHATTING.includes(scene)) ? plan.chatUsers : [],
     ...scenes.includes('memory') ? plan.idleUsers : [],
-    ...scenes.includes('presence') ? plan.friendUsers : [],
+    ...needsFriends(scenes) ? plan.friendUsers : [],
     ...scenes.includes('catchup') ? ARCHIVE_USERS : [],
   ]
 }
 
 /** What the load generator is asked to do for a case. `neighbour`: the other of two servers that speak with each other. */
-export function jobOf (plan: Plan, { scene, secure }: Case, server: Server, neighbour: Server): Job {
+export function jobOf (plan: Plan, { scene, secure, inactive = false }: Case, server: Server, neighbour: Server): Job {
   const aimed = { target: server.target(secure), pids: [server.pid] }
   const { warmSeconds, seconds, contacts, settleSeconds } = plan
   switch (scene) {
-    case 'messages': return { kind: 'messages', ...aimed, users: plan.chatUsers, outstanding: 20, warmSeconds, seconds }
+    case 'messages': case 'managed':
+      return { kind: 'messages', ...aimed, users: plan.chatUsers, outstanding: 20, warmSeconds, seconds, managed: scene === 'managed' }
     case 'federation': return {
       kind: 'messages', target: aimed.target, elsewhere: neighbour.target(secure), pids: [server.pid, neighbour.pid], users: plan.chatUsers,
-      outstanding: 20, warmSeconds, seconds,
+      outstanding: 20, warmSeconds, seconds, managed: false,
     }
+    case 'resume': return {
+      kind: 'resume', ...aimed, users: plan.chatUsers, warmTimes: 1, times: plan.logins / plan.chatUsers.length, concurrency: 32,
+      atOnce: secure === 'direct',
+    }
+    case 'quiet': return { kind: 'quiet', ...aimed, users: plan.friendUsers, contacts, inactive }
     case 'logins': return { kind: 'logins', ...aimed, users: plan.chatUsers, warmLogins: plan.chatUsers.length, logins: plan.logins, concurrency: 32 }
     case 'memory': return { kind: 'memory', ...aimed, users: plan.idleUsers, warmUsers: plan.idleUsers.length / 5, settleSeconds }
     case 'presence':

@@ -1,7 +1,7 @@
 /** One run of the bench: sets the servers up, measures them in turns, and stops them. */
 import { Generator } from './generator.js'
 import type { Outcome } from './jobs.js'
-import { accountsOf, casesOf, friendsOf, jobOf, type Case, type Plan, type Scene } from './plan.js'
+import { accountsOf, casesOf, friendsOf, isPossible, jobOf, needsFriends, roundsOf, type Case, type Plan, type Scene } from './plan.js'
 import type { Features } from './servers/server.js'
 import type { Pair } from './servers/stage.js'
 
@@ -63,7 +63,7 @@ class Run {
       const isReady = await this.#tries(`${server.name} could not be set up`, async () => {
         await server.start()
         await server.createAccounts(accountsOf(this.#plan, this.#scenes))
-        if (this.#scenes.includes('presence')) await generator.play(friendsOf(this.#plan, server))
+        if (needsFriends(this.#scenes)) await generator.play(friendsOf(this.#plan, server))
       })
       if (isReady) {
         this.#say(`${server.name} is set up (${((performance.now() - start) / 1000).toFixed(1)} s)`)
@@ -86,10 +86,10 @@ class Run {
         else await pair.server.start()
       })))
     const standing = all.filter((_, i) => stand[i])
-    const cases = casesOf(scenes)
     await this.#rounds(scenes, this.#plan.rounds, async round => {
-      for (const one of cases) {
-        for (const contestant of rotated(standing, round)) await this.#measure(contestant, one, round)
+      for (const one of casesOf(scenes.filter(scene => round <= roundsOf(this.#plan, scene)))) {
+        const able = standing.filter(({ server }) => isPossible(one, server))
+        for (const contestant of rotated(able, round)) await this.#measure(contestant, one, round)
       }
     })
     await this.#each(async ({ server, neighbour }) => { await Promise.all([server.stop(), neighbour.stop()]) })
@@ -102,7 +102,7 @@ class Run {
 
   async #alone (scene: Scene): Promise<void> {
     const features: Features = scene === 'catchup' ? { archive: true } : {}
-    await this.#rounds([scene], scene === 'memory' ? this.#plan.memoryRounds : this.#plan.rounds, async round => {
+    await this.#rounds([scene], roundsOf(this.#plan, scene), async round => {
       for (const one of casesOf([scene])) {
         for (const contestant of rotated(this.#contestants, round)) {
           const { server } = contestant
@@ -115,7 +115,7 @@ class Run {
   }
 
   async #measure ({ server, neighbour, generator }: Contestant, one: Case, round: number): Promise<void> {
-    await this.#tries(`${server.name}, ${one.scene} (${one.secure}), round ${round}`, async () => {
+    await this.#tries(`${server.name}, ${one.scene} (${one.secure}${one.inactive === true ? ', inactive' : ''}), round ${round}`, async () => {
       const outcome = await generator.play(jobOf(this.#plan, one, server, neighbour))
       this.#findings.measurements.push({ ...one, server: server.name, round, outcome })
     })
@@ -159,7 +159,7 @@ const ALONE: readonly Scene[] = ['memory', 'catchup']
 const NEIGHBOURS: readonly Scene[] = ['federation']
 
 /** Measured with one of each. */
-const TOGETHER: readonly Scene[] = ['messages', 'logins', 'presence']
+const TOGETHER: readonly Scene[] = ['messages', 'managed', 'logins', 'resume', 'presence', 'quiet']
 
 /** Who begins changes from round to round. */
 function rotated<T> (items: readonly T[], by: number): T[] {

@@ -1,11 +1,11 @@
 /** What was found, for the eye: medians, least values, and how many times the first server the others cost. */
 import type { Outcome } from './jobs.js'
-import type { Case } from './plan.js'
+import type { Case, Scene } from './plan.js'
 import type { Findings, Measurement } from './run.js'
 
-/** The cost of one unit (a message, a login, …) in the unit of its line. */
+/** The cost of one unit (a message, a login, …) in the unit of its first line. */
 export function costOf ({ scene, outcome }: Measurement): number {
-  return UNITS[scene].cost(outcome)
+  return UNITS[scene][0].cost(outcome)
 }
 
 /** The middle of some values; NaN of none. */
@@ -20,11 +20,12 @@ export function report (findings: Findings, cases: readonly Case[], names: reado
   const [first = ''] = names
   return [
     `What it costs the server: median (least)${names.length > 1 ? `, and in multiples of ${first}` : ''}`,
-    ...lines(['', ...names], cases.map(one => [labelOf(one), ...names.map(name => costCell(findings, one, name, first))])),
+    ...lines(['', ...names], cases.flatMap(one => UNITS[one.scene].map(unit =>
+      [labelOf(one, unit), ...names.map(name => costCell(of(findings, one, name), of(findings, one, first), unit))]))),
     '',
     'How hard it was driven: units per second of the clock · cores the server was busy with · cores the load generator was busy with',
-    ...lines(['', ...names], cases.filter(one => one.scene !== 'memory').map(one => [
-      DRIVEN[one.scene] + encrypted(one), ...names.map(name => drivenCell(findings, one, name))])),
+    ...lines(['', ...names], cases.filter(({ scene }) => DRIVEN[scene] !== undefined).map(one => [
+      `${DRIVEN[one.scene] ?? ''}${encrypted(one)}`, ...names.map(name => drivenCell(findings, one, name))])),
     ...deliveries(findings, names),
     ...findings.failures.map(failure => `FAILED  ${failure}`),
   ]
@@ -32,24 +33,36 @@ export function report (findings: Findings, cases: readonly Case[], names: reado
 
 interface Unit { readonly label: string, readonly cost: (outcome: Outcome) => number }
 
-const UNITS: Readonly<Record<Case['scene'], Unit>> = {
-  messages: { label: 'chat message, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
-  federation: { label: 'message between two servers, CPU µs of both', cost: ({ cpu, count }) => cpu / count * 1e6 },
-  logins: { label: 'login and goodbye, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e3 },
-  memory: { label: 'idle session, KiB', cost: ({ bytes, count }) => bytes / count / 1024 },
-  presence: { label: 'presence delivery, CPU µs', cost: ({ cpu, count }) => cpu / count * 1e6 },
-  catchup: { label: 'a thousand messages of the archive, CPU ms', cost: ({ cpu, count }) => cpu / count * 1e6 },
+const MICROSECONDS = ({ cpu, count }: Outcome): number => cpu / count * 1e6
+const MILLISECONDS = ({ cpu, count }: Outcome): number => cpu / count * 1e3
+const UNITS: Readonly<Record<Scene, readonly [Unit, ...Unit[]]>> = {
+  messages: [{ label: 'chat message, CPU µs', cost: MICROSECONDS }],
+  managed: [{ label: 'chat message with stream management, CPU µs', cost: MICROSECONDS }],
+  federation: [{ label: 'message between two servers, CPU µs of both', cost: MICROSECONDS }],
+  logins: [{ label: 'login and goodbye, CPU ms', cost: MILLISECONDS }],
+  resume: [{ label: 'cut line and resumption, CPU ms', cost: MILLISECONDS }],
+  memory: [{ label: 'idle session, KiB', cost: ({ bytes, count }) => bytes / count / 1024 }],
+  presence: [{ label: 'presence delivery, CPU µs', cost: MICROSECONDS }],
+  quiet: [
+    { label: 'an hour of a phone, KiB', cost: ({ bytes }) => bytes / 1024 },
+    { label: 'an hour of a phone, wake-ups', cost: ({ count }) => count },
+  ],
+  catchup: [{ label: 'a thousand messages of the archive, CPU ms', cost: MICROSECONDS }],
 }
-const DRIVEN = { messages: 'messages', federation: 'messages between servers', logins: 'logins', memory: 'sessions', presence: 'deliveries', catchup: 'messages of the archive' }
+const DRIVEN: Readonly<Partial<Record<Scene, string>>> = {
+  messages: 'messages', managed: 'messages with stream management', federation: 'messages between servers', logins: 'logins',
+  resume: 'resumptions', presence: 'deliveries', catchup: 'messages of the archive',
+}
 
-function costCell (findings: Findings, one: Case, name: string, first: string): string {
-  const costs = of(findings, one, name)
+/** `base`: those of the first server; the same where it is the first itself. */
+function costCell (costs: readonly Measurement[], base: readonly Measurement[], { cost }: Unit): string {
   if (costs.length === 0) return '–'
-  const text = `${shown(median(costs.map(costOf)))} (${shown(Math.min(...costs.map(costOf)))})`
-  if (name === first) return text
+  const values = costs.map(({ outcome }) => cost(outcome))
+  const text = `${shown(median(values))} (${shown(Math.min(...values))})`
+  if (costs[0]?.server === base[0]?.server) return text
   // Ratios within a round: what slows the machine down for a while slows both.
-  const ratios = costs.flatMap(cost => of(findings, one, first).filter(base => base.round === cost.round)
-    .map(base => costOf(cost) / costOf(base)))
+  const ratios = costs.flatMap(one => base.filter(({ round }) => round === one.round)
+    .map(({ outcome }) => cost(one.outcome) / cost(outcome)))
   return ratios.length === 0 ? text : `${text} ${shown(median(ratios))}×`
 }
 
@@ -70,16 +83,18 @@ function deliveries (findings: Findings, names: readonly string[]): string[] {
 }
 
 function of (findings: Findings, one: Case, name: string): Measurement[] {
-  return findings.measurements.filter(({ scene, secure, server }) => scene === one.scene && secure === one.secure && server === name)
+  return findings.measurements.filter(({ scene, secure, inactive, server }) =>
+    scene === one.scene && secure === one.secure && inactive === one.inactive && server === name)
 }
 
-function labelOf (one: Case): string {
-  return UNITS[one.scene].label + encrypted(one)
+function labelOf (one: Case, { label }: Unit): string {
+  if (one.scene === 'quiet') return `${label}, ${one.inactive === true ? 'inactive' : 'in use'}`
+  return label + encrypted(one)
 }
 
 function encrypted ({ scene, secure }: Case): string {
   if (scene === 'federation') return '' // plain to the clients, and TLS between the servers
-  return secure === 'none' ? ', plain' : ', TLS'
+  return { none: ', plain', starttls: ', TLS', direct: ', TLS, in one round trip' }[secure]
 }
 
 function shown (value: number): string {

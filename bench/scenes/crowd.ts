@@ -20,9 +20,14 @@ export async function gather (target: Target, users: readonly string[]): Promise
 /** One login as a client does it: stream, SCRAM, bind, roster, initial presence. */
 export async function arrive (target: Target, user: string, resource = 'bench'): Promise<Client> {
   const client = await Client.login(target, user, resource)
+  await ask(client)
+  return client
+}
+
+/** What a client does first, once it is bound. */
+export async function ask (client: Client): Promise<void> {
   client.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq><presence/>")
   await client.expect(answerTo('roster'))
-  return client
 }
 
 /** Resolves when the server has taken everything the client sent before. */

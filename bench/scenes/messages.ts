@@ -1,11 +1,12 @@
 /** Pairs of users who send each other chat messages as fast as the server takes them. */
-import type { Client } from '../client.js'
+import { occurrences, type Client } from '../client.js'
 import type { MessagesJob, Outcome } from '../jobs.js'
+import { Acks } from './acks.js'
 import { gather, inParallel, leave, pause, settled } from './crowd.js'
 import { Meter } from './meter.js'
 
 /** Occurs once in each message and nowhere else. */
-const MARK = '~'
+const MARK = '~'.charCodeAt(0)
 /** So many different messages a user has, one after the other. */
 const RING = 64
 /** How often it is looked, twenty times a second, whether all have arrived. */
@@ -20,10 +21,12 @@ export async function messages (job: MessagesJob): Promise<Outcome> {
   })
   const [one, other] = clients
   if (job.elsewhere !== undefined && one !== undefined && other !== undefined) await acquaint(one, other)
+  if (job.managed) await inParallel(clients, 8, async client => { await client.enable() })
   const tally: Tally = { written: 0, arrived: 0, open: true }
+  const accounts = job.managed ? new Map(clients.map(client => [client, new Acks(client)] as const)) : undefined
   const pens = clients.flatMap((client, i) => {
     const partner = clients[i ^ 1]
-    return partner === undefined ? [] : [new Pen(client, partner, tally)]
+    return partner === undefined ? [] : [new Pen(client, partner, tally, accounts?.get(client), accounts?.get(partner))]
   })
   for (const pen of pens) pen.write(job.outstanding)
   await pause(job.warmSeconds)
@@ -76,17 +79,22 @@ class Pen {
   readonly #ring: Buffer
   readonly #length: number
   readonly #tally: Tally
+  readonly #acks: Acks | undefined
   #at = 0
 
-  constructor (from: Client, to: Client, tally: Tally) {
+  /** `acks`, `acksOfOther`: where the streams are managed. */
+  constructor (from: Client, to: Client, tally: Tally, acks?: Acks, acksOfOther?: Acks) {
     this.#from = from
     this.#tally = tally
+    this.#acks = acks
     const texts = Array.from({ length: RING }, (_, i) => chat(bareOf(to), i))
     this.#ring = Buffer.from(texts.join(''))
     this.#length = this.#ring.length / RING
-    to.count(MARK.charCodeAt(0), times => {
+    to.listen(chunk => {
+      const times = occurrences(chunk, MARK)
       tally.arrived += times
-      if (tally.open) this.write(times)
+      acksOfOther?.received(times, chunk)
+      if (tally.open && times > 0) this.write(times)
     })
   }
 
@@ -98,13 +106,14 @@ class Pen {
       this.#at = (this.#at + next) % RING
       left -= next
     }
+    this.#acks?.sent(times)
   }
 }
 
 /** About 400 octets, as a client of today writes it; every number of two digits, so that all are of one length. */
 function chat (to: string, number: number): string {
   const id = `5e571a-0c0ffee-4b1d-9e0f-${10 + number}`
-  return `<message to='${to}' type='chat' id='${id}'><body>A line of the ${10 + number}th sestina, neither long nor short ${MARK}</body>` +
+  return `<message to='${to}' type='chat' id='${id}'><body>A line of the ${10 + number}th sestina, neither long nor short ~</body>` +
     "<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/>" +
     `<markable xmlns='urn:xmpp:chat-markers:0'/><origin-id xmlns='urn:xmpp:sid:0' id='${id}'/></message>`
 }

@@ -9,6 +9,7 @@ import { AUTHORITY, output, PASSWORD, START_PATIENCE, targetAt, type Features, t
 /** The server whose name is 'ejabberd'. */
 export class Ejabberd implements Server {
   readonly name = 'ejabberd'
+  readonly resumesAtOnce = false
   readonly install = 'apt install ejabberd'
   readonly place: Place
   #daemon: Daemon | undefined
@@ -121,6 +122,8 @@ modules:
   mod_ping: {}
   mod_time: {}
   mod_version: {}
+  mod_stream_mgmt: {}
+  mod_client_state: {}
 ${archive ? '  mod_mam: { default: always }\n' : ''}`
 }
 

@@ -25,6 +25,8 @@ export interface Server {
   readonly name: string
   /** The version, or undefined where it is not installed. */
   version (): Promise<string | undefined>
+  /** A session can be resumed in one round trip, by a token within a login (XEP-0388, XEP-0484). */
+  readonly resumesAtOnce: boolean
   /** The command that installs it. */
   readonly install: string
   /** What is its own: its domain, address, ports and folder. */

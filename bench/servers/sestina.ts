@@ -12,6 +12,7 @@ import { ITERATIONS, PASSWORD, START_PATIENCE, targetAt, type Features, type Pla
 /** The server whose name is 'sestina'. */
 export class Sestina implements Server {
   readonly name: string
+  readonly resumesAtOnce = true
   readonly install = 'npm run build'
   readonly place: Place
   readonly #root: string
@@ -84,7 +85,9 @@ export class Sestina implements Server {
 }
 
 /** The same as the other two have on; what bounds the speed of one account (limits) is off, as their shapers are. */
-const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping']
+const MODULES = [
+  'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping', 'stream-management', 'csi',
+]
 
 async function configuration (place: Place, root: string, { archive = false, neighbour }: Features): Promise<string> {
   const files = await readdir(join(root, 'dist', 'modules'))
