@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { relative } from 'node:path'
 import type { AdminWorld } from '../lib/admin/commands.js'
+import type { Measure } from '../lib/admin/metrics.js'
 import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
 import { openLogger, type Logger } from '../lib/base/logger.js'
 import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
@@ -88,9 +89,33 @@ export function worldOf (running: Running, stop: () => Promise<void>): AdminWorl
         ...report, notBefore: new Date(report.notBefore).toISOString(), notAfter: new Date(report.notAfter).toISOString(),
       })) ?? [],
     }),
+    measures: () => measuresOf(running),
     federation: running.federation,
     reload: () => running.reload(),
     stop,
+  }
+}
+
+function * measuresOf ({ connections, federation, certificates, server }: Running): Iterable<Measure> {
+  const open = 'Connections that are open, by who connects.'
+  yield { name: 'sestina_connections', kind: 'gauge', help: open, value: connections.connections, labels: { peers: 'clients' } }
+  if (federation !== undefined) {
+    yield { name: 'sestina_connections', kind: 'gauge', help: open, value: federation.counts.connections, labels: { peers: 'servers' } }
+  }
+  for (const { domain, notAfter } of certificates?.report() ?? []) {
+    const help = 'When the certificate of a domain ends, in seconds since 1970.'
+    yield { name: 'sestina_certificate_expiry_timestamp_seconds', kind: 'gauge', help, value: notAfter / 1000, labels: { domain } }
+  }
+  const { rss, heapUsed } = process.memoryUsage()
+  const { user, system } = process.cpuUsage()
+  yield { name: 'sestina_build_info', kind: 'gauge', help: 'Always 1; with the version.', value: 1, labels: { version: VERSION } }
+  yield { name: 'process_start_time_seconds', kind: 'gauge', help: 'When the server started, in seconds since 1970.', value: server.since / 1000 }
+  yield { name: 'process_cpu_seconds_total', kind: 'counter', help: 'CPU time that the server has used.', value: (user + system) / 1e6 }
+  yield { name: 'process_resident_memory_bytes', kind: 'gauge', help: 'Memory that the server has.', value: rss }
+  yield { name: 'nodejs_heap_size_used_bytes', kind: 'gauge', help: 'Of that, what its objects take.', value: heapUsed }
+  yield {
+    name: 'sestina_busy_seconds_total', kind: 'counter', help: 'Time in which the one thread that serves all was at work.',
+    value: performance.eventLoopUtilization().active / 1000,
   }
 }
 

@@ -1,4 +1,5 @@
 /** What an operator can ask of a server: the same whether it runs and is asked over its socket, or is woken for the question. */
+import type { Count } from '../base/counters.js'
 import { UnitError } from '../base/units.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { AccountExists, AccountMissing, type Account } from '../auth/accounts.js'
@@ -10,6 +11,7 @@ import { PrepError } from '../xmpp/prep.js'
 import { exportAccounts } from './export.js'
 import { importAccounts } from './import.js'
 import { CommandError, type Talk } from './talk.js'
+import { metricsOf, type Measure } from './metrics.js'
 import { trafficOf } from './traffic.js'
 
 /** A link to another server, as its operator sees it. */
@@ -20,6 +22,7 @@ export interface LinkLine {
   readonly state: string
   readonly security: string
   readonly queue: number
+  readonly bytes: number
   readonly unacknowledged: number
   readonly address: string
   /** In milliseconds since 1970; undefined where there is no connection. */
@@ -30,6 +33,8 @@ export interface LinkLine {
 /** Other servers, as far as this one talks to any. */
 export interface Federated {
   report (): readonly LinkLine[]
+  /** What is counted of them, and what each number says. */
+  numbers (): Iterable<Count & { readonly help: string }>
   /** Tries the way from a domain of ours to another; a line for each step. */
   test (local: string, remote: string): Promise<readonly { readonly ok: boolean }[]>
 }
@@ -39,6 +44,8 @@ export interface AdminWorld {
   readonly server: Server
   /** What stands beside the hosts: connections, certificates. */
   status (): Readonly<Record<string, unknown>>
+  /** The numbers of that, and of the process. */
+  measures (): Iterable<Measure>
   /** undefined: it talks to no other servers. */
   readonly federation: Federated | undefined
   /** Takes over the conf file; answers with what has changed there and takes a restart. */
@@ -134,6 +141,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   's2s': world => Promise.resolve(listLinks(world)),
   's2s test': (world, [domain, from]) => testLink(world, domain, from),
+  'metrics': metricsOf,
   'traffic': ({ server }) => Promise.resolve(trafficOf(server)),
   'session list': ({ server }, [name]) => Promise.resolve(listSessions(server, name)),
   'session kick': async ({ server }, [name]) => {

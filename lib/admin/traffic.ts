@@ -45,22 +45,21 @@ function percent (part: number, whole: number): number {
   return whole === 0 ? 0 : Math.round(1000 * part / whole) / 10
 }
 
-/** A module counts them as `NAME.spared.KIND.stanzas`, `NAME.spared.KIND.bytes` and `NAME.waited.KIND`. */
-const SPARED = /^([\w-]+)\.(?:spared\.(\w+)\.(stanzas|bytes)|waited\.(\w+))$/
+/** A module counts them as `spared.stanzas`, `spared.bytes` and `waited`, by `kind`. */
+const SPARED = /^([\w-]+)\.(?:spared\.(stanzas|bytes)|waited)$/
 
 /** All hosts together. */
 function sparedBy ({ hosts }: Server): readonly Spared[] {
   const found = new Map<string, { by: string, kind: string, stanzas: number, bytes: number, wakeups: number }>()
   for (const host of hosts) {
-    for (const [name, count] of host.counters) {
-      const [, by, spared, what, waited] = SPARED.exec(name) ?? []
-      const kind = spared ?? waited
+    for (const { metric, labels: { kind }, value } of host.counters) {
+      const [, by, what] = SPARED.exec(metric) ?? []
       if (by === undefined || kind === undefined) continue
       const key = `${by} ${kind}`
       const line = found.get(key) ?? { by, kind, stanzas: 0, bytes: 0, wakeups: 0 }
       found.set(key, line)
       // What waits goes with something else: alone it would have woken the device.
-      line[what === 'stanzas' || what === 'bytes' ? what : 'wakeups'] += count
+      line[what === 'stanzas' || what === 'bytes' ? what : 'wakeups'] += value
     }
   }
   return [...found].sort(([a], [b]) => a < b ? -1 : 1).map(([, line]) => line)

@@ -1,6 +1,7 @@
 /** Host: one domain with its modules, sessions and stores. */
 import { Hooks, type Hook } from '../base/hook.js'
 import type { Clock } from '../base/clock.js'
+import { Counters } from '../base/counters.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import { follow, type Maybe } from '../base/maybe.js'
@@ -82,7 +83,7 @@ export class Host implements Destination, SessionHome {
   readonly nonzas = new Map<string, NonzaHandler>()
   readonly commands = new Map<string, Command>()
   readonly services = new Named()
-  readonly counters = new Map<string, number>()
+  readonly counters = new Counters()
   served: Served | undefined
   readonly #delivery: Delivery
   #stopping = false
@@ -291,10 +292,6 @@ export class Host implements Destination, SessionHome {
       }
     })
     batch.done()
-  }
-
-  count (metric: string, by = 1): void {
-    this.counters.set(metric, (this.counters.get(metric) ?? 0) + by)
   }
 
   service<T> (service: Service<T>): T | undefined {

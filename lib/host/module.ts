@@ -1,6 +1,7 @@
 /** Modules: what one declares, and what it takes. It never gives back: its scope does. */
 import type { Client } from '../auth/clients.js'
 import type { Clock } from '../base/clock.js'
+import type { Labels } from '../base/counters.js'
 import type { Handler, Hook, Phase } from '../base/hook.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
@@ -80,7 +81,7 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   serve (handler: Served): void
   /** What `sestina NAME …` runs; its answer is printed. */
   command (name: string, run: Command): void
-  count (metric: string, by?: number): void
+  count (metric: string, by?: number, labels?: Labels): void
   /** The features that the modules of this host declare, sorted. */
   features (of: 'host' | 'account'): readonly string[]
   provide<T> (service: Service<T>, implementation: T): void

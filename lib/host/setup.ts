@@ -113,7 +113,7 @@ export class Setup {
         })
       },
       command: (command, run) => { this.#put(() => keyed(host.commands, command, run)) },
-      count: (metric, by) => { host.count(`${name}.${metric}`, by) },
+      count: (metric, by, labels) => { host.counters.count(`${name}.${metric}`, by, labels) },
       features: this.#features,
       provide: (service, implementation) => {
         this.#provided.put(service, implementation)

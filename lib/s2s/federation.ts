@@ -1,12 +1,14 @@
 /** Federation put together: listeners for other servers, links to them, and the router's way out. */
 import { randomInt } from 'node:crypto'
 import type { Clock } from '../base/clock.js'
+import { Counters, type Count } from '../base/counters.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Certificates } from '../stream/certificates.js'
 import { StreamError } from '../xmpp/errors.js'
+import { numbersOf } from './counts.js'
 import { ServerContexts, rootsOf } from './contexts.js'
 import { TcpDialer } from './dial.js'
 import { DialbackKeys } from './dialback.js'
@@ -49,7 +51,7 @@ const LAST_WORDS = 2000
 export class Federation {
   readonly world: FederationWorld
   readonly links: Links
-  readonly counters = new Map<string, number>()
+  readonly counters = new Counters()
   readonly #listeners: ServerListener[] = []
   readonly #contexts: ServerContexts
   #plan: FederationPlan
@@ -74,7 +76,7 @@ export class Federation {
       limits: plan.limits,
       policy: (local, remote) => this.#plan.policy(local, remote),
       host: domain => parts.host(domain),
-      count: (metric, by = 1) => { this.counters.set(metric, (this.counters.get(metric) ?? 0) + by) },
+      count: (metric, by, labels) => { this.counters.count(metric, by, labels) },
     }
     this.links = new Links(this.world, () => randomInt(1_000_000) / 1_000_000)
     router.remote = this.links
@@ -113,6 +115,9 @@ export class Federation {
     const incoming = this.#listeners.flatMap(listener => [...listener.streams].flatMap(reportsOf))
     return [...this.links.report(), ...incoming]
   }
+
+  /** What is counted of them. */
+  numbers (): Iterable<Count & { readonly help: string }> { return numbersOf(this.counters) }
 
   /** Tries the way to another domain, step by step. */
   test (local: string, remote: string): Promise<readonly TrialStep[]> { return trial(this.world, this.links, local, remote) }

@@ -14,6 +14,7 @@ import type { Addressed } from '../xmpp/stanza.js'
 import { addressesOf, dialbackElement, dialbackError, isDialback, keyIn, type DialbackAddresses } from './dialback.js'
 import type { Place } from './inbound.js'
 import type { Links } from './links.js'
+import { claimedIn, localIn } from './header.js'
 import { IncomingManagement } from './managing.js'
 import { receive, type Receiving } from './receive.js'
 import { distrust, identityIn } from './trust.js'
@@ -131,8 +132,9 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
 
   /** RFC 6120 §4.7. */
   opened (header: StreamHeader): void {
-    const local = this.#localOf(header)
-    const claimed = this.#claimedIn(header)
+    const { router } = this.#world
+    const local = localIn(header, router)
+    const claimed = claimedIn(header, router)
     const before = this.#authenticated
     // What was proved to one host is nothing to another: CVE-2018-10847.
     if (before !== undefined && local !== before.to) throw new StreamError('not-authorized', 'authenticated to another host')
@@ -140,6 +142,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     this.#local = local
     this.#claimed = claimed ?? before?.from
     if (this.#claimed !== undefined && this.#world.policy(local, this.#claimed).trust === 'refuse') {
+      this.#world.count('refused', 1, { why: 'policy' })
       throw new StreamError('policy-violation', `${local} does not talk to ${this.#claimed}`)
     }
     this.#stream.reply(local)
@@ -205,19 +208,6 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
 
   // ---- Negotiation -------------------------------------------------------------------------------
 
-  #localOf ({ to }: StreamHeader): string {
-    if (to === undefined) throw new StreamError('improper-addressing', "the stream is 'to' nobody")
-    if (to.local !== '' || to.resource !== '' || !this.#world.router.serves(to.domain)) throw new StreamError('host-unknown')
-    return to.domain
-  }
-
-  #claimedIn ({ from }: StreamHeader): string | undefined {
-    if (from === undefined) return undefined
-    // RFC 6120 §4.7.1: a server's is a domain; and nobody is one of us.
-    if (from.local !== '' || from.resource !== '' || this.#world.router.serves(from.domain)) throw new StreamError('invalid-from')
-    return from.domain
-  }
-
   #offer (): void {
     const features: Element[] = []
     if (!this.#isSecure) features.push(xml('starttls', { xmlns: NS.TLS }, xml('required')))
@@ -278,6 +268,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   }
 
   #refuse (condition: string): void {
+    this.#world.count('refused', 1, { why: 'EXTERNAL' })
     this.#stream.send(octets(xml('failure', { xmlns: NS.SASL }, xml(condition))))
     this.#fail()
   }
@@ -294,7 +285,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   #prove (pair: DialbackAddresses, how: 'EXTERNAL' | 'dialback'): void {
     const isFirst = !this.isProven
     this.#proven.set(pairKey(pair.to, pair.from), pair)
-    this.#world.count('accepted')
+    this.#world.count('accepted', 1, { security: how })
     this.#world.log.info('server accepted', { from: pair.from, to: pair.to, address: this.address, security: how })
     if (isFirst) {
       this.security = how
@@ -341,6 +332,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     if (this.#proven.has(name)) { this.#answer(pair, 'valid'); return }
     const error = this.#objection(pair, name)
     if (error !== undefined) {
+      this.#world.count('refused', 1, { why: error.condition })
       this.#say(dialbackError('result', { from: to, to: from }, error))
       this.#fail()
       return
@@ -354,6 +346,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
       this.#checking.delete(name)
       if (this.isOver) return
       if (isRight) { this.#accept(pair); return }
+      this.#world.count('refused', 1, { why: 'false key' })
       this.#world.log.warn('false key', { from, to, address: this.address })
       this.#answer(pair, 'invalid')
       // XEP-0220 §2.1.2: who lies about the only domain has nothing to say here.
@@ -361,6 +354,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
     }, (error: unknown) => {
       this.#checking.delete(name)
       if (this.isOver) return
+      this.#world.count('refused', 1, { why: 'key not checked' })
       this.#world.log.info('key not checked', { from, to, address: this.address, why: error instanceof Error ? error.message : String(error) })
       this.#say(dialbackError('result', { from: to, to: from }, verdictOf(error)))
     })

@@ -84,8 +84,10 @@ export class Links implements Destination, LinkHome, ManagedHome {
         this.#push(stanza, row)
       } catch (error) {
         outbox.done({ row, stanza })
-        if (!(error instanceof StanzaError) || isAnswered(stanza)) throw error
-        this.#drop(stanza)
+        if (!(error instanceof StanzaError)) throw error
+        if (!isAnswered(stanza)) { this.#drop(stanza); return }
+        this.world.count('bounced', 1, { condition: error.condition })
+        throw error
       }
     })
   }
@@ -192,7 +194,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.world.outbox.done(item)
     this.world.log.debug('not delivered', { id: stanza.id, from: stanza.from.toString(), to: stanza.to.toString(), why: error.text ?? error.condition })
     if (!isAnswered(stanza)) { this.#drop(stanza); return }
-    this.world.count('bounced')
+    this.world.count('bounced', 1, { condition: error.condition })
     returnToSender(this.world.router, stanza, error)
   }
 
@@ -298,7 +300,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.#formers.giveUp(key)
     const rest = this.#failures.add(key, error)
     this.#amends.away(link.local, link.remote)
-    this.world.count('failed')
+    this.world.count('failed', 1, { condition: error.condition, mender: error.mender })
     this.world.log.info('no link', { local: link.local, remote: link.remote, why: error.message, mender: error.mender, rest: Math.round(rest / 1000) })
   }
 

@@ -8,6 +8,7 @@ import type { Router } from '../host/router.js'
 import type { Transport } from '../stream/transport.js'
 import type { Limits } from '../xml/parser.js'
 import { StanzaError, type StanzaCondition } from '../xmpp/errors.js'
+import type { CountLinks } from './counts.js'
 import type { DialbackKeys } from './dialback.js'
 import type { Outbox } from './outbox.js'
 import type { ByHand, Resolver, Target } from './resolve.js'
@@ -61,7 +62,7 @@ export interface FederationWorld {
   host (domain: string): Host | undefined
   /** The domain that speaks to a peer that named none of ours. */
   readonly domain: string
-  count (metric: string, by?: number): void
+  readonly count: CountLinks
 }
 
 /** Who has to mend it. */

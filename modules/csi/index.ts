@@ -74,7 +74,7 @@ export default defineModule({
 
     /** It is numbered and written down as ever, and goes with the next that may not wait: no crash and no end of the session loses it. */
     function bePatient (session: Session, held: Held, stanza: Stanza): void {
-      host.count(`waited.${stanza.kind}`)
+      host.count('waited', 1, { kind: stanza.kind })
       session.isPatient = true
       // RFC 6120 §10.1: what comes from one address keeps its order.
       const before = held.remove(keyOf('presence', stanza))
@@ -86,13 +86,13 @@ export default defineModule({
     }
 
     function spare (held: Held, stanza: Stanza, urgency: 'hold' | 'last' | 'drop'): void {
-      host.count(`waited.${stanza.kind}`)
+      host.count('waited', 1, { kind: stanza.kind })
       if (urgency === 'hold') held.add(stanza)
       else {
         const spared = urgency === 'drop' ? stanza : held.replace(keyOf(stanza.kind, stanza), stanza)
         if (spared === undefined) return
-        host.count(`spared.${stanza.kind}.stanzas`)
-        host.count(`spared.${stanza.kind}.bytes`, spared.octets().length)
+        host.count('spared.stanzas', 1, { kind: stanza.kind })
+        host.count('spared.bytes', spared.octets().length, { kind: stanza.kind })
       }
     }
 

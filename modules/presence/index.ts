@@ -103,8 +103,8 @@ export default defineModule({
 
     function count (kind: 'presence' | 'probe', stanzas: number, one: Stanza): void {
       if (stanzas === 0) return
-      host.count(`spared.${kind}.stanzas`, stanzas)
-      host.count(`spared.${kind}.bytes`, stanzas * one.octets().length)
+      host.count('spared.stanzas', stanzas, { kind })
+      host.count('spared.bytes', stanzas * one.octets().length, { kind })
     }
 
     /** §4.2.2, §4.4.2, §4.5.2: to the subscribers, and to the account's own devices, itself included. */

@@ -104,10 +104,11 @@ t.test('traffic: what came and went by kind, what share each has, and what was s
 t.test('links to other servers are listed, and the way to one is tried', async t => {
   const s = await scenario(t, { hosts: ['montague.lit', 'verona.lit'] })
   const asked: string[] = []
-  const line = { local: 'montague.lit', remote: 'capulet.lit', direction: 'both', state: 'established', security: 'EXTERNAL', queue: 0, unacknowledged: 2, address: '192.0.2.1', error: '' }
-  const since = (ms: number) => ({ ...line, since: s.clock.now() - ms })
+  const line = { local: 'montague.lit', remote: 'capulet.lit', direction: 'both', state: 'established', security: 'EXTERNAL', queue: 3, unacknowledged: 2, address: '192.0.2.1', error: '' }
+  const since = (ms: number) => ({ ...line, bytes: 900, since: s.clock.now() - ms })
   const federation = {
-    report: () => [since(0), since(59_999), since(3_600_000 * 30), { ...line, since: undefined }, since(-5)],
+    numbers: () => [],
+    report: () => [since(0), since(59_999), since(3_600_000 * 30), { ...since(0), since: undefined }, since(-5)],
     test: (local: string, remote: string) => {
       asked.push(`${local} ${remote}`)
       return Promise.resolve([{ step: 'dns', ok: true, says: 'x', mend: '' }, { step: 'verdict', ok: false, says: 'y', mend: 'you' }])

@@ -5,7 +5,7 @@ import type { Server } from '../../lib/host/server.js'
 
 /** What stands beside the hosts, made up. */
 export function worldOf (server: Server, how: Partial<AdminWorld> = {}): AdminWorld {
-  return { server, status: () => ({ version: '0.0.0' }), federation: undefined, reload: () => Promise.resolve([]), stop: () => Promise.resolve(), ...how }
+  return { server, status: () => ({ version: '0.0.0' }), measures: () => [], federation: undefined, reload: () => Promise.resolve([]), stop: () => Promise.resolve(), ...how }
 }
 
 /** Keeps what is told; `gone` after so many words. */

@@ -33,8 +33,8 @@ t.test('a device that nobody looks at gets presence when it is looked at: of eac
   await romeo.says(presence('four'))
   await juliet.gets('<presence><status>four</status></presence>')
   const counters = s.host('capulet.lit').counters
-  t.equal(counters.get('csi.spared.presence.stanzas'), 2)
-  t.ok((counters.get('csi.spared.presence.bytes') ?? 0) > 100)
+  t.equal(counters.get('csi.spared.stanzas', { kind: 'presence' }), 2)
+  t.ok((counters.get('csi.spared.bytes', { kind: 'presence' }) ?? 0) > 100)
 })
 
 t.test('what matters goes at once, and takes with it what waits, in order', async t => {

@@ -206,8 +206,8 @@ t.test('presence that says nothing new goes back to who said it, and to nobody e
   t.same(romeo.unread.map(({ attrs }) => String(attrs['id'])), ['2', '3', '4'], 'who said it')
   for (const device of [street, juliet]) await device.getsNothing()
   const spared = s.host('montague.lit').counters
-  t.equal(spared.get('presence.spared.presence.stanzas'), 6)
-  t.ok((spared.get('presence.spared.presence.bytes') ?? 0) > 600)
+  t.equal(spared.get('presence.spared.stanzas', { kind: 'presence' }), 6)
+  t.ok((spared.get('presence.spared.bytes', { kind: 'presence' }) ?? 0) > 600)
   romeo.forget()
   for (const more of ['<priority>1</priority>', '<status>cosi</status>', '']) {
     await romeo.says(status('5', more))
@@ -308,7 +308,7 @@ t.test("a second device sees at once who is there on other servers, and they are
     `<presence from='${ROMEO}/street'/>`, `<presence from='${ROMEO}/orchard'/>`, `<presence from='${ROMEO}/early'/>`,
   )
   await street.getsNothing()
-  t.equal(s.host('montague.lit').counters.get('presence.spared.probe.stanzas'), 1)
+  t.equal(s.host('montague.lit').counters.get('presence.spared.stanzas', { kind: 'probe' }), 1)
   await says(fromJuliet('balcony', '', ROMEO, " type='unavailable'"))
   const late = await Device.bind(s, s.host('montague.lit'), parseJid(`${ROMEO}/late`), '192.0.2.1')
   await late.says('<presence/>')
@@ -330,7 +330,7 @@ t.test('what another server says again is not told to those who know; what is ne
   await orchard.gets('<presence><show>away</show></presence>')
   for (const again of [`<show>away</show>${CAPS}`, '<show>away</show>', `${CAPS}<show>away</show>`]) await says(fromJuliet('balcony', again))
   await orchard.getsNothing()
-  t.equal(s.host('montague.lit').counters.get('presence.spared.presence.stanzas'), 3)
+  t.equal(s.host('montague.lit').counters.get('presence.spared.stanzas', { kind: 'presence' }), 3)
   for (const time of ['1s', '3m'] as const) {
     await s.pass(time)
     for (let n = 0; n < 2; n++) await says(fromJuliet('balcony', '<show>away</show>', `${ROMEO}/orchard`))

@@ -176,6 +176,7 @@ scene('a false key is asked about where DNS says the domain is, and found out', 
   t.match(line.heard, /<db:result [^>]*type=.invalid./)
   t.ok(line.heard.endsWith('</stream:stream>'), 'who lies about the only domain has nothing more to say')
   t.match(ours.logged('false key'), [{ from: THEIRS }])
+  t.equal(ours.counters.get('refused', { why: 'false key' }), 1)
   await hears()
 })
 
@@ -313,6 +314,7 @@ scene('a peer keeps us busy with so many keys and no more, and is sent away afte
   t.equal(net.dialled.length, 16)
   await line.says(result('d1.test', OURS, 'another key'))
   t.match(line.heard, 'resource-constraint', 'one key at a time for a pair')
+  t.equal(ours.counters.get('refused', { why: 'resource-constraint' }), 1)
   for (let n = 16; n < 40; n++) await line.says(result(`d${n}.test`, OURS, 'key'))
   t.equal(net.dialled.length, 16, 'nobody else is called')
   t.equal(line.error, 'policy-violation')

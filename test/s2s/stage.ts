@@ -2,6 +2,7 @@
 import { createSecureContext } from 'node:tls'
 import t, { type Test } from 'tap'
 import { GeneralName } from '@peculiar/asn1-x509'
+import { Counters } from '../../lib/base/counters.js'
 import { randomIds } from '../../lib/base/ids.js'
 import { DialbackKeys } from '../../lib/s2s/dialback.js'
 import { DnsError } from '../../lib/s2s/dns/client.js'
@@ -195,7 +196,7 @@ export class Town {
   readonly listener: ServerListener
   readonly settings: ServerListenerSettings
   readonly address: string
-  readonly counters = new Map<string, number>()
+  readonly counters = new Counters()
   readonly keys = new DialbackKeys(Buffer.from('a secret'))
   /** What the conf says; the scene may change it. */
   policy: (local: string, remote: string) => Policy
@@ -224,7 +225,7 @@ export class Town {
       policy: (local, remote) => this.policy(local, remote),
       host: domain => s.server.host(domain),
       domain: domains[0] ?? '',
-      count: (metric, by = 1) => { this.counters.set(metric, (this.counters.get(metric) ?? 0) + by) },
+      count: (metric, by, labels) => { this.counters.count(metric, by, labels) },
     }
     this.links = new Links(this.world, () => 0.5)
     this.listener = new ServerListener(this.world, this.links, this.settings)

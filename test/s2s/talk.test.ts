@@ -106,7 +106,8 @@ scene('what cannot be delivered comes back as the right error with its own id', 
     await net.settled()
     await romeo.gets(`<iq type='error' id='iq' from='friar@${domain}'><error type='${type}'/></iq>`)
   }
-  t.equal(ours.counters.get('bounced'), 5)
+  const bounced = [...ours.counters].filter(({ metric }) => metric === 'bounced').map(({ labels, value }) => [labels['condition'], value])
+  t.same(Object.fromEntries(bounced), { 'remote-server-not-found': 4, 'remote-server-timeout': 6 })
 })
 
 scene('presence and errors to a server that is not there are dropped, and answers to nobody never loop', async (t, net) => {
