@@ -130,6 +130,7 @@ export class Running {
     if (this.#config.server.listen.some(({ for: whom }) => whom === 'servers')) this.#federation = await this.#federate(this.#certificates)
     this.#listening = await this.#listen(this.#world)
     await this.#federation?.recall()
+    this.server.open()
   }
 
   /**

@@ -47,6 +47,7 @@ let known: Promise<ReadonlyMap<string, AnyModule>> | undefined
 export async function stand (scene: Scene): Promise<Scenario> {
   known ??= findModules(FOLDER)
   const s = new Scenario(scene, await known)
+  s.server.open()
   await s.raise(scene.hosts ?? [])
   return s
 }

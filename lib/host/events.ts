@@ -157,6 +157,8 @@ export const accountImporting = hook<AccountImporting>('accountImporting')
 export const stanzaBounced = hook<{ readonly stanza: Addressed, readonly error: StanzaError }>('stanzaBounced')
 /** Its modules are up for the first time, and nobody has come yet. */
 export const hostRaised = hook<Record<never, never>>('hostRaised')
+/** Connections are taken, and other servers can be talked to: at first behind `hostRaised`, which brings back who was here. */
+export const hostOpened = hook<Record<never, never>>('hostOpened')
 /** The server stops: these sessions live on behind its next start, and are written down here. What they say is not taken any more. */
 export const hostParting = hook<{ readonly sessions: readonly Session[] }>('hostParting')
 /** What the host offers has changed: a module came or went. */

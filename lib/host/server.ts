@@ -6,7 +6,7 @@ import { Accounts, accountsShape, secretShape } from '../auth/accounts.js'
 import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/store.js'
 import type { Jid } from '../xmpp/jid.js'
-import { hostRaised } from './events.js'
+import { hostOpened, hostRaised } from './events.js'
 import { Host, type HostSettings } from './host.js'
 import { Modules, type Wanted } from './loader.js'
 import { Router } from './router.js'
@@ -41,6 +41,7 @@ export class Server {
   readonly #since: number
   readonly #iterations: number | undefined
   readonly #cached: number | undefined
+  #isOpen = false
 
   constructor (parts: ServerParts) {
     this.clock = parts.clock
@@ -77,10 +78,18 @@ export class Server {
     }
     // Once all of them stand: what is said to those who were here before may be for any host.
     for (const host of raised) await host.hooks.fire(hostRaised, {})
+    if (this.#isOpen) for (const host of raised) host.tell(hostOpened, {})
     const wanted = new Set(plans.map(plan => plan.domain))
     for (const [domain, standing] of [...this.#standing]) {
       if (!wanted.has(domain)) await this.#end(domain, standing)
     }
+  }
+
+  /** Its listeners take connections: what the hosts have to say to others can go. */
+  open (): void {
+    if (this.#isOpen) return
+    this.#isOpen = true
+    for (const host of this.hosts) host.tell(hostOpened, {})
   }
 
   /**

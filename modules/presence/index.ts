@@ -1,9 +1,11 @@
 /** RFC 6121 §4: who is here. Broadcast, probes, directed presence, and the end of it all. */
 import {
-  addressed, blocklists, capabilities, children, defineModule, follow, isAddressed, NS, parseJid, presenceArriving, presences, presenceSent,
-  rosters, serverReturned, sessionClosed, sessionUnavailable, setting, slot, stanza, Stanza, StanzaError, subscriptionChanged, textOf, xml,
+  addressed, blocklists, capabilities, children, defineModule, follow, hostOpened, isAddressed, NS, parseJid, presenceArriving, presences,
+  presenceSent, records, rosters, serverReturned, sessionClosed, sessionUnavailable, setting, slot, stanza, Stanza, StanzaError,
+  subscriptionChanged, textOf, xml,
 } from '../../lib/api.js'
 import type { Addressed, Jid, Maybe, Presence, Roster, RosterItem, Session } from '../../lib/api.js'
+import { Here } from './here.js'
 import { ANSWERS, contentOf, KnownPresence } from './known.js'
 
 /** What a device has last said to its subscribers, and when. */
@@ -25,6 +27,7 @@ export default defineModule({
   name: 'presence',
   about: 'Tells subscribers who is here, and devices who their contacts are.',
   requires: ['roster'],
+  stores: { here: records<true>(1) },
   settings: {
     repeats: setting.duration({ min: '0s', max: '1d' }).default('1h').says('Presence that says just what its device has said before goes to subscribers again after so long, and not sooner. 0s: always.'),
     memory: setting.size({ min: '0B', max: '1GiB' }).default('16MiB').says('What other servers have said of the presence of contacts is remembered while its account is online, in so many bytes: the next device sees at once who is there, and what is known is not delivered again. 0B: nothing is.'),
@@ -35,6 +38,14 @@ export default defineModule({
     const { repeats, memory } = host.settings
     const roster = (account: Jid): Maybe<Roster> => host.use(rosters).of(account)
     const known = new KnownPresence(memory)
+    const here = new Here({
+      domain: host.domain,
+      clock: host.clock,
+      store: host.stores.here,
+      batch: () => host.batch(),
+      trouble: error => { host.log.warn('who is here is not written down', { error }) },
+    })
+    host.defer(() => here.flush())
 
     // ---- What a device says --------------------------------------------------------------
 
@@ -48,9 +59,12 @@ export default defineModule({
           const isNews = says(session, presence)
           host.sessions.present(session, presence, priority)
           return follow(roster(session.account), contacts => {
-            if (isNews) broadcast(session, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts)
+            if (isNews) broadcast(session.account, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts, session)
             else spare(session, presence, contacts)
-            if (before === undefined) look(session, contacts)
+            if (before === undefined) {
+              here.came(session.jid)
+              look(session, contacts)
+            }
             return 'handled' as const
           })
         }
@@ -108,17 +122,17 @@ export default defineModule({
     }
 
     /** §4.2.2, §4.4.2, §4.5.2: to the subscribers, and to the account's own devices, itself included. */
-    function broadcast (session: Session, presence: Presence, contacts: Roster): void {
+    function broadcast (account: Jid, presence: Presence, contacts: Roster, self?: Session): void {
       const blocked = host.find(blocklists)
       for (const item of contacts.items()) {
         const { jid } = item
         if (!hasFrom(item)) continue
-        void follow(blocked?.blocks(session.account, jid) ?? false, isBlocked => {
+        void follow(blocked?.blocks(account, jid) ?? false, isBlocked => {
           if (!isBlocked) host.router.route(addressed(presence.with({ to: jid }), jid))
         })
       }
-      for (const device of host.sessions.of(session.account)) {
-        if (device.available || device === session) device.send(presence.with({ to: device.jid }))
+      for (const device of host.sessions.of(account)) {
+        if (device.available || device === self) device.send(presence.with({ to: device.jid }))
       }
     }
 
@@ -145,12 +159,13 @@ export default defineModule({
     /** §4.5.2, §4.6.5: everyone who was told that it is here is told that it is not. */
     function leave (session: Session, presence: Presence): Maybe<void> {
       const wasAvailable = session.available
+      if (wasAvailable) here.went(session.jid)
       host.sessions.present(session, undefined)
       const told = session.get(directed)
       session.put(directed, new Map())
       session.put(broadcasted, { content: '', at: 0 })
       return follow(roster(session.account), contacts => {
-        if (wasAvailable) broadcast(session, presence, contacts)
+        if (wasAvailable) broadcast(session.account, presence, contacts, session)
         for (const to of told.values()) {
           if (!wasAvailable || !isSubscriber(contacts, to)) host.router.route(addressed(presence.with({ to }), to))
         }
@@ -159,7 +174,7 @@ export default defineModule({
 
     host.on(sessionClosed, ({ session }) => {
       if (!session.available && session.get(directed).size === 0) return undefined
-      return follow(leave(session, new Stanza('presence', xml('presence', { type: 'unavailable' }), session.jid, undefined)), () => undefined)
+      return follow(leave(session, absence(session.jid)), () => undefined)
     }, 'observe')
 
     host.on(sessionUnavailable, ({ session, last }) => {
@@ -172,11 +187,23 @@ export default defineModule({
     // What either has told the other may be out of date: what is so is said, and asked for, again.
     host.on(serverReturned, ({ peer }) => {
       known.forgetDomain(peer)
-      return resume(peer).then(() => undefined)
+      return resume(domain => domain === peer).then(() => undefined)
     }, 'observe')
+    // Who was here before this process is here again; what others have said meanwhile has not come.
+    host.on(hostOpened, () => Promise.all([resume(domain => !host.router.serves(domain)), lay()]).then(() => undefined), 'observe')
 
-    async function resume (peer: string): Promise<void> {
-      const isThere = ({ jid }: { readonly jid: Jid }): boolean => jid.domain === peer
+    /** Behind a crash: who saw a device that has not come back hears that it is gone. */
+    async function lay (): Promise<void> {
+      for await (const jid of here.all()) {
+        const contacts = await roster(jid.bare)
+        if (host.sessions.at(jid)?.available === true) continue
+        here.went(jid)
+        broadcast(jid.bare, absence(jid), contacts)
+      }
+    }
+
+    async function resume (isMeant: (domain: string) => boolean): Promise<void> {
+      const isThere = ({ jid }: { readonly jid: Jid }): boolean => isMeant(jid.domain)
       for (const session of [...host.sessions.all()]) {
         if (!session.available) continue
         const contacts = await roster(session.account)
@@ -254,6 +281,10 @@ export default defineModule({
     }
   },
 })
+
+function absence (jid: Jid): Presence {
+  return new Stanza('presence', xml('presence', { type: 'unavailable' }), jid, undefined)
+}
 
 function isPresenceType (type: string): boolean {
   return type === 'available' || type === 'unavailable'

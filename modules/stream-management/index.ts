@@ -141,10 +141,10 @@ export default defineModule({
       const h = countIn(nonza)
       if (h === undefined) throw new StreamError('bad-format', 'an acknowledgement without a count')
       const managed = managedOf(session)
-    if (managed === undefined) return
-    // What has brought question and answer has outlived the silence before.
-    if (managed.askedAt !== undefined && managed.tried > 0) host.find(heartbeats)?.answered(session, managed.tried)
-    managed.confirmed(h)
+      if (managed === undefined) return
+      // What has brought question and answer has outlived the silence before.
+      if (managed.askedAt !== undefined && managed.tried > 0) host.find(heartbeats)?.answered(session, managed.tried)
+      managed.confirmed(h)
     })
 
     function managedOf (session: Session): Managed | undefined {

@@ -1,7 +1,8 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { serverReturned } from '../../lib/host/events.js'
 import { ReleaseOrder } from '../../lib/host/order.js'
 import { enterFromServer } from '../../lib/host/remote.js'
+import type { MemoryStorage } from '../../lib/storage/memory.js'
 import { childElements, type Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { addressed, Stanza, type Addressed } from '../../lib/xmpp/stanza.js'
@@ -10,6 +11,7 @@ import { Device } from '../device.js'
 
 const MODULES = ['presence', 'message']
 const ROMEO = 'romeo@montague.lit'
+const BENVOLIO = 'benvolio@montague.lit'
 const JULIET = 'juliet@capulet.lit'
 
 /** What of presence has come, by sender and type. */
@@ -414,4 +416,71 @@ t.test('what other servers say is remembered within a bound; what is too long fo
   went()
   await s.device(`${ROMEO}/street`)
   t.equal(went().length, 2)
+})
+
+// ---- Restarts ------------------------------------------------------------------------------------
+
+const MANAGED = [...MODULES, 'stream-management']
+
+/** The same hosts behind what has happened to the storage; what they have to say to others is heard. */
+async function again (t: Test, storage: MemoryStorage, ids: string): Promise<Abroad & { readonly s: Scenario }> {
+  const s = await scenario(t, { modules: MANAGED, storage, ids })
+  return { s, ...await abroad(s) }
+}
+
+t.test('behind a crash nobody is a ghost: who saw a device that is gone hears so, here and elsewhere; who can come back is still here', async t => {
+  const s = await scenario(t, { modules: MANAGED })
+  const { went } = await abroad(s)
+  await s.contact(ROMEO, BENVOLIO)
+  await s.contact(BENVOLIO, JULIET)
+  const orchard = await s.device(`${ROMEO}/orchard`)
+  await s.device(`${ROMEO}/early`)
+  const phone = await s.device(`${BENVOLIO}/phone`, { presence: false })
+  await phone.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", '<presence/>')
+  const id = String(phone.unread.find(({ name }) => name === 'enabled')?.attrs['id'])
+  const heard = phone.unread.filter(({ name }) => name !== 'enabled' && name !== 'r').length
+  await orchard.says('<presence><show>away</show></presence>')
+  await s.pass('1s')
+  await s.device(`${ROMEO}/late`) // too late to be written down
+  orchard.session.close()
+  await s.settled()
+  went()
+
+  const next = await again(t, s.storage.remains(), 'next')
+  await next.s.settled()
+  t.same(next.went().sort(), [
+    `available ${BENVOLIO}/phone ${JULIET}`, `probe ${BENVOLIO}/phone ${JULIET}`, `unavailable ${ROMEO}/early ${JULIET}`, `unavailable ${ROMEO}/orchard ${JULIET}`,
+  ])
+  const { device } = await next.s.resume(BENVOLIO, `<resume xmlns='urn:xmpp:sm:3' previd='${id}' h='${heard}'/>`)
+  t.same(device === undefined ? [] : seen(device).filter(line => line.endsWith('unavailable')), [`${ROMEO}/early unavailable`, `${ROMEO}/orchard unavailable`])
+  await next.s.pass('1s')
+
+  const last = await again(t, next.s.storage.remains(), 'last')
+  await last.s.settled()
+  t.same(last.went().sort(), [`available ${BENVOLIO}/phone ${JULIET}`, `probe ${BENVOLIO}/phone ${JULIET}`], 'once')
+})
+
+t.test('a planned restart leaves no ghosts, and asks other servers what has changed meanwhile', async t => {
+  const s = await scenario(t, { modules: MANAGED })
+  const { went } = await abroad(s)
+  await s.device(`${ROMEO}/orchard`)
+  const phone = await s.device(`${ROMEO}/phone`)
+  await phone.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+  await s.pass('1s')
+  went()
+  await s.end()
+  t.same(went(), [`unavailable ${ROMEO}/orchard ${JULIET}`])
+  const next = await again(t, s.storage, 'next')
+  await next.s.settled()
+  t.same(next.went().sort(), [`available ${ROMEO}/phone ${JULIET}`, `probe ${ROMEO}/phone ${JULIET}`])
+})
+
+t.test('an account that is removed leaves nothing of who was here', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  await s.device(`${ROMEO}/orchard`)
+  await s.pass('1s')
+  t.same(await s.traces(ROMEO), ['presence.here'])
+  await s.host('montague.lit').removeAccount(parseJid(ROMEO))
+  await s.pass('1s')
+  t.same(await s.traces(ROMEO), [])
 })
