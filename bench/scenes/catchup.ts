@@ -6,6 +6,8 @@ import { Meter } from './meter.js'
 
 /** How many messages each of the servers sends at most where nobody has told it another number. */
 const PAGE = 50
+/** So many are written before it is asked whether they are taken: an archive may be slow to fill. */
+const BURST = 250
 
 /** Messages taken from the archive: it is filled first, which is not counted. */
 export async function catchup (job: CatchupJob): Promise<Outcome> {
@@ -14,7 +16,10 @@ export async function catchup (job: CatchupJob): Promise<Outcome> {
   if (writer === undefined || reader === undefined) throw new Error('two users are needed')
   const to = reader.jid.split('/')[0] ?? ''
   const from = writer.jid.split('/')[0] ?? ''
-  for (let n = 0; n < job.messages; n++) writer.send(chat(to, n))
+  for (let n = 0; n < job.messages; n++) {
+    writer.send(chat(to, n))
+    if (n % BURST === BURST - 1) await settled(writer, job.target.domain)
+  }
   await settled(writer, job.target.domain)
   await reader.expect(new RegExp(`Line ${job.messages - 1} of`))
   await pause(job.settleSeconds)
