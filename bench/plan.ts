@@ -43,7 +43,7 @@ export function planOf (quick: boolean, rounds: number | undefined): Plan {
         friendUsers: named('friend', 60), contacts: 10, warmSeconds: 0.5, seconds: 1.5, logins: 150, settleSeconds: 1, archived: 1000, passes: 2,
       }
     : {
-        rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 720, limit: 1200, chatUsers: named('chat', 100),
+        rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 1200, limit: 1500, chatUsers: named('chat', 100),
         idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 1, seconds: 2.5, logins: 300,
         settleSeconds: 2, archived: 1000, passes: 10,
       }

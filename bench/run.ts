@@ -48,8 +48,8 @@ class Run {
     this.#contestants = await this.#setUp(pairs)
     await this.#each(({ server }) => server.stop())
     for (const scene of asked(ALONE)) await this.#alone(scene)
-    await this.#standing(asked(NEIGHBOURS), true)
-    await this.#standing(asked(TOGETHER), false)
+    await this.#neighbours(asked(NEIGHBOURS))
+    await this.#together(asked(TOGETHER))
     for (const { generator } of this.#contestants) generator.end()
     return this.#findings
   }
@@ -76,23 +76,38 @@ class Run {
     return ready.filter(one => one !== undefined)
   }
 
-  /** All servers run, or two of each, and are measured one after the other: who stands still costs the others nothing. */
-  async #standing (scenes: readonly Scene[], areTwo: boolean): Promise<void> {
+  /** Two of each run, and are measured one after the other: who stands still costs the others nothing. */
+  async #neighbours (scenes: readonly Scene[]): Promise<void> {
     if (scenes.length === 0) return
-    const all = this.#contestants
-    const stand = await Promise.all(all.map(async pair =>
-      await this.#tries(`${pair.server.name} could not be started for ${scenes.join(', ')}`, async () => {
-        if (areTwo) await this.#meet(pair)
-        else await pair.server.start()
-      })))
-    const standing = all.filter((_, i) => stand[i])
+    const standing = await this.#startAll(scenes, async pair => { await this.#meet(pair) })
     await this.#rounds(scenes, this.#plan.rounds, async round => {
-      for (const one of casesOf(scenes.filter(scene => round <= roundsOf(this.#plan, scene)))) {
-        const able = standing.filter(({ server }) => isPossible(one, server))
-        for (const contestant of rotated(able, round)) await this.#measure(contestant, one, round)
-      }
+      for (const one of casesOf(scenes)) await this.#inTurn(standing, one, round)
     })
     await this.#each(async ({ server, neighbour }) => { await Promise.all([server.stop(), neighbour.stop()]) })
+  }
+
+  /** One of each runs, started anew for each scene: none pays in one for what it was put through in another. */
+  async #together (scenes: readonly Scene[]): Promise<void> {
+    await this.#rounds(scenes, this.#plan.rounds, async round => {
+      for (const scene of scenes.filter(scene => round <= roundsOf(this.#plan, scene))) {
+        const standing = await this.#startAll([scene], async ({ server }) => { await server.start() })
+        for (const one of casesOf([scene])) await this.#inTurn(standing, one, round)
+        await this.#each(({ server }) => server.stop())
+      }
+    })
+  }
+
+  /** Those that could be started. */
+  async #startAll (scenes: readonly Scene[], start: (pair: Pair) => Promise<void>): Promise<Contestant[]> {
+    const all = this.#contestants
+    const stand = await Promise.all(all.map(async pair =>
+      await this.#tries(`${pair.server.name} could not be started for ${scenes.join(', ')}`, async () => { await start(pair) })))
+    return all.filter((_, i) => stand[i])
+  }
+
+  async #inTurn (standing: readonly Contestant[], one: Case, round: number): Promise<void> {
+    const able = standing.filter(({ server }) => isPossible(one, server))
+    for (const contestant of rotated(able, round)) await this.#measure(contestant, one, round)
   }
 
   async #meet ({ server, neighbour }: Pair): Promise<void> {
