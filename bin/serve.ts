@@ -96,11 +96,17 @@ export function worldOf (running: Running, stop: () => Promise<void>): AdminWorl
   }
 }
 
-function * measuresOf ({ connections, federation, certificates, server }: Running): Iterable<Measure> {
+function * measuresOf ({ connections, turnedAway, federation, certificates, server }: Running): Iterable<Measure> {
   const open = 'Connections that are open, by who connects.'
   yield { name: 'sestina_connections', kind: 'gauge', help: open, value: connections.connections, labels: { peers: 'clients' } }
   if (federation !== undefined) {
     yield { name: 'sestina_connections', kind: 'gauge', help: open, value: federation.counts.connections, labels: { peers: 'servers' } }
+  }
+  for (const [peers, counts] of [['clients', turnedAway], ['servers', federation?.turnedAway ?? []]] as const) {
+    const help = 'Connections that were turned away, or had to make room, by who connects and why.'
+    for (const { labels, value } of counts) {
+      yield { name: 'sestina_connections_turned_away_total', kind: 'counter', help, value, labels: { peers, ...labels } }
+    }
   }
   for (const { domain, notAfter } of certificates?.report() ?? []) {
     const help = 'When the certificate of a domain ends, in seconds since 1970.'

@@ -1,5 +1,6 @@
 /** The only place where the parts are put together: conf → storage → hosts → listeners. */
 import { systemClock, type Clock } from './base/clock.js'
+import type { Count } from './base/counters.js'
 import { randomIds, type Ids } from './base/ids.js'
 import type { Logger } from './base/logger.js'
 import { Throttle } from './auth/throttle.js'
@@ -113,6 +114,9 @@ export class Running {
       established: a.established + b.established,
     }), { connections: 0, established: 0 })
   }
+
+  /** Connections of clients that were turned away, by why. */
+  get turnedAway (): Iterable<Count> { return this.#listeners.flatMap(listener => [...listener.turnedAway]) }
 
   async raise (): Promise<void> {
     await this.server.load(plansOf(this.#config, this.#parts.modules))

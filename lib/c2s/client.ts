@@ -6,6 +6,7 @@ import type { Host } from '../host/host.js'
 import { heartbeats } from '../host/services.js'
 import { Session, type Connection } from '../host/session.js'
 import { clientOf, watchedOver } from '../host/slots.js'
+import type { Accepted, AcceptedHome } from '../stream/acceptor.js'
 import type { StreamHeader } from '../stream/header.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { Negotiator } from '../stream/negotiator.js'
@@ -26,24 +27,14 @@ import { saslFeature } from './sasl.js'
 import { configVersionElement, sasl2Feature } from './sasl2.js'
 import type { ClientWorld, ListenerSettings } from './settings.js'
 
-/** What a listener knows about all of its connections. */
-export interface ClientHome {
-  /** Milliseconds until this connection may have its TLS handshake, which costs a core a millisecond; undefined: too many want one. */
-  handshake (client: ClientStream): number | undefined
-  /** The connection has a session from now on. */
-  established (client: ClientStream): void
-  /** The connection is gone. */
-  gone (client: ClientStream): void
-}
-
 /** So many seconds of its rate a client may send at once. */
 const BURST = 10
 
-export class ClientStream implements Negotiation, Connection, StreamHandlers {
+export class ClientStream implements Accepted, Negotiation, Connection, StreamHandlers {
   readonly role = 'client'
   readonly #world: ClientWorld
   readonly #settings: ListenerSettings
-  readonly #home: ClientHome
+  readonly #home: AcceptedHome<ClientStream>
   readonly #stream: Stream<Session>
   readonly #negotiator: Negotiator<Session>
   readonly #own: readonly StreamFeature<Session>[]
@@ -58,7 +49,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
   /** What the session sends before the client knows that it has one. */
   #early: string | undefined = ''
 
-  constructor (world: ClientWorld, settings: ListenerSettings, transport: Transport, home: ClientHome) {
+  constructor (world: ClientWorld, settings: ListenerSettings, transport: Transport, home: AcceptedHome<ClientStream>) {
     this.#world = world
     this.#settings = settings
     this.#home = home
@@ -265,9 +256,7 @@ export class ClientStream implements Negotiation, Connection, StreamHandlers {
     const { log, clock } = this.#world
     const began = clock.now()
     try {
-      const wait = this.#home.handshake(this)
-      if (wait === undefined) throw new Error('too many handshakes')
-      if (wait > 0) await this.wait(wait)
+      await this.#home.handshake(ms => this.wait(ms))
       ready()
       await this.#stream.startTls(this.#tlsSettings())
     } catch (error) {

@@ -89,6 +89,9 @@ export class Federation {
     }), { connections: 0, established: 0 })
   }
 
+  /** Connections of other servers that were turned away, by why. */
+  get turnedAway (): Iterable<Count> { return this.#listeners.flatMap(listener => [...listener.turnedAway]) }
+
   listener (settings: ServerListenerSettings): ServerListener {
     const listener = new ServerListener(this.world, this.links, settings)
     this.#listeners.push(listener)

@@ -2,6 +2,7 @@
 import { TokenBucket } from '../base/rate.js'
 import type { Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
+import type { Accepted, AcceptedHome } from '../stream/acceptor.js'
 import type { StreamHeader } from '../stream/header.js'
 import { Stream, type StreamEnd, type StreamHandlers, type StreamState } from '../stream/stream.js'
 import { failed } from '../stream/stream-management.js'
@@ -29,15 +30,6 @@ export interface ServerListenerSettings {
   readonly rate: number
 }
 
-/** What a listener knows about all of its connections. */
-export interface IncomingHome {
-  readonly handshakes: TokenBucket
-  established (incoming: Incoming): void
-  gone (incoming: Incoming): void
-}
-
-/** Who would have to wait longer for a handshake, in milliseconds, had better come again. */
-const LONGEST_WAIT = 10_000
 /** So many seconds of its rate a peer may send at once. */
 const BURST = 10
 /** Pairs of domains on one stream; keys of it that are being checked; failures to prove anything. */
@@ -47,7 +39,7 @@ const MOST_FAILURES = 16
 /** A peer keeps a link open as long as it likes: TCP finds out who is gone. In milliseconds. */
 const LONGEST_SILENCE = 86_400_000
 
-export class Incoming implements StreamHandlers, Carrier, Receiving {
+export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
   readonly since: number
   largest: number | undefined
   security: 'EXTERNAL' | 'dialback' | undefined
@@ -55,7 +47,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   readonly #world: FederationWorld
   readonly #links: Links
   readonly #settings: ServerListenerSettings
-  readonly #home: IncomingHome
+  readonly #home: AcceptedHome<Incoming>
   readonly #stream: Stream<Incoming>
   readonly #order: ReleaseOrder
   /** Pairs for which the peer may speak. */
@@ -71,7 +63,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   #management: IncomingManagement | undefined
   #isEnding = false
 
-  constructor (world: FederationWorld, links: Links, settings: ServerListenerSettings, transport: Transport, home: IncomingHome) {
+  constructor (world: FederationWorld, links: Links, settings: ServerListenerSettings, transport: Transport, home: AcceptedHome<Incoming>) {
     const { clock, ids, limits } = world
     this.since = clock.now()
     this.#world = world
@@ -108,6 +100,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   }
 
   end (error: StreamError): void { this.#stream.close(error) }
+  cut (reason: Error): void { this.#stream.cut(reason) }
   send (item: Waiting): void { this.#management?.managed.send(item) }
 
   /** Takes nothing more, once the peer has said what has come to it; after so many milliseconds at the latest. */
@@ -236,9 +229,7 @@ export class Incoming implements StreamHandlers, Carrier, Receiving {
   async #shake (ready: () => void): Promise<void> {
     const { log, clock } = this.#world
     try {
-      const wait = this.#home.handshakes.take(1)
-      if (wait > LONGEST_WAIT) throw new Error('too many handshakes')
-      if (wait > 0) await new Promise<void>(resolve => { clock.after(wait, resolve) })
+      await this.#home.handshake(ms => new Promise(resolve => { clock.after(ms, resolve) }))
       if (this.isOver) return
       ready()
       const local = this.#local ?? this.#world.domain

@@ -247,7 +247,7 @@ void t.test('where too many are without a session, the one that has been for lon
   await idle[0]?.closes()
   t.notOk(idle[1]?.isClosed, 'one was enough')
   t.notOk(bound.isClosed, 'who has a session stays')
-  t.match(s.logged('connections turned away').map(line => line.fields), [{ why: 'too many without a session', network: '127.0.0.1', count: 1 }])
+  t.match(s.logged('connections turned away').map(line => line.fields), [{ why: 'too many that have proved nothing', network: '127.0.0.1', count: 1 }])
 })
 
 void t.test('one network that floods with handshakes waits in a line of its own', async t => {

@@ -119,7 +119,11 @@ export class Stage {
   connect (how: { readonly secure?: boolean, readonly address?: string } = {}): Client {
     const [ours, theirs] = memoryPair({ clock: this.clock, certificate: this.certificate, ...how })
     const stream = new ClientStream(this.world, this.settings, ours, {
-      handshake: () => this.#handshakes.claim(1, 10_000),
+      handshake: async wait => {
+        const ms = this.#handshakes.claim(1, 10_000)
+        if (ms === undefined) throw new Error('too many handshakes')
+        if (ms > 0) await wait(ms)
+      },
       established: () => {},
       gone: () => { this.gone++ },
     })

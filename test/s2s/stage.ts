@@ -283,8 +283,8 @@ export class Peer {
   }
 
   /** A connection to one of our servers, without a word said. */
-  dials (town: Town): Line {
-    const transport = this.#net.connect(this.address, town.address, theirs => { town.listener.accept(theirs, this.address) })
+  dials (town: Town, network = this.address): Line {
+    const transport = this.#net.connect(this.address, town.address, theirs => { town.listener.accept(theirs, network) })
     return new Line(this.#net, transport, this.#shown)
   }
 
