@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { connect as connectTls, TLSSocket, type ConnectionOptions } from 'node:tls'
 import { systemClock } from '../../lib/base/clock.js'
 import { silent } from '../../lib/base/logger.js'
 import { ClientListener } from '../../lib/c2s/listener.js'
@@ -134,6 +134,25 @@ void t.test('direct TLS shows the certificate of the name that was asked for, an
   const silent = await direct({ servername: '' })
   await logsIn(silent, 'orchard')
   await t.rejects(direct({ ALPNProtocols: ['http/1.1'] }), { message: /no handshake|alert|ECONNRESET/ })
+})
+
+void t.test('who has been here before takes the TLS session up again, and saves the rest of the handshake (RFC 8446 §2.2, RFC 5077)', async t => {
+  const { direct } = await listening(t, { listener: { tls: 'direct' } })
+  for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const options = { minVersion: version, maxVersion: version }
+    const first = await direct(options)
+    const { socket } = first
+    if (!(socket instanceof TLSSocket)) throw new Error('no TLS')
+    t.notOk(socket.isSessionReused())
+    let ticket = socket.getSession() // of TLS 1.2; that of 1.3 comes behind the handshake
+    socket.on('session', given => { ticket = given })
+    first.says(header())
+    await first.gets('</stream:features>')
+    const again = await direct({ ...options, session: ticket })
+    t.ok(again.socket instanceof TLSSocket && again.socket.isSessionReused(), version)
+    again.says(header())
+    await again.gets('</stream:features>')
+  }
 })
 
 void t.test('STARTTLS is not offered where TLS is there already', async t => {
