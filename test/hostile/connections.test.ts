@@ -121,6 +121,7 @@ t.test('connections that are dropped at each stage of a negotiation leave nothin
   await waves(server, STAGES, 1500) // code that was never run, and caches, are no leak
   await waves(server, TLS_STAGES, 120)
   await server.quiet()
+  await server.rested()
   const before = await server.report()
   await server.lag()
 
@@ -132,6 +133,7 @@ t.test('connections that are dropped at each stage of a negotiation leave nothin
   const seconds = (from: number, to: number): string => `${((to - from) / 1000).toFixed(1)} s`
   t.comment(`${PLAIN} plain in ${seconds(began, middle)}, ${ENCRYPTED} with TLS in ${seconds(middle, performance.now())}`)
   await server.quiet()
+  await server.rested()
   const after = await server.report()
 
   const left = ({ sessions, waits, connections, timers, files, resources }: Report) => ({

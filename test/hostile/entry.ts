@@ -15,13 +15,19 @@ const MODULES = join(PACKAGE_ROOT, 'dist', 'modules')
 
 /** The system's clock, with its timers counted: they do not keep the process alive, so Node does not tell of them. */
 let timers = 0
+/** Those of them that run once: behind the last visitor they run out by themselves, and soon. */
+let single = 0
 const counting = (take: (run: () => void) => Timer, run: () => void, once: boolean): Timer => {
   let stands = true
   const gone = (): void => {
-    if (stands) timers--
+    if (stands) {
+      timers--
+      if (once) single--
+    }
     stands = false
   }
   timers++
+  if (once) single++
   const timer = take(() => {
     if (once) gone()
     run()
@@ -77,6 +83,7 @@ async function answer (question: Question): Promise<unknown> {
     case 'ports': return running.listening
     case 'report': return await report()
     case 'connections': return running.connections.connections
+    case 'single timers': return single
     case 'lag': return longest()
     case 'memory': return process.memoryUsage().rss
     case 'errors': return errors.splice(0)

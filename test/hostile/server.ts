@@ -22,7 +22,7 @@ export interface Report {
 }
 
 export type Question = { readonly id: number } & (
-  | { readonly ask: 'ports' | 'report' | 'connections' | 'lag' | 'memory' | 'errors' | 'stop' }
+  | { readonly ask: 'ports' | 'report' | 'connections' | 'single timers' | 'lag' | 'memory' | 'errors' | 'stop' }
   | { readonly ask: 'fault', readonly kind: 'rejection' | 'exception' }
   | { readonly ask: 'account', readonly jid: string, readonly password: string })
 type Asked = Question extends infer Q ? Q extends { readonly id: number } ? Omit<Q, 'id'> : never : never
@@ -103,6 +103,14 @@ export class ServerProcess {
       await new Promise(resolve => { setTimeout(resolve, 50) })
     }
     throw new Error('connections are left')
+  }
+
+  /** Waits a few seconds at most until no timer that runs once is left: some things are written down a moment later. */
+  async rested (): Promise<void> {
+    for (let turn = 0; turn < 60; turn++) {
+      if (await this.ask({ ask: 'single timers' }) === 0) return
+      await new Promise(resolve => { setTimeout(resolve, 50) })
+    }
   }
 
   async stop (): Promise<void> {
