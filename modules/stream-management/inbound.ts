@@ -30,6 +30,8 @@ export class Inbound {
 
   /** How many have come and are settled. */
   get count (): number { return this.#count }
+  /** All of them are stored: they may be told. */
+  get isStored (): boolean { return this.#stored >= this.#count }
   /** Storage has not been told of all of them. */
   get isBehind (): boolean { return this.#submitted < this.#count }
 

@@ -205,7 +205,8 @@ export default defineModule({
       managed.confirmed(h)
       managed.changed()
       try {
-        await home.commit(managed)
+        // Its new address may be written down later, with others; what the device hears of its stanzas may not.
+        if (!managed.isStored) await home.commit(managed)
       } catch (error) {
         trouble(error)
         return { element: failed('resource-constraint') }
