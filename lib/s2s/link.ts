@@ -4,7 +4,7 @@ import { StanzaError } from '../xmpp/errors.js'
 import { openOutgoing } from './open.js'
 import type { Managed } from './managed.js'
 import type { Outgoing } from './outgoing.js'
-import type { Carrier, Waiting } from './waiting.js'
+import { isAnswer, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
 /** What a link asks of all links. */
@@ -32,6 +32,8 @@ export interface LinkHome {
   trouble (local: string, remote: string): LinkError | undefined
 }
 
+/** Of what may wait, answers may take so much more: a queue full of what others say is not to silence them. */
+const FOR_ANSWERS = 1.1
 /** A server that was there so many milliseconds ago is being restarted rather than dead: what is for it waits. */
 const RESTART = 600_000
 const FIRST_RETRY = 500
@@ -144,7 +146,8 @@ export class Link {
     if (trouble !== undefined) throw trouble.stanzaError()
     if (this.#isClosed) throw new StanzaError('remote-server-timeout')
     const bytes = item.octets.length
-    if (this.#queue.length >= queue.stanzas || this.#bytes + bytes > queue.size || !this.#home.mayWait(bytes)) {
+    const most = isAnswer(item.stanza) ? FOR_ANSWERS : 1
+    if (this.#queue.length >= queue.stanzas * most || this.#bytes + bytes > queue.size * most || !this.#home.mayWait(bytes)) {
       throw new StanzaError('resource-constraint', 'too much waits for the other server', { type: 'wait' })
     }
     this.#queue.push(item)

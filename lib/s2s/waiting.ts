@@ -43,6 +43,9 @@ export function isAnswered (stanza: Addressed): boolean {
   return isBounced(stanza) || kind === 'presence' && type === 'available' && to.local !== '' && to.resource !== ''
 }
 
+/** An answer to a question (RFC 6120 §8.2.3). Where it is lost nobody hears so, and who has asked waits in vain. */
+export function isAnswer ({ kind, type }: Addressed): boolean { return kind === 'iq' && (type === 'result' || type === 'error') }
+
 /** What takes the stanzas of a pair of domains to the other server. */
 export interface Carrier {
   readonly isOver: boolean

@@ -144,6 +144,20 @@ scene('a queue is bounded in stanzas, bytes and seconds; what waits keeps its or
   t.match(ours.link(THEIRS), { state: 'established', queue: 0, bytes: 0 })
 })
 
+scene('an answer finds room where the queue is full of what others say, but no more than one in ten', async (t, net) => {
+  const ours = await net.town(OURS)
+  await net.peer(THEIRS)
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  for (let n = 1; n <= 10; n++) await romeo.says(`<message to='juliet@capulet.test' id='m${n}'><body>${n}</body></message>`)
+  await romeo.says("<iq type='get' id='question' to='juliet@capulet.test'><query xmlns='urn:x'/></iq>")
+  await romeo.gets("<iq type='error' id='question'><error type='wait'><resource-constraint xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
+  await romeo.says("<iq type='result' id='one' to='juliet@capulet.test/balcony'/>")
+  t.match(ours.link(THEIRS), { queue: 11 })
+  await romeo.says("<iq type='result' id='two' to='juliet@capulet.test/balcony'/>")
+  await romeo.getsNothing()
+  t.match(ours.link(THEIRS), { queue: 11 })
+})
+
 scene('a queue is bounded in bytes', async (t, net) => {
   const ours = await net.town(OURS)
   await net.peer(THEIRS)

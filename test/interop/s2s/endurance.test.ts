@@ -15,7 +15,7 @@ const skip = process.getuid?.() !== 0 ? 'needs root, for DNS on port 53 and a mo
 const MUC = 'http://jabber.org/protocol/muc'
 
 type Start = (quarter: Quarter, domain: string) => Promise<Neighbour>
-const startAnother: Start = (quarter, domain) => startSestina(quarter, { domains: [domain], offline: 3 * MANY })
+const startAnother: Start = (quarter, domain) => startSestina(quarter, { domains: [domain], kept: 3 * MANY })
 const NEIGHBOURS: Readonly<Record<string, Start>> = { Prosody: startProsody, ejabberd: startEjabberd, 'another Sestina': startAnother }
 
 t.setTimeout(900_000)
@@ -29,7 +29,7 @@ interface Stage { readonly ours: Neighbour, readonly theirs: Neighbour, readonly
 async function stage (t: Test, start: Start): Promise<Stage> {
   const quarter = await Quarter.build(t, { trust: 'certificate' })
   trustAll(t)
-  const ours = await startSestina(quarter, { domains: [OURS] })
+  const ours = await startSestina(quarter, { domains: [OURS], kept: 3 * MANY })
   const theirs = await start(quarter, THEIRS)
   t.teardown(() => { if (!t.passing()) t.comment(`---- ours\n${ours.said.slice(-6000)}\n---- theirs\n${theirs.said.slice(-3000)}`) })
   for (const name of ['romeo', 'benvolio']) await ours.addUser(name)

@@ -96,8 +96,8 @@ export interface SestinaHow {
   readonly domains: readonly string[]
   readonly more?: string
   readonly modules?: string
-  /** Messages that are kept for who is not there. */
-  readonly offline?: number
+  /** Messages that are kept for who is not there, be it a user or another server. */
+  readonly kept?: number
 }
 
 export interface Sestina extends Neighbour {
@@ -107,7 +107,7 @@ export interface Sestina extends Neighbour {
 }
 
 export async function startSestina (quarter: Quarter, how: SestinaHow): Promise<Sestina> {
-  const { domains, more = '', modules = '', offline = 100 } = how
+  const { domains, more = '', modules = '', kept = 100 } = how
   const [domain = ''] = domains
   const address = quarter.next()
   const folder = join(quarter.folder, domain)
@@ -138,12 +138,13 @@ tls = "direct"
 trust = "${quarter.how.trust}"
 authorities = "${quarter.authorities}"
 resolver = ["${quarter.zone.address}"]
+queue = { stanzas = ${Math.max(1000, kept)} }
 ${more}
 [modules]
 roster = true
 presence = true
 message = true
-offline = { keep = ${offline} }
+offline = { keep = ${kept} }
 disco = true
 ping = true
 limits = { session = 10000, address = 10000, messages = 1000000 }
