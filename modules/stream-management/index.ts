@@ -205,7 +205,7 @@ export default defineModule({
       managed.confirmed(h)
       managed.changed()
       try {
-        // Its new address may be written down later, with others; what the device hears of its stanzas may not.
+        // Its new address may be written down later, with others; what the device counts on may not.
         if (!managed.isStored) await home.commit(managed)
       } catch (error) {
         trouble(error)

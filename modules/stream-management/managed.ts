@@ -290,8 +290,8 @@ export class Managed implements Manager {
 
   /** How many have come. */
   get count (): number { return this.#inbound.count }
-  /** That many may be told: a crash does not take it back. */
-  get isStored (): boolean { return this.#inbound.isStored }
+  /** That many may be told, and what goes out has the numbers that are written down: a crash takes neither back. */
+  get isStored (): boolean { return this.#inbound.isStored && this.#moved.size === 0 }
 
   /** The session is no more: what its device has not confirmed goes the way of messages to one that is gone (XEP-0198 §4). */
   end (batch: Batch): void {

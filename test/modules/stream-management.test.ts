@@ -589,6 +589,18 @@ t.test('behind a planned restart and two crashes a message is still the one that
   t.same(bodies(await resumed(fourth, id, 1)), [])
 })
 
+t.test('behind a crash, what goes out has the numbers that the device counts from before it is told: another crash finds them', async t => {
+  const s = await stage(t)
+  const { romeo, juliet, id } = await couple(s)
+  await juliet.loses('connection')
+  await romeo.says("<presence to='juliet@capulet.lit/balcony'/>", toJuliet('one'))
+  const next = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: s.storage.remains(), ids: 'next' })
+  const again = await resumed(next, id, 0)
+  t.same(bodies(again), ['one'])
+  const last = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: next.storage.remains(), ids: 'last' })
+  t.same(bodies(await resumed(last, id, 1)), [])
+})
+
 t.test('a session that ends while it is written to still has all that was to go', async t => {
   const left: string[] = []
   const item = (octets: string): Item => ({

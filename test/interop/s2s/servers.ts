@@ -298,7 +298,7 @@ export class Device {
       device.came.push(stanza)
       for (const look of device.#looking) look()
     })
-    t.teardown(async () => { await xmpp.stop() })
+    t.teardown(() => device.leaves())
     device.full = String(await xmpp.start())
     await xmpp.iqCaller.get(xml('query', { xmlns: 'jabber:iq:roster' }), undefined, PATIENCE) // RFC 6121 §2.2: who asks for it hears of subscriptions
     await xmpp.send(xml('presence'))
@@ -312,7 +312,11 @@ export class Device {
     if (line !== null) (line instanceof Socket ? line : line.socket)?.destroy()
   }
 
-  async leaves (): Promise<void> { await this.xmpp.stop() }
+  /** It does not come back. Told twice, the library would take the second time for a broken line. */
+  async leaves (): Promise<void> {
+    this.xmpp.reconnect.stop()
+    await this.xmpp.stop()
+  }
 
   /** Resolves with the next that comes, and in so many milliseconds at the latest. */
   async hears (ms: number): Promise<void> {
