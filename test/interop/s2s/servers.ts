@@ -224,7 +224,8 @@ export async function startEjabberd (quarter: Quarter, domain: string): Promise<
   const conf = join(folder, 'ejabberd.yml')
   writeFileSync(conf, `
 hosts: ["${domain}"]
-loglevel: debug
+loglevel: info
+log_modules_fully: [ejabberd_sm] # what has come for whom; with all it has to say its logger gives up, and drops lines
 certfiles: ["${join(folder, 'both.pem')}"]
 ca_file: "${join(quarter.authorities, 'verona.pem')}"
 acme: { auto: false }
