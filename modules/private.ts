@@ -20,13 +20,14 @@ export default defineModule({
     const { pieces } = host.stores
 
     host.iq.get('self', NS.PRIVATE, 'query', async ({ session, payload }) => {
-      const wanted = childElements(payload)
-      if (wanted.length === 0) throw new StanzaError('bad-request', 'one piece is asked for by name and namespace')
-      const found: Element[] = []
-      for (const piece of wanted) {
-        const kept = await pieces.get(session.account.toString(), keyOf(piece))
-        found.push(kept === undefined ? xml(piece.getName(), { xmlns: namespaceOf(piece) ?? '' }) : parseElement(toOctets(kept)))
-      }
+      // Each once, however often it is asked for: one request must not bring out more than is kept.
+      const wanted = new Map(childElements(payload).map(piece => [keyOf(piece), piece]))
+      if (wanted.size === 0) throw new StanzaError('bad-request', 'one piece is asked for by name and namespace')
+      const kept = await piecesOf(session.account, [...wanted.keys()])
+      const found = Array.from(wanted, ([key, piece]) => {
+        const text = kept.get(key)
+        return text === undefined ? xml(piece.getName(), { xmlns: namespaceOf(piece) ?? '' }) : parseElement(toOctets(text))
+      })
       return xml('query', { xmlns: NS.PRIVATE }, ...found)
     })
 
@@ -35,6 +36,14 @@ export default defineModule({
       if (given.length === 0) throw new StanzaError('bad-request')
       await keep(session.account, given)
     })
+
+    /** At one look-up, whatever is asked for. */
+    async function piecesOf (account: Jid, keys: readonly string[]): Promise<ReadonlyMap<string, string>> {
+      const [key = '', second] = keys
+      if (second !== undefined) return await pieces.all(account.toString())
+      const text = await pieces.get(account.toString(), key)
+      return text === undefined ? new Map() : new Map([[key, text]])
+    }
 
     async function keep (account: Jid, given: readonly Element[]): Promise<void> {
       const fresh = new Map(given.map(piece => [keyOf(piece), fromOctets(octets(piece))]))
