@@ -4,7 +4,7 @@ import type { TokenMechanism } from '../auth/hashed-token.js'
 import type { UserAgent } from '../stream/negotiation.js'
 import { attributeOf, child, children, textOf, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import { flatten } from '../xml/writer.js'
+import { flatten, shortened } from '../xml/writer.js'
 
 export interface Authenticate {
   readonly mechanism: string
@@ -56,7 +56,7 @@ function userAgentIn (request: Element): UserAgent {
   const agent = child(request, NS.SASL2, 'user-agent')
   const said = (name: string): string => {
     const element = agent === undefined ? undefined : child(agent, NS.SASL2, name)
-    return element === undefined ? '' : flatten(textOf(element).slice(0, LONGEST))
+    return element === undefined ? '' : flatten(shortened(textOf(element), LONGEST))
   }
   const id = agent === undefined ? undefined : attributeOf(agent, 'id')
   return { id: id !== undefined && UUID.test(id) ? id.toLowerCase() : undefined, software: said('software'), device: said('device') }

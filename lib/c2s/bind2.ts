@@ -7,7 +7,7 @@ import { boundInline, clientOf } from '../host/slots.js'
 import { StreamOver, type InlineContext, type InlineFeature, type InlineResult, type Negotiation } from '../stream/negotiation.js'
 import { child, childElements, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import { flatten } from '../xml/writer.js'
+import { flatten, shortened } from '../xml/writer.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { jidOf, JidError, type Jid } from '../xmpp/jid.js'
 
@@ -80,7 +80,7 @@ async function turnOn (host: Bind2Host, context: InlineContext<Session>, request
 
 function tagIn (request: Element): string {
   const tag = child(request, NS.BIND2, 'tag')
-  return tag === undefined ? '' : flatten(textOf(tag)).slice(0, LONGEST_TAG)
+  return tag === undefined ? '' : flatten(shortened(textOf(tag), LONGEST_TAG))
 }
 
 /**

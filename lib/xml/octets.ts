@@ -23,3 +23,10 @@ export function flatten (text: string): string {
   if (text.length < SHORTEST_SLICE) return text
   return NOT_LATIN1.test(text) ? Buffer.from(text, 'utf16le').toString('utf16le') : Buffer.from(text, 'latin1').toString('latin1')
 }
+
+/** The beginning of a text, of `most` UTF-16 code units at most; a character that does not fit whole is left out (XML has no halves). */
+export function shortened (text: string, most: number): string {
+  if (text.length <= most) return text
+  const last = text.charCodeAt(most - 1)
+  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? most - 1 : most)
+}

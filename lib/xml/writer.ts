@@ -6,7 +6,7 @@ import { toOctets } from './octets.js'
 import { QUALIFIED_NAME } from './names.js'
 
 export { escapeAttribute, escapeText } from './escape.js'
-export { flatten, fromOctets, toOctets } from './octets.js'
+export { flatten, fromOctets, shortened, toOctets } from './octets.js'
 
 /**
  * The element as octets, to stand where `context` is the default namespace and `stream` the prefix of the stream's namespace.

@@ -2,7 +2,7 @@
 import t from 'tap'
 import fc from 'fast-check'
 import { child, childElements, children, clone, Element, has, localName, namespaceOf, ParsedElement, textOf, xml, type Child } from '../../lib/xml/element.js'
-import { escapeAttribute, escapeText, flatten, fromOctets, octets, startTag, toOctets } from '../../lib/xml/writer.js'
+import { escapeAttribute, escapeText, flatten, fromOctets, octets, shortened, startTag, toOctets } from '../../lib/xml/writer.js'
 import { parseElement } from '../../lib/xml/parse-element.js'
 import { NS } from '../../lib/xml/namespaces.js'
 import { HEADER, LIMITS, parse } from './reading.js'
@@ -177,6 +177,11 @@ t.test('octets are UTF-8, one character a byte, and back', async t => {
   t.equal(toOctets('é'), '\xc3\xa9')
   fc.assert(fc.property(fc.string({ unit: 'grapheme' }), text => fromOctets(toOctets(text)) === text && /^[\0-\xff]*$/.test(toOctets(text))))
   fc.assert(fc.property(fc.string({ unit: 'binary' }), text => flatten(text) === text))
+  fc.assert(fc.property(fc.string({ unit: 'grapheme' }), fc.nat(20), (text, most) => {
+    const short = shortened(text, most)
+    return text.startsWith(short) && short.length <= most && short.length >= Math.min(text.length, most - 1) && !/[\ud800-\udbff]$/.test(short)
+  }))
+  t.equal(shortened('ab😀', 3), 'ab', 'half of a character is none')
   t.equal(flatten('a long text of more than thirteen'), 'a long text of more than thirteen')
   t.equal(flatten('ein langer Text – mit Strich'), 'ein langer Text – mit Strich')
 })
