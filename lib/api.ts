@@ -62,4 +62,5 @@ export { VERSION } from './base/package.js'
 
 // ---- Modules ----------------------------------------------------------------------------
 export { defineModule } from './host/module.js'
+export { AccountExists, AccountMissing, Overloaded, PasswordError } from './host/module.js'
 export type { AccountsOfHost, AnyModule, ClientsOfHost, Module, ModuleHost } from './host/module.js'

@@ -1,8 +1,16 @@
 /** XEP-0077 In-Band Registration: new accounts where the operator allows it; a new password, and the end of an account, always. */
-import { Cache, child, childElements, defineModule, follow, jidOf, JidError, networkOf, NS, PrepError, TokenBucket, setting, StanzaError, textOf, xml } from '../lib/api.js'
+import {
+  AccountExists, AccountMissing, Cache, child, childElements, defineModule, follow, jidOf, JidError, networkOf, NS, Overloaded,
+  PasswordError, PrepError, TokenBucket, setting, StanzaError, textOf, xml,
+} from '../lib/api.js'
 import type { Batch, Element, Jid, Maybe, Negotiation, Outcome, Request, Session } from '../lib/api.js'
 
 const HOUR = 3600
+/** So many tries there are for each account that may be made: who guesses names is to hear of a few, not of all. */
+const TRIES = 10
+
+/** What one network may do. */
+interface Rates { readonly accounts: TokenBucket, readonly tries: TokenBucket }
 /** Addresses that are counted at a time. */
 const ADDRESSES = 10_000
 
@@ -17,7 +25,7 @@ export default defineModule({
   },
 
   setup (host) {
-    const made = new Cache<string, TokenBucket>({ max: ADDRESSES })
+    const networks = new Cache<string, Rates>({ max: ADDRESSES })
 
     for (const to of ['account', 'host'] as const) {
       host.iq.get(to, NS.REGISTER, 'query', request => {
@@ -40,12 +48,13 @@ export default defineModule({
         return host.accounts.removing(session.account, batch)
       }
       const { name, password } = wanted(payload)
-      return follow(setPassword(session.account, name, password), () => undefined)
+      return follow(setPassword(session, name, password), () => undefined)
     }
 
-    async function setPassword (account: Jid, name: string, password: string): Promise<void> {
+    async function setPassword (session: Session, name: string, password: string): Promise<void> {
+      const { account } = session
       if (!addressOf(name, host.domain).equals(account)) throw new StanzaError('not-allowed', 'it is the password of another')
-      await refusing(() => host.accounts.setPassword(account, password))
+      await refusing(() => host.accounts.setPassword(account, password, session))
     }
 
     // ---- Before login (§3.1) ------------------------------------------------------------------
@@ -75,19 +84,33 @@ export default defineModule({
       }
       const { name, password } = wanted(query)
       const account = addressOf(name, host.domain)
+      const rates = ratesOf(stream.address)
+      claim(rates.tries)
       if (await host.accounts.exists(account)) throw new StanzaError('conflict')
-      admit(stream.address)
-      await refusing(() => host.accounts.create(account, password))
+      claim(rates.accounts)
+      try {
+        await refusing(() => host.accounts.create(account, password))
+      } catch (error) {
+        rates.accounts.take(-1)
+        throw error
+      }
       return undefined
     }
 
-    function admit (from: string): void {
-      const address = networkOf(from)
-      let rate = made.get(address)
-      if (rate === undefined) made.set(address, rate = new TokenBucket(host.clock, host.settings.hourly / HOUR, host.settings.hourly))
-      if (rate.take(1) === 0) return
-      rate.take(-1)
-      throw new StanzaError('resource-constraint', 'too many accounts from this address', { type: 'wait' })
+    function ratesOf (from: string): Rates {
+      const network = networkOf(from)
+      let rates = networks.get(network)
+      if (rates !== undefined) return rates
+      const { hourly } = host.settings
+      rates = { accounts: bucket(hourly), tries: bucket(TRIES * hourly) }
+      networks.set(network, rates)
+      return rates
+    }
+
+    function bucket (hourly: number): TokenBucket { return new TokenBucket(host.clock, hourly / HOUR, hourly) }
+
+    function claim (rate: TokenBucket): void {
+      if (rate.claim(1, 0) === undefined) throw new StanzaError('resource-constraint', 'too many accounts from this address', { type: 'wait' })
     }
   },
 })
@@ -110,14 +133,15 @@ function addressOf (name: string, domain: string): Jid {
   }
 }
 
-/** A password that cannot be one is the user's affair; whatever else happens is ours. */
+/** What is wrong with a name or a password is the user's affair; whatever else happens is ours. */
 async function refusing (work: () => Promise<void>): Promise<void> {
   try {
     await work()
-  } catch (error) {
-    if (error instanceof PrepError || error instanceof Error && error.name === 'PasswordError') {
-      throw new StanzaError('not-acceptable', 'this password cannot be', { cause: error })
-    }
-    throw error
+  } catch (cause) {
+    if (cause instanceof PrepError || cause instanceof PasswordError) throw new StanzaError('not-acceptable', 'this password cannot be', { cause })
+    if (cause instanceof AccountExists) throw new StanzaError('conflict', undefined, { cause }) // another has just taken the name
+    if (cause instanceof AccountMissing) throw new StanzaError('item-not-found', undefined, { cause })
+    if (cause instanceof Overloaded) throw new StanzaError('resource-constraint', 'too many passwords are being set', { type: 'wait', cause })
+    throw cause
   }
 }

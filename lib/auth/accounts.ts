@@ -114,9 +114,12 @@ export class Accounts {
     return this.#records.putting(this.domain, local, stored)
   }
 
-  /** Adds the keys of one hash that another server (XEP-0227) or a client (XEP-0480) has made. Throws AccountMissing. */
+  /**
+   * Adds the keys of one hash that another server (XEP-0227) or a client (XEP-0480) has made. Keys that are there stay: they may be of a
+   * newer password. Throws AccountMissing.
+   */
   async addKeys (account: Jid, hash: HashName, keys: Keys): Promise<void> {
-    await this.#change(account, old => ({ ...old, keys: { ...old.keys, [hash]: keys } }))
+    await this.#change(account, old => ({ ...old, keys: { [hash]: keys, ...old.keys } }))
   }
 
   /** What is stored of an account: for an export. */

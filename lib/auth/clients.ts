@@ -76,14 +76,21 @@ export class Clients {
     return [client?.next, client?.current].filter(token => token !== undefined)
   }
 
-  /** Takes note of a login that has succeeded; answers with the token that the client is to be given, once it is stored. */
-  async visited (account: Jid, agent: Agent, visit: Visit): Promise<Token | undefined> {
+  /**
+   * Takes note of a login that has succeeded; answers with the token that the client is to be given, once it is stored. 'gone': the token
+   * that it came with has been taken away meanwhile.
+   */
+  async visited (account: Jid, agent: Agent, visit: Visit): Promise<Token | undefined | 'gone'> {
     const now = this.#clock.now()
     const fresh = { id: randomBytes(ID_SIZE).toString('base64url'), secret: randomBytes(SECRET_SIZE).toString('base64url') }
     const key = keyOf(agent.id)
-    let issued: Token | undefined
+    let issued: Token | undefined | 'gone'
     await this.#records.change(account.bare.toString(), old => {
       const changes = new Map<string, Client | undefined>()
+      if (visit.used !== undefined && !has(old.get(key), visit.used)) {
+        issued = 'gone'
+        return changes
+      }
       const after = afterVisit(old.get(key), agent, visit, now, fresh)
       issued = after.next?.made === now && after.next !== old.get(key)?.next ? after.next : undefined
       changes.set(key, after)
@@ -123,6 +130,10 @@ export class Clients {
 }
 
 interface Fresh { readonly id: string, readonly secret: string }
+
+function has (client: Client | undefined, { made }: Token): boolean {
+  return client?.current?.made === made || client?.next?.made === made
+}
 
 /** The client as it is after a login. Pure. */
 function afterVisit (old: Client | undefined, agent: Agent, visit: Visit, now: number, fresh: Fresh): Client {

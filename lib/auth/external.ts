@@ -12,7 +12,7 @@ export function external ({ accounts, certificate, admit }: MechanismContext): E
   return async message => {
     const certified = certificate === undefined ? [] : certifiedAccounts(certificate, accounts)
     const account = chosen(identityOf(message), certified)
-    await admit?.(account.local)
+    await admit?.(account)
     return { kind: 'success', account: await admitted(account, accounts) }
   }
 }

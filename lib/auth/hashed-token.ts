@@ -45,7 +45,7 @@ export function tokenLogin (name: TokenMechanism, context: TokenContext): TokenL
     const { name: user, proof } = parse(message)
     const binding = bindingFor(name, context)
     const account = accountNamed(user, context.accounts)
-    await context.admit?.(account.local)
+    await context.admit?.(account)
     const token = proved(await context.tokensOf(account), name, proof, binding)
     if (token === undefined) throw new SaslFault('not-authorized', 'wrong token', account.local)
     // XEP-0484 §4.2: known, and no longer trusted. Told only to who has it.

@@ -24,7 +24,7 @@ export interface MechanismContext {
   /** The names that the conf allows. */
   readonly allowed: readonly string[]
   /** Called as soon as the name is known, and before anything is looked up: slows those down who guess. */
-  readonly admit?: (local: string) => void | Promise<void>
+  readonly admit?: (account: Jid) => void | Promise<void>
 }
 
 /** What the client was shown: the mechanisms of the profile in use (SASL or SASL2), and XEP-0440's types where they were sent. */

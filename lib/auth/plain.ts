@@ -16,7 +16,7 @@ export function plain (context: MechanismContext): Exchange {
     const [identity, name, password] = parse(message)
     const account = accountNamed(name, accounts)
     checkAuthorization(identity, account)
-    await context.admit?.(account.local)
+    await context.admit?.(account)
     const right = await accounts.verifyPassword(account.local, prepared(password, account.local))
     if (!right) throw new SaslFault('not-authorized', 'wrong user name or password', account.local)
     return { kind: 'success', account: await admitted(account, accounts) }

@@ -34,7 +34,7 @@ export function scram (name: ScramName, context: MechanismContext, advertised: A
     const binding = bindingFor(first, name, context.bindings, advertised)
     const account = accountNamed(first.username, context.accounts)
     checkAuthorization(first.identity, account)
-    await context.admit?.(account.local)
+    await context.admit?.(account)
     const keys = await context.accounts.credentials(account.local, hash)
     const nonce = first.nonce + context.ids.next()
     const extension = advertised === undefined ? '' : `,h=${downgradeHash(advertised, hash)}`

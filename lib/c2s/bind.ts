@@ -2,11 +2,10 @@
 import type { Host } from '../host/host.js'
 import type { Connection, Session } from '../host/session.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
-import { attributeOf, child, childElements, localName, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
+import { attributeOf, child, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { flatten } from '../xml/writer.js'
 import { StanzaError } from '../xmpp/errors.js'
-import type { Jid } from '../xmpp/jid.js'
 
 export type BindingHost = Pick<Host, 'bind'>
 
@@ -52,16 +51,6 @@ export const legacySession: StreamFeature<never> = {
 /** Logged in, and without a session. */
 function isReady (stream: Negotiation): boolean {
   return stream.identity !== undefined && stream.state.at !== 'established'
-}
-
-/** Whether this asks for the session of RFC 3921, which a bound stream has. Only for what goes to the server or the account itself. */
-export function asksForSession (element: Element, account: Jid): boolean {
-  if (localName(element) !== 'iq' || attributeOf(element, 'type') !== 'set') return false
-  const to = attributeOf(element, 'to')
-  if (to !== undefined && to !== account.domain && to !== account.toString()) return false
-  const [payload, second] = childElements(element)
-  if (!attributeOf(element, 'id') || attributeOf(element, 'from') !== undefined || second !== undefined) return false // no request, or to be checked
-  return payload !== undefined && namespaceOf(payload) === NS.SESSION
 }
 
 /** The resource that the client wants; undefined where it leaves that to us (RFC 6120 §7.6). Throws StanzaError. */

@@ -14,13 +14,13 @@ import { starttls } from '../stream/starttls.js'
 import { Stream, type StreamEnd, type StreamHandlers, type StreamState } from '../stream/stream.js'
 import type { TrafficKind } from '../stream/traffic.js'
 import type { TlsInfo, TlsSettings, Transport } from '../stream/transport.js'
-import { attributeOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
+import { xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import type { Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { asksForSession, bindFeature, legacySession } from './bind.js'
+import { bindFeature, legacySession } from './bind.js'
 import { bind2 } from './bind2.js'
 import { Login } from './login.js'
 import { saslFeature } from './sasl.js'
@@ -38,6 +38,7 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
   readonly #stream: Stream<Session>
   readonly #negotiator: Negotiator<Session>
   readonly #own: readonly StreamFeature<Session>[]
+  readonly #login: Login
   readonly #waits = new Set<() => void>()
   #host: Host | undefined
   #identity: Jid | undefined
@@ -74,7 +75,7 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
       established: (session, announce) => { this.#established(session, announce) },
       failed: error => { if (!(error instanceof StreamOver)) this.#stream.fail(error) },
     })
-    const login = new Login(world, () => this.#host)
+    const login = this.#login = new Login(world, () => this.#host, reason => { this.end(reason) })
     this.#own = [this.#sasl2(login), saslFeature(login), login.channelBinding, bindFeature(this, () => this.#host), legacySession]
   }
 
@@ -166,16 +167,13 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
     const session = this.#session
     if (session === undefined || this.#host === undefined) return this.#negotiator.receive(element)
     if (!session.isOn(this)) return undefined // it has another connection by now, and has said there how far it had come
-    if (element.name === 'iq' && asksForSession(element, session.account)) {
-      this.#stream.send(octets(xml('iq', { type: 'result', id: attributeOf(element, 'id') })))
-      return undefined
-    }
     return this.#host.receive(session, element, source)
   }
 
   over ({ by, reason }: StreamEnd): void {
     for (const cancel of this.#waits) cancel()
     this.#waits.clear()
+    this.#login.over()
     this.#negotiator.end()
     this.#early = undefined
     const session = this.#session
@@ -281,6 +279,7 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
   #established (session: Session, announce: boolean): void {
     const { limits } = this.#world
     this.#session = session
+    this.#login.over()
     if (this.#clientKey !== '' && session.isOn(this)) session.put(clientOf, this.#clientKey)
     this.#stream.expire(undefined)
     this.#stream.establish(session)

@@ -2,7 +2,7 @@
 import { channelBindings, type ChannelBinding } from '../auth/binding.js'
 import { offered, type MechanismContext, type SaslDialogue, type SaslFailure, type SaslStep } from '../auth/mechanisms.js'
 import type { Host } from '../host/host.js'
-import type { Negotiation, StreamFeature } from '../stream/negotiation.js'
+import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { xml } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StreamError } from '../xmpp/errors.js'
@@ -10,7 +10,7 @@ import type { Jid } from '../xmpp/jid.js'
 import type { ClientWorld } from './settings.js'
 
 export type LoginWorld = Pick<ClientWorld, 'authentication' | 'ids' | 'log' | 'throttle'>
-export type LoginHost = Pick<Host, 'accounts'>
+export type LoginHost = Pick<Host, 'accounts' | 'logins'>
 /** How an attempt ends. */
 export type Decided = Exclude<SaslStep, { readonly kind: 'challenge' }>
 /** How a profile carries a challenge: it answers with the client's next message, or with what is wrong with that. */
@@ -25,14 +25,21 @@ const LONGEST_LOGGED = 256
 export class Login {
   readonly #world: LoginWorld
   readonly #host: () => LoginHost | undefined
+  readonly #end: (reason: StreamError) => void
+  /** What the client says it is, as `keyOf` names it: set before an attempt. */
+  device = ''
+  /** Forgets the login that is under way. */
+  #underWay: (() => void) | undefined
   #failures = 0
   /** Gives back the place of the attempt that is under way. */
   #decided: (() => void) | undefined
   #bindings: readonly ChannelBinding[] | undefined
 
-  constructor (world: LoginWorld, host: () => LoginHost | undefined) {
+  /** `end` ends the stream. */
+  constructor (world: LoginWorld, host: () => LoginHost | undefined, end: (reason: StreamError) => void) {
     this.#world = world
     this.#host = host
+    this.#end = end
   }
 
   /** XEP-0440: what this connection can be bound to. */
@@ -61,13 +68,13 @@ export class Login {
 
   context (stream: Negotiation): MechanismContext {
     return {
-      accounts: this.#accounts,
+      accounts: this.#home.accounts,
       ids: this.#world.ids,
       secure: stream.tls !== undefined, // PLAIN is for TLS alone, whatever the listener does without
       bindings: this.#bindingsOf(stream),
       certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
       allowed: this.#world.authentication.mechanisms,
-      admit: local => this.#admit(stream, `${local}@${stream.domain}`.slice(0, LONGEST_LOGGED)),
+      admit: account => this.#admit(stream, account),
     }
   }
 
@@ -89,11 +96,21 @@ export class Login {
   }
 
   /** Who has waited looks again: others may have failed meanwhile. */
-  #admit (stream: Negotiation, account: string): void | Promise<void> {
+  #admit (stream: Negotiation, account: Jid): void | Promise<void> {
+    if (stream.isOver) throw new StreamOver()
     const { throttle } = this.#world
-    const wait = throttle.delayFor(account, stream.address)
+    const name = account.toString().slice(0, LONGEST_LOGGED)
+    const wait = throttle.delayFor(name, stream.address)
     if (wait > 0) return stream.wait(wait).then(() => this.#admit(stream, account))
-    this.#decided = throttle.begins(account, stream.address)
+    this.#decided = throttle.begins(name, stream.address)
+    this.over()
+    this.#underWay = this.#home.logins.begins({ account, device: this.device, end: this.#end })
+  }
+
+  /** The stream has a session, or is gone: what ends the account's access does not look for it here any longer. */
+  over (): void {
+    this.#underWay?.()
+    this.#underWay = undefined
   }
 
   succeeded (stream: Negotiation, account: Jid, mechanism: string): void {
@@ -107,6 +124,7 @@ export class Login {
    */
   failed (stream: Negotiation, mechanism: string, failure: SaslFailure): void {
     const { log, throttle, authentication } = this.#world
+    this.over()
     const account = failure.who === undefined ? undefined : `${failure.who}@${stream.domain}`.slice(0, LONGEST_LOGGED)
     if (account !== undefined && failure.condition === 'not-authorized') throttle.failed(account, stream.address)
     if (failure.condition === 'aborted') return
@@ -116,10 +134,10 @@ export class Login {
     if (++this.#failures >= authentication.attempts) throw new StreamError('policy-violation', 'too many failed logins')
   }
 
-  get #accounts (): LoginHost['accounts'] {
+  get #home (): LoginHost {
     const host = this.#host()
     if (host === undefined) throw new Error('a login without a host')
-    return host.accounts
+    return host
   }
 
   #bindingsOf ({ tls }: Negotiation): readonly ChannelBinding[] {

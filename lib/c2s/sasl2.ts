@@ -95,6 +95,8 @@ class Attempt {
     if (from !== undefined && from.domain !== domain) throw new StreamError('invalid-from') // XEP-0388 §2.1
     const asked = authenticateIn(this.#request, this.#tokenMechanisms)
     if (asked.configVersion !== undefined && asked.configVersion !== this.#ground.configVersion()) return this.#outdated()
+    const { id } = asked.userAgent
+    this.#ground.login.device = id === undefined ? '' : keyOf(id)
     const tokens = this.#tokensFor(asked)
     const decided = await this.#decide(asked, tokens)
     this.#checkOpen()
@@ -144,7 +146,7 @@ class Attempt {
     this.#checkOpen()
     if (upgrade.failure !== undefined) return this.#fail(asked.mechanism, upgrade.failure)
     const token = await visit(asked, account, tokens, { ...this.#ground, clients: this.#host.clients })
-    if (token === 'unstored') return this.#fail(asked.mechanism, TROUBLE)
+    if (token !== undefined && 'kind' in token) return this.#fail(asked.mechanism, token)
     if (hasSignedOut(asked, tokens)) this.#host.tell(accessEnded, { account, device: keyOf(asked.userAgent.id ?? '') })
     this.#checkOpen()
     login.succeeded(this.#stream, account, asked.mechanism)
@@ -197,7 +199,6 @@ function hasSignedOut (asked: Authenticate, tokens: TokenAttempt | undefined): b
 
 const ENCODING: SaslFailure = { kind: 'failure', condition: 'incorrect-encoding', reason: 'not base64' } // RFC 6120 §6.5.5
 const ABORTED: SaslFailure = { kind: 'failure', condition: 'aborted', reason: 'the client gave up' }
-const TROUBLE: SaslFailure = { kind: 'failure', condition: 'temporary-auth-failure', reason: 'nothing can be stored' }
 
 /** XEP-0509: the element that names a set of features. */
 export function configVersionElement (value: string): Element {

@@ -1,7 +1,7 @@
 /** FAST (XEP-0484): logins by a token, and the tokens that clients are given. */
 import { type Agent, type Clients, keyOf, type Token } from '../auth/clients.js'
 import { tokenLogin, tokenMechanisms, type TokenContext, type TokenLogin, type TokenMechanism } from '../auth/hashed-token.js'
-import type { MechanismContext } from '../auth/mechanisms.js'
+import type { MechanismContext, SaslFailure } from '../auth/mechanisms.js'
 import { xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { formatDateTime } from '../xmpp/datetime.js'
@@ -40,12 +40,12 @@ export interface VisitGround {
 }
 
 /**
- * Takes note of a client that has logged in, and makes the token it is to be given. 'unstored': that could not be stored, and the
- * client relies on it; where it does not, the trouble is told and that is all.
+ * Takes note of a client that has logged in, and makes the token it is to be given. A failure: the token that it came with was taken away
+ * meanwhile, or could not be given up, which the client relies on; other trouble is told, and that is all.
  */
 export async function visit (
   asked: Authenticate, account: Jid, attempt: TokenAttempt | undefined, ground: VisitGround,
-): Promise<Token | undefined | 'unstored'> {
+): Promise<Token | SaslFailure | undefined> {
   const { id, software, device } = asked.userAgent
   if (id === undefined) return undefined
   ground.recognised(keyOf(id))
@@ -53,14 +53,16 @@ export async function visit (
   const agent: Agent = { id, software, device }
   const used = attempt?.used()
   try {
-    return await ground.clients.visited(account, agent, {
-      by: methodOf(asked.mechanism), used, invalidate: asked.invalidate, wants: asked.wants, lifetime,
-    })
+    const visit = { by: methodOf(asked.mechanism), used, invalidate: asked.invalidate, wants: asked.wants, lifetime }
+    const token = await ground.clients.visited(account, agent, visit)
+    return token === 'gone' ? { kind: 'failure', condition: 'not-authorized', reason: 'the token was taken away', who: account.local } : token
   } catch (error) {
     ground.trouble(error)
-    return used !== undefined && asked.invalidate ? 'unstored' : undefined
+    return used !== undefined && asked.invalidate ? UNSTORED : undefined
   }
 }
+
+const UNSTORED: SaslFailure = { kind: 'failure', condition: 'temporary-auth-failure', reason: 'nothing can be stored' }
 
 function methodOf (mechanism: string): 'password' | 'token' | 'certificate' {
   if (mechanism.startsWith('HT-')) return 'token'

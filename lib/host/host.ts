@@ -23,7 +23,8 @@ import {
   accountCreated, accountRemoved, hostParting, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached,
   sessionParting, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
 } from './events.js'
-import { IqHandlers, PendingRequests } from './iq.js'
+import { IqHandlers, PendingRequests, type Request } from './iq.js'
+import { Logins } from './logins.js'
 import type { Destination, Passage, Router } from './router.js'
 import { Session, type Connection, type Former, type SessionHome } from './session.js'
 import { Sessions } from './sessions.js'
@@ -72,6 +73,7 @@ export class Host implements Destination, SessionHome {
   readonly clients: Clients
   readonly hooks: Hooks
   readonly sessions: Sessions
+  readonly logins = new Logins()
   readonly handlers = new IqHandlers()
   readonly requests: PendingRequests
   readonly backlogBound = BACKLOG
@@ -109,6 +111,7 @@ export class Host implements Destination, SessionHome {
       unavailable: (session, last) => { this.tell(sessionUnavailable, { session, last }) },
     })
     this.#delivery = new Delivery(this)
+    for (const to of ['self', 'host'] as const) this.handlers.add(to, 'set', NS.SESSION, 'session', legacySession)
   }
 
   // ---- From the stream ----------------------------------------------------------
@@ -245,11 +248,25 @@ export class Host implements Destination, SessionHome {
     this.log.info('account created', { account: account.toString() })
   }
 
-  async setPassword (account: Jid, password: string): Promise<void> {
+  /**
+   * A new password: whoever came in by the old one is out, but for `by`, the session that has set it (RFC 6120 §4.9.3.16 reset).
+   * Throws AccountMissing, PasswordError, PrepError, Overloaded.
+   */
+  async setPassword (account: Jid, password: string, by?: Session): Promise<void> {
     // Tokens first: should the rest fail, clients ask for the password once more, and none gets in that should not.
     await this.clients.passwordChanged(account)
     await this.accounts.setPassword(account, password)
+    this.kick(account, new StreamError('reset', 'the password was changed'), by)
+    // And those that were given meanwhile to who still came by the old one.
+    await this.clients.passwordChanged(account)
     await this.hooks.fire(passwordChanged, { account })
+  }
+
+  /** Takes the access of one client away, and ends its logins under way; what else it has is the caller's to end. As `Clients.revoke`. */
+  async revoke (account: Jid, id: string): ReturnType<Clients['revoke']> {
+    const revoked = await this.clients.revoke(account, id)
+    if (revoked !== undefined) this.logins.end(account, new StreamError('not-authorized', 'its access was revoked'), revoked[0])
+    return revoked
   }
 
   /** Removes an account and every trace of it; its sessions end (RFC 6120 §4.9.3.12 not-authorized). */
@@ -271,9 +288,10 @@ export class Host implements Destination, SessionHome {
     })
   }
 
-  /** Ends all sessions of an account; answers how many there were. */
-  kick (account: Jid, reason: StreamError): number {
-    const sessions = this.sessions.of(account)
+  /** Ends all sessions of an account, and its logins under way, but for one session; answers how many sessions there were. */
+  kick (account: Jid, reason: StreamError, spared?: Session): number {
+    this.logins.end(account, reason)
+    const sessions = this.sessions.of(account).filter(session => session !== spared)
     for (const session of sessions) session.close(reason)
     return sessions.length
   }
@@ -358,6 +376,11 @@ export class Host implements Destination, SessionHome {
 
 /** What an answer is that does not come any more: it says nothing of whom was asked. */
 function stops (): StanzaError { return new StanzaError('service-unavailable', 'the server stops', { type: 'wait' }) }
+
+/** RFC 3921 §3: what a client of old asks for it has by binding. A stanza like others: both sides count it (XEP-0198 §4). */
+function legacySession ({ session }: Request): void {
+  if (session === undefined) throw new StanzaError('service-unavailable')
+}
 
 function isKind (name: string): name is Kind {
   return name === 'message' || name === 'presence' || name === 'iq'

@@ -19,12 +19,17 @@ import type { IqTable } from './iq.js'
 import type { Former, Session } from './session.js'
 import type { Sessions } from './sessions.js'
 
+/** What goes wrong with accounts. */
+export { AccountExists, AccountMissing } from '../auth/accounts.js'
+export { Overloaded, PasswordError } from '../auth/keys.js'
+
 /** Accounts, as far as modules go. */
 export interface AccountsOfHost {
   exists (account: Jid): Maybe<boolean>
-  /** Throws where it exists, or where the name or the password is not valid. */
+  /** Throws AccountExists, and as `setPassword` does. */
   create (account: Jid, password: string): Promise<void>
-  setPassword (account: Jid, password: string): Promise<void>
+  /** `by`: the session that sets it; others end. Throws AccountMissing, PasswordError, PrepError, Overloaded. */
+  setPassword (account: Jid, password: string, by: Session): Promise<void>
   /** Removes the account and every trace of it with this batch; its sessions end once that is stored. */
   removing (account: Jid, batch: Batch): Maybe<void>
 }

@@ -77,10 +77,10 @@ export class Setup {
       accounts: {
         exists: account => host.accounts.exists(account),
         create: (account, password) => host.createAccount(account, password),
-        setPassword: (account, password) => host.setPassword(account, password),
+        setPassword: (account, password, by) => host.setPassword(account, password, by),
         removing: (account, batch) => host.removingAccount(account, batch),
       },
-      clients: host.clients,
+      clients: { of: account => host.clients.of(account), revoke: (account, id) => host.revoke(account, id) },
       router: {
         route: stanza => { host.router.route(stanza) },
         serves: domain => host.router.serves(domain),

@@ -99,7 +99,7 @@ t.test('those who guess wait before anything is looked up', async t => {
   let go = (): void => {}
   const { records, begin } = await staged({
     admit: who => {
-      asked.push(who)
+      asked.push(who.local)
       return new Promise(resolve => { go = resolve })
     },
   })

@@ -1,4 +1,6 @@
 import { xml } from '../../lib/xml/element.js'
+import { StreamError } from '../../lib/xmpp/errors.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
 import { play } from '../auth/stage.js'
 import { auth, bind, BIND, DOMAIN, PASSWORD, SASL, scene, STARTTLS, type Client } from './stage.js'
 
@@ -55,6 +57,20 @@ scene('after three failed logins it is enough', {}, async (t, s) => {
   t.same(s.logged('login failed').map(line => line.fields), Array.from({ length: 3 }, () => (
     { address: '198.51.100.7', account: `romeo@${DOMAIN}`, mechanism: 'PLAIN', reason: 'not-authorized' })))
   t.notMatch(JSON.stringify(s.lines), /guess/)
+})
+
+scene('a lock and a removal end the logins that are under way, and nothing is kept of those that are over', {}, async (t, s) => {
+  const romeo = parseJid(`romeo@${DOMAIN}`)
+  const client = await s.loggedIn()
+  const begun = s.connect({ secure: true })
+  await begun.opens()
+  await begun.says(`<auth xmlns='${SASL}' mechanism='SCRAM-SHA-256'>${Buffer.from('n,,n=romeo,r=abc').toString('base64')}</auth>`)
+  await begun.until('</challenge>')
+  t.equal(s.host.kick(romeo, new StreamError('not-authorized')), 0, 'they are no sessions')
+  for (const one of [client, begun]) t.match(one.heard, /<stream:error><not-authorized /)
+  const bound = await s.bound('orchard')
+  s.host.logins.end(romeo, new StreamError('not-authorized'))
+  t.equal(bound.heard, '', 'a session is no login any more')
 })
 
 scene('one that waits for a login to be slowed leaves nothing behind when it goes', {}, async (t, s) => {

@@ -55,6 +55,18 @@ scene('it is offered once there is an identity, and taken up in place of binding
   t.match(again.heard, /<a xmlns="urn:xmpp:sm:3" h="1"\/>/)
 })
 
+scene('the session of RFC 3921 is asked for and answered by stanzas that count', { modules: MODULES }, async (t, s) => {
+  const { client } = await managed(s)
+  for (const to of ['', `to='${DOMAIN}'`]) {
+    await client.says(`<iq type='set' id='1' ${to}><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq><r ${SM}/>`)
+    t.match(client.heard, /<iq [^>]*type=["']result["']/)
+  }
+  t.match(client.heard, /<a xmlns="urn:xmpp:sm:3" h="2"\/>/)
+  client.forget()
+  await client.says(`<a ${SM} h='2'/>`)
+  t.equal(client.heard, '', 'the server has counted them too')
+})
+
 scene('who cannot resume may bind instead', { modules: MODULES }, async (t, s) => {
   const client = await s.loggedIn()
   await client.says(`<resume ${SM} previd='nothing' h='0'/>`)

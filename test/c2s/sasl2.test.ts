@@ -296,6 +296,56 @@ scene('a new password, a lock and a removal leave no token', {}, async (t, s) =>
   t.equal(failureIn(await login(s, byToken(next))), 'not-authorized')
 })
 
+scene('what a client says of itself is cut between characters', {}, async (t, s) => {
+  const client = await opened(s)
+  client.forget()
+  await client.says(authenticate().replace('the balcony', 'b'.repeat(255) + '🌹'))
+  await client.until('</stream:features>')
+  const [known] = (await s.host.clients.of(parseJid(`romeo@${DOMAIN}`))).values()
+  t.equal(known?.device, 'b'.repeat(255))
+})
+
+scene('a new password ends the logins that began with the old one', {}, async (t, s) => {
+  const romeo = parseJid(`romeo@${DOMAIN}`)
+  const waiting = await opened(s)
+  await waiting.says(authenticate({ mechanism: 'SCRAM-SHA-256', initial: base64('n,,n=romeo,r=c') }))
+  await waiting.until('</challenge>')
+  const known = await login(s, {})
+  const plain = await s.loggedIn()
+  const juliet = await s.loggedIn({ account: `juliet@${DOMAIN}` })
+  const failed = await login(s, { initial: base64('\0romeo\0wrong') })
+  for (const client of [waiting, known, plain]) client.forget()
+  await s.host.setPassword(romeo, 'another')
+  for (const client of [waiting, known, plain]) t.match(client.heard, /<stream:error><reset /)
+  t.notMatch(juliet.heard + failed.heard, /<stream:error>/, 'not those of others, and not those that have failed')
+  await s.pass(60_000)
+  t.match((await login(s, { initial: base64('\0romeo\0another') })).heard, /<success/)
+})
+
+scene('a token that is taken away lets nobody in who has just shown it', {}, async (t, s) => {
+  const romeo = parseJid(`romeo@${DOMAIN}`)
+  const token = tokenIn(await login(s, { more: request() }))
+  const client = await login(s, byToken(token))
+  const desk = await login(s, { agent: DESK })
+  const [phone] = [...await s.host.clients.of(romeo)].find(([, one]) => one.current !== undefined) ?? []
+  const { id = '' } = (await s.host.clients.of(romeo)).get(phone ?? '') ?? {}
+  await s.host.revoke(romeo, id)
+  t.match(client.heard, /<stream:error><not-authorized /, 'it has not bound yet')
+  t.notMatch(desk.heard, /<stream:error>/, 'another device')
+  t.equal(failureIn(await login(s, byToken(token))), 'not-authorized')
+
+  const used = { secret: token, mechanism: 'HT-SHA-256-EXPR', made: 1, expires: 2 } as const
+  const agent = { id: PHONE, software: '', device: '' }
+  t.equal(await s.host.clients.visited(romeo, agent, { by: 'token', used, wants: used.mechanism, lifetime: DAY }), 'gone')
+})
+
+scene('keys that a client makes never take the place of others', {}, async (t, s) => {
+  const romeo = parseJid(`romeo@${DOMAIN}`)
+  const before = await s.host.accounts.credentials('romeo', 'sha-256')
+  await s.host.accounts.addKeys(romeo, 'sha-256', { ...before, storedKey: 'another' })
+  t.same(await s.host.accounts.credentials('romeo', 'sha-256'), before)
+})
+
 scene('who uses no tokens has none', { authentication: { fast: false } }, async (t, s) => {
   const client = await opened(s)
   t.notMatch(client.heard, /fast/)

@@ -83,7 +83,7 @@ const SAID: readonly (readonly [string, string, Readonly<Record<At, string>>])[]
   ['an iq without a payload', "<iq type='get' id='1'/>",
     { clear: 'not-authorized', secure: 'not-authorized', login: 'not-authorized', loggedIn: 'not-authorized', established: 'bad-request' }],
   ['session', "<iq type='set' id='1'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>",
-    { clear: 'not-authorized', secure: 'not-authorized', login: 'not-authorized', loggedIn: 'not-authorized', established: "<iq type='result' id='1'/>" }],
+    { clear: 'not-authorized', secure: 'not-authorized', login: 'not-authorized', loggedIn: 'not-authorized', established: "type='result' id='1'" }],
   ['what nobody knows', "<a xmlns='urn:example'/>",
     { clear: 'unsupported-stanza-type', secure: 'unsupported-stanza-type', login: 'policy-violation', loggedIn: 'unsupported-stanza-type', established: 'unsupported-stanza-type' }],
   ['no stanza', '<letter/>', { clear: 'unsupported-stanza-type', secure: 'unsupported-stanza-type', login: 'not-authorized', loggedIn: 'unsupported-stanza-type', established: 'unsupported-stanza-type' }],

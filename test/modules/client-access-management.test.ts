@@ -14,7 +14,9 @@ const revoke = (id: string): string => `<iq type='set' id='r'><revoke xmlns='urn
 /** A client logs in: by its password, or the token it was given. */
 async function visit (s: Scenario, client: string, by: 'password' | 'token' | 'certificate' = 'password', used?: Token): Promise<Token | undefined> {
   const agent = { id: client, software: 'Gajim', device: `Juliet's ${client}` }
-  return await s.host('capulet.lit').clients.visited(JULIET, agent, { by, used, wants: used === undefined ? MECHANISM : undefined, lifetime: 21 * DAY })
+  const token = await s.host('capulet.lit').clients.visited(JULIET, agent, { by, used, wants: used === undefined ? MECHANISM : undefined, lifetime: 21 * DAY })
+  if (token === 'gone') throw new Error('the token is gone')
+  return token
 }
 
 async function stage (t: Test): Promise<{ readonly s: Scenario, readonly laptop: Device, readonly phone: Device }> {
@@ -102,7 +104,7 @@ t.test('who knows the password is put out and loses its token; a new password is
   t.ok(laptop.closed)
   t.same(await s.host('capulet.lit').clients.tokens(JULIET, 'laptop'), [])
   t.same((await list(phone)).find(line => line.id === id)?.auth, ['password'], 'it is still in the list: it can come back')
-  await s.host('capulet.lit').setPassword(JULIET, 'another')
+  await s.host('capulet.lit').setPassword(JULIET, 'another', phone.session)
   t.equal((await phone.asks(revoke(id))).attrs['type'], 'result')
   t.notOk((await list(phone)).some(line => line.id === id))
 })

@@ -715,7 +715,7 @@ t.test('a new password ends what was registered by those who would need it to co
   const tablet = await s.device('juliet@capulet.lit/tablet')
   await tablet.asks(enable("jid='app.lit' node='tablet'"))
   await phone.loses('connection')
-  await s.host('capulet.lit').setPassword(JULIET, 'another')
+  await s.host('capulet.lit').setPassword(JULIET, 'another', tablet.session)
   t.same((await registered(s)).map(({ service }) => service), ['app.lit'])
 })
 

@@ -26,12 +26,26 @@ t.test('who is here may ask what is known of them, change their password, and no
   t.equal(conditionOf(await romeo.asks(PASSWORD('juliet', 'mine now'))), 'not-allowed')
   t.equal(conditionOf(await romeo.asks(PASSWORD('a b', 'x'))), 'not-acceptable')
   t.equal(conditionOf(await romeo.asks(PASSWORD('romeo', ''))), 'not-acceptable')
+  t.equal(conditionOf(await romeo.asks(PASSWORD('romeo', 'x'.repeat(2000)))), 'not-acceptable', 'longer than any password')
   t.equal(conditionOf(await romeo.asks("<iq type='set' id='q'><query xmlns='jabber:iq:register'/></iq>")), 'bad-request')
   t.ok(await accounts.verifyPassword('romeo', 'another one'), 'nothing of that has changed it')
 
   await s.account('juliet@montague.lit')
   const other = PASSWORD('romeo', 'x').replace("id='p'", "id='o' to='juliet@montague.lit'")
   t.equal(conditionOf(await romeo.asks(other)), 'forbidden')
+})
+
+t.test('a new password puts out who came in by the old one', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'stream-management'] })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const balcony = await s.device('romeo@montague.lit/balcony')
+  const lost = await s.device('romeo@montague.lit/street')
+  await lost.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+  await lost.loses('connection')
+  t.equal((await romeo.asks(PASSWORD('romeo', 'another one'))).attrs['type'], 'result')
+  t.notOk(romeo.closed, 'who has set it stays')
+  t.equal(balcony.error?.condition, 'reset')
+  t.equal(lost.session.connection, 'closed')
 })
 
 t.test('an account that is removed is answered, loses its sessions, and leaves nothing', async t => {
@@ -96,4 +110,19 @@ t.test('with the door open, strangers make accounts, a few an hour from one addr
   t.equal((await register(s, stranger('192.0.2.10'), PASSWORD('paris', 'd'))).attrs['type'], 'result', 'others are not kept out')
   await s.pass('30m')
   t.equal((await register(s, stream, PASSWORD('balthasar', 'e'))).attrs['type'], 'result')
+})
+
+t.test('of two who ask for one name at the same time, one gets it', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true } } })
+  const both = await Promise.all([stranger(), stranger('192.0.2.10')].map(stream => register(s, stream, PASSWORD('mercutio', 'a plague'))))
+  t.same(both.map(reply => conditionOf(reply) ?? reply.attrs['type']).sort(), ['conflict', 'result'])
+})
+
+t.test('who guesses names, or cannot say a password, is slowed down as well', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true, hourly: 2 } } })
+  await s.account('romeo@montague.lit')
+  const stream = stranger()
+  t.equal(conditionOf(await register(s, stream, PASSWORD('mercutio', 'x'.repeat(2000)))), 'not-acceptable')
+  for (let i = 0; i < 19; i++) t.equal(conditionOf(await register(s, stream, PASSWORD('romeo', 'x'))), 'conflict')
+  t.equal(conditionOf(await register(s, stream, PASSWORD('romeo', 'x'))), 'resource-constraint')
 })
