@@ -1,36 +1,40 @@
-/** Which devices are here, written down: what a crash leaves of them in the eyes of others is a ghost. */
+/** Which devices are here, and whom else they have told so, written down: what a crash leaves of them in the eyes of others is a ghost. */
 import { jidOf, parseJid } from '../../lib/api.js'
 import type { Clock, Jid, ModuleHost, Records, Timer } from '../../lib/api.js'
 
-/** A device that has come or gone is written down within so many milliseconds, together with others. */
+/** What has changed is written down within so many milliseconds, together with what else has. */
 const WITHIN = 1000
 /** With so many to be written down nobody waits for more. */
 const MANY = 5000
 /** Accounts that are looked at at a time. */
 const PAGE = 500
 
+/** How others saw a device. `told`: whom it had sent its presence besides its subscribers (RFC 6121 §4.6). */
+export interface Seen { readonly device: Jid, readonly available: boolean, readonly told: readonly string[] }
+
 interface HereHost {
   readonly domain: string
   readonly clock: Clock
+  /** Key: the resource of a device that is available; or that, a line feed, which no resource has, and an address that was told so. */
   readonly store: Records<true>
+  /** Whether the device is available now, or whether this address has been told so. */
+  seen (device: Jid, told: string | undefined): boolean
   batch (): ReturnType<ModuleHost['batch']>
   trouble (error: unknown): void
 }
 
 export class Here {
   readonly #host: HereHost
-  /** What is to be written down: whether it is here. */
-  #news = new Map<string, boolean>()
+  /** What is to be written down, as it is by then. */
+  #changed = new Map<string, readonly [device: Jid, told: string | undefined]>()
   #timer: Timer | undefined
 
   constructor (host: HereHost) { this.#host = host }
 
-  came (jid: Jid): void { this.#note(jid, true) }
-  went (jid: Jid): void { this.#note(jid, false) }
-
-  #note (jid: Jid, isHere: boolean): void {
-    this.#news.set(jid.toString(), isHere)
-    if (this.#news.size >= MANY) void this.flush()
+  /** A device has come or gone; or, where it is said who was told so, that has changed. */
+  changed (device: Jid, told?: string): void {
+    this.#changed.set(`${device.toString()}\n${told ?? ''}`, [device, told])
+    if (this.#changed.size >= MANY) void this.flush()
     else this.#timer ??= this.#host.clock.after(WITHIN, () => { void this.flush() })
   }
 
@@ -39,29 +43,45 @@ export class Here {
     this.#timer?.cancel()
     this.#timer = undefined
     const { store } = this.#host
-    const news = this.#news
-    this.#news = new Map()
-    if (news.size === 0) return
+    const changed = this.#changed
+    this.#changed = new Map()
+    if (changed.size === 0) return
     const batch = this.#host.batch()
-    for (const [address, isHere] of news) {
-      const jid = parseJid(address)
-      batch.add(store.putting(jid.bare.toString(), jid.resource, isHere ? true : undefined))
+    for (const [device, told] of changed.values()) {
+      const key = told === undefined ? device.resource : `${device.resource}\n${told}`
+      batch.add(store.putting(device.bare.toString(), key, this.#host.seen(device, told) ? true : undefined))
     }
     await batch.commit().catch((error: unknown) => { this.#host.trouble(error) })
   }
 
-  /** Those that were here at last. */
-  async * all (): AsyncGenerator<Jid> {
+  /** Those that others saw at last. */
+  async * all (): AsyncGenerator<Seen> {
     const { store, domain } = this.#host
     for (let after: string | undefined; ;) {
       const owners = await store.owners({ limit: PAGE, ...after === undefined ? {} : { after } })
       for (const owner of owners) {
         const account = parseJid(owner)
         if (account.domain !== domain) continue
-        for (const resource of (await store.all(owner)).keys()) yield jidOf(account.local, account.domain, resource)
+        yield * seenBy(account, (await store.all(owner)).keys())
       }
       after = owners.at(-1)
       if (owners.length < PAGE || after === undefined) return
     }
   }
+}
+
+/** What the keys of one account say. */
+function seenBy (account: Jid, keys: Iterable<string>): Iterable<Seen> {
+  const devices = new Map<string, { readonly device: Jid, available: boolean, readonly told: string[] }>()
+  for (const key of keys) {
+    const [resource = '', told] = key.split('\n', 2)
+    let seen = devices.get(resource)
+    if (seen === undefined) {
+      seen = { device: jidOf(account.local, account.domain, resource), available: false, told: [] }
+      devices.set(resource, seen)
+    }
+    if (told === undefined) seen.available = true
+    else seen.told.push(told)
+  }
+  return devices.values()
 }

@@ -42,6 +42,10 @@ export default defineModule({
       domain: host.domain,
       clock: host.clock,
       store: host.stores.here,
+      seen: (jid, told) => {
+        const device = host.sessions.at(jid)
+        return device !== undefined && (told === undefined ? device.available : device.get(directed).has(told))
+      },
       batch: () => host.batch(),
       trouble: error => { host.log.warn('who is here is not written down', { error }) },
     })
@@ -62,7 +66,7 @@ export default defineModule({
             if (isNews) broadcast(session.account, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts, session)
             else spare(session, presence, contacts)
             if (before === undefined) {
-              here.came(session.jid)
+              here.changed(session.jid)
               look(session, contacts)
             }
             return 'handled' as const
@@ -79,18 +83,20 @@ export default defineModule({
       told: device => device.get(directed).values(),
       untell: (device, whom) => {
         const told = device.get(directed)
-        for (const [key, to] of told) if (whom(to)) told.delete(key)
+        for (const [key, to] of told) if (whom(to) && told.delete(key)) here.changed(device.jid, key)
       },
       forget: account => { known.forget(account) },
     })
 
     /** §4.6.2: the recipient will hear of its end. */
     function remember (session: Session, presence: Addressed<'presence'>): undefined {
-      const known = session.get(directed)
+      const told = session.get(directed)
       const key = presence.to.toString()
-      if (presence.type === 'unavailable') known.delete(key)
-      else if (known.size < host.settings.directed || known.has(key)) known.set(key, presence.to)
+      const wasTold = told.has(key)
+      if (presence.type === 'unavailable') told.delete(key)
+      else if (told.size < host.settings.directed || wasTold) told.set(key, presence.to)
       else throw new StanzaError('resource-constraint', 'too much directed presence')
+      if (told.has(key) !== wasTold) here.changed(session.jid, key)
       return undefined
     }
 
@@ -159,17 +165,21 @@ export default defineModule({
     /** §4.5.2, §4.6.5: everyone who was told that it is here is told that it is not. */
     function leave (session: Session, presence: Presence): Maybe<void> {
       const wasAvailable = session.available
-      if (wasAvailable) here.went(session.jid)
+      if (wasAvailable) here.changed(session.jid)
       host.sessions.present(session, undefined)
       const told = session.get(directed)
       session.put(directed, new Map())
+      for (const key of told.keys()) here.changed(session.jid, key)
       session.put(broadcasted, { content: '', at: 0 })
-      return follow(roster(session.account), contacts => {
-        if (wasAvailable) broadcast(session.account, presence, contacts, session)
-        for (const to of told.values()) {
-          if (!wasAvailable || !isSubscriber(contacts, to)) host.router.route(addressed(presence.with({ to }), to))
-        }
-      })
+      return follow(roster(session.account), contacts => { gone(presence, contacts, wasAvailable, told.values(), session) })
+    }
+
+    /** To subscribers, where it was available, and to whom it has told besides. */
+    function gone (presence: Presence, contacts: Roster, wasAvailable: boolean, told: Iterable<Jid>, self?: Session): void {
+      if (wasAvailable) broadcast(presence.from.bare, presence, contacts, self)
+      for (const to of told) {
+        if (!wasAvailable || !isSubscriber(contacts, to)) host.router.route(addressed(presence.with({ to }), to))
+      }
     }
 
     host.on(sessionClosed, ({ session }) => {
@@ -192,13 +202,16 @@ export default defineModule({
     // Who was here before this process is here again; what others have said meanwhile has not come.
     host.on(hostOpened, () => Promise.all([resume(domain => !host.router.serves(domain)), lay()]).then(() => undefined), 'observe')
 
-    /** Behind a crash: who saw a device that has not come back hears that it is gone. */
+    /** Behind a crash: who saw a device that has not come back hears that it is gone. One that has knows whom it has told. */
     async function lay (): Promise<void> {
-      for await (const jid of here.all()) {
-        const contacts = await roster(jid.bare)
-        if (host.sessions.at(jid)?.available === true) continue
-        here.went(jid)
-        broadcast(jid.bare, absence(jid), contacts)
+      for await (const { device, available, told } of here.all()) {
+        const contacts = await roster(device.bare)
+        const session = host.sessions.at(device)
+        for (const key of told) session?.get(directed).set(key, parseJid(key))
+        const hasGone = available && session?.available !== true
+        if (hasGone) here.changed(device)
+        if (session === undefined) for (const key of told) here.changed(device, key)
+        gone(absence(device), contacts, hasGone, session === undefined ? told.map(address => parseJid(address)) : [])
       }
     }
 

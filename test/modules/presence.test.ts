@@ -263,6 +263,8 @@ interface Abroad {
   readonly says: (presence: string) => Promise<void>
 }
 
+const ELSEWHERE = ['capulet.lit', 'rooms.lit']
+
 /** Juliet is at another server; Romeo and she see each other. */
 async function abroad (s: Scenario): Promise<Abroad> {
   const { router } = s.server
@@ -272,7 +274,7 @@ async function abroad (s: Scenario): Promise<Abroad> {
   await s.account(ROMEO)
   await s.contact(ROMEO, JULIET)
   return {
-    went: () => gone.splice(0).filter(({ kind, to }) => kind === 'presence' && to.domain === 'capulet.lit').map(({ type, from, to }) => `${type} ${from.toString()} ${to.toString()}`),
+    went: () => gone.splice(0).filter(({ kind, to }) => kind === 'presence' && ELSEWHERE.includes(to.domain)).map(({ type, from, to }) => `${type} ${from.toString()} ${to.toString()}`),
     says: async text => {
       const element = s.element(text)
       const { from, to } = element.attrs as { from: string, to: string }
@@ -458,6 +460,32 @@ t.test('behind a crash nobody is a ghost: who saw a device that is gone hears so
   const last = await again(t, next.s.storage.remains(), 'last')
   await last.s.settled()
   t.same(last.went().sort(), [`available ${BENVOLIO}/phone ${JULIET}`, `probe ${BENVOLIO}/phone ${JULIET}`], 'once')
+})
+
+t.test('behind a crash there are no ghosts in rooms, nor with others who were told alone; who can come back is still there', async t => {
+  const s = await scenario(t, { modules: MANAGED })
+  await abroad(s)
+  const orchard = await s.device(`${ROMEO}/orchard`, { presence: false })
+  await orchard.says("<presence to='hall@rooms.lit/romeo'/>", "<presence to='left@rooms.lit/romeo'/>", "<presence to='early@rooms.lit/romeo'/>")
+  await s.pass('1s')
+  await orchard.says("<presence to='left@rooms.lit/romeo' type='unavailable'/>")
+  const phone = await s.device(`${BENVOLIO}/phone`, { presence: false })
+  await phone.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", '<presence/>', "<presence to='hall@rooms.lit/benvolio'/>")
+  await s.pass('1s')
+  const remains = s.storage.remains()
+
+  const next = await again(t, remains, 'next')
+  await next.s.settled()
+  t.same(next.went().filter(line => line.includes('rooms.lit')).sort(), [
+    `unavailable ${ROMEO}/orchard early@rooms.lit/romeo`, `unavailable ${ROMEO}/orchard hall@rooms.lit/romeo`,
+  ])
+  t.same(next.s.host('montague.lit').sessions.at(parseJid(`${BENVOLIO}/phone`))?.connection, 'waiting')
+  await next.s.pass('1h')
+  t.ok(next.went().includes(`unavailable ${BENVOLIO}/phone hall@rooms.lit/benvolio`), 'until its time is up')
+
+  const last = await again(t, next.s.storage.remains(), 'last')
+  await last.s.settled()
+  t.same(last.went().filter(line => line.includes('rooms.lit')), [], 'once')
 })
 
 t.test('a planned restart leaves no ghosts, and asks other servers what has changed meanwhile', async t => {

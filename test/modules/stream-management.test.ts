@@ -510,13 +510,14 @@ t.test('behind a crash a session resumes with all its messages, each once', asyn
   // It had one, a presence and two; and another presence that nobody knows of any more.
   const again = await resumed(next, id, 4, 1)
   t.same(bodies(again), ['three'])
+  t.same(again.unread.filter(({ name }) => name === 'presence').map(({ attrs }) => attrs['type']), ['unavailable'], 'he has not come back')
   again.forget()
-  await again.says(a(5))
+  await again.says(a(6))
   await again.getsNothing()
   const other = await next.device('romeo@montague.lit/orchard')
   await other.says(toJuliet('four'))
   const last = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: next.storage.remains() })
-  t.same(bodies(await resumed(last, id, 5)), ['four'])
+  t.same(bodies(await resumed(last, id, 6)), ['four'])
 })
 
 t.test('a crash while the device is away, and another: what has never been sent is sent', async t => {
