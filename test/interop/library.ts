@@ -33,7 +33,10 @@ export async function device (t: Test, server: ServerUnderTest, username: string
     came.push(stanza)
     for (const look of waiting) look()
   })
-  t.teardown(async () => { await xmpp.stop() })
+  t.teardown(async () => {
+    xmpp.reconnect.stop() // told to stop twice, it would come back
+    await xmpp.stop()
+  })
   const full = await online(xmpp)
   await xmpp.send(xml('presence'))
   const gets = async (wanted: (stanza: Stanza) => boolean): Promise<Stanza> => await new Promise((resolve, reject) => {

@@ -55,7 +55,10 @@ t.test('a person with @xmpp/client', { skip }, async t => {
     fast.saveToken = async token => { tokens.push(token) }
     fast.fetchToken = async () => tokens.at(-1)
     xmpp.on('error', error => { t.comment(String(error)) })
-    t.teardown(async () => { await xmpp.stop() })
+    t.teardown(async () => {
+      xmpp.reconnect.stop() // told to stop twice, it would come back
+      await xmpp.stop()
+    })
     const address = await online(xmpp)
     t.match(tokens, [{ mechanism: 'HT-SHA-256-NONE', token: /^[\w-]{43}$/ }])
     await xmpp.stop()
