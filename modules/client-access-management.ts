@@ -24,6 +24,9 @@ export default defineModule({
   about: 'Users see which clients may use their account, and revoke one.',
   xeps: ['0494 v0.2.0'],
   features: { account: [NS.CAM] },
+  counts: {
+    revoked: 'Clients whose access their users have taken away (XEP-0494).',
+  },
 
   setup (host) {
     host.iq.get('self', NS.CAM, 'list', async ({ session }) => {

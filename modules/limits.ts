@@ -22,6 +22,10 @@ export default defineModule({
     messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that a user of this server, or the users of another one together, may send to accounts that have not got them in their rosters, nor entered their room.'),
     requests: setting.count({ min: 1, max: 1_000_000 }).default(60).says('Subscription requests a minute that a user of this server, or the users of another one together, may send.'),
   },
+  counts: {
+    paused: 'Stanzas of devices that sent too much, and are read more slowly for it.',
+    refused: 'Stanzas of other servers that were refused: their domain sent too much.',
+  },
 
   setup (host) {
     const own = slot<TokenBucket | undefined>('limits.rate', { initial: () => undefined })

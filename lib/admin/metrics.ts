@@ -52,10 +52,10 @@ function * ofServer ({ router, hosts, storage }: Server): Iterable<Measure> {
 }
 
 /** Each module's own, by the name of the module and what it calls them. */
-function * ofModules ({ hosts }: Server): Iterable<Measure> {
-  for (const { domain: host, counters } of hosts) {
-    for (const { metric, labels, value } of counters) {
-      const help = `${metric.slice(metric.indexOf('.') + 1).replaceAll('.', ' ')}, of module ${metric.slice(0, metric.indexOf('.'))}.`
+function * ofModules (server: Server): Iterable<Measure> {
+  for (const { domain: host, counters } of server.hosts) {
+    const names = server.modules(host)?.counts ?? {}
+    for (const { metric, labels, value, help } of counters.told(names)) {
       yield { name: `sestina_${metric.replaceAll(/\W/g, '_')}_total`, kind: 'counter', help, value, labels: { host, ...labels } }
     }
   }

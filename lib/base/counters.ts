@@ -27,6 +27,16 @@ export class Counters {
     return all.length === 0 ? undefined : all.reduce((sum, { value }) => sum + value, 0)
   }
 
+  /** Those of these names, with what they say; what was never counted stands at 0. */
+  * told (names: Readonly<Record<string, string>>): Iterable<Count & { readonly help: string }> {
+    const all = [...this.#counts.values()]
+    for (const [metric, help] of Object.entries(names)) {
+      const counts = all.filter(count => count.metric === metric)
+      if (counts.length === 0) yield { metric, labels: {}, value: 0, help }
+      for (const count of counts) yield { ...count, help }
+    }
+  }
+
   [Symbol.iterator] (): IterableIterator<Count> { return this.#counts.values() }
 }
 

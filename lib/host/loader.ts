@@ -71,6 +71,12 @@ export class Modules {
   get names (): readonly string[] { return this.#loaded.map(setup => setup.module.name) }
   get modules (): readonly AnyModule[] { return this.#loaded.map(setup => setup.module) }
 
+  /** What they count, by the names under which the host's counters have it, and what each number says. */
+  get counts (): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.modules.flatMap(({ name, counts = {} }) =>
+      Object.entries(counts).map(([metric, help]) => [`${name}.${metric}`, help] as const)))
+  }
+
   /**
    * Makes the modules be these, with these settings. What has not changed stays as it is; what has is set up anew beside the
    * old and swapped in at once. Where a setup throws, everything stays as it was.

@@ -46,7 +46,7 @@ export interface ClientsOfHost {
 }
 
 /** One host, as one module sees it. What a module takes here is given back when it is unloaded. */
-export interface ModuleHost<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> {
+export interface ModuleHost<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = string> {
   readonly domain: string
   /** The domain as an address. */
   readonly jid: Jid
@@ -86,7 +86,8 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   serve (handler: Served): void
   /** What `sestina NAME …` runs; its answer is printed. */
   command (name: string, run: Command): void
-  count (metric: string, by?: number, labels?: Labels): void
+  /** Adds to one of the numbers that the module declares. */
+  count (metric: M, by?: number, labels?: Labels): void
   /** The features that the modules of this host declare, sorted. */
   features (of: 'host' | 'account'): readonly string[]
   provide<T> (service: Service<T>, implementation: T): void
@@ -100,7 +101,7 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   defer (cleanup: Cleanup): void
 }
 
-export interface Module<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> {
+export interface Module<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = never> {
   /** Its file's name, and its name in the conf. */
   readonly name: string
   /** One sentence for the reference page of the conf. */
@@ -115,15 +116,17 @@ export interface Module<C extends Schema = Record<never, never>, R extends Shape
   readonly after?: readonly string[]
   readonly settings?: C
   readonly stores?: R
-  setup (host: ModuleHost<C, R>): void | Promise<void>
+  /** What it counts, and what each number says to an operator. */
+  readonly counts?: Readonly<Record<M, string>>
+  setup (host: ModuleHost<C, R, M>): void | Promise<void>
 }
 
 /** Any module, whatever its settings and stores. */
-export type AnyModule = Module<Schema, Shapes>
+export type AnyModule = Module<Schema, Shapes, string>
 
-/** Types a module's definition: the type of `host.settings` and `host.stores` follows from what it declares. */
-export function defineModule<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>> (
-  module: Module<C, R>,
-): Module<C, R> {
+/** Types a module's definition: the type of `host.settings`, `host.stores` and `host.count` follows from what it declares. */
+export function defineModule<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = never> (
+  module: Module<C, R, M>,
+): Module<C, R, M> {
   return module
 }

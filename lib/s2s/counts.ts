@@ -1,5 +1,5 @@
 /** What is counted of the links to other servers, and what each number says. */
-import type { Count, Counters, Labels } from '../base/counters.js'
+import type { Labels } from '../base/counters.js'
 
 export const LINK_COUNTS = {
   opened: 'Connections to other servers that came to stand.',
@@ -18,13 +18,3 @@ export type LinkCount = keyof typeof LINK_COUNTS
 
 /** Counts, since the start. */
 export type CountLinks = (metric: LinkCount, by?: number, labels?: Labels) => void
-
-/** All of them, with what they say; what was never counted stands at 0. */
-export function * numbersOf (counters: Counters): Iterable<Count & { readonly help: string }> {
-  const all = [...counters]
-  for (const [metric, help] of Object.entries(LINK_COUNTS)) {
-    const counts = all.filter(count => count.metric === metric)
-    if (counts.length === 0) yield { metric, labels: {}, value: 0, help }
-    for (const count of counts) yield { ...count, help }
-  }
-}

@@ -8,7 +8,7 @@ import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Certificates } from '../stream/certificates.js'
 import { StreamError } from '../xmpp/errors.js'
-import { numbersOf } from './counts.js'
+import { LINK_COUNTS } from './counts.js'
 import { ServerContexts, rootsOf } from './contexts.js'
 import { TcpDialer } from './dial.js'
 import { DialbackKeys } from './dialback.js'
@@ -120,7 +120,7 @@ export class Federation {
   }
 
   /** What is counted of them. */
-  numbers (): Iterable<Count & { readonly help: string }> { return numbersOf(this.counters) }
+  numbers (): Iterable<Count & { readonly help: string }> { return this.counters.told(LINK_COUNTS) }
 
   /** Tries the way to another domain, step by step. */
   test (local: string, remote: string): Promise<readonly TrialStep[]> { return trial(this.world, this.links, local, remote) }

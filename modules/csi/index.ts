@@ -19,6 +19,12 @@ export default defineModule({
     now: setting.list(setting.text({ max: 200 })).default([]).says('Namespaces: messages with content of these are sent at once.'),
     hold: setting.list(setting.text({ max: 200 })).default([]).says('Namespaces: messages with content of these wait.'),
   },
+  counts: {
+    waited: 'Stanzas that waited for devices that nobody looks at, by kind.',
+    'spared.stanzas': 'Stanzas that devices nobody looks at were spared, by kind.',
+    'spared.bytes': 'Bytes that devices nobody looks at were spared, by kind.',
+    'wakeups.spared': 'Stanzas that waited and came with others: each would have woken its device by itself.',
+  },
 
   setup (host) {
     const { settings } = host

@@ -27,6 +27,11 @@ export default defineModule({
     resumable: setting.duration({ min: '10s', max: '1d' }).default('30m').says('The same, where it is more than `longest`, for a device whose session waits for it to come back (module `stream-management`): nothing is lost with its connection.'),
     patience: setting.duration({ min: '1s', max: '10m' }).default('1m').says('The time it has to answer. Then its connection is given up.'),
   },
+  counts: {
+    dead: 'Connections that were given up: they did not answer.',
+    asked: 'Silent connections that were asked whether they are there.',
+    cut: 'Connections that a network on their way had dropped in silence: their devices came back within moments.',
+  },
 
   setup (host) {
     const { settings } = host

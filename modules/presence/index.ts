@@ -33,6 +33,10 @@ export default defineModule({
     memory: setting.size({ min: '0B', max: '1GiB' }).default('16MiB').says('What other servers have said of the presence of contacts is remembered while its account is online, in so many bytes: the next device sees at once who is there, and what is known is not delivered again. 0B: nothing is.'),
     directed: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most addresses that a device may send its presence to besides its subscribers, rooms among them.'),
   },
+  counts: {
+    'spared.stanzas': 'Presence and probes that were not sent, for nothing in them was new, by kind.',
+    'spared.bytes': 'Bytes of presence and probes that were not sent, for nothing in them was new, by kind.',
+  },
 
   setup (host) {
     const { repeats, memory } = host.settings

@@ -34,6 +34,14 @@ export default defineModule({
     services: setting.list(setting.domain()).default([]).says('Domains whose app servers may be registered. None: all may.'),
   },
   stores: { registrations: records<Stored>(1) },
+  counts: {
+    disabled: 'Registrations that ended.',
+    spared: 'Notifications that were not sent, for the device was here by then.',
+    read: 'Notifications that were not sent, for all was read on another device by then.',
+    postponed: 'Notifications that had to wait: too much waits for their app server.',
+    sent: 'Notifications that were sent.',
+    refused: 'Notifications that an app server answered with an error.',
+  },
 
   setup (host) {
     const { settings } = host

@@ -26,7 +26,7 @@ export interface NoticesHome {
   publish (registration: Registration, summary: Summary): Promise<unknown>
   /** It is of no use any more. */
   remove (account: Jid, registration: Registration, why: string): void
-  count (metric: string): void
+  count (metric: 'spared' | 'read' | 'postponed' | 'sent' | 'refused'): void
 }
 
 /** Why a registration is told. */

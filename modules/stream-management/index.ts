@@ -34,6 +34,12 @@ export default defineModule({
     bytes: setting.size({ min: '64KiB', max: '1GiB' }).default('8MiB').says('Bytes to a device that it may leave unacknowledged.'),
     patience: setting.duration({ min: '5s', max: '1h' }).default('1m').says('How long a device may take to acknowledge. Then its connection counts as lost.'),
   },
+  counts: {
+    overflowed: 'Sessions that ended: too much was not acknowledged.',
+    unacknowledged: 'Connections that were given up: they acknowledged nothing.',
+    expired: 'Sessions that ended: their devices did not come back in time.',
+    resumed: 'Sessions that were resumed (XEP-0198).',
+  },
 
   setup (host) {
     const { settings, stores } = host

@@ -4,7 +4,7 @@ import type { Federated } from '../../lib/admin/commands.js'
 import { answer } from '../../lib/admin/commands.js'
 import type { Measure } from '../../lib/admin/metrics.js'
 import { Counters } from '../../lib/base/counters.js'
-import { numbersOf, type LinkCount } from '../../lib/s2s/counts.js'
+import { LINK_COUNTS, type LinkCount } from '../../lib/s2s/counts.js'
 import { scenario } from '../scenario.js'
 import { Listening, worldOf } from './world.js'
 
@@ -23,7 +23,7 @@ t.test('all that is counted stands there by name and labels, with its type and w
   count('bounced', 3, { condition: 'remote-server-timeout' })
   count('bounced', 1, { condition: 'remote-server-not-found' })
   const federation: Federated = {
-    numbers: () => numbersOf(counters),
+    numbers: () => counters.told(LINK_COUNTS),
     report: () => [
       { ...LINK, direction: 'both', state: 'established', queue: 0, bytes: 5 }, { ...LINK, direction: 'both', state: 'established', queue: 0, bytes: 0 },
       { ...LINK, direction: 'out', state: 'resting', queue: 3, bytes: 900 },
@@ -37,7 +37,7 @@ t.test('all that is counted stands there by name and labels, with its type and w
     '# TYPE sestina_sessions gauge', 'sestina_sessions{host="montague.lit"} 2', 'sestina_accounts_online{host="montague.lit"} 2', 'sestina_storage_failed 0',
     '# TYPE sestina_traffic_bytes_total counter', 'sestina_traffic_bytes_total{peers="clients",kind="chat",direction="in"} 100',
     'sestina_traffic_stanzas_total{peers="clients",kind="chat",direction="in"} 1', 'sestina_traffic_bytes_total{peers="servers",kind="stream",direction="out"} 0',
-    '# HELP sestina_csi_spared_stanzas_total spared stanzas, of module csi.', 'sestina_csi_spared_stanzas_total{host="montague.lit",kind="presence"} 1',
+    '# HELP sestina_csi_spared_stanzas_total Stanzas that devices nobody looks at were spared, by kind.', 'sestina_csi_wakeups_spared_total{host="montague.lit"} 0', 'sestina_csi_spared_stanzas_total{host="montague.lit",kind="presence"} 1',
     '# HELP sestina_links_opened_total Connections to other servers that came to stand.', '# TYPE sestina_links_opened_total counter', 'sestina_links_opened_total 2',
     'sestina_links_bounced_total{condition="remote-server-timeout"} 3', 'sestina_links_bounced_total{condition="remote-server-not-found"} 1',
     'sestina_links_dropped_total 0', 'sestina_links{direction="both",state="established"} 2', 'sestina_links{direction="out",state="resting"} 1',
