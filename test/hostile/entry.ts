@@ -9,6 +9,7 @@ import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { findModules, goesOn, start } from '../../lib/main.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import type { Answer, Question, Report } from './server.js'
+import { TurnMeter } from './turns.js'
 
 const [file = ''] = process.argv.slice(2)
 const MODULES = join(PACKAGE_ROOT, 'dist', 'modules')
@@ -52,6 +53,8 @@ const running = await start({ file, modules: await findModules(MODULES), log, cl
 const started = performance.now() - began
 const lag = monitorEventLoopDelay({ resolution: 5 })
 lag.enable()
+const turns = new TurnMeter()
+turns.start()
 
 async function report (): Promise<Report> {
   const gc: unknown = Reflect.get(globalThis, 'gc')
@@ -85,6 +88,7 @@ async function answer (question: Question): Promise<unknown> {
     case 'connections': return running.connections.connections
     case 'single timers': return single
     case 'lag': return longest()
+    case 'turns': return turns.take()
     case 'memory': return process.memoryUsage().rss
     case 'errors': return errors.splice(0)
     case 'fault': {

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import type { Listening } from '../../lib/main.js'
+import type { Turns } from './turns.js'
 
 /** What stands in the server, after collections. */
 export interface Report {
@@ -22,7 +23,7 @@ export interface Report {
 }
 
 export type Question = { readonly id: number } & (
-  | { readonly ask: 'ports' | 'report' | 'connections' | 'single timers' | 'lag' | 'memory' | 'errors' | 'stop' }
+  | { readonly ask: 'ports' | 'report' | 'connections' | 'single timers' | 'lag' | 'turns' | 'memory' | 'errors' | 'stop' }
   | { readonly ask: 'fault', readonly kind: 'rejection' | 'exception' }
   | { readonly ask: 'account', readonly jid: string, readonly password: string })
 type Asked = Question extends infer Q ? Q extends { readonly id: number } ? Omit<Q, 'id'> : never : never
@@ -36,6 +37,8 @@ const PATIENCE = 60_000
 export interface ServerHow {
   /** Beside the listeners, the log and the host. */
   readonly conf?: string
+  /** Modules that are on besides `limits`; those of the first tests if there are none. */
+  readonly modules?: readonly string[]
   /** Settings of the module limits; as shipped where there are none. */
   readonly limits?: string
   /** Of each listener. */
@@ -92,6 +95,8 @@ export class ServerProcess {
 
   async report (): Promise<Report> { return await this.ask({ ask: 'report' }) as Report }
   async lag (): Promise<number> { return await this.ask({ ask: 'lag' }) as number }
+  /** The turns of its event loop since this was asked last. */
+  async turns (): Promise<Turns> { return await this.ask({ ask: 'turns' }) as Turns }
   async memory (): Promise<number> { return await this.ask({ ask: 'memory' }) as number }
   async errors (): Promise<readonly string[]> { return await this.ask({ ask: 'errors' }) as readonly string[] }
   async account (name: string): Promise<void> { await this.ask({ ask: 'account', jid: `${name}@${DOMAIN}`, password: PASSWORD }) }
@@ -124,12 +129,17 @@ export class ServerProcess {
   }
 }
 
+/** What the shipped conf turns on, and registration. */
+export const SHIPPED = [
+  'roster', 'presence', 'message', 'carbons', 'mam', 'offline', 'csi', 'push', 'stream-management', 'disco', 'caps', 'blocking', 'private', 'vcard', 'last-activity',
+  'version', 'time', 'ping', 'client-access-management', 'register',
+]
 const MODULES = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'caps', 'blocking', 'private', 'vcard', 'last-activity', 'version', 'time', 'ping', 'register',
 ]
 
-function confOf ({ conf = '', limits = 'true', listener = '', storage = 'memory', durability = 'disk' }: ServerHow): string {
+function confOf ({ conf = '', limits = 'true', listener = '', storage = 'memory', durability = 'disk', modules = MODULES }: ServerHow): string {
   const listen = (['none', 'required', 'direct'] as const)
     .map(tls => `[[listen]]\nfor = "clients"\naddress = ["127.0.0.1"]\nport = 0\ntls = "${tls}"\n${listener}\n`).join('')
-  return `data = "data"\n[storage]\ndriver = "${storage}"\ndurability = "${durability}"\n${listen}[authentication]\niterations = 4096\n${conf}\n[modules]\n${MODULES.map(name => `${name} = true\n`).join('')}limits = ${limits}\n[host.${DOMAIN}]\n`
+  return `data = "data"\n[storage]\ndriver = "${storage}"\ndurability = "${durability}"\n${listen}[authentication]\niterations = 4096\n${conf}\n[modules]\n${modules.map(name => `${name} = true\n`).join('')}limits = ${limits}\n[host.${DOMAIN}]\n`
 }

@@ -1,0 +1,53 @@
+/** Measures how much CPU time of the main thread each turn of the event loop uses. */
+import { openSync, readSync } from 'node:fs'
+
+/** The turns since the last question. */
+export interface Turns {
+  /** Milliseconds of the main thread's CPU that the dearest turn used. Other threads, and waits for a CPU, do not count. */
+  readonly worst: number
+  /** Milliseconds of all turns together. */
+  readonly total: number
+  readonly count: number
+}
+
+const NANOSECONDS = 1e6
+
+export class TurnMeter {
+  /** Linux: the first field is the time on a CPU in nanoseconds. The main thread's id is the process's. */
+  readonly #file = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r')
+  readonly #buffer = Buffer.alloc(64)
+  #last = this.#read()
+  #worst = 0
+  #total = 0
+  #count = 0
+
+  /** An immediate without a reference runs once in each turn, and does not keep the loop from waiting for its sockets. */
+  start (): void { setImmediate(() => { this.#turn() }).unref() }
+
+  /** Answers with the turns so far, and begins anew. */
+  take (): Turns {
+    this.#mark()
+    const turns = { worst: this.#worst / NANOSECONDS, total: this.#total / NANOSECONDS, count: this.#count }
+    this.#worst = this.#total = this.#count = 0
+    return turns
+  }
+
+  #turn (): void {
+    this.#mark()
+    this.start()
+  }
+
+  #mark (): void {
+    const now = this.#read()
+    const used = now - this.#last
+    this.#last = now
+    this.#worst = Math.max(this.#worst, used)
+    this.#total += used
+    this.#count++
+  }
+
+  #read (): number {
+    const length = readSync(this.#file, this.#buffer, 0, this.#buffer.length, 0)
+    return Number(this.#buffer.toString('latin1', 0, length).split(' ', 1)[0])
+  }
+}
