@@ -242,10 +242,10 @@ const PASSING: ReadonlySet<string | undefined> = new Set([NS.CHAT_STATES, NS.HIN
 /** A message out of an import, as it would have been kept here. */
 function movedEntry (element: Element, domain: string, now: number): Entry<string> {
   if (namespaceOf(element) !== NS.CLIENT || localName(element) !== 'message') throw new StanzaError('bad-request', 'not a message')
-  const type = attributeOf(element, 'type') ?? 'normal'
-  if (type !== 'chat' && type !== 'normal') throw new StanzaError('bad-request', 'a message of a type that is not kept')
   const [from, to] = [addressIn(element, 'from'), addressIn(element, 'to')]
   if (from === undefined) throw new StanzaError('bad-request', 'a message without a sender')
+  const { type } = new Stanza('message', element, from, to)
+  if (type !== 'chat' && type !== 'normal') throw new StanzaError('bad-request', 'a message of a type that is not kept')
   const delays = [...children(element, NS.DELAY, 'delay'), ...children(element, NS.DELAY_LEGACY, 'x')]
   // The delay that the server there has written is what is kept as the time; one that is written here will stand for it.
   const own = delays.find(delay => attributeOf(delay, 'from') === domain || attributeOf(delay, 'from') === to?.domain) ?? delays[0]

@@ -25,7 +25,7 @@ export class Stanza<K extends Kind = Kind> {
   readonly kind: K
   readonly element: Element
   readonly id: string | undefined
-  /** The default filled in: 'normal' for a message, 'available' for a presence. */
+  /** The default filled in: 'available' for a presence, 'normal' for a message, also if its type is unknown (RFC 6121 §5.2.2). */
   readonly type: string
   readonly from: Jid
   /** undefined: sent without an address. The router sees addressed stanzas only. */
@@ -41,7 +41,7 @@ export class Stanza<K extends Kind = Kind> {
     this.kind = kind
     this.element = element
     this.id = attributeOf(element, 'id')
-    this.type = attributeOf(element, 'type') ?? DEFAULT_TYPE[kind]
+    this.type = typeOf(kind, attributeOf(element, 'type'))
     this.from = from
     this.to = to
     this.#source = source
@@ -154,6 +154,15 @@ export type Presence = Stanza<'presence'>
 export type Iq = Addressed<'iq'>
 
 const DEFAULT_TYPE: Readonly<Record<Kind, string>> = { message: 'normal', presence: 'available', iq: '' }
+
+/** RFC 6121 §5.2.2: a `type` of a message that is none of the five counts as `normal`. */
+function typeOf (kind: Kind, written: string | undefined): string {
+  if (kind !== 'message') return written ?? DEFAULT_TYPE[kind]
+  switch (written) {
+    case 'chat': case 'error': case 'groupchat': case 'headline': return written
+    default: return DEFAULT_TYPE.message
+  }
+}
 
 /** A stanza with a recipient. */
 export function isAddressed<K extends Kind> (stanza: Stanza<K>): stanza is Addressed<K> {

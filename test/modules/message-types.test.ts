@@ -1,0 +1,46 @@
+/** RFC 6121 §5.2.2: a message whose `type` is unknown, empty or left out is of type `normal`. */
+import t from 'tap'
+import { scenario } from '../scenario.js'
+
+const MODULES = ['presence', 'message', 'carbons', 'offline', 'mam']
+const TYPES = ["type='foo'", "type=''", "type='Chat'", "type='available'", '']
+const CARBONS = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
+const QUERY = "<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>"
+
+const said = (type: string): string => `<message to='juliet@capulet.lit' ${type}><body>Soft</body></message>`
+
+for (const type of TYPES) {
+  t.test(`a message with ${type === '' ? 'no type' : type} waits for an account that is away, as a normal one does`, async t => {
+    const s = await scenario(t, { modules: MODULES })
+    const romeo = await s.device('romeo@montague.lit/orchard')
+    await s.account('juliet@capulet.lit')
+    await romeo.says(said(type))
+    await romeo.getsNothing()
+    const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
+    await juliet.says('<presence/>')
+    t.equal(juliet.unread.filter(({ name }) => name === 'message').length, 1, 'the offline store hands it over')
+  })
+
+  t.test(`a message with ${type === '' ? 'no type' : type} is delivered, archived and copied, as a normal one is`, async t => {
+    const s = await scenario(t, { modules: MODULES })
+    const romeo = await s.device('romeo@montague.lit/orchard')
+    const lamp = await s.device('romeo@montague.lit/lamp')
+    await lamp.asks(CARBONS)
+    const juliet = await s.device('juliet@capulet.lit/balcony')
+    await romeo.says(said(type))
+    await juliet.gets('<message><body>Soft</body></message>')
+    await lamp.gets("<message><sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>Soft</body></message></forwarded></sent></message>")
+    await romeo.says(QUERY)
+    await romeo.gets("<message><result xmlns='urn:xmpp:mam:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>Soft</body></message></forwarded></result></message>")
+    await juliet.says(QUERY)
+    t.equal(juliet.unread.filter(element => element.getChild('result') !== undefined).length, 1, 'the recipient has it in the archive')
+  })
+}
+
+t.test('a message of an unknown type to a device that is not there is answered as a normal one is', async t => {
+  const s = await scenario(t, { modules: ['presence', 'message', 'offline'] })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await s.account('juliet@capulet.lit')
+  await romeo.says("<message to='juliet@capulet.lit/gone' type='foo'><body>Soft</body></message>")
+  await romeo.gets("<message type='error'><error><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
+})
