@@ -52,10 +52,13 @@ export function headerOctets (header: OwnHeader): string {
   })
 }
 
-/** RFC 6120 §4.7.5, §4.9.3.25. A peer that names no version speaks the protocol before RFC 3920: without features, so without TLS. */
+/**
+ * RFC 6120 §4.7.5: a peer of a higher version gets the lower one of the two as the answer, which is 1.0, and decides itself whether that
+ * is enough. §4.9.3.25: a peer that names no version, or 0.9, speaks the protocol before RFC 3920: without features, so without TLS.
+ */
 function checkVersion (version: string | undefined): void {
-  const [, major] = /^0*(\d{1,9})\.\d{1,9}$/.exec(version ?? '') ?? []
-  if (major !== '1') throw new StreamError('unsupported-version')
+  const [, major] = /^(\d{1,9})\.\d{1,9}$/.exec(version ?? '') ?? []
+  if (major === undefined || Number(major) < 1) throw new StreamError('unsupported-version')
 }
 
 /** RFC 6120 §4.9.3.7. */

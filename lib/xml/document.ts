@@ -3,6 +3,7 @@
  * holds is read by the same strict parser as what comes off the network.
  */
 import sax from 'sax'
+import { meansUtf8 } from './declaration.js'
 import type { ParsedElement } from './element.js'
 import { escapeAttribute } from './escape.js'
 import { toOctets } from './octets.js'
@@ -92,7 +93,7 @@ class Reader {
     this.#sax.ondoctype = () => { this.#fail('a document type is not allowed') }
     this.#sax.onprocessinginstruction = ({ name, body }) => {
       const encoding = name === 'xml' ? /\bencoding\s*=\s*["']([^"']*)["']/.exec(body)?.[1] : undefined
-      if (encoding !== undefined && !/^utf-?8$/i.test(encoding)) this.#fail(`the encoding ${encoding} is not read, only UTF-8`)
+      if (encoding !== undefined && !meansUtf8(encoding)) this.#fail(`the encoding ${encoding} is not read, only UTF-8`)
       this.#skip(0)
     }
     this.#sax.oncomment = () => { this.#skip(1) } // told before its last character

@@ -5,7 +5,8 @@ import { auth, bind, DOMAIN, header, OTHER, PASSWORD, SASL, scene, STARTTLS, typ
 const HEADERS: readonly (readonly [string, string, string])[] = [
   ['no version', header().replace("version='1.0' to", 'to'), 'unsupported-version'],
   ['version 0.9', header().replace("version='1.0' to", "version='0.9' to"), 'unsupported-version'],
-  ['version 2.0', header().replace("version='1.0' to", "version='2.0' to"), 'unsupported-version'],
+  ['version 00.9', header().replace("version='1.0' to", "version='00.9' to"), 'unsupported-version'],
+  ['version 0.10', header().replace("version='1.0' to", "version='0.10' to"), 'unsupported-version'],
   ['a version that is none', header().replace("version='1.0' to", "version='one' to"), 'unsupported-version'],
   ['to nobody', header().replace(`to='${DOMAIN}'`, ''), 'improper-addressing'],
   ['to what is no address', header('a@b@c'), 'improper-addressing'],
@@ -30,6 +31,16 @@ for (const [what, text, condition] of HEADERS) {
     t.equal(client.error, condition)
     t.match(client.heard, /<\/stream:error><\/stream:stream>$/)
     t.ok(client.isClosed)
+  })
+}
+
+for (const version of ['2.0', '1.1', '01.0', '10.0']) {
+  scene(`a header of version ${version} is answered with version 1.0 and features`, {}, async (t, s) => {
+    const client = s.connect()
+    await client.says(header().replace("version='1.0' to", `version='${version}' to`))
+    t.match(client.heard, /<stream:stream [^>]*version=["']1\.0["']/)
+    t.match(client.heard, /<stream:features/)
+    t.equal(client.error, undefined)
   })
 }
 

@@ -47,6 +47,12 @@ t.test('pieces come out the same, however the bytes are split', async t => {
   for (const size of [1, 2, 3, 7, 64, 65_536]) t.strictSame(await read(document, size), wanted, `${size} bytes at a time`)
 })
 
+t.test('a document may name UTF-8 by any of its names', async t => {
+  for (const name of ['UTF-8', 'utf8', 'csUTF8', 'unicode-1-1-utf-8']) {
+    t.strictSame(await read(`<?xml version='1.0' encoding='${name}'?>\n<root/>`), await read('\n<root/>'), name)
+  }
+})
+
 t.test('what no document may hold ends it, at its line', async t => {
   const rows: readonly (readonly [string, string | Uint8Array, number, RegExp])[] = [
     ['a document type', '<!DOCTYPE root>\n<root/>', 1, /document type/],
