@@ -1,5 +1,7 @@
 /** XEP-0012 Last Activity: how long a device has been silent, an account away, the server up. */
-import { defineModule, flatten, follow, NS, presenceSent, records, rosters, sessionUnavailable, slot, StanzaError, textOf, xml } from '../lib/api.js'
+import {
+  defineModule, flatten, follow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot, StanzaError, textOf, xml,
+} from '../lib/api.js'
 import type { Element, Jid, Maybe } from '../lib/api.js'
 
 /** When an account was last here, and the last it said of itself. */
@@ -24,7 +26,7 @@ export default defineModule({
     host.on(presenceSent, ({ presence, session }) => {
       if (presence.type !== 'unavailable' || presence.to !== undefined) return
       const status = presence.child(NS.CLIENT, 'status')
-      session.put(farewell, status === undefined ? '' : flatten(textOf(status).slice(0, STATUS_LIMIT)))
+      session.put(farewell, status === undefined ? '' : flatten(shortened(textOf(status), STATUS_LIMIT)))
     }, 'stamp')
 
     host.on(sessionUnavailable, async ({ session, last: isLast }) => {

@@ -4,6 +4,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { strictBase64 } from '../auth/base64.js'
 import { AccountExists } from '../auth/accounts.js'
 import { HASHES, PasswordError, type HashName, type Keys } from '../auth/keys.js'
+import { shortened } from '../base/text.js'
 import { accountCreated, accountImporting } from '../host/events.js'
 import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
@@ -125,7 +126,7 @@ class Import {
     } catch (error) {
       if (!(error instanceof JidError)) throw error
     }
-    if (this.#host === undefined) await this.#problem(spot, `'${jid.slice(0, 100)}' is no host of this server: none of its accounts is taken`)
+    if (this.#host === undefined) await this.#problem(spot, `'${shortened(jid, 100)}' is no host of this server: none of its accounts is taken`)
   }
 
   async #enterUser (name: string | undefined, password: string | undefined, spot: Spot): Promise<void> {
@@ -138,7 +139,7 @@ class Import {
       this.#arrival = await this.#arrivalOf(host, account, password, spot)
     } catch (error) {
       if (!isRefusal(error)) throw error
-      await this.#problem(spot, `${(name ?? '').slice(0, 100)}: ${reasonOf(error)}`)
+      await this.#problem(spot, `${shortened(name ?? '', 100)}: ${reasonOf(error)}`)
     }
   }
 
@@ -210,7 +211,7 @@ class Import {
     }
     if (within === undefined && namespaceOf(element) === NS.ACCOUNT) {
       const locked = child(element, NS.ACCOUNT, 'locked')
-      if (locked !== undefined) await host.accounts.lock(account, textOf(locked).slice(0, 1000), timeIn(locked))
+      if (locked !== undefined) await host.accounts.lock(account, shortened(textOf(locked), 1000), timeIn(locked))
       return true
     }
     return await host.hooks.fire(accountImporting, { account, element, within, batch: this.#batch }) === 'handled'
@@ -285,7 +286,7 @@ function credentialsIn (element: Element): { readonly hash: HashName, readonly k
   }
   const mechanism = attributeOf(element, 'mechanism') ?? ''
   const hash = HASH_OF.get(mechanism)
-  if (hash === undefined) throw wrong(`'${mechanism.slice(0, 40)}' is not spoken here`)
+  if (hash === undefined) throw wrong(`'${shortened(mechanism, 40)}' is not spoken here`)
   const count = part('iter-count')
   const iterations = /^[1-9]\d{0,6}$/.test(count) ? Number(count) : MOST_ITERATIONS + 1
   if (iterations > MOST_ITERATIONS) throw wrong(`not a count of iterations up to ${MOST_ITERATIONS}`)

@@ -91,7 +91,7 @@ function resourceFor ({ accounts }: Bind2Host, account: Jid, tag: string, agent:
   const own = agent === undefined
     ? randomBytes(ID_LENGTH).toString('base64url')
     : accounts.pseudonym(`resource ${account.toString()} ${agent} ${tag}`)
-  const id = own.slice(0, ID_LENGTH)
+  const id = shortened(own, ID_LENGTH)
   return tag !== '' && isResource(`${tag}/${id}`, account) ? `${tag}/${id}` : id
 }
 

@@ -1,6 +1,7 @@
 /** The login of one stream, whatever profile of SASL it comes in: what is offered, and what an attempt's end means. */
 import { channelBindings, type ChannelBinding } from '../auth/binding.js'
 import { offered, type MechanismContext, type SaslDialogue, type SaslFailure, type SaslStep } from '../auth/mechanisms.js'
+import { shortened } from '../base/text.js'
 import type { Host } from '../host/host.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { xml } from '../xml/element.js'
@@ -99,7 +100,7 @@ export class Login {
   #admit (stream: Negotiation, account: Jid): void | Promise<void> {
     if (stream.isOver) throw new StreamOver()
     const { throttle } = this.#world
-    const name = account.toString().slice(0, LONGEST_LOGGED)
+    const name = shortened(account.toString(), LONGEST_LOGGED)
     const wait = throttle.delayFor(name, stream.address)
     if (wait > 0) return stream.wait(wait).then(() => this.#admit(stream, account))
     this.#decided = throttle.begins(name, stream.address)
@@ -125,11 +126,11 @@ export class Login {
   failed (stream: Negotiation, mechanism: string, failure: SaslFailure): void {
     const { log, throttle, authentication } = this.#world
     this.over()
-    const account = failure.who === undefined ? undefined : `${failure.who}@${stream.domain}`.slice(0, LONGEST_LOGGED)
+    const account = failure.who === undefined ? undefined : shortened(`${failure.who}@${stream.domain}`, LONGEST_LOGGED)
     if (account !== undefined && failure.condition === 'not-authorized') throttle.failed(account, stream.address)
     if (failure.condition === 'aborted') return
     // One line, with the address: what fail2ban reads.
-    log.warn('login failed', { address: stream.address, account, mechanism: mechanism.slice(0, LONGEST_NAME), reason: failure.condition })
+    log.warn('login failed', { address: stream.address, account, mechanism: shortened(mechanism, LONGEST_NAME), reason: failure.condition })
     if (failure.error !== undefined) log.error('login impossible', { error: failure.error })
     if (++this.#failures >= authentication.attempts) throw new StreamError('policy-violation', 'too many failed logins')
   }

@@ -1,8 +1,9 @@
 /** Words for the operator: values as he wrote them, and the word he may have meant. */
+import { shortened } from '../base/text.js'
 
 /** A value as it may stand in a message: texts in single quotes, tables and lists by name only, nothing longer than a line. */
 export function shown (value: unknown): string {
-  if (typeof value === 'string') return `'${value.length > 60 ? value.slice(0, 59) + '…' : value}'`
+  if (typeof value === 'string') return `'${value.length > 60 ? shortened(value, 59) + '…' : value}'`
   if (Array.isArray(value)) return 'a list'
   if (value instanceof Date) return 'a date'
   if (typeof value === 'object' && value !== null) return 'a table'

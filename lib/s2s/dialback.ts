@@ -1,5 +1,6 @@
 /** XEP-0220 Server Dialback: keys by XEP-0185, and the elements that carry them. */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { shortened } from '../base/text.js'
 import { attributeOf, child, localName, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import type { StanzaError } from '../xmpp/errors.js'
@@ -55,7 +56,7 @@ export function keyIn (element: Element): string { return textOf(element).trim()
 export function conditionIn (element: Element): string {
   const error = child(element, NS.CLIENT, 'error') ?? child(element, NS.DIALBACK, 'error')
   const condition = error === undefined ? undefined : child(error, NS.STANZAS)
-  return condition === undefined ? 'undefined-condition' : localName(condition).slice(0, 64)
+  return condition === undefined ? 'undefined-condition' : shortened(localName(condition), 64)
 }
 
 /** A domain, prepared; undefined where it is none. */

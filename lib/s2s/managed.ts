@@ -7,6 +7,7 @@
  * answer says that what was sent before it has come.
  */
 import type { Clock, Timer } from '../base/clock.js'
+import { shortened } from '../base/text.js'
 import type { ReleaseOrder } from '../host/order.js'
 import { answer, countIn, distance, isTrue, REQUEST, tooHigh, Unacknowledged } from '../stream/stream-management.js'
 import { attributeOf, localName, type ParsedElement } from '../xml/element.js'
@@ -383,7 +384,7 @@ export function answerTo (element: ParsedElement, managed: Managed): void {
     case 'enabled':
       if (managed.isCounting || !managed.isAcknowledged) throw new StreamError('policy-violation')
       managed.countReceived()
-      if (isTrue(element, 'resume')) managed.id = flatten(attributeOf(element, 'id') ?? '').slice(0, LONGEST_ID)
+      if (isTrue(element, 'resume')) managed.id = flatten(shortened(attributeOf(element, 'id') ?? '', LONGEST_ID))
       return
     case 'failed': managed.giveUp(); return
     default: throw new StreamError('unsupported-stanza-type')

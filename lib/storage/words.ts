@@ -1,4 +1,5 @@
 /** What a text is found by: its words, alike for every driver. A search asks for the beginnings of words. */
+import { shortened } from '../base/text.js'
 
 /** Letters, numbers and marks that stand together, those of the scripts that leave no gaps between words apart from the others. */
 const RUNS = /((?:(?=[\p{L}\p{N}\p{M}])[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}])+)|((?:(?![\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}])[\p{L}\p{N}\p{M}])+)/gu
@@ -36,7 +37,7 @@ export function isFound (words: readonly string[], sought: readonly string[]): b
 }
 
 function runsOf (text: string): { readonly run: string, readonly isGapless: boolean }[] {
-  return [...folded(text.slice(0, LONGEST_TEXT)).matchAll(RUNS)].map(([all, gapless]) => ({
+  return [...folded(shortened(text, LONGEST_TEXT)).matchAll(RUNS)].map(([all, gapless]) => ({
     run: gapless ?? (all.length <= LONGEST_WORD ? all : Array.from(all).slice(0, LONGEST_WORD).join('')),
     isGapless: gapless !== undefined,
   }))

@@ -1,4 +1,5 @@
 /** The stream error that a peer ends its stream with (RFC 6120 §4.9). */
+import { shortened } from '../base/text.js'
 import { children, localName, textOf, type ParsedElement } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 
@@ -19,5 +20,5 @@ export function peerError (element: ParsedElement): PeerStreamError {
   const condition = children(element, NS.STREAMS).find(child => localName(child) !== 'text')
   if (condition === undefined) return new PeerStreamError('undefined-condition')
   const name = localName(condition)
-  return new PeerStreamError(name.slice(0, 64), name === 'see-other-host' ? textOf(condition).slice(0, 1100) : undefined)
+  return new PeerStreamError(shortened(name, 64), name === 'see-other-host' ? shortened(textOf(condition), 1100) : undefined)
 }

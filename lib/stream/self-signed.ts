@@ -4,6 +4,7 @@ import { randomBytes, webcrypto } from 'node:crypto'
 import { AsnConvert, AsnProp, AsnPropTypes, AsnType, AsnTypeTypes } from '@peculiar/asn1-schema'
 import { GeneralName, id_ce_subjectAltName, OtherName, SubjectAlternativeName } from '@peculiar/asn1-x509'
 import * as x509 from '@peculiar/x509'
+import { shortened } from '../base/text.js'
 
 /** Both in PEM. */
 export interface CertificateAndKey { readonly certificate: string, readonly key: string }
@@ -19,7 +20,7 @@ export async function selfSigned (domain: string, ascii: string, now: number): P
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
     // A common name has at most 64 characters (RFC 5280 A.1); nobody compares it.
-    name: [{ CN: [ascii.slice(0, 64)] }],
+    name: [{ CN: [shortened(ascii, 64)] }],
     keys,
     signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
     // Clocks of others may be late.

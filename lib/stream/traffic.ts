@@ -1,4 +1,5 @@
 /** What comes and goes, by kind, in stanzas and bytes of XML: counted in numbers that are there from the start. */
+import { shortened } from '../base/text.js'
 import type { ParsedElement, Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import type { Stanza } from '../xmpp/stanza.js'
@@ -113,7 +114,7 @@ const TYPE = /^[^>]*? type=["'](\w+)["']/
 /** One element as we write it. */
 function kindOfOctets (octets: string): TrafficKind {
   switch (octets.charCodeAt(1)) {
-    case 0x6d: return octets.startsWith('<message') ? kindOfMessage(TYPE.exec(octets.slice(0, FAR))?.[1]) : NONZA
+    case 0x6d: return octets.startsWith('<message') ? kindOfMessage(TYPE.exec(shortened(octets, FAR))?.[1]) : NONZA
     case 0x70: return octets.startsWith('<presence') ? PRESENCE : NONZA
     case 0x69: return octets.startsWith('<iq') ? IQ : NONZA
     default: return octets === ' ' ? KEEPALIVE : NONZA

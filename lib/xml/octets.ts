@@ -1,4 +1,5 @@
 /** Octets: UTF-8 as a string of one character a byte, as it travels through the server (design: the way of a stanza is short). */
+export { shortened } from '../base/text.js'
 
 const NOT_ASCII = /[^\0-\x7f]/
 const NOT_LATIN1 = /[^\0-\xff]/
@@ -22,11 +23,4 @@ export function fromOctets (octets: string): string {
 export function flatten (text: string): string {
   if (text.length < SHORTEST_SLICE) return text
   return NOT_LATIN1.test(text) ? Buffer.from(text, 'utf16le').toString('utf16le') : Buffer.from(text, 'latin1').toString('latin1')
-}
-
-/** The beginning of a text, of `most` UTF-16 code units at most; a character that does not fit whole is left out (XML has no halves). */
-export function shortened (text: string, most: number): string {
-  if (text.length <= most) return text
-  const last = text.charCodeAt(most - 1)
-  return text.slice(0, last >= 0xd800 && last <= 0xdbff ? most - 1 : most)
 }

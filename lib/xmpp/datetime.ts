@@ -1,4 +1,5 @@
 /** XEP-0082: dates and times as they are written. */
+import { shortened } from '../base/text.js'
 import { StanzaError } from './errors.js'
 
 /** The moment (ms since 1970) in UTC; `milliseconds`: they are written too. Throws RangeError outside of the years 0000 to 9999. */
@@ -20,7 +21,7 @@ export function parseDateTime (text: string): number {
   const parts = DATE_TIME.exec(text)
   if (parts === null) throw malformed()
   const [, date = '', hour = '', minute = '', second = '', fraction = '', zone = ''] = parts
-  const milliseconds = fraction.slice(0, 3).padEnd(3, '0')
+  const milliseconds = shortened(fraction, 3).padEnd(3, '0')
   // A day that its month does not have would be carried over: the text must come out as it went in.
   const utc = `${date}T${hour}:${minute}:${second}.${milliseconds}Z`
   const moment = Date.parse(utc)
@@ -36,7 +37,7 @@ const WIDEST = 14 * 60
 function offset (zone: string): number {
   if (zone === 'Z') return 0
   const minutes = Number(zone.slice(4))
-  const size = Number(zone.slice(1, 3)) * 60 + minutes
+  const size = parseInt(zone.slice(1), 10) * 60 + minutes
   if (minutes > 59 || size > WIDEST) throw malformed()
   return zone.startsWith('-') ? -size : size
 }

@@ -1,5 +1,5 @@
 /** When which registration is told: at once, or later and once for all; never faster than it may be. */
-import { Cache, StanzaError, TokenBucket } from '../../lib/api.js'
+import { Cache, shortened, StanzaError, TokenBucket } from '../../lib/api.js'
 import type { Clock, Jid, Logger, Maybe, Timer } from '../../lib/api.js'
 import { AppServers } from './app-servers.js'
 import type { Summary } from './notification.js'
@@ -103,7 +103,7 @@ export class Notices {
       if (!notice.unread.add(from, archived, id)) return
       notice.isDue = true
       notice.isCall ||= importance === 'call'
-      notice.last = { sender: from.toString(), body: body?.slice(0, LONGEST_BODY) }
+      notice.last = { sender: from.toString(), body: body === undefined ? undefined : shortened(body, LONGEST_BODY) }
     }
     this.#schedule(notice, notice.isCall ? 0 : wait)
   }

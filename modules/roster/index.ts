@@ -2,7 +2,7 @@
 import {
   accountExporting, accountImporting, accountRemoved, addressed, attributeOf, child, children, defineModule, flag, flatten, follow,
   iqArriving, localName, namespaceOf, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable, sessionBound,
-  sessionClosed, setting, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
+  sessionClosed, setting, shortened, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
 } from '../../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, RosterItem, Session } from '../../lib/api.js'
 import { AccountRosters, contactOf, withState, type AccountRoster, type StoredItem } from './items.js'
@@ -270,7 +270,7 @@ const NICK_LIMIT = 1024
 /** What of a request is kept until it is answered: its status, and the name its sender gives. */
 function requestOf (presence: Element): string {
   const status = child(presence, NS.CLIENT, 'status')
-  return status === undefined ? '' : flatten(textOf(status).slice(0, NICK_LIMIT))
+  return status === undefined ? '' : flatten(shortened(textOf(status), NICK_LIMIT))
 }
 
 /** An item as another server had it. */

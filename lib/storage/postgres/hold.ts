@@ -1,6 +1,7 @@
 /** One server holds a database: by an advisory lock on the connection that writes, so that who has lost the lock cannot write. */
 import { hostname } from 'node:os'
 import type { Clock } from '../../base/clock.js'
+import { shortened } from '../../base/text.js'
 import type { Client } from './client.js'
 
 /** The lock's key in two parts: 'sest', 'ina'. */
@@ -13,7 +14,7 @@ const PAUSE = 50
 export class HeldElsewhere extends Error {}
 
 /** What the connections of this process are called: at most 63 bytes. */
-export function nameOf (pid: number): string { return `sestina ${pid}@${hostname()}`.slice(0, 63) }
+export function nameOf (pid: number): string { return shortened(`sestina ${pid}@${hostname()}`, 63) }
 
 /** A pause. */
 export function pause (clock: Clock, ms: number): Promise<void> {

@@ -12,7 +12,7 @@ const STEPS = join(PACKAGE_ROOT, 'lib', 'storage', 'postgres', 'steps')
  */
 export async function takeSteps (client: Client, folder: string = STEPS): Promise<void> {
   const steps = readdirSync(folder).filter(name => /^\d{3}-.*\.sql$/.test(name)).sort()
-  const newest = Number(steps.at(-1)?.slice(0, 3) ?? 0)
+  const newest = parseInt(steps.at(-1) ?? '0', 10)
   const { rows: [encoding] } = await client.query<{ name: string }>('SELECT current_setting(\'server_encoding\') AS name')
   if (encoding?.name !== 'UTF8') throw new Error(`the encoding of the database is ${encoding?.name ?? 'unknown'}, and has to be UTF8`)
   await transaction(client, async () => {
@@ -23,7 +23,7 @@ export async function takeSteps (client: Client, folder: string = STEPS): Promis
       throw new Error(`the database was written by a newer version of the server: it is at step ${version}, and this version knows ${newest}`)
     }
     for (const name of steps) {
-      const number = Number(name.slice(0, 3))
+      const number = parseInt(name, 10)
       if (number <= version) continue
       await client.query(readFileSync(join(folder, name), 'utf8'))
       await client.query('INSERT INTO steps (number, name) VALUES ($1, $2)', [number, name])

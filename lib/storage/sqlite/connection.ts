@@ -54,7 +54,7 @@ export function isBusy (error: unknown): boolean {
 /** Takes the steps that the database has not taken yet, all or none. Throws where it has taken more than there are. */
 export function takeSteps (database: Database.Database, folder: string = STEPS): void {
   const steps = stepsIn(folder)
-  const versions = steps.map(name => Number(name.slice(0, 3)))
+  const versions = steps.map(name => parseInt(name, 10))
   const newest = newestStep(folder)
   database.transaction(() => {
     const version = Number(database.pragma('user_version', { simple: true }))
@@ -75,5 +75,5 @@ function stepsIn (folder: string): string[] {
 
 /** The step at which this version's databases are. */
 export function newestStep (folder: string = STEPS): number {
-  return Number(stepsIn(folder).at(-1)?.slice(0, 3) ?? 0)
+  return parseInt(stepsIn(folder).at(-1) ?? '0', 10)
 }
