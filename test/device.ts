@@ -42,10 +42,11 @@ export class Device {
    * answered instead. What the device gets begins behind `<resumed/>`.
    */
   static async resume (
-    s: Scenario, host: Host, account: Jid, request: string, address: string, nat?: number,
+    s: Scenario, host: Host, account: Jid, request: string, address: string, nat?: number, isSlow = false,
   ): Promise<{ readonly device?: Device, readonly answer: Element }> {
     const feature = host.features.find(({ namespace }) => namespace === 'urn:xmpp:sm:3')
     const line = new Line(s, address, nat)
+    line.isSlow = isSlow
     let answer: Element | undefined
     const outcome = await feature?.take?.({
       state: { at: 'opening' }, role: 'client', domain: host.domain, address, lang: undefined, tls: undefined, secure: true, from: undefined,
@@ -70,6 +71,8 @@ export class Device {
   get error (): StreamError | undefined { return this.#line.error }
   get closed (): boolean { return this.#line.closed }
   get paused (): boolean { return this.#line.paused }
+  /** Bytes that were written to it and that it has not read. */
+  get backlog (): number { return this.#line.backlog }
   /** What it has not read yet. */
   get unread (): readonly Element[] { return this.#inbox }
 
@@ -91,6 +94,21 @@ export class Device {
       if (Date.now() > until) throw new Error(`${this.#name} got no answer to ${iq}; it got ${this.#shown()}`)
       await this.#s.settled()
     }
+  }
+
+  /** From now on it reads only when it is told to. */
+  stopsReading (): void { this.#line.isSlow = true }
+
+  /** Reads what waits, piece by piece as the server sends it, at most so many bytes; and waits until all that follows has happened. */
+  async reads (bytes = Infinity): Promise<void> {
+    let left = bytes
+    while (left > 0 && this.#line.backlog > 0) {
+      const size = Math.min(left, this.#line.backlog)
+      left -= size
+      this.#line.read(size)
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
+    await this.#s.settled()
   }
 
   /** The next stanza is like this pattern: what the pattern names is there. Answers with the stanza. */
@@ -161,7 +179,9 @@ class Line implements Connection {
   #session: Session | undefined
   hears: (element: Element) => void = () => {}
   lastRead: number
-  backlog = 0
+  isSlow = false
+  #unread = ''
+  #draining: (() => void)[] = []
   error: StreamError | undefined
   closed = false
   paused = false
@@ -198,7 +218,21 @@ class Line implements Connection {
 
   /** From the server. */
   send (text: string): void {
-    if (!this.closed && this.#passes) this.#down.write(Buffer.from(text, 'latin1'))
+    if (this.closed || !this.#passes) return
+    if (this.isSlow) this.#unread += text
+    else this.#down.write(Buffer.from(text, 'latin1'))
+  }
+
+  get backlog (): number { return this.#unread.length }
+
+  drained (then: () => void): void { this.#draining.push(then) }
+
+  /** The device reads so many bytes of what waits. */
+  read (bytes: number): void {
+    const text = this.#unread.slice(0, bytes)
+    this.#unread = this.#unread.slice(bytes)
+    this.#down.write(Buffer.from(text, 'latin1'))
+    if (this.#unread === '') for (const then of this.#draining.splice(0)) then()
   }
 
   get #passes (): boolean {

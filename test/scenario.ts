@@ -33,8 +33,16 @@ export interface Scene {
   readonly ids?: string
 }
 
-/** How a device comes: its first presence, its IP address, and how long a box on its way lets it be silent. */
-export interface Arriving { readonly presence?: string | false, readonly address?: string, readonly nat?: Duration }
+/**
+ * How a device comes: its first presence, its IP address, and how long a box on its way lets it be silent. `isSlow`: on the connection by
+ * which it resumes it reads only when it is told to.
+ */
+export interface Arriving {
+  readonly presence?: string | false
+  readonly address?: string
+  readonly nat?: Duration
+  readonly isSlow?: boolean
+}
 
 /** One line of the log. */
 export interface Line { readonly level: string, readonly event: string, readonly fields: Fields }
@@ -124,7 +132,7 @@ export class Scenario {
   /** Another connection wants to take up a session (XEP-0198 §5). */
   async resume (address: string, request: string, how: Arriving = {}): Promise<{ readonly device?: Device, readonly answer: Element }> {
     const account = parseJid(address).bare
-    const resumed = await Device.resume(this, this.host(account.domain), account, request, how.address ?? '192.0.2.2', natOf(how))
+    const resumed = await Device.resume(this, this.host(account.domain), account, request, how.address ?? '192.0.2.2', natOf(how), how.isSlow)
     if (resumed.device !== undefined) this.#devices.push(resumed.device)
     return resumed
   }

@@ -138,6 +138,7 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
   get lang (): string | undefined { return this.#stream.header?.lang }
   get lastRead (): number { return this.#stream.lastRead }
   get backlog (): number { return this.#stream.transport.backlog + (this.#early?.length ?? 0) }
+  drained (then: () => void): void { this.#stream.drained(then) }
   pause (): void { this.#stream.pause() }
   resume (): void { this.#stream.resume() }
   /** Called by the session, which has let go of this connection: it may have another by now, and is not to hear of the end of this one. */

@@ -8,6 +8,7 @@ import { follow, type Maybe } from '../base/maybe.js'
 import { Named, type Service } from '../base/slot.js'
 import type { Accounts } from '../auth/accounts.js'
 import type { Clients } from '../auth/clients.js'
+import { SESSION_BACKLOG } from '../stream/bounds.js'
 import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import { PendingBatch } from '../storage/batch.js'
 import type { Batch, Storage, Write } from '../storage/store.js'
@@ -58,8 +59,6 @@ export type Command = (args: readonly string[]) => Promise<unknown>
 
 /** How long the server waits for an answer to a request of its own, in milliseconds. */
 const PATIENCE = 30_000
-/** Bytes that may wait for a slow reader before its session ends. */
-const BACKLOG = 4 * 1024 * 1024
 
 export class Host implements Destination, SessionHome {
   readonly domain: string
@@ -76,7 +75,7 @@ export class Host implements Destination, SessionHome {
   readonly logins = new Logins()
   readonly handlers = new IqHandlers()
   readonly requests: PendingRequests
-  readonly backlogBound = BACKLOG
+  readonly backlogBound = SESSION_BACKLOG
   settings: HostSettings
   /** What modules offer while a stream negotiates. */
   readonly features: StreamFeature[] = []

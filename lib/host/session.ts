@@ -2,6 +2,7 @@
 import type { Clock, Timer } from '../base/clock.js'
 import { Named, type Slot } from '../base/slot.js'
 import type { Batch, Storage } from '../storage/store.js'
+import { DRAW_WATER } from '../stream/bounds.js'
 import { kindOfStanza, type TrafficKind } from '../stream/traffic.js'
 import type { Element } from '../xml/element.js'
 import { octets } from '../xml/writer.js'
@@ -25,6 +26,8 @@ export interface Connection {
   readonly backlog: number
   /** Writes UTF-8, one character a byte; gathered, and written once a turn of the event loop. `kind`: what it is, where that is known. */
   send (octets: string, kind?: TrafficKind): void
+  /** Runs `then` once the kernel has taken all that was written; never, if the connection ends before. Something has to wait. */
+  drained (then: () => void): void
   /** Ends the stream, with a stream error if one is given. */
   close (error?: StreamError): void
   /** Ends the connection and leaves the stream unfinished, to be resumed (XEP-0198 §7). What was written still goes out. */
@@ -91,6 +94,8 @@ export class Session {
   #lang: string | undefined
   #manager: Manager | undefined
   #isFrozen = false
+  /** They wait until the device has taken what was written. */
+  #draining: (() => void)[] = []
 
   constructor (home: SessionHome, jid: Jid, from: Connection | Former) {
     const now = home.clock.now()
@@ -133,6 +138,8 @@ export class Session {
   get manager (): Manager | undefined { return this.#manager }
   /** Nothing of what its device says is taken any more. */
   get isFrozen (): boolean { return this.#isFrozen }
+  /** Its device is here, and takes what is written: little waits. Long answers go on while this holds. */
+  get hasRoom (): boolean { return this.#connection !== undefined && this.#connection.backlog <= DRAW_WATER }
 
   /**
    * Writes to the device, behind the gate. 'full': it reads too slowly, and is closed; nobody else waits for it.
@@ -185,6 +192,17 @@ export class Session {
     this.#speaks(connection.lastRead)
     connection.send(typeof text === 'string' ? text : octets(text), kind)
     return 'sent'
+  }
+
+  /** Runs `then` once: when the device has taken what was written, or the connection is another, or gone; in this case at once. */
+  drained (then: () => void): void {
+    const connection = this.#connection
+    if (connection === undefined) { then(); return }
+    if (this.#draining.push(then) === 1) connection.drained(() => { if (this.#connection === connection) this.#drained() })
+  }
+
+  #drained (): void {
+    for (const then of this.#draining.splice(0)) then()
   }
 
   #speaks (heard: number): void {
@@ -269,7 +287,9 @@ export class Session {
     this.#lang = connection.lang
     old?.close(new StreamError('conflict', 'resumed elsewhere'))
     for (const slot of this.#passing.values()) this.#slots.delete(slot)
+    const draining = this.#draining.splice(0) // of the old connection
     this.#manager?.attached()
+    for (const then of draining) then()
     this.#home.attached(this)
   }
 
@@ -289,6 +309,7 @@ export class Session {
     const connection = this.#connection
     this.#connection = undefined
     this.#stopPause()
+    this.#drained()
     connection?.leave()
   }
 
@@ -299,6 +320,7 @@ export class Session {
     this.#lastRead = connection.lastRead
     this.#stopPause()
     if (!this.#closed) this.#home.detached(this, reason)
+    this.#drained()
   }
 
   /** Ends the session and its stream. Calling it again does nothing. */
@@ -311,6 +333,7 @@ export class Session {
     if (connection !== undefined) this.#lastRead = connection.lastRead
     // First the others hear of it, then the socket goes: nothing is routed to a stream that is closing.
     this.#home.closed(this, reason)
+    this.#drained()
     connection?.close(reason instanceof StreamError ? reason : undefined)
   }
 

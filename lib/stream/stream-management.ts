@@ -74,6 +74,9 @@ export class Unacknowledged<T extends Sized> {
   /** The one that was sent last, as long as it waits. */
   get last (): T | undefined { return this.#items.at(-1) }
 
+  /** The one at this place, counted from the first that waits. */
+  at (place: number): T | undefined { return this.#items[this.#head + place] }
+
   /** One more was sent. */
   push (item: T): void {
     this.#items.push(item)

@@ -10,6 +10,7 @@ import { Parser, XmlError, type Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
+import { BACKLOG, HIGH_WATER } from './bounds.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
 import type { TokenBucket } from '../base/rate.js'
 import { peerError } from './peer-error.js'
@@ -66,8 +67,6 @@ export interface StreamHandlers {
 /** How long a peer may take to close its stream after we have closed ours (RFC 6120 §4.4), in milliseconds. */
 export const CLOSING = 5000
 const QUEUE = 32
-const HIGH_WATER = 256 * 1024
-const BACKLOG = 8 * 1024 * 1024
 
 /** Why reading is paused; each is lifted by itself. */
 const WORK = 1, SLOW_READER = 2, RATE = 4, OWNER = 8
@@ -93,6 +92,8 @@ export class Stream<T = unknown> {
   #deadline: Timer | undefined
   #resting: Timer | undefined
   #patience: Timer | undefined
+  /** They wait until the system has taken what was written. */
+  #draining: (() => void)[] = []
 
   constructor (transport: Transport, how: StreamSettings, handlers: StreamHandlers) {
     this.transport = transport
@@ -122,7 +123,7 @@ export class Stream<T = unknown> {
   start (): void {
     this.transport.open({
       data: chunk => { this.#data(chunk) },
-      drained: () => { this.#release(SLOW_READER) },
+      drained: () => { this.#drained() },
       closed: reason => { this.#lost(reason) },
     })
   }
@@ -181,6 +182,9 @@ export class Stream<T = unknown> {
     if (backlog > (this.#how.backlogBound ?? BACKLOG)) this.close(new StreamError('policy-violation', 'reading too slowly'))
     else this.#hold(SLOW_READER)
   }
+
+  /** Runs `then` once the system has taken all that was written; never, if the stream ends before. To be called while something waits. */
+  drained (then: () => void): void { if (!this.#isOver) this.#draining.push(then) }
 
   pause (): void { this.#hold(OWNER) }
   resume (): void { this.#release(OWNER) }
@@ -250,6 +254,12 @@ export class Stream<T = unknown> {
     }
     const wait = this.#how.rate?.bytes?.take(chunk.length) ?? 0
     if (wait > 0) this.#rest(wait)
+  }
+
+  #drained (): void {
+    this.#release(SLOW_READER)
+    if (this.#draining.length === 0 || this.#isOver) return
+    for (const then of this.#draining.splice(0)) then()
   }
 
   #lost (reason: Error | undefined): void {
@@ -348,6 +358,7 @@ export class Stream<T = unknown> {
     this.#state = state
     this.#tally.end()
     this.#queue.clear()
+    this.#draining = []
     this.#watch?.stop()
     this.#deadline?.cancel()
     this.#resting?.cancel()

@@ -163,6 +163,8 @@ export class TcpTransport implements Transport {
 
   readonly #data = (chunk: Uint8Array): void => { if (this.#state === 'open') this.#handlers.data(chunk) }
   readonly #drained = (): void => { if (this.#state === 'open') this.#handlers.drained() }
+  /** There is no event 'drain' for less than a socket's high water. */
+  readonly #taken = (): void => { if (this.#state === 'open' && this.#gathered === '' && this.#socket.writableLength === 0) this.#handlers.drained() }
   readonly #failed = (error: Error): void => {
     this.#reason ??= error
     this.#socket.destroy()
@@ -184,7 +186,7 @@ export class TcpTransport implements Transport {
     const text = this.#gathered
     if (text === '' || this.#state !== 'open') return
     this.#gathered = ''
-    this.#socket.write(text, 'latin1')
+    this.#socket.write(text, 'latin1', this.#taken)
   }
 
   #flushed (): Promise<void> {

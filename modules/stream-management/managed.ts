@@ -62,6 +62,12 @@ export class Managed implements Manager {
     }, past?.counts.in)
     this.#outbound = new Outbound({
       write: octets => { session.write(octets) },
+      hasRoom: () => session.hasRoom,
+      drained: then => {
+        if (session.connection !== 'attached') return false
+        session.drained(then)
+        return true
+      },
       moved: item => { this.#rewrite(item) },
     }, { confirmed: past?.counts.out ?? 0, isHeld: past === undefined, isVague: past !== undefined && !past.isWhole })
     for (const [entry, handed] of past?.rows ?? []) this.#restore(entry, handed)

@@ -24,8 +24,12 @@ export interface Item {
 }
 
 export interface OutboundHome {
-  /** Writes one stanza to the device, where it is there. */
+  /** Writes one stanza to the device, if it is there. */
   write (octets: string): void
+  /** The device is there, and little of what was written waits for it. */
+  hasRoom (): boolean
+  /** Runs `then` once what was written has been taken, or the connection is another. False, and nothing is run, if there is none. */
+  drained (then: () => void): boolean
   /** It has another number now. */
   moved (item: Item): void
 }
@@ -36,6 +40,9 @@ export class Outbound {
   /** What may not go yet: a commit stands before it. */
   #places: Item[] = []
   #placedBytes = 0
+  /** How many of what was sent, from the first that is not confirmed, are written to the connection that there is now. */
+  #written = 0
+  #isWaiting = false
   #isHeld: boolean
   /** Something was sent of which nothing is known any more: what was not written down has gone with a crash. */
   #isVague: boolean
@@ -84,15 +91,29 @@ export class Outbound {
 
   drain (): void {
     if (this.#isHeld) return
-    const going: string[] = []
     for (const item of this.#places.splice(0, this.#due())) {
       this.#placedBytes -= item.octets.length
-      if (item.state === 'void') continue
-      this.#sent.push(item)
-      going.push(item.octets)
+      if (item.state !== 'void') this.#sent.push(item)
     }
-    // Written when all of it has its place: writing may end the session, which takes whatever is here.
-    for (const octets of going) this.#home.write(octets)
+    this.#write()
+  }
+
+  /**
+   * Writes as much as the device takes; the rest waits here until the connection has drained. So whatever may be unconfirmed can be sent
+   * again, however slowly the device reads. Writing may end the session, which takes whatever is here.
+   */
+  #write (): void {
+    while (this.#written < this.#sent.length) {
+      if (!this.#home.hasRoom()) {
+        this.#isWaiting ||= this.#home.drained(() => {
+          this.#isWaiting = false
+          this.#write()
+        })
+        return
+      }
+      const item = this.#sent.at(this.#written++)
+      if (item !== undefined) this.#home.write(item.octets)
+    }
   }
 
   /** How many may go: as far as the last that may not wait, if no commit stands before that. */
@@ -134,6 +155,7 @@ export class Outbound {
     if (this.#isVague) return this.#believe(h)
     const handled = this.#sent.acknowledge(h)
     if (handled === undefined) throw tooHigh(h, this.#sent.sent)
+    this.#written = Math.max(0, this.#written - handled.length)
     return handled
   }
 
@@ -152,9 +174,10 @@ export class Outbound {
     })
   }
 
-  /** Sends again what is not confirmed. */
+  /** Sends again what is not confirmed, on a new connection. */
   repeat (): void {
-    for (const { octets } of this.#sent.all()) this.#home.write(octets)
+    this.#written = 0
+    this.#write()
   }
 
   /** All there is, as it goes out. */
@@ -175,6 +198,7 @@ export class Outbound {
     const places = this.#places
     this.#places = []
     this.#placedBytes = 0
+    this.#written = 0
     return [...this.#sent.take(), ...places]
   }
 }

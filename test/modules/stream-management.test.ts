@@ -610,6 +610,8 @@ t.test('a session that ends while it is written to still has all that was to go'
   const outbound = new Outbound({
     write: () => { if (left.length === 0) left.push(...outbound.take().map(({ octets }) => octets)) }, // it ends once
     moved: () => {},
+    hasRoom: () => true,
+    drained: () => false,
   }, { confirmed: 0, isHeld: false, isVague: false })
   for (const octets of ['<a/>', '<b/>', '<c/>']) outbound.place(item(octets))
   outbound.rouse()
