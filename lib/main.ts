@@ -170,9 +170,10 @@ export class Running {
   }
 
   async #stop (): Promise<void> {
-    const closing = this.#listeners.map(listener => listener.close())
+    for (const listener of this.#listeners) listener.rest()
     await this.server.stop(async () => { await this.#federation?.rest() })
-    await Promise.all(closing)
+    // After the hosts have left the sessions that live on: a stream that is closed ends its session (XEP-0198 §5).
+    await Promise.all(this.#listeners.map(listener => listener.close()))
     // Behind the sessions: their last presence goes out to other servers.
     await this.#federation?.close()
     await this.#certificates?.close()

@@ -51,19 +51,24 @@ export class ClientListener {
   /** Listens at one address. Answers with the port; 0 lets the system choose it. Rejects where that is not possible. */
   listen (address: string, port: number): Promise<number> { return this.#acceptor.listen(address, port) }
 
+  /** Accepts nobody more, and ends with system-shutdown what has no session. Sessions are their hosts' to end, or to leave. */
+  rest (): void {
+    this.#acceptor.close()
+    const error = new StreamError('system-shutdown')
+    for (const client of [...this.#acceptor.streams]) if (client.state.at !== 'established') client.end(error)
+  }
+
   /**
-   * Stops accepting at once, and ends what has no session. Hosts that stop in the same turn end their sessions themselves, before what is
-   * left gets system-shutdown. Resolves when every connection is gone.
+   * Does the same, and ends with system-shutdown whatever is left. To be called once the hosts have left their sessions: one whose stream
+   * is closed cannot be resumed (XEP-0198 §5). Resolves when every connection is gone.
    */
   close (): Promise<void> {
     return this.#closing ??= this.#close()
   }
 
   async #close (): Promise<void> {
-    this.#acceptor.close()
+    this.rest()
     const error = new StreamError('system-shutdown')
-    for (const client of this.#acceptor.streams) if (client.state.at !== 'established') client.end(error)
-    await Promise.resolve()
     for (const client of [...this.#acceptor.streams]) client.end(error)
     await this.#acceptor.emptied()
   }

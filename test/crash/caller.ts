@@ -17,6 +17,12 @@ export class Caller {
   readonly chains: Chain[] = []
   /** Told of each message that came back, and why; without it, none may. */
   failed: ((message: number, why: string) => void) | undefined
+  /** Told of each presence. */
+  sees: ((presence: Element) => void) | undefined
+  /** It connects by TLS from the first byte. */
+  isEncrypted = false
+  /** How the server has ended the last stream: '' where it said nothing, as one does that can be resumed (XEP-0198 §5). */
+  ending = ''
   /** What was answered last in place of its session. */
   refused = ''
   #line: Line | undefined
@@ -50,7 +56,8 @@ export class Caller {
     // What a line that is given up still brings is not counted: it will come again behind the count that is told now.
     this.#line?.listen(() => {})
     const [user = '', domain = ''] = this.account.split('@')
-    const line = this.#line = await Line.login(port, user, domain)
+    const line = this.#line = await Line.login(port, user, domain, this.isEncrypted)
+    this.ending = ''
     if (this.chain !== undefined) {
       line.send(`<resume ${SM} previd='${this.#id}' h='${this.#received}'/>`)
       const answer = await line.next()
@@ -86,13 +93,23 @@ export class Caller {
     if (++this.#posted % 5 === 0) this.#line?.send(`<r ${SM}/>`)
   }
 
+  /** Says something else that is a stanza. */
+  posts (xml: string): void { this.#post(xml) }
+
+  /** Resolves once its session has got so many messages. Rejects where the line is cut first. */
+  async gets (count: number): Promise<void> {
+    while ((this.chain?.got.length ?? 0) < count) await this.#goesOn()
+  }
+
   /** Resolves once all that it said is acknowledged. Rejects where the line is cut first. */
   async settles (): Promise<void> {
     this.#line?.send(`<r ${SM}/>`)
-    while (this.#outbox.length > 0) {
-      if (!this.isOn) throw new Error(`${this.account}/${this.#resource} was cut off`)
-      await Promise.race([this.#line?.gone, new Promise<void>(resolve => { this.#progress = resolve })])
-    }
+    while (this.#outbox.length > 0) await this.#goesOn()
+  }
+
+  async #goesOn (): Promise<void> {
+    if (!this.isOn) throw new Error(`${this.account}/${this.#resource} was cut off`)
+    await Promise.race([this.#line?.gone, new Promise<void>(resolve => { this.#progress = resolve })])
   }
 
   async leaves (): Promise<void> {
@@ -101,6 +118,8 @@ export class Caller {
   }
 
   get gone (): Promise<void> | undefined { return this.#line?.gone }
+  /** The server has closed its stream, after which nothing can be resumed (XEP-0198 §5). */
+  get isClosed (): boolean { return this.#line?.isClosed === true }
 
   #post (xml: string, message?: number): void {
     this.#outbox.push({ xml, message })
@@ -109,9 +128,11 @@ export class Caller {
 
   #read (element: Element): void {
     if (element.name === 'a') this.#acknowledged(Number(element.attrs['h']))
+    if (element.name === 'stream:error') this.ending = element.toString()
     if (element.name === 'r') this.#line?.send(`<a ${SM} h='${this.#received}'/>`)
     if (!['message', 'presence', 'iq'].includes(element.name)) return
     this.#received++
+    if (element.name === 'presence') this.sees?.(element)
     if (element.attrs['type'] === 'error') { this.#returned(element); return }
     const received = element.getChild('received')?.getChild('forwarded')?.getChild('message')
     const text = element.getChild('sent') === undefined ? (received ?? element).getChildText('body') : null

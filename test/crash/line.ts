@@ -21,6 +21,8 @@ export class Line {
   /** Takes what comes once the stream stands. */
   hears: ((element: Element) => void) | undefined
   isOver = false
+  /** The server has closed its stream (RFC 6120 §4.4). */
+  isClosed = false
   /** Resolves when the connection is gone. */
   readonly gone: Promise<void>
 
@@ -45,8 +47,8 @@ export class Line {
   }
 
   /** Logs in; binding or resuming comes next. */
-  static async login (port: number, user: string, domain = DOMAIN): Promise<Line> {
-    const line = await Line.open(port, { domain })
+  static async login (port: number, user: string, domain = DOMAIN, isEncrypted = false): Promise<Line> {
+    const line = await Line.open(port, { domain, isEncrypted })
     const scram = new ScramClient('SCRAM-SHA-1', user, PASSWORD)
     line.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>${scram.first()}</auth>`)
     line.send(`<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>${await scram.last(textOf(await line.next()))}</response>`)
@@ -95,7 +97,7 @@ export class Line {
         this.#came.push(element)
         this.#wake?.()
       },
-      closed () {},
+      closed: () => { this.isClosed = true },
     })
     this.send(`<?xml version='1.0'?><stream:stream to='${this.#domain}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>`)
     await this.next()

@@ -1,0 +1,25 @@
+/** A server that is stopped and started again while its users talk: a stop is planned, and nobody is to notice more than a pause. */
+import t, { type Test } from 'tap'
+import { Cluster, MISSING } from '../storage/cluster.js'
+import { Stage } from './stops.js'
+
+t.setTimeout(600_000)
+
+t.test('a planned stop loses no session, no message and no presence, whether it is idle or in the middle of a burst', async t => {
+  await plays(t, 20, 'driver = "sqlite"')
+})
+
+t.test('nor does it with PostgreSQL', { skip: MISSING }, async t => {
+  const cluster = await Cluster.start(t)
+  await plays(t, 2, 'driver = "postgres"\nurl = { file = "url" }', await cluster.database())
+})
+
+async function plays (t: Test, rounds: number, storage: string, url = ''): Promise<void> {
+  const stage = await Stage.open(t, storage, url)
+  for (let round = 0; round < rounds; round++) {
+    await stage.plays({ isBusy: round % 2 === 1, how: round % 4 < 2 ? 'SIGTERM' : 'command' })
+  }
+  for (const caller of stage.callers) t.equal(caller.chains.length, 1, `${caller.account} has one session through ${rounds} stops`)
+  t.same(stage.seen, [], 'no contact has seen anybody go')
+  stage.check(t)
+}

@@ -1,0 +1,199 @@
+/** Four devices of two people, and a server that is stopped and started again while they talk. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import type { Element } from '../../lib/xml/element.js'
+import { Caller } from '../crash/caller.js'
+import { DOMAIN } from '../crash/line.js'
+import { addUser, startServer } from '../crash/server.js'
+import { freePorts, run, type Program } from './process.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+/** Messages that each of two devices says in a burst. */
+const BURST = 500
+/** So many of them are there when the server is told to stop. */
+const MIDDLE = 100
+
+/** How the server is stopped, and whether it is in the middle of a burst then. */
+export interface Round { readonly isBusy: boolean, readonly how: 'SIGTERM' | 'command' }
+
+/** Two people, each with two devices, and a third one whom both show their presence. */
+export class Stage {
+  readonly callers: readonly Caller[]
+  readonly seen: string[] = []
+  readonly #conf: string
+  readonly #port: number
+  readonly #directPort: number
+  readonly #sent: { readonly from: Caller, readonly to: string }[] = []
+  #server: Program
+
+  private constructor (conf: string, ports: readonly [number, number], server: Program) {
+    this.#conf = conf
+    ;[this.#port, this.#directPort] = ports
+    this.#server = server
+    this.callers = ['romeo', 'juliet'].flatMap(user => ['one', 'two'].map(resource => {
+      const caller = new Caller(`${user}@${DOMAIN}`, resource)
+      caller.isEncrypted = user === 'juliet'
+      caller.sees = presence => { this.#sees(user, presence) }
+      return caller
+    }))
+  }
+
+  static async open (t: Test, storage: string, url: string): Promise<Stage> {
+    const folder = t.testdir({})
+    const conf = join(folder, 'sestina.toml')
+    const [port = 0, directPort = 0] = await freePorts(2)
+    writeFileSync(join(folder, 'url'), `${url}\n`, { mode: 0o600 })
+    writeFileSync(conf, confOf(storage, port, directPort))
+    const server = await startServer(conf, port)
+    const stage = new Stage(conf, [port, directPort], server)
+    t.teardown(() => stage.#end())
+    for (const user of ['romeo', 'juliet', 'mercutio']) await addUser(conf, `${user}@${DOMAIN}`)
+    for (const caller of stage.callers) await stage.#arrive(caller)
+    await stage.#befriend()
+    return stage
+  }
+
+  /** One stop, and what follows it. */
+  async plays ({ isBusy, how }: Round): Promise<void> {
+    const [romeo, , juliet] = this.callers as [Caller, Caller, Caller]
+    if (isBusy) await this.#burst(romeo, juliet)
+    await this.#stops(how)
+    this.#server = await startServer(this.#conf, this.#port)
+    await this.#stranger()
+    for (const caller of this.callers) await this.#arrive(caller)
+    for (const caller of [romeo, juliet]) this.#says(caller)
+    for (const caller of this.callers) await caller.settles()
+    for (const caller of this.callers) await caller.gets(this.#dueTo(caller).length)
+  }
+
+  /** All that was said has come to each device that it was for: once, and in its order. */
+  check (t: Test): void {
+    for (const caller of this.callers) {
+      const got = caller.chains.flatMap(({ got }) => got)
+      for (const sender of this.callers) {
+        const isFrom = (message: number): boolean => this.#sent[message]?.from === sender
+        t.same(got.filter(isFrom), this.#dueTo(caller).filter(isFrom), `to ${caller.account} from ${sender.account}`)
+      }
+    }
+  }
+
+  #dueTo (caller: Caller): readonly number[] {
+    return this.#sent.flatMap(({ to }, message) => to === caller.account ? [message] : [])
+  }
+
+  #says (from: Caller): void {
+    const to = from === this.callers[0] ? `juliet@${DOMAIN}` : `romeo@${DOMAIN}`
+    from.says(to, this.#sent.push({ from, to }) - 1)
+  }
+
+  /** Both speak at once. Resolves when a part of it has come; the rest is on its way. */
+  async #burst (romeo: Caller, juliet: Caller): Promise<void> {
+    const before = this.#dueTo(juliet).length
+    for (let n = 0; n < BURST; n++) for (const caller of [romeo, juliet]) this.#says(caller)
+    await juliet.gets(before + MIDDLE)
+  }
+
+  async #stops (how: Round['how']): Promise<void> {
+    const gone = this.#server.ended
+    if (how === 'SIGTERM') this.#server.signal('SIGTERM')
+    else await run(process.execPath, [SESTINA, 'stop', '--conf', this.#conf])
+    const code = await gone
+    if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${this.#server.said}`)
+    for (const caller of this.callers) {
+      await caller.gone
+      if (caller.isClosed || caller.ending !== '') throw new Error(`${caller.account} heard ${caller.ending}, and ${caller.isClosed ? 'the end of the stream' : 'no end'}`)
+    }
+  }
+
+  async #arrive (caller: Caller): Promise<void> {
+    const former = caller.chain
+    await caller.arrives(caller.isEncrypted ? this.#directPort : this.#port)
+    if (former !== undefined && caller.chain !== former) throw new Error(`${caller.account} could not resume: ${caller.refused}`)
+  }
+
+  /** Before anybody is back, a contact who comes sees all of them, as they were. */
+  async #stranger (): Promise<void> {
+    const mercutio = new Caller(`mercutio@${DOMAIN}`, 'one')
+    const shown = new Map<string, string>()
+    let wake = (): void => {}
+    mercutio.sees = presence => {
+      shown.set(String(presence.attrs['from']), presence.getChildText('status') ?? String(presence.attrs['type']))
+      wake()
+    }
+    await mercutio.arrives(this.#port)
+    while (this.#expected().some(([address, status]) => shown.get(address) !== status)) {
+      if (!mercutio.isOn) throw new Error('mercutio was cut off')
+      await new Promise<void>(resolve => { wake = resolve })
+    }
+    await mercutio.leaves()
+  }
+
+  #expected (): readonly (readonly [string, string])[] {
+    return ['romeo', 'juliet'].flatMap(user => ['one', 'two'].map(resource => [`${user}@${DOMAIN}/${resource}`, `${user} is here`] as const))
+  }
+
+  /** All of them show each other their presence. */
+  async #befriend (): Promise<void> {
+    const mercutio = new Caller(`mercutio@${DOMAIN}`, 'one')
+    await mercutio.arrives(this.#port)
+    const [romeo, , juliet] = this.callers as [Caller, Caller, Caller]
+    const all = [['romeo', romeo], ['juliet', juliet], ['mercutio', mercutio]] as const
+    for (const [user, caller] of all) {
+      for (const [other] of all) if (other !== user) caller.posts(`<presence to='${other}@${DOMAIN}' type='subscribe'/>`)
+      await caller.settles()
+    }
+    for (const [user, caller] of all) {
+      for (const [other] of all) if (other !== user) caller.posts(`<presence to='${other}@${DOMAIN}' type='subscribed'/>`)
+      await caller.settles()
+    }
+    await mercutio.leaves()
+    for (const caller of this.callers) {
+      const [user = ''] = caller.account.split('@')
+      caller.posts(`<presence><status>${user} is here</status></presence>`)
+      await caller.settles()
+    }
+  }
+
+  #sees (user: string, { attrs }: Element): void {
+    const from = String(attrs['from'])
+    if (attrs['type'] === 'unavailable' && !from.startsWith('mercutio')) this.seen.push(`${user} saw ${from} go`)
+  }
+
+  async #end (): Promise<void> {
+    for (const caller of this.callers) await caller.leaves()
+    await this.#server.stop()
+  }
+}
+
+function confOf (storage: string, port: number, directPort: number): string {
+  return `
+data = "data"
+[log]
+level = "info"
+[storage]
+${storage}
+[[listen]]
+for = "clients"
+port = ${port}
+address = ["127.0.0.1"]
+tls = "none"
+rate = "10MiB/s"
+[[listen]]
+for = "clients"
+port = ${directPort}
+address = ["127.0.0.1"]
+tls = "direct"
+rate = "10MiB/s"
+[modules]
+roster = true
+presence = true
+message = true
+carbons = true
+offline = { keep = 100000 }
+mam = true
+stream-management = true
+[host.${DOMAIN}]
+`
+}
