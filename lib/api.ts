@@ -22,11 +22,13 @@ export { parseElement } from './xml/parse-element.js'
 
 // ---- Streams and sessions -----------------------------------------------------
 export type { InlineContext, InlineFeature, InlineResult, Negotiation, Outcome, StreamFeature, UserAgent } from './stream/negotiation.js'
+export { LARGEST_ANSWER } from './stream/bounds.js'
 export * as management from './stream/stream-management.js'
 export { Arrivals } from './host/arrivals.js'
 export type { Arrival } from './host/arrivals.js'
 export { Handed, original } from './host/handed.js'
 export type { Booking, Manager } from './host/handed.js'
+export type { Outlet, Pieces } from './host/outlet.js'
 export type { Former, Session } from './host/session.js'
 export type { Sessions } from './host/sessions.js'
 export { boundInline, clientOf, deviceOf, watchedOver } from './host/slots.js'

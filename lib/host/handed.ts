@@ -70,6 +70,10 @@ export interface Manager {
   arrive (): Arrival
   /** The batch of a stanza that has come is about to be stored. `isEmpty`: it holds nothing so far. */
   settling (batch: Batch, isEmpty: boolean): void
+  /** Far less is unconfirmed than may be: a long answer goes on while this holds. */
+  readonly hasRoom: boolean
+  /** Runs `then` once, when the device has confirmed something, or its connection is gone, or its session has ended. */
+  confirming (then: () => void): void
   /** What its device has not confirmed, as it goes out, the oldest first. */
   unconfirmed (): Iterable<string>
   /** There is a new connection: what the device has not confirmed goes out again. */

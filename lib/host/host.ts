@@ -26,6 +26,7 @@ import {
 } from './events.js'
 import { IqHandlers, PendingRequests, type Request } from './iq.js'
 import { Logins } from './logins.js'
+import { Outlets, type Outlet } from './outlet.js'
 import type { Destination, Passage, Router } from './router.js'
 import { Session, type Connection, type Former, type SessionHome } from './session.js'
 import { Sessions } from './sessions.js'
@@ -85,6 +86,7 @@ export class Host implements Destination, SessionHome {
   readonly commands = new Map<string, Command>()
   readonly services = new Named()
   readonly counters = new Counters()
+  readonly #outlets: Outlets
   served: Served | undefined
   readonly #delivery: Delivery
   #stopping = false
@@ -110,6 +112,9 @@ export class Host implements Destination, SessionHome {
       unavailable: (session, last) => { this.tell(sessionUnavailable, { session, last }) },
     })
     this.#delivery = new Delivery(this)
+    this.#outlets = new Outlets({
+      clock: parts.clock, route: stanza => { this.router.route(stanza) }, sessionAt: address => this.sessions.at(address),
+    })
     for (const to of ['self', 'host'] as const) this.handlers.add(to, 'set', NS.SESSION, 'session', legacySession)
   }
 
@@ -237,6 +242,9 @@ export class Host implements Destination, SessionHome {
   }
 
   exists (account: Jid): Maybe<boolean> { return this.accounts.exists(account) }
+
+  /** What leaves this address of the host, in one order. */
+  outlet (from: Jid): Outlet { return this.#outlets.of(from) }
 
   /** Makes an account. Throws AccountExists, JidError, PrepError. */
   async createAccount (account: Jid, password: string): Promise<void> {

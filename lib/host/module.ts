@@ -16,6 +16,7 @@ import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Message } from '../xmpp/stanza.js'
 import type { Command, NonzaHandler, Served } from './host.js'
 import type { IqTable } from './iq.js'
+import type { Outlet } from './outlet.js'
 import type { Former, Session } from './session.js'
 import type { Sessions } from './sessions.js'
 
@@ -80,6 +81,8 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
    * instead. `timeout` in milliseconds.
    */
   ask (to: Jid, payload: Element, how?: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number }): Promise<Element>
+  /** What leaves an address at this host (an account, a room), in one order; long answers in pieces. */
+  outlet (from: Jid): Outlet
   /** A batch for writes that belong to no stanza; `commit` stores it. */
   batch (): Batch & { commit (): Promise<void> }
   /** Every stanza to this host and to any address at it: rooms, pubsub, components. One module a host. */

@@ -94,6 +94,7 @@ export class Setup {
       offerInline: feature => { this.#put(() => added(host.inline, feature)) },
       nonza: (namespace, element, handler) => { this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler)) },
       ask: (to, payload, how) => host.ask(to, payload, how),
+      outlet: from => host.outlet(from),
       batch: () => {
         const batch = new PendingBatch()
         return {

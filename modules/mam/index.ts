@@ -4,7 +4,7 @@ import {
   isFirstIn, journal, Kept, localName, messageAddressed, messageSent, messageUndelivered, namespaceOf, NS, pagingElement, records, rosters,
   setting, StanzaError, xml,
 } from '../../lib/api.js'
-import type { Archives, Batch, Element, Entry, Jid, Maybe, Message } from '../../lib/api.js'
+import type { Addressed, Archives, Batch, Element, Entry, Jid, Maybe, Message, Session } from '../../lib/api.js'
 import { command } from './command.js'
 import { preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { entryIn, written } from './moving.js'
@@ -133,12 +133,16 @@ export default defineModule({
       const { account } = session
       const { entries, complete, count } = await find(messages, account.toString(), query, settings.page)
       const id = attributeOf(payload, 'queryid')
-      for (const entry of query.isFlipped ? [...entries].reverse() : entries) {
-        if (session.send(resultStanza(entry, account, session.jid, id)) === 'full') return undefined
-      }
+      const isSent = await host.outlet(account).draw(session, results(query.isFlipped ? [...entries].reverse() : entries, session, id))
+      if (!isSent) throw new StanzaError('resource-constraint', 'the answer is not read', { type: 'wait' })
       return xml('fin', { xmlns: NS.MAM, ...complete ? { complete: 'true' } : {} },
         pagingElement({ first: entries[0]?.id, last: entries.at(-1)?.id, count }))
     })
+
+    /** The page, each result made when it is about to go. */
+    function * results (entries: readonly Entry<string>[], { account, jid }: Session, queryId: string | undefined): Generator<Addressed> {
+      for (const entry of entries) yield addressed(resultStanza(entry, account, jid, queryId), jid)
+    }
 
     host.iq.get('self', NS.MAM, 'metadata', ({ session }) => metadata(session.account))
 

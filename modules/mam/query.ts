@@ -1,7 +1,7 @@
 /** What a client asks of an archive (XEP-0313 §4), and the pages that it gets. */
 import {
-  children, DataForm, Element, field, formatDateTime, formIn, has, NS, octets, parseDateTime, readForm, readPaging, Stanza, StanzaError,
-  toOctets, UnknownEntry, xml,
+  children, DataForm, Element, field, formatDateTime, formIn, has, LARGEST_ANSWER, NS, octets, parseDateTime, readForm, readPaging, Stanza,
+  StanzaError, toOctets, UnknownEntry, xml,
 } from '../../lib/api.js'
 import type { Entry, Jid, Journal, Paging } from '../../lib/api.js'
 
@@ -18,8 +18,6 @@ const IDS = 'ids'
 const FORM = new DataForm(NS.MAM, [WITH, START, END, BEFORE_ID, AFTER_ID, GROUPCHAT, FULLTEXT])
 /** How many messages may be asked for by their ids. */
 const MOST_IDS = 500
-/** What a page may hold: what is sent at once must not look as if its reader were too slow. */
-const MOST_BYTES = 1_048_576
 
 export type Archive = Journal<string>
 
@@ -103,7 +101,8 @@ export async function find (archive: Archive, owner: string, { filter, paging }:
       return { entries: [], complete: count === 0, count }
     }
     // XEP-0059 §2.3: a page before something is the one right before it.
-    return { ...await archive.page(owner, { ...wanted, last: paging?.before !== undefined, limit, bytes: MOST_BYTES }), count: undefined }
+    const page = await archive.page(owner, { ...wanted, last: paging?.before !== undefined, limit, bytes: LARGEST_ANSWER })
+    return { ...page, count: undefined }
   } catch (error) {
     if (error instanceof UnknownEntry) throw new StanzaError('item-not-found', undefined, { cause: error })
     throw error

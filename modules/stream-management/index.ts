@@ -176,6 +176,7 @@ export default defineModule({
       const { manager } = event.session
       if (!(manager instanceof Managed) || manager.patience === 0) return
       event.keep = true
+      manager.detached()
       wait(manager)
     })
     host.on(sessionResumed, ({ session }) => {

@@ -46,6 +46,8 @@ export class Managed implements Manager {
   #moved = new Set<Item>()
   #hasChanged = true
   #isEnded = false
+  /** They wait for the device to confirm something. */
+  #confirming: (() => void)[] = []
   #claims = 0
 
   /** `past`: what it was before this process. */
@@ -119,6 +121,16 @@ export class Managed implements Manager {
     this.#sent()
   }
 
+  /** The other half is for what others say meanwhile. */
+  get hasRoom (): boolean { return !this.#isEnded && this.#outbound.bytes < this.home.bounds.bytes / 2 }
+
+  confirming (then: () => void): void { this.#confirming.push(then) }
+
+  /** Its connection is gone: nothing is confirmed until there is another. */
+  detached (): void { this.#confirm() }
+
+  #confirm (): void { for (const then of this.#confirming.splice(0)) then() }
+
   unconfirmed (): Iterable<string> { return this.#outbound.octets() }
 
   /** There is a new connection: what the device has not confirmed goes out again (XEP-0198 §5). */
@@ -137,6 +149,7 @@ export class Managed implements Manager {
     }
     this.askedAt = undefined
     if (this.#gone.length > 0) this.home.dirty(this)
+    this.#confirm()
     this.#ask()
   }
 
@@ -305,6 +318,7 @@ export class Managed implements Manager {
     if (this.#isEnded) return
     const items = this.#outbound.take()
     this.#isEnded = true
+    this.#confirm()
     for (const item of items) if (item.state === 'ready') this.#lose(item)
     batch.add(sessions.putting(this.#owner, this.id, undefined))
     batch.add(counts.putting(this.#owner, this.id, undefined))
