@@ -206,6 +206,7 @@ export class Running {
       oldest: this.#config.server.tls.oldest,
       domain: [...this.#config.hosts.keys()][0] ?? 'localhost',
       host: domain => this.server.host(domain),
+      listeners: () => this.#listening,
     }, federationPlan(this.#config))
   }
 
@@ -250,7 +251,7 @@ const SERVER_RATE = 1024 * 1024
 /** What the conf says of other servers. */
 function federationPlan (config: Config): FederationPlan {
   const { federation, limits } = config.server
-  const { trust, authorities, resolver, dane, queue, idle, connections } = federation
+  const { trust, authorities, resolver, dane, private: allowed, queue, idle, connections } = federation
   const { negotiation, keepalive, unauthenticated } = limits
   const stanza = Math.max(...config.server.listen.map(listener => listener.for === 'servers' ? listener.stanza : 0))
   const domains = new Map(Object.entries(federation.domain).map(([domain, settings]) => [prepared(domain), settings]))
@@ -260,12 +261,13 @@ function federationPlan (config: Config): FederationPlan {
     authorities,
     resolver,
     dane,
+    allowed,
     limits: { queue, idle, negotiation, keepalive, stanza, unauthenticated, connections },
     policy: (local, remote) => {
       const mode = modes.get(local) ?? 'all'
       if (mode === 'off' || mode === 'listed' && partners.get(local)?.has(remote) !== true) return { trust: 'refuse' }
       const own = domains.get(remote)
-      if (own?.host === undefined) return { trust: own?.trust ?? trust }
+      if (own?.host === undefined) return { trust: own?.trust ?? trust, ...own?.private === true && { isPrivate: true } }
       return { trust: own.trust ?? trust, byHand: { host: own.host, port: own.port, tls: own.tls } }
     },
   }

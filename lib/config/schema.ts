@@ -1,6 +1,7 @@
 /** Kinds of settings, over zod: what a setting may be, what it is if nobody says, and a sentence on what it does. */
 import { isAbsolute, resolve } from 'node:path'
 import { z } from 'zod'
+import { isRange } from '../base/reach.js'
 import { readDuration, readRate, readSize, UnitError, type Duration, type Rate, type Size } from '../base/units.js'
 import { didYouMean, shown } from './words.js'
 
@@ -158,6 +159,11 @@ export function uri (): Kind<string, string> {
 export function address (): Kind<string, string> {
   const ip = z.union([z.ipv4(), z.ipv6()])
   return checked('IP address', 'an IP address such as "127.0.0.1" or "::1"', text => ip.safeParse(text).success)
+}
+
+/** A range of IP addresses, or one. */
+export function ipRange (): Kind<string, string> {
+  return checked('range of IP addresses', 'a range of IP addresses such as "10.0.0.0/8" or "fd00::/8"', isRange)
 }
 
 /** A file or folder, as an absolute path: a relative one starts at the conf file's folder. */

@@ -1,8 +1,8 @@
 /** The settings of the server itself. Those of modules stand in the modules. */
 import type { Path } from './read.js'
 import {
-  address, choice, count, domain, DOMAINS, duration, flag, jid, list, named, optional, path, port, rate, secret, size, socket, table,
-  type Values,
+  address, choice, count, domain, DOMAINS, duration, flag, ipRange, jid, list, named, optional, path, port, rate, secret, size, socket,
+  table, type Values,
 } from './schema.js'
 
 /** What a listener may be for. What this version does not serve is not here. */
@@ -78,6 +78,7 @@ const federation = table({
     host: optional(domain()).says('Where its server is, by hand: a name or an IP address. Left out, DNS says so.'),
     port: optional(port()).says('The port there; left out, 5269, or 5270 for direct TLS.'),
     tls: choice('required', 'direct').default('required').says('"required": STARTTLS. "direct": TLS from the first byte. Only where `host` is given.'),
+    private: flag().default(false).says('Whether its server may be at a private address, if DNS says so. With `host`, it may be anywhere.'),
   }).says('One other domain.'), DOMAINS)
     .says('What differs for single domains, one table each: [federation.domain."example.net"].'),
   authorities: optional(path())
@@ -87,6 +88,9 @@ const federation = table({
   dane: flag().default(false)
     .says('Whether the certificate that a domain names in DNS (DANE, RFC 7673) is the one that counts for it. The DNS servers are believed where they ' +
       'say that DNSSEC has checked it: turn it on where they do, and are on this machine or on a line that nobody else is on.'),
+  private: list(ipRange(), { max: 1000 }).default([])
+    .says('Ranges of IP addresses that are not public, and where servers of other domains may be nonetheless: "10.0.0.0/8", "fd00::/8". ' +
+      'DNS is written by strangers: without this, no domain can send this server into its own network or to itself.'),
   queue: table({
     stanzas: count({ min: 1, max: 100_000 }).default(1000).says('Stanzas that wait at most.'),
     size: size({ min: '64KiB', max: '64MiB' }).default('1MiB').says('What they may take together.'),

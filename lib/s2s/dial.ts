@@ -1,6 +1,6 @@
 /** Connecting to one of several places: side by side, each a little later than the one before (RFC 8305 §5, XEP-0495). */
-import { connect } from 'node:net'
 import type { Clock, Timer } from '../base/clock.js'
+import type { Guard } from '../stream/guard.js'
 import { TcpTransport } from '../stream/tcp-transport.js'
 import type { Transport } from '../stream/transport.js'
 import type { Target } from './resolve.js'
@@ -11,36 +11,29 @@ const STAGGER = 250
 /** A peer that is gone without a word is found out by TCP after this much silence. */
 const PROBE = 60_000
 
-/** Over TCP. */
+/** Over TCP, past the guard. */
 export class TcpDialer implements Dialer {
   readonly #clock: Clock
+  readonly #guard: Guard
 
-  constructor (clock: Clock) { this.#clock = clock }
+  constructor (clock: Clock, guard: Guard) {
+    this.#clock = clock
+    this.#guard = guard
+  }
 
-  dial ({ address, port }: Target, signal: AbortSignal): Promise<Transport> {
-    return new Promise((resolve, reject) => {
-      const socket = connect({ host: address, port })
-      const give = (error: Error): void => {
-        socket.destroy()
-        reject(error)
-      }
-      const giveUp = (): void => { give(new Error('given up')) }
-      signal.addEventListener('abort', giveUp, { once: true })
-      socket.once('error', give)
-      socket.once('connect', () => {
-        signal.removeEventListener('abort', giveUp)
-        socket.off('error', give)
-        socket.setKeepAlive(true, PROBE)
-        resolve(new TcpTransport(socket, this.#clock))
-      })
-    })
+  objection (target: Target): string | undefined { return this.#guard.objection(target) }
+
+  async dial (target: Target, signal: AbortSignal): Promise<Transport> {
+    const socket = await this.#guard.connect(target, signal)
+    socket.setKeepAlive(true, PROBE)
+    return new TcpTransport(socket, this.#clock)
   }
 }
 
 export interface Dialled { readonly transport: Transport, readonly target: Target }
 
 /** The first of the targets that answers. Rejects with the error of the last one to fail, or after `patience` milliseconds. */
-export function dialFirst (dialer: Dialer, clock: Clock, targets: readonly Target[], patience: number): Promise<Dialled> {
+export function dialFirst (dialer: Pick<Dialer, 'dial'>, clock: Clock, targets: readonly Target[], patience: number): Promise<Dialled> {
   return new Promise((resolve, reject) => {
     const controller = new AbortController()
     const { signal } = controller

@@ -4,9 +4,11 @@ import type { Clock } from '../base/clock.js'
 import { Counters, type Count } from '../base/counters.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import { Ranges } from '../base/reach.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Certificates } from '../stream/certificates.js'
+import { Guard, type Place } from '../stream/guard.js'
 import { StreamError } from '../xmpp/errors.js'
 import { LINK_COUNTS } from './counts.js'
 import { ServerContexts, rootsOf } from './contexts.js'
@@ -30,6 +32,8 @@ export interface FederationPlan {
   readonly resolver: readonly string[]
   /** They are believed where they say that DNSSEC has checked something. */
   readonly dane: boolean
+  /** Ranges of IP addresses where servers of others may be besides public ones. */
+  readonly allowed: readonly string[]
   readonly limits: FederationLimits
   policy (local: string, remote: string): Policy
 }
@@ -43,6 +47,8 @@ export interface FederationParts {
   readonly oldest: 'TLSv1.2' | 'TLSv1.3'
   readonly domain: string
   host (domain: string): Host | undefined
+  /** Where this server listens now: nobody may send it to itself. */
+  listeners (): Iterable<Pick<Place, 'address' | 'port'>>
 }
 
 /** So long others may take to acknowledge what they have, in milliseconds, before the server stops. */
@@ -54,6 +60,7 @@ export class Federation {
   readonly counters = new Counters()
   readonly #listeners: ServerListener[] = []
   readonly #contexts: ServerContexts
+  readonly #guard: Guard
   #plan: FederationPlan
 
   static async open (parts: FederationParts, plan: FederationPlan): Promise<Federation> {
@@ -65,11 +72,12 @@ export class Federation {
   private constructor (parts: FederationParts, plan: FederationPlan, roots: readonly string[], outbox: Outbox) {
     const { clock, ids, log, router, domain, certificates } = parts
     this.#plan = plan
+    this.#guard = new Guard({ allowed: new Ranges(plan.allowed), listeners: () => parts.listeners() })
     this.#contexts = new ServerContexts((name, domain) => certificates.usableFor(name, domain), roots, parts.oldest)
     this.world = {
       clock, ids, log, router, domain,
       resolver: resolverOf(plan, clock),
-      dialer: new TcpDialer(clock),
+      dialer: new TcpDialer(clock, this.#guard),
       keys: new DialbackKeys(),
       outbox,
       shows: (name, domain) => this.#contexts.shows(name, domain),
@@ -103,6 +111,7 @@ export class Federation {
     const { world, links } = this
     this.#contexts.roots = await rootsOf(plan.authorities)
     if (plan.dane !== this.#plan.dane || plan.resolver.join(' ') !== this.#plan.resolver.join(' ')) world.resolver = resolverOf(plan, world.clock)
+    this.#guard.allowed = new Ranges(plan.allowed)
     this.#plan = plan
     world.limits = plan.limits
     // Whom it refuses from now on has no stream any more.

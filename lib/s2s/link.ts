@@ -101,7 +101,7 @@ export class Link {
     if (this.#carrier !== carrier) return
     this.#carrier = undefined
     const now = this.#stoodAt = this.#home.world.clock.now()
-    if (reason !== undefined) this.lastError = reason instanceof LinkError ? reason : new LinkError('remote-server-timeout', reason.message, { isPassing: true })
+    if (reason !== undefined) this.lastError = reason instanceof LinkError ? reason : new LinkError('remote-server-timeout', 'the connection is gone', { isPassing: true, detail: reason.message })
     if (now - this.#standsSince >= STEADY) this.#retries = 0
     if (!this.#isWanted) this.#settle()
     else if (this.#retries > 0) this.#wait()
@@ -282,7 +282,7 @@ export class Link {
     const late = this.#queue.splice(0, count < 0 ? this.#queue.length : count)
     for (const { octets } of late) this.#leave(octets.length)
     this.#arm()
-    const error = new StanzaError('remote-server-timeout', this.lastError?.message)
+    const error = new StanzaError('remote-server-timeout', this.lastError?.text)
     for (const item of late) this.#home.bounce(item, error)
     this.#settle()
   }

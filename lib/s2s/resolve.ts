@@ -19,6 +19,8 @@ export interface Target {
   readonly secure: boolean
   /** What the domain says in DNS of the certificate that is shown there; left out where it says nothing, or nobody wants to hear. */
   readonly tlsa?: readonly Tlsa[]
+  /** The conf names this server or its domain: it may be at a private address. */
+  readonly isAllowed?: boolean
 }
 
 /** What the conf says of a domain, in place of DNS. */

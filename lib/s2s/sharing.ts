@@ -1,5 +1,6 @@
 /** Which of the streams that stand may serve another pair of domains as well (XEP-0220 §2.6). */
 import type { Outgoing } from './outgoing.js'
+import type { Target } from './resolve.js'
 import type { FederationWorld } from './world.js'
 
 /** A stream to the same domain, or to another of the same server, as DNS has it; undefined where there is none. */
@@ -12,5 +13,11 @@ export async function shareable (
   // XEP-0220 §2.6.2
   const targets = await world.resolver.resolve(remote, world.policy(local, remote).byHand).catch(() => [])
   return fitting.find(({ isOver, target }) => !isOver && targets.some(({ address, port, tls }) =>
-    address === target.address && port === target.port && tls === target.tls))
+    address === target.address && port === target.port && tls === target.tls && mayShare(world, local, remote, target)))
+}
+
+/** A domain whose DNS names a private server of ours is not sent there, even if a stream to that server stands for another domain. */
+function mayShare (world: FederationWorld, local: string, remote: string, target: Target): boolean {
+  const { byHand, isPrivate = false } = world.policy(local, remote)
+  return world.dialer.objection({ ...target, isAllowed: byHand !== undefined || isPrivate }) === undefined
 }

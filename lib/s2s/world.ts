@@ -21,6 +21,8 @@ export interface Policy {
    */
   readonly trust: 'certificate' | 'dialback' | 'refuse'
   readonly byHand?: ByHand | undefined
+  /** The server of this domain may be at a private address, wherever DNS says it is. */
+  readonly isPrivate?: boolean
 }
 
 export interface FederationLimits {
@@ -40,8 +42,12 @@ export interface FederationLimits {
   readonly connections: number
 }
 
-/** Connects. Rejects where nobody answers; gives up when told to. */
-export interface Dialer { dial (target: Target, signal: AbortSignal): Promise<Transport> }
+export interface Dialer {
+  /** Connects. Rejects if nobody answers or there is an objection; gives up when told to. */
+  dial (target: Target, signal: AbortSignal): Promise<Transport>
+  /** Why nobody may be sent to this place, for the operator; undefined if they may. */
+  objection (target: Target): string | undefined
+}
 
 /** What a domain of ours shows in TLS. */
 export interface Shown { readonly context: SecureContext, readonly certificate: Uint8Array }
@@ -68,23 +74,29 @@ export interface FederationWorld {
 /** Who has to mend it. */
 export type Mender = 'them' | 'us' | 'network'
 
-/** Why there is no link to another server. */
+/** Why there is no link to another server. The message is for the operator: it may name addresses of our network. */
 export class LinkError extends Error {
   readonly condition: StanzaCondition
   /** Trying again soon may help: it was away, not unwilling. */
   readonly isPassing: boolean
   readonly mender: Mender
+  /** The part of the message that users read. */
+  readonly text: string
 
-  constructor (condition: StanzaCondition, text: string, how: Partial<Pick<LinkError, 'isPassing' | 'mender' | 'cause'>> = {}) {
-    super(text, { cause: how.cause })
+  /** `detail`: what the operator alone reads besides `text`. */
+  constructor (
+    condition: StanzaCondition, text: string, how: Partial<Pick<LinkError, 'isPassing' | 'mender' | 'cause'>> & { readonly detail?: string } = {},
+  ) {
+    super(how.detail === undefined ? text : `${text} (${how.detail})`, { cause: how.cause })
     this.condition = condition
+    this.text = text
     this.isPassing = how.isPassing ?? false
     this.mender = how.mender ?? 'them'
   }
 
   /** As the sender of a stanza gets to hear of it. */
   stanzaError (): StanzaError {
-    return new StanzaError(this.condition, this.message, { cause: this })
+    return new StanzaError(this.condition, this.text, { cause: this })
   }
 }
 

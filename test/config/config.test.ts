@@ -45,7 +45,7 @@ t.test('the smallest conf file names a host, and all else has a default', async 
       trust: 'certificate',
       domain: {},
       resolver: [],
-      dane: false,
+      dane: false, private: [],
       queue: { stanzas: 1000, size: 1_048_576, time: 30_000 },
       idle: 600_000,
       connections: 50,

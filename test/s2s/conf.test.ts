@@ -37,6 +37,8 @@ void t.test('each host says whom it talks to, each domain what it must show; a r
 trust = "dialback"
 [federation.domain."spam.test"]
 trust = "refuse"
+[federation.domain."inside.test"]
+private = true
 [federation.domain."lan.test"]
 host = "10.0.0.7"
 tls = "direct"
@@ -47,6 +49,7 @@ ${HOSTS}`)
   t.same(policy('all.test', 'spam.test'), { trust: 'refuse' })
   t.same(policy('all.test', 'sub.spam.test'), { trust: 'certificate' }, 'a domain below is another domain')
   t.same(policy('all.test', 'lan.test'), { trust: 'certificate', byHand: { host: '10.0.0.7', port: undefined, tls: 'direct' } })
+  t.same(policy('all.test', 'inside.test'), { trust: 'certificate', isPrivate: true })
   t.same(policy('closed.test', 'any.test'), { trust: 'refuse' })
   t.same(policy('closed.test', 'old.test'), { trust: 'refuse' })
   t.same(policy('picky.test', 'any.test'), { trust: 'refuse' })
@@ -64,6 +67,20 @@ ${HOSTS}`)
   t.same(policy('all.test', 'old.test'), { trust: 'refuse' })
   t.same(policy('all.test', 'friend.test'), { trust: 'certificate' })
   t.equal(running.federation?.world.limits.queue.stanzas, 7)
+})
+
+void t.test('the conf says which private ranges strangers may send the server into; nobody may send it to its own listeners', async t => {
+  const { running, change } = await raised(t, `${SERVERS}[host."all.test"]\n[federation]\nprivate = ["10.0.0.0/8", "fd00::1"]\n`)
+  const objection = (address: string, port = 5269): string | undefined =>
+    running.federation?.world.dialer.objection({ host: 'x.test', address, port, tls: 'required', secure: false })
+  t.equal(objection('10.0.0.7'), undefined)
+  t.equal(objection('fd00::1'), undefined)
+  t.match(objection('192.168.0.1'), 'a private address')
+  t.equal(objection('9.9.9.9'), undefined)
+  for (const { address, port } of running.listening) t.match(objection(address, port), 'a listener of this server')
+  await change(`${SERVERS}[host."all.test"]\n`)
+  t.match(objection('10.0.0.7'), 'a private address')
+  await t.rejects(change(`${SERVERS}[host."all.test"]\n[federation]\nprivate = ["10.0.0.0/40"]\n`), /is not a range of IP addresses/)
 })
 
 void t.test('other servers are talked to only where there is a listener for them; it stops with the server', async t => {

@@ -10,7 +10,9 @@ import { TcpDialer, dialFirst } from '../../lib/s2s/dial.js'
 import type { ServerListener } from '../../lib/s2s/listener.js'
 import type { Target } from '../../lib/s2s/resolve.js'
 import type { Policy } from '../../lib/s2s/world.js'
+import { Ranges } from '../../lib/base/reach.js'
 import { Certificates } from '../../lib/stream/certificates.js'
+import { Guard } from '../../lib/stream/guard.js'
 import { memoryPair } from '../../lib/stream/memory-transport.js'
 import type { Transport } from '../../lib/stream/transport.js'
 import { selfSigned } from '../../lib/stream/self-signed.js'
@@ -38,6 +40,7 @@ interface How {
   readonly trust?: Policy['trust']
   readonly tls?: 'required' | 'direct'
   readonly connections?: number
+  readonly allowed?: readonly string[]
 }
 
 interface Town {
@@ -67,11 +70,12 @@ async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
     authorities: join(v.folder, 'authorities'),
     resolver: [`127.0.0.1:${zone.port}`],
     dane: false,
+    allowed: how.allowed ?? ['127.0.0.0/8'],
     limits: { ...LIMITS, connections: how.connections ?? LIMITS.connections },
     policy: () => ({ trust: how.trust ?? 'certificate' }),
   }
   const federation = await Federation.open({
-    clock, log, router, certificates, domain, oldest: 'TLSv1.2', ids: { next: () => `s${++ids}` }, host: name => s.server.host(name),
+    clock, log, router, certificates, domain, oldest: 'TLSv1.2', ids: { next: () => `s${++ids}` }, host: name => s.server.host(name), listeners: () => [],
   }, plan)
   const listener = federation.listener({ tls: how.tls ?? 'required', stanza: 262_144, rate: 1_000_000 })
   const port = await listener.listen('127.0.0.1', 0)
@@ -180,6 +184,21 @@ void t.test('direct TLS over sockets; who is connected is counted and reported, 
   await until('the end of their stream', () => ours.listener.counts.connections === 0)
 })
 
+void t.test('a domain whose DNS names this machine gets no connection, unless the conf allows the range', async t => {
+  const v = await verona(t)
+  const ours = await town(v, OURS, { allowed: [] })
+  const theirs = await town(v, THEIRS)
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  const juliet = await theirs.s.device(`juliet@${THEIRS}/balcony`)
+  t.equal(await outcome(romeo, juliet, `juliet@${THEIRS}`), 'DNS names no server that can be reached')
+  t.equal(theirs.listener.counts.connections, 0)
+  t.same(theirs.s.lines.filter(line => line.event === 'server gone'), [])
+  await ours.federation.reload({ ...ours.plan, allowed: ['127.0.0.1'] })
+  ours.s.clock.pass(10_000)
+  romeo.forget()
+  t.equal(await outcome(romeo, juliet, `juliet@${THEIRS}`), 'arrived')
+})
+
 void t.test('from one network come so many connections and no more', async t => {
   const v = await verona(t)
   const { port, listener, s } = await town(v, OURS, { connections: 2 })
@@ -280,7 +299,7 @@ void t.test('where nobody answers in time, or all refuse, that is said; who answ
 })
 
 void t.test('over TCP: a port where nobody listens refuses; a dial that is given up ends', async t => {
-  const dialer = new TcpDialer(new FakeClock())
+  const dialer = new TcpDialer(new FakeClock(), new Guard({ allowed: new Ranges(['127.0.0.1']) }))
   const controller = new AbortController()
   const target = (port: number, address = '127.0.0.1'): Target => ({ host: 'x', address, port, tls: 'required', secure: false })
   await t.rejects(dialer.dial(target(1), controller.signal), { code: 'ECONNREFUSED' })

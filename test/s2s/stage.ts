@@ -80,6 +80,8 @@ export class Net {
   readonly names = new Map<string, readonly Target[] | Error>()
   /** Addresses that take connections, and never say anything. */
   readonly silent = new Set<string>()
+  /** Addresses to which a stranger may send nobody. */
+  readonly forbidden = new Set<string>()
   /** Each connection that somebody wanted, as 'address:port'. */
   readonly dialled: string[] = []
   readonly #servers = new Map<string, Answer>()
@@ -136,6 +138,7 @@ export class Net {
 
   dialer (from: string): Dialer {
     return {
+      objection: ({ address, isAllowed = false }) => this.forbidden.has(address) && !isAllowed ? `${address} is a private address` : undefined,
       dial: ({ address, port }, signal) => new Promise((resolve, reject) => {
         const place = `${address}:${port}`
         this.dialled.push(place)

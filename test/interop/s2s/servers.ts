@@ -138,6 +138,7 @@ tls = "direct"
 trust = "${quarter.how.trust}"
 authorities = "${quarter.authorities}"
 resolver = ["${quarter.zone.address}"]
+private = ["127.0.0.0/8"]
 queue = { stanzas = ${Math.max(1000, kept)} }
 ${more}
 [modules]
