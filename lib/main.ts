@@ -3,6 +3,7 @@ import { systemClock, type Clock } from './base/clock.js'
 import type { Count } from './base/counters.js'
 import { randomIds, type Ids } from './base/ids.js'
 import type { Logger } from './base/logger.js'
+import { Turns } from './base/turns.js'
 import { Throttle } from './auth/throttle.js'
 import { ClientListener } from './c2s/listener.js'
 import type { ClientWorld } from './c2s/settings.js'
@@ -98,7 +99,7 @@ export class Running {
     this.#started = config.server
     this.#storage = storage
     const { iterations } = config.server.authentication
-    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations })
+    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations, turns: new Turns() })
   }
 
   get config (): Config { return this.#config }
@@ -189,6 +190,7 @@ export class Running {
       certificates,
       throttle: new Throttle({ clock: this.#clock, delay: authentication.delay, forget: authentication.forget }),
       traffic: this.server.router.traffic.clients,
+      turns: this.server.router.turns,
       limits,
       authentication,
       host: domain => this.server.host(domain),

@@ -1,4 +1,5 @@
 /** One task after the other, with a bound. */
+import type { Turns } from './turns.js'
 
 /** A task answers at once, or with a promise; the next waits for it. */
 export type Task = () => void | Promise<void>
@@ -11,15 +12,20 @@ export class Queue {
   readonly bound: number
   readonly #failed: (error: unknown) => void
   readonly #idle: () => void
+  readonly #turns: Turns | undefined
   #tasks: Task[] = []
   #head = 0
   #busy = false
 
-  /** `bound`: how many tasks may wait. `idle` is called each time the last waiting task has ended. */
-  constructor (bound: number, failed: (error: unknown) => void, idle: () => void = () => {}) {
+  /**
+   * `bound`: how many tasks may wait. `idle` is called each time the last waiting task has ended. `turns`: tasks that waited go on in a later
+   * turn of the event loop once this one is used up.
+   */
+  constructor (bound: number, failed: (error: unknown) => void, idle: () => void = () => {}, turns?: Turns) {
     this.bound = bound
     this.#failed = failed
     this.#idle = idle
+    this.#turns = turns
   }
 
   /** How many tasks wait, the running one not counted. */
@@ -60,6 +66,10 @@ export class Queue {
 
   #drain (): void {
     while (this.#head < this.#tasks.length) {
+      if (this.#turns?.isSpent === true) {
+        this.#turns.later(() => { this.#drain() })
+        return
+      }
       const task = this.#tasks[this.#head++]
       if (this.#head > 64 && this.#head * 2 > this.#tasks.length) {
         this.#tasks = this.#tasks.slice(this.#head)

@@ -64,6 +64,7 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
       limits: { bytes: limits.unauthenticated.stanza, elements: limits.unauthenticated.elements, depth: 16, attributes: 32, name: 256 },
       domain: world.domain,
       traffic: world.traffic,
+      turns: world.turns,
       rate: { bytes: new TokenBucket(clock, settings.rate, settings.rate * BURST) },
     }, this)
     this.#negotiator = new Negotiator<Session>(this, {

@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import type { Turns } from '../base/turns.js'
 import type { Throttle } from '../auth/throttle.js'
 import type { Host } from '../host/host.js'
 import type { Certificates } from '../stream/certificates.js'
@@ -48,6 +49,8 @@ export interface ClientWorld {
   readonly throttle: Throttle
   /** Counts what clients send and get. */
   readonly traffic: Meter
+  /** Shares the event loop among streams. */
+  readonly turns?: Turns | undefined
   limits: ClientLimits
   authentication: Authentication
   host (domain: string): Host | undefined

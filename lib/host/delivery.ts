@@ -112,7 +112,7 @@ export class Delivery {
     }
     const wait = this.#home.router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
-    const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) })
+    const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) }, this.#home.router.turns)
     this.#lanes.set(key, queue)
     passage.isWaiting = true
     queue.run(() => wait.then(() => {

@@ -1,6 +1,7 @@
 /** The router: a local account, a local service, or another server. The one place where errors become replies. */
 import { follow, type Maybe } from '../base/maybe.js'
 import type { Logger } from '../base/logger.js'
+import type { Turns } from '../base/turns.js'
 import { PendingBatch } from '../storage/batch.js'
 import { StorageUnavailable, type Storage } from '../storage/store.js'
 import { Traffic } from '../stream/traffic.js'
@@ -43,13 +44,16 @@ export class Router {
   readonly storage: Storage
   /** What has come and gone since the start. */
   readonly traffic = new Traffic()
+  /** Shares the event loop among all who read stanzas; undefined in tests, where a stanza is taken in the turn in which it comes. */
+  readonly turns: Turns | undefined
   readonly #log: Logger
   readonly #destinations = new Map<string, Destination>()
   /** What takes stanzas for domains that are not ours. */
   remote: Destination = nowhere
 
-  constructor (storage: Storage, log: Logger) {
+  constructor (storage: Storage, log: Logger, turns?: Turns) {
     this.storage = storage
+    this.turns = turns
     this.#log = log
   }
 

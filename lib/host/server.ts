@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import type { Turns } from '../base/turns.js'
 import { Accounts, accountsShape, secretShape } from '../auth/accounts.js'
 import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/store.js'
@@ -20,6 +21,8 @@ export interface ServerParts {
   readonly iterations?: number
   /** Accounts of each host whose state stays in memory, at most. */
   readonly cached?: number
+  /** Shares the event loop among all who read stanzas. */
+  readonly turns?: Turns
 }
 
 /** One host as the conf wants it. */
@@ -47,7 +50,7 @@ export class Server {
     this.clock = parts.clock
     this.log = parts.log
     this.storage = parts.storage
-    this.router = new Router(parts.storage, parts.log)
+    this.router = new Router(parts.storage, parts.log, parts.turns)
     this.#ids = parts.ids
     this.#since = parts.clock.now()
     this.#iterations = parts.iterations

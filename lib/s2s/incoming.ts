@@ -73,7 +73,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
     this.#order = new ReleaseOrder(world.router.storage)
     this.#stream = new Stream<Incoming>(transport, {
       role: 'receiving',
-      namespace: NS.SERVER, traffic: world.router.traffic.servers,
+      namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
       clock,
       ids,
       log: world.log.with({ address: transport.address }),

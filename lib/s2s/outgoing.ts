@@ -71,7 +71,7 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#world = world
     this.#stream = new Stream<Outgoing>(transport, {
       role: 'initiating',
-      namespace: NS.SERVER, traffic: world.router.traffic.servers,
+      namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
       clock,
       ids,
       log: world.log.with({ to: remote, address: transport.address }),

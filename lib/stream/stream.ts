@@ -11,6 +11,7 @@ import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { BACKLOG, HIGH_WATER } from './bounds.js'
+import type { Turns } from '../base/turns.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
 import type { TokenBucket } from '../base/rate.js'
 import { peerError } from './peer-error.js'
@@ -41,6 +42,8 @@ export interface StreamSettings {
   readonly rate?: { readonly bytes?: TokenBucket, readonly elements?: TokenBucket }
   /** Counts what comes and goes. */
   readonly traffic?: Meter
+  /** Shares the event loop among streams; without it each takes all the time that its peer can use. */
+  readonly turns?: Turns | undefined
   /** Elements that may wait for their turn; then reading pauses. */
   readonly queue?: number
   /** Bytes that may wait for the peer before we stop reading it, and before it is given up. */
@@ -69,7 +72,7 @@ export const CLOSING = 5000
 const QUEUE = 32
 
 /** Why reading is paused; each is lifted by itself. */
-const WORK = 1, SLOW_READER = 2, RATE = 4, OWNER = 8
+const WORK = 1, SLOW_READER = 2, RATE = 4, OWNER = 8, TURN = 16
 const TAG = '</stream:stream>'
 
 export class Stream<T = unknown> {
@@ -101,7 +104,7 @@ export class Stream<T = unknown> {
     this.#handlers = handlers
     this.lastRead = how.clock.now()
     this.#tally = new Tally(how.traffic ?? new Meter())
-    this.#queue = new Queue(how.queue ?? QUEUE, error => { this.fail(error) }, () => { this.#release(WORK) })
+    this.#queue = new Queue(how.queue ?? QUEUE, error => { this.fail(error) }, () => { this.#release(WORK) }, how.turns)
     this.#parser = new Parser({ limits: how.limits, contentNamespace: how.namespace }, {
       opened: root => { this.#opened(root) },
       element: (element, source) => { this.#element(element, source) },
@@ -247,6 +250,7 @@ export class Stream<T = unknown> {
     this.lastRead = this.#how.clock.now()
     this.#watch?.hear()
     this.#tally.chunk(chunk)
+    if (this.#how.turns?.isSpent === true) this.#yield()
     try {
       this.#parser.write(chunk)
     } catch (error) {
@@ -298,6 +302,7 @@ export class Stream<T = unknown> {
     if (this.#state.at !== 'established') this.#hold(WORK)
     this.#queue.run(() => this.#handle(element, source))
     if (this.#queue.full) this.#hold(WORK)
+    if (this.#how.turns?.isSpent === true) this.#yield()
   }
 
   #handle (element: ParsedElement, source: Source): Maybe<void> {
@@ -371,6 +376,13 @@ export class Stream<T = unknown> {
     this.#resting?.cancel()
     this.#hold(RATE)
     this.#resting = this.#how.clock.after(ms, () => { this.#release(RATE) })
+  }
+
+  /** What this turn of the event loop has no time for is read in a later one. */
+  #yield (): void {
+    if (this.#isOver || (this.#holds & TURN) !== 0) return
+    this.#hold(TURN)
+    this.#how.turns?.later(() => { this.#release(TURN) })
   }
 
   #hold (why: number): void {

@@ -119,7 +119,7 @@ export class Parser {
       this.#end()
       excessive('too much came while nothing was read')
     }
-    this.#waiting.push(Uint8Array.from(chunk))
+    this.#waiting.push(new Uint8Array(chunk))
   }
 
   #end (): void {
