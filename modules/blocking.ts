@@ -87,8 +87,11 @@ export default defineModule({
       if (items.length > 0) {
         void lists.hold(owner)
         batch.committed(() => { lists.release(owner) })
+        batch.failed(() => {
+          lists.forget(owner)
+          lists.release(owner)
+        })
       }
-      batch.failed(() => { lists.forget(owner) })
       host.find(presences)?.forget(account) // whom one sees again says nothing old
     }
 

@@ -8,10 +8,17 @@ export interface Arrival {
 
 export class Arrivals {
   readonly #settled: () => void
+  readonly #failed: (error: unknown) => void
   readonly #open: Place[] = []
 
-  /** `settled` is told as each one's turn comes, right before it is settled. */
-  constructor (settled: () => void) { this.#settled = settled }
+  /**
+   * `settled` is told as each one's turn comes, right before it is settled. `failed` hears what the settling of one throws: that is not the
+   * fault of those who wait with it, and their turn comes all the same.
+   */
+  constructor (settled: () => void, failed: (error: unknown) => void) {
+    this.#settled = settled
+    this.#failed = failed
+  }
 
   arrive (): Arrival {
     const place = new Place(this.#settled, () => { this.#drain() })
@@ -30,8 +37,12 @@ export class Arrivals {
   #drain (): void {
     for (let first = this.#open[0]; first?.work !== undefined; first = this.#open[0]) {
       this.#open.shift()
-      first.begin()
-      first.work()
+      try {
+        first.begin()
+        first.work()
+      } catch (error) {
+        this.#failed(error)
+      }
     }
   }
 }

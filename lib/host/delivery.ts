@@ -74,11 +74,13 @@ export class Delivery {
     const { router } = this.#home
     const batch = new PendingBatch()
     const passage: Passage = { session: undefined, batch }
-    if (removing !== undefined) batch.add(removing)
-    // What cannot be delivered anywhere is answered with an error, and then it is over as well.
-    const forget = (): void => { if (removing !== undefined) router.storage.submit([removing]) }
+    if (removing !== undefined) {
+      batch.add(removing)
+      // A message that is refused is answered with an error, and nothing else becomes of it.
+      batch.failed(() => { if (!batch.isSubmitted) router.storage.submit([removing]) })
+    }
     const again = (): Maybe<void> => this.#existing(message, passage, () => this.#again(message, at, passage))
-    void router.guard(message, passage, () => this.#inLane(message, passage, () => refusing(again, forget)))
+    void router.guard(message, passage, () => this.#inLane(message, passage, again))
   }
 
   #again (message: Message, at: number, passage: Passage): Maybe<void> {
@@ -226,17 +228,6 @@ export class Delivery {
       })
     }
     throw new StanzaError('service-unavailable')
-  }
-}
-
-/** Does it, and this as well where it is refused. */
-function refusing (work: () => Maybe<void>, refused: () => void): Maybe<void> {
-  try {
-    const wait = work()
-    return wait instanceof Promise ? wait.catch((error: unknown) => { refused(); throw error }) : undefined
-  } catch (error) {
-    refused()
-    throw error
   }
 }
 

@@ -303,19 +303,16 @@ export class Host implements Destination, SessionHome {
     return sessions.length
   }
 
-  /** Stores a batch that belongs to no stanza. */
+  /** Stores a batch that belongs to no stanza. Rejects if it is not stored. */
   async commit (batch: PendingBatch): Promise<void> {
-    const number = batch.submit(this.storage)
-    await new Promise<void>((resolve, reject) => {
-      if (number === 0) resolve()
-      else {
-        this.storage.after(number, error => {
-          if (error !== undefined) batch.fail(error)
-          if (error === undefined) resolve()
-          else reject(error)
-        })
-      }
-    })
+    try {
+      const number = batch.submit(this.storage)
+      if (number !== 0) await stored(this.storage, number)
+    } catch (error) {
+      batch.fail(error instanceof Error ? error : new Error(String(error)))
+      throw error
+    }
+    batch.stored()
     batch.done()
   }
 
@@ -379,6 +376,16 @@ export class Host implements Destination, SessionHome {
       throw new StanzaError('bad-request', 'this resource is not valid', { cause: error }) // RFC 6120 §7.7.2.1
     }
   }
+}
+
+/** Resolves once this commit has settled; rejects with the error by which it failed. */
+function stored (storage: Storage, number: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    storage.after(number, error => {
+      if (error === undefined) resolve()
+      else reject(error)
+    })
+  })
 }
 
 /** What an answer is that does not come any more: it says nothing of whom was asked. */

@@ -96,27 +96,41 @@ export class Router {
     if (passage.ended !== true && passage.isWaiting !== true) this.settle(stanza, passage, () => {})
   }
 
+  /** Never throws: what goes wrong here is this stanza's alone, and not of the one whose turn brought it here. */
   #submit (stanza: Stanza, passage: Passage, then: () => void): void {
     const { session, order, batch } = passage
-    batch.complete()
-    if (passage.arrival !== undefined) session?.manager?.settling(batch, batch.writes.length === 0)
-    const number = batch.submit(this.storage)
+    let number: number
+    try {
+      batch.complete()
+      if (passage.arrival !== undefined) session?.manager?.settling(batch, batch.writes.length === 0)
+      number = batch.submit(this.storage)
+    } catch (error) {
+      this.fail(stanza, passage, error)
+      return
+    }
     const stored = (error: Error | undefined): void => {
-      try {
-        if (error !== undefined) {
-          batch.fail(error)
-          throw later(error)
-        }
-        then()
-        batch.done()
-      } catch (error) {
-        this.fail(stanza, passage, error)
-      }
+      if (error !== undefined) this.fail(stanza, passage, later(error))
+      else this.#stored(stanza, passage, then)
     }
     const keeper = session ?? order
     if (keeper !== undefined) keeper.release(number, stored)
     else if (number === 0) stored(undefined)
     else this.storage.after(number, stored)
+  }
+
+  /** The batch is stored: whatever one of those who waited for that throws, the others have it. */
+  #stored (stanza: Stanza, passage: Passage, then: () => void): void {
+    const { batch } = passage
+    batch.stored()
+    try {
+      try {
+        then()
+      } finally {
+        batch.done()
+      }
+    } catch (error) {
+      this.fail(stanza, passage, error)
+    }
   }
 
   /** Hands a reply to the one who asked: straight to a session of ours, whatever it blocks. */
@@ -126,9 +140,13 @@ export class Router {
     else session.send(reply)
   }
 
-  /** Answers a stanza with an error, as far as it may be answered (RFC 6120 §8.3.1, §8.2.3). */
+  /**
+   * Answers a stanza with an error, as far as it may be answered (RFC 6120 §8.3.1, §8.2.3). Unless its batch is stored already, nothing of
+   * it ever is: places in outgoing orders are given back, and caches forget what they had of it. Never throws.
+   */
   fail (stanza: Stanza, passage: Passage, thrown: unknown): void {
     passage.ended = true
+    this.#giveBack(passage.batch, thrown)
     passage.arrival?.settle(() => {})
     if (thrown instanceof StreamError) {
       if (passage.session === undefined) this.#defect(stanza, thrown)
@@ -138,9 +156,25 @@ export class Router {
     const error = thrown instanceof StanzaError ? thrown : this.#unforeseen(stanza, thrown)
     if (isAddressed(stanza)) this.#destinations.get(stanza.from.domain)?.bounced(stanza, error)
     if (stanza.type === 'error' || stanza.kind === 'iq' && stanza.type === 'result') return
-    const reply = errorReply(stanza, error)
-    if (passage.session !== undefined) passage.session.release(0, () => { this.reply(reply, passage) })
-    else this.route(reply)
+    const { session } = passage
+    if (session === undefined) this.#answer(stanza, passage, error)
+    else session.release(0, () => { this.#answer(stanza, passage, error) })
+  }
+
+  #giveBack (batch: PendingBatch, thrown: unknown): void {
+    try {
+      batch.fail(thrown instanceof Error ? thrown : new Error(String(thrown)))
+    } catch (error) {
+      this.#log.error('batch not given back', { error })
+    }
+  }
+
+  #answer (stanza: Stanza, passage: Passage, error: StanzaError): void {
+    try {
+      this.reply(errorReply(stanza, error), passage)
+    } catch (thrown) {
+      this.#defect(stanza, thrown)
+    }
   }
 
   #unforeseen (stanza: Stanza, thrown: unknown): StanzaError {

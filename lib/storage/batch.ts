@@ -10,6 +10,7 @@ export class PendingBatch implements Batch {
   #delivering: (() => void)[] | undefined
   #committed: (() => void)[] | undefined
   #failed: ((error: Error) => void)[] | undefined
+  #isSubmitted = false
 
   add (write: Write): void { (this.#writes ??= []).push(write) }
   submitting (run: () => void): void { (this.#submitting ??= []).push(run) }
@@ -19,7 +20,10 @@ export class PendingBatch implements Batch {
 
   get writes (): readonly Write[] { return this.#writes ?? NOTHING }
 
-  /** The last that may add to it do so. */
+  /** It was handed over: if it fails now, it was not refused. */
+  get isSubmitted (): boolean { return this.#isSubmitted }
+
+  /** The last that may add to it do so. Throws what one of them throws: then nothing of the batch may be stored. */
   complete (): void {
     for (let runs = this.#submitting; runs !== undefined; runs = this.#submitting) {
       this.#submitting = undefined
@@ -31,29 +35,55 @@ export class PendingBatch implements Batch {
   submit (storage: Storage): number {
     this.complete()
     const writes = this.#writes
+    this.#isSubmitted = true
     if (writes === undefined) return 0
     this.#writes = undefined
     return storage.submit(writes)
   }
 
-  /** It is stored, and what it was for has happened: those who wait for that run, each once; who asks meanwhile comes last. */
+  /** The writes are stored, or there were none: what `failed` was given never runs. */
+  stored (): void { this.#failed = undefined }
+
+  /**
+   * It is stored, and what it was for has happened: those who wait for that run, each once; who asks meanwhile comes last. All of them
+   * run; the first error of one of them is thrown after the last has run.
+   */
   done (): void {
+    const errors: unknown[] = []
     for (let runs = this.#delivering; runs !== undefined; runs = this.#delivering) {
       this.#delivering = undefined
-      for (const run of runs) run()
+      for (const run of runs) attempt(run, errors)
     }
     for (let runs = this.#committed; runs !== undefined; runs = this.#committed) {
       this.#committed = undefined
-      for (const run of runs) run()
+      for (const run of runs) attempt(run, errors)
     }
+    if (errors.length > 0) throw errors[0]
   }
 
-  /** It could not be stored. */
+  /**
+   * It is not stored, and never will be: it is forgotten, and those run that give back what memory held of it. All of them run; the first
+   * error of one of them is thrown after the last has run.
+   */
   fail (error: Error): void {
     const runs = this.#failed
-    this.#failed = undefined
+    this.#writes = undefined
+    this.#submitting = undefined
     this.#delivering = undefined
     this.#committed = undefined
-    if (runs !== undefined) for (const run of runs) run(error)
+    this.#failed = undefined
+    if (runs === undefined) return
+    const errors: unknown[] = []
+    for (const run of runs) attempt(() => { run(error) }, errors)
+    if (errors.length > 0) throw errors[0]
+  }
+}
+
+/** Runs it; what it throws is put to the others. */
+function attempt (run: () => void, errors: unknown[]): void {
+  try {
+    run()
+  } catch (error) {
+    errors.push(error)
   }
 }

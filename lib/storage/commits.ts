@@ -30,7 +30,15 @@ export class Commits {
     this.#trouble = error
     const waits = this.#waits.get(number)
     this.#waits.delete(number)
-    if (waits !== undefined) for (const then of waits) then(error)
+    if (waits === undefined) return
+    for (const then of waits) {
+      try {
+        then(error)
+      } catch (thrown) {
+        // A defect of one who waits is nothing to the others: the process hears of it as of any error that nobody catches.
+        queueMicrotask(() => { throw thrown })
+      }
+    }
   }
 
   /** Resolves once all that has a number now has settled. */

@@ -9,13 +9,19 @@ export interface Write {
 /** Everything that one stanza or request commits: one transaction. Delivery, and every ack that counts it, wait for it. */
 export interface Batch {
   add (write: Write): void
-  /** Runs right before the batch is handed over, and may add to it. What is refused on its way never comes so far. */
+  /**
+   * Runs right before the batch is handed over, and may add to it. A stanza that is refused on its way never comes so far. If this throws,
+   * nothing of the batch is stored.
+   */
   submitting (run: () => void): void
   /** Runs once the batch is stored, before all that `committed` has: here the stanza is delivered. */
   delivering (run: () => void): void
   /** Runs once the batch is stored and the stanza delivered or answered; where it holds no write, as soon as that is done. */
   committed (run: () => void): void
-  /** Runs if storing fails: what was changed in memory meanwhile is forgotten here. */
+  /**
+   * Runs if the batch is not stored, because its stanza was refused or because storing fails: what was changed in memory meanwhile is
+   * forgotten here.
+   */
   failed (run: (error: Error) => void): void
 }
 

@@ -132,7 +132,10 @@ export class AccountRosters {
     // Until the write has settled, nobody may read the old state from disk.
     void this.#rosters.hold(owner)
     batch.committed(() => { this.#rosters.release(owner) })
-    batch.failed(() => { this.#rosters.forget(owner) })
+    batch.failed(() => {
+      this.#rosters.forget(owner)
+      this.#rosters.release(owner)
+    })
   }
 }
 

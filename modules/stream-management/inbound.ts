@@ -11,11 +11,13 @@ export interface InboundHome {
   /** It could not be stored: it is due again. */
   unstored (): void
   tell (octets: string): void
+  /** What settled a stanza has thrown: a defect, to be logged. */
+  failed (error: unknown): void
 }
 
 export class Inbound {
   readonly #home: InboundHome
-  readonly #arrivals = new Arrivals(() => { this.#count++ })
+  readonly #arrivals: Arrivals
   #count: number
   /** How many have come, as far as storage knows, and as far as it has been told. */
   #stored: number
@@ -25,6 +27,7 @@ export class Inbound {
 
   constructor (home: InboundHome, count = 0) {
     this.#home = home
+    this.#arrivals = new Arrivals(() => { this.#count++ }, error => { home.failed(error) })
     this.#count = this.#stored = this.#submitted = count
   }
 

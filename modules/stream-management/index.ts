@@ -65,6 +65,7 @@ export default defineModule({
         batch.add(removing)
         batch.commit().catch(trouble)
       },
+      defect: error => { host.log.error('stanza not settled', { error }) },
       overflowed: managed => {
         host.count('overflowed')
         managed.session.close(new StreamError('resource-constraint', 'too much is not acknowledged'))

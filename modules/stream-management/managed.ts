@@ -20,6 +20,8 @@ export interface ManagedHome {
   undelivered (octets: string, at: number, removing: Write | undefined): void
   /** Stores this on its own. */
   discard (removing: Write): void
+  /** Something failed that should not: it is logged. */
+  defect (error: unknown): void
   /** More is unconfirmed than may be. */
   overflowed (managed: Managed): void
 }
@@ -61,6 +63,7 @@ export class Managed implements Manager {
       unstored: () => { this.home.dirty(this) },
       commit: () => { void this.home.commit(this).catch(() => {}) },
       tell: octets => { session.write(octets) },
+      failed: error => { this.home.defect(error) },
     }, past?.counts.in)
     this.#outbound = new Outbound({
       write: octets => { session.write(octets) },
