@@ -18,8 +18,8 @@ export class Queue {
   #busy = false
 
   /**
-   * `bound`: how many tasks may wait. `idle` is called each time the last waiting task has ended. `turns`: tasks that waited go on in a later
-   * turn of the event loop once this one is used up.
+   * `bound`: how many tasks may wait. `idle` is called each time the last waiting task has ended. `turns`: tasks that waited go on in a
+   * later turn of the event loop once this one is used up.
    */
   constructor (bound: number, failed: (error: unknown) => void, idle: () => void = () => {}, turns?: Turns) {
     this.bound = bound

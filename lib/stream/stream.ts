@@ -1,7 +1,5 @@
 /** Stream: one XML stream over one transport (RFC 6120 §4): opened, restarted, closed; its elements handed over one at a time. */
-import type { Clock, Timer } from '../base/clock.js'
-import type { Ids } from '../base/ids.js'
-import type { Logger } from '../base/logger.js'
+import type { Timer } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import { localName, type ParsedElement, type Source } from '../xml/element.js'
@@ -11,10 +9,9 @@ import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { BACKLOG, HIGH_WATER } from './bounds.js'
-import type { Turns } from '../base/turns.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
-import type { TokenBucket } from '../base/rate.js'
 import { peerError } from './peer-error.js'
+import type { StreamEnd, StreamHandlers, StreamSettings } from './stream-settings.js'
 import { Meter, Tally, type TrafficKind } from './traffic.js'
 import type { ClientTlsSettings, TlsInfo, TlsSettings, Transport } from './transport.js'
 import { Watch, type WatchTimes } from './whitespace.js'
@@ -27,45 +24,7 @@ export type StreamState<T = unknown> =
   | { readonly at: 'closed', readonly reason: Error | undefined }
 
 export { PeerStreamError } from './peer-error.js'
-
-export interface StreamSettings {
-  readonly role: 'receiving' | 'initiating'
-  /** Of the content: jabber:client or jabber:server. */
-  readonly namespace: string
-  readonly clock: Clock
-  readonly ids: Ids
-  readonly log: Logger
-  readonly limits: Limits
-  /** Whom we speak for in a header of ours that comes before theirs is understood; undefined: nobody is named. */
-  readonly domain: string | undefined
-  /** What the peer may send in the long run; it is read more slowly when it sends more. */
-  readonly rate?: { readonly bytes?: TokenBucket, readonly elements?: TokenBucket }
-  /** Counts what comes and goes. */
-  readonly traffic?: Meter
-  /** Shares the event loop among streams; without it each takes all the time that its peer can use. */
-  readonly turns?: Turns | undefined
-  /** Elements that may wait for their turn; then reading pauses. */
-  readonly queue?: number
-  /** Bytes that may wait for the peer before we stop reading it, and before it is given up. */
-  readonly highWater?: number
-  readonly backlogBound?: number
-}
-
-/** How a stream came to its end: closed by the peer as RFC 6120 §4.4 wants, by us, or with its connection. */
-export interface StreamEnd { readonly by: 'peer' | 'us' | 'loss', readonly reason: Error | undefined }
-
-export interface StreamHandlers {
-  /** The peer's header has come, and is in order. Receiving, it answers with `reply`. `root`: as it came. May throw StreamError. */
-  opened (header: StreamHeader, root: ParsedElement): void
-  /** One element; the next comes when this has been handled. May throw or reject with StreamError. */
-  element (element: ParsedElement, source: Source): Maybe<void>
-  /** The peer has closed its side in order, and ours is closed next: the last may be said before that. */
-  ending? (): Maybe<void>
-  /** Nothing is read or sent any more. Told once. */
-  over (end: StreamEnd): void
-  /** The connection is gone too. Told once, after `over`. */
-  closed (): void
-}
+export type { StreamEnd, StreamHandlers, StreamSettings } from './stream-settings.js'
 
 /** How long a peer may take to close its stream after we have closed ours (RFC 6120 §4.4), in milliseconds. */
 export const CLOSING = 5000
