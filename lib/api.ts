@@ -15,7 +15,9 @@ export * from './xmpp/paging.js'
 export { PrepError } from './xmpp/prep.js'
 
 // ---- XML --------------------------------------------------------------------
-export { attributeOf, child, childElements, children, clone, Element, has, localName, namespaceOf, textOf, xml } from './xml/element.js'
+export {
+  attributeOf, child, childElements, children, clone, Element, has, localName, namespaceOf, StoredElement, textOf, xml,
+} from './xml/element.js'
 export { NS } from './xml/namespaces.js'
 export { flatten, fromOctets, octets, shortened, toOctets } from './xml/writer.js'
 export { parseElement } from './xml/parse-element.js'

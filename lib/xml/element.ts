@@ -66,6 +66,21 @@ export class ParsedElement extends Element {
   }
 }
 
+/**
+ * An element that was written before, and that is written again as it stands: an archived message, a stored vCard. Nobody parses it, so it
+ * shows its name and namespace, and neither attributes nor children.
+ */
+export class StoredElement extends ParsedElement {
+  /** All of it, start tag and end tag included. */
+  readonly stored: string
+
+  /** `stored`: what `octets` or `Stanza.octets` of such an element made, decoded from UTF-8, and nothing that a stranger wrote. */
+  constructor (name: string, ns: string, stored: string) {
+    super(name, {}, null, ns)
+    this.stored = stored
+  }
+}
+
 /** What this prefix means here; undefined where it is not bound. */
 export function bound (bindings: Bindings | undefined, prefix: string): string | undefined {
   if (prefix === 'xml') return NS.XML
@@ -139,6 +154,7 @@ export function textOf (element: Element): string {
 /** A deep copy that stands alone, in memory too: its namespace and prefixes are written at it where it had them from around it. */
 export function clone (element: Element): Element {
   const copy = copied(element, null)
+  if (copy === element) return copy
   const namespace = namespaceOf(element)
   if (namespace !== undefined && !element.name.includes(':')) copy.attrs['xmlns'] = namespace
   for (let up: Element | null = element.parent; up !== null; up = up.parent) {
@@ -151,6 +167,7 @@ export function clone (element: Element): Element {
 }
 
 function copied (element: Element, parent: Element | null): Element {
+  if (element instanceof StoredElement) return element // it never changes, and nothing of it is a window on a chunk
   const attributes: Record<string, string> = {}
   for (const key of Object.keys(element.attrs)) {
     const value = attributeOf(element, key)
@@ -158,13 +175,14 @@ function copied (element: Element, parent: Element | null): Element {
   }
   const copy = element instanceof ParsedElement
     ? new ParsedElement(element.name, attributes, null, element.ns, element.bindings)
-    : plain(element.name, attributes)
+    : withAttributes(element.name, attributes)
   copy.parent = parent
   copy.children = element.children.map(node => isElement(node) ? copied(node, copy) : typeof node === 'string' ? flatten(node) : node)
   return copy
 }
 
-function plain (name: string, attributes: Record<string, string>): Element {
+/** An element with exactly these attributes, which it takes over: ltx's own constructor loses one that is called `__proto__`. */
+export function withAttributes (name: string, attributes: Element['attrs']): Element {
   const element = new Element(name)
   element.attrs = attributes
   return element

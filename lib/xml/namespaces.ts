@@ -179,3 +179,9 @@ export const NS = {
   OCCUPANT_ID: 'urn:xmpp:occupant-id:0', // XEP-0421
   HATS: 'urn:xmpp:hats:0', // XEP-0317
 } as const
+
+/**
+ * The namespaces of stanzas, one for each kind of stream (XEP-0114 §2 for components). RFC 6120 §4.8.3: a stream has one of them, and which
+ * one it is adds nothing to what the stanza says.
+ */
+export const CONTENT_NAMESPACES: ReadonlySet<string> = new Set([NS.CLIENT, NS.SERVER, NS.COMPONENT, 'jabber:component:connect'])

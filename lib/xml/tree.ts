@@ -1,6 +1,6 @@
 /** From tags to elements: namespaces resolved (Namespaces in XML), limits kept, each top-level element handed over with its source. */
 import { define, ParsedElement, type Bindings, type Source } from './element.js'
-import { NS } from './namespaces.js'
+import { CONTENT_NAMESPACES, NS } from './namespaces.js'
 import { excessive, malformed, XmlError } from './xml-error.js'
 
 /** What one top-level element may use. The stream's header is measured like one. */
@@ -41,7 +41,8 @@ export interface Tag {
   isEmpty: boolean
 }
 
-const CONTENT_NAMESPACES: readonly string[] = [NS.CLIENT, NS.SERVER, NS.COMPONENT, 'jabber:component:connect']
+/** The default namespace while the stanza has declared none: the content namespace of its stream. No document can spell this. */
+const INHERITED = '\0'
 
 export class Tree {
   limits: Limits
@@ -53,6 +54,8 @@ export class Tree {
   readonly #names: string[] = []
   readonly #outer: string[] = []
   #default = ''
+  /** How deep the outermost open element of a foreign namespace is; 0: none is open, and all content so far is the stream's own. */
+  #foreign = 0
   #bindings: Bindings | undefined = undefined
   #current: ParsedElement | null = null
   #top: ParsedElement | null = null
@@ -72,6 +75,7 @@ export class Tree {
   reset (): void {
     this.depth = 0
     this.#default = ''
+    this.#foreign = 0
     this.#bindings = undefined
     this.#octets = ''
     this.#portable = true
@@ -88,12 +92,15 @@ export class Tree {
     if (tag.xmlns !== undefined) this.#redefine(tag, tag.xmlns)
     const declared = tag.colon < 0 ? this.#default : this.#resolve(tag, tag.name.slice(0, tag.colon))
     if (tag.hasPrefixed) this.#checkAttributes(tag)
-    const namespace = declared === this.content ? NS.CLIENT : declared
+    const isContent = declared === INHERITED || CONTENT_NAMESPACES.has(declared)
+    const namespace = isContent ? NS.CLIENT : declared
     if (depth === 0) this.#openRoot(tag, declared)
     else {
       if (depth === 1) this.#begin(tag, declared, start, end)
       if (++this.#elements > this.limits.elements) excessive('too many elements')
       if (depth > this.limits.depth) excessive('elements too deep in one another')
+      if (isContent) this.#content(tag, depth)
+      else if (this.#foreign === 0) this.#foreign = depth
       const parent = this.#current
       const element = new ParsedElement(tag.name, tag.attributes, parent, namespace, this.#bindings)
       if (parent === null) this.#top = element
@@ -117,6 +124,7 @@ export class Tree {
   close (data: string, end: number): void {
     const depth = --this.depth
     this.#default = this.#outer[depth] as string
+    if (depth === this.#foreign) this.#foreign = 0
     while (this.#bindings !== undefined && this.#bindings.depth > depth) this.#bindings = this.#bindings.next
     if (depth > 1) this.#current = (this.#current as ParsedElement).parent as ParsedElement
     else if (depth === 1) this.#complete(data, end)
@@ -135,14 +143,15 @@ export class Tree {
     // RFC 6120 §4.8.5, §4.9.3.2
     if (tag.name !== 'stream:stream') throw new XmlError('bad-namespace-prefix', 'the stream has another prefix than stream')
     if (tag.xmlns !== this.content) throw new XmlError('invalid-namespace', 'not the content namespace of this stream')
+    this.#default = INHERITED
   }
 
   #begin (tag: Tag, declared: string, start: number, end: number): void {
     // RFC 6120 §4.8.3: one content namespace a stream
-    if (declared !== this.content && CONTENT_NAMESPACES.includes(declared)) {
+    if (declared !== this.content && CONTENT_NAMESPACES.has(declared)) {
       throw new XmlError('invalid-namespace', 'the content namespace of another stream')
     }
-    if (tag.colon >= 0 || declared !== this.content) this.#portable = false
+    if (tag.colon >= 0 || declared !== INHERITED) this.#portable = false
     this.#elements = 0
     this.#octets = ''
     this.#from = start
@@ -159,13 +168,22 @@ export class Tree {
     this.#handlers.element(element, source)
   }
 
-  /** `xmlns`. Where it repeats the content namespace inside, its octets would mean another thing in another stream. */
+  /** An element of the content namespace: whether its octets mean the same in any other stream. */
+  #content (tag: Tag, depth: number): void {
+    if (depth === 1) return // its start tag is written anew
+    // RFC 6120 §4.8.5: the stanza's own content has neither a prefix nor a declaration.
+    // XEP-0297 §4: beneath a foreign element, jabber:client is declared.
+    const isPortable = tag.colon < 0 && (this.#foreign === 0 ? tag.xmlns === undefined : this.#default === NS.CLIENT)
+    if (!isPortable) this.#portable = false
+  }
+
+  /** `xmlns` */
   #redefine (tag: Tag, namespace: string): void {
-    if (namespace === this.content || namespace === NS.CLIENT) {
-      if (this.depth > 1 && (this.#default === this.content || namespace !== NS.CLIENT)) this.#portable = false
-      if (this.depth > 0) tag.attributes['xmlns'] = NS.CLIENT
-    }
     this.#default = namespace
+    if (this.depth === 0 || !CONTENT_NAMESPACES.has(namespace)) return
+    tag.attributes['xmlns'] = NS.CLIENT
+    // A stanza may repeat the namespace of its stream, which is not written again.
+    if (this.depth === 1 && namespace === this.content) this.#default = INHERITED
   }
 
   /** `xmlns:…` */
@@ -177,9 +195,14 @@ export class Tree {
       // Namespaces in XML §2.2, §3
       if (declared === '') malformed('a prefix bound to nothing')
       if (prefix === 'xmlns' || declared === NS.XMLNS || (prefix === 'xml') !== (declared === NS.XML)) malformed('a reserved prefix')
-      if (prefix === 'xml') continue
+      if (prefix === 'xml') {
+        // Namespaces in XML §3: the prefix may be declared, and means the same without. Dropped, so that no writer has to know of it.
+        Reflect.deleteProperty(attributes, key)
+        this.#portable = false
+        continue
+      }
       let uri = declared
-      if (uri === this.content || uri === NS.CLIENT) {
+      if (CONTENT_NAMESPACES.has(uri)) {
         uri = NS.CLIENT
         if (depth > 1) {
           this.#portable = false
@@ -217,7 +240,9 @@ export class Tree {
     for (const key of Object.keys(tag.attributes)) {
       const colon = key.indexOf(':')
       if (colon < 0 || key.startsWith('xmlns:')) continue
-      const name = `${key.slice(colon + 1)} ${this.#resolve(tag, key.slice(0, colon))}`
+      const namespace = this.#resolve(tag, key.slice(0, colon))
+      // Content namespaces are one (see above): what differs in them alone could not be written again.
+      const name = `${key.slice(colon + 1)} ${CONTENT_NAMESPACES.has(namespace) ? NS.CLIENT : namespace}`
       if (seen.has(name)) malformed('an attribute twice')
       seen.add(name)
     }

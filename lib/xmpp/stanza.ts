@@ -1,7 +1,7 @@
 /** Message, presence and iq over an element (RFC 6120 §8): addresses checked once, content never changed. */
-import { attributeOf, Element, child, clone, define, has, namespaceOf, type Source } from '../xml/element.js'
+import { attributeOf, Element, child, clone, define, has, namespaceOf, withAttributes, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import { escapeAttribute, octets as written, startTag, toOctets } from '../xml/writer.js'
+import { escapeAttribute, flatten, stanzaContent, stanzaTag, toOctets, type StanzaTag } from '../xml/writer.js'
 import type { Jid } from './jid.js'
 import type { StanzaError } from './errors.js'
 
@@ -32,7 +32,8 @@ export class Stanza<K extends Kind = Kind> {
   readonly to: Jid | undefined
   readonly #source: Source | undefined
   readonly #plus: readonly Element[]
-  /** The start tag up to `to`, and what stands inside: shared by all copies of a broadcast. */
+  /** The start tag without `from` and `to`, the same with `from`, and the content: shared by all copies of a broadcast. */
+  #tag: StanzaTag | undefined
   #head: string | undefined
   #inner: string | undefined
   #octets: string | undefined
@@ -46,6 +47,7 @@ export class Stanza<K extends Kind = Kind> {
     this.to = to
     this.#source = source
     this.#plus = plus
+    this.#tag = undefined
     this.#head = undefined
     this.#inner = undefined
     this.#octets = undefined
@@ -77,13 +79,15 @@ export class Stanza<K extends Kind = Kind> {
     }
     const copy = new Stanza(this.kind, this.element, from, to, this.#source, plus)
     if (change.plus === undefined) copy.#inner = this.#inside()
+    copy.#tag = this.#tag
     if (from === this.from) copy.#head = this.#start()
     return copy
   }
 
   /** A copy that pins no network buffer, to be held for longer than its own way (design: substrings pin their chunk). */
   kept (): Stanza<K> {
-    return new Stanza(this.kind, clone(this.whole()), this.from, this.to)
+    const source = this.#source?.portable === true ? { ...this.#source, octets: flatten(this.#source.octets) } : undefined
+    return new Stanza(this.kind, clone(this.#element(NOTHING)), this.from, this.to, source, this.#plus.map(element => clone(element)))
   }
 
   /** The stanza as it goes out: UTF-8, one character a byte. Its own source wherever that can be forwarded. */
@@ -93,39 +97,33 @@ export class Stanza<K extends Kind = Kind> {
 
   /** The stanza with its additions as one element, addresses written in, to be put into another element: never the node itself. */
   whole (namespace?: string): Element {
-    const element = this.#bare(namespace)
-    for (const node of this.#plus) element.children.push(node)
-    return element
+    return this.#element(this.#plus, namespace)
   }
 
-  /** The same without what was added. */
-  #bare (namespace: string | undefined): Element {
-    const element = new Element(this.kind, this.#attributes(namespace))
+  #element (plus: readonly Element[], namespace?: string): Element {
+    const element = withAttributes(this.kind, this.#attributes(namespace))
     for (const node of this.element.children) element.children.push(node)
+    for (const node of plus) element.children.push(node)
     return element
   }
 
   #attributes (namespace: string | undefined): Record<string, string> {
-    const attributes = this.#unaddressed(namespace)
+    const attributes: Record<string, string> = {}
+    for (const name of Object.keys(this.element.attrs)) {
+      if (name === 'xmlns' || name === 'from' || name === 'to') continue
+      const value = attributeOf(this.element, name)
+      if (value !== undefined) define(attributes, name, value)
+    }
+    if (namespace !== undefined) attributes['xmlns'] = namespace
+    attributes['from'] = this.from.toString()
     if (this.to !== undefined) attributes['to'] = this.to.toString()
     return attributes
   }
 
-  #unaddressed (namespace: string | undefined): Record<string, string> {
-    const attributes: Record<string, string> = {}
-    for (const name in this.element.attrs) {
-      if (name === 'xmlns' || name === 'from' || name === 'to') continue
-      const value = String(this.element.attrs[name])
-      if (name === '__proto__') define(attributes, name, value)
-      else attributes[name] = value
-    }
-    if (namespace !== undefined) attributes['xmlns'] = namespace
-    attributes['from'] = this.from.toString()
-    return attributes
-  }
+  #opened (): StanzaTag { return this.#tag ??= stanzaTag(this.kind, this.element) }
 
   #start (): string {
-    return this.#head ??= startTag(this.kind, this.#unaddressed(undefined)).slice(0, -1)
+    return this.#head ??= `${this.#opened().octets} from="${toOctets(escapeAttribute(this.from.toString()))}"`
   }
 
   #recipient (): string {
@@ -133,18 +131,15 @@ export class Stanza<K extends Kind = Kind> {
   }
 
   #inside (): string {
-    return this.#inner ??= this.#content() + this.#plus.map(element => written(element)).join('')
+    return this.#inner ??= this.#content() + (this.#plus.length === 0 ? '' : stanzaContent(this.#plus, this.#opened()))
   }
 
+  /** The octets that came, if they mean the same in every stream; else its nodes, written anew. */
   #content (): string {
     const source = this.#source
-    if (source?.portable === true) {
-      const { octets, head } = source
-      return head === octets.length ? '' : octets.slice(head, octets.lastIndexOf('</'))
-    }
-    const body = written(this.#bare(undefined))
-    const head = this.#start().length + this.#recipient().length + 1
-    return body.length <= head ? '' : body.slice(head, body.lastIndexOf('</'))
+    if (source?.portable !== true) return stanzaContent(this.element.children, this.#opened())
+    const { octets, head } = source
+    return head === octets.length ? '' : octets.slice(head, octets.lastIndexOf('</'))
   }
 }
 
@@ -214,7 +209,7 @@ function replyAttributes (stanza: Stanza, type: string): Record<string, string> 
 }
 
 function lessened (element: Element, without: (child: Element) => boolean): Element {
-  const copy = new Element(element.name, element.attrs)
+  const copy = withAttributes(element.name, element.attrs)
   for (const node of element.children) if (typeof node === 'string' || !without(node)) copy.children.push(node)
   return copy
 }

@@ -1,7 +1,7 @@
 /** What a client asks of an archive (XEP-0313 §4), and the pages that it gets. */
 import {
-  children, DataForm, Element, field, formatDateTime, formIn, has, LARGEST_ANSWER, NS, octets, parseDateTime, readForm, readPaging, Stanza,
-  StanzaError, toOctets, UnknownEntry, xml,
+  children, DataForm, Element, field, formatDateTime, formIn, has, LARGEST_ANSWER, NS, parseDateTime, readForm, readPaging, Stanza,
+  StanzaError, StoredElement, UnknownEntry, xml,
 } from '../../lib/api.js'
 import type { Entry, Jid, Journal, Paging } from '../../lib/api.js'
 
@@ -121,21 +121,15 @@ async function checkIds (archive: Archive, owner: string, ids: readonly string[]
 
 /** §4.2: one result as it goes out. */
 export function resultStanza (entry: Entry<string>, account: Jid, to: Jid, queryId: string | undefined): Stanza {
-  const result = resultOf(entry, queryId)
-  const head = '<message>'
   const element = new Element('message', {})
-  element.children.push(result)
-  return new Stanza('message', element, account, to, { octets: `${head}${resultOctets(result, entry)}</message>`, head: head.length, portable: true })
+  element.children.push(resultOf(entry, queryId))
+  return new Stanza('message', element, account, to)
 }
 
-/** A result, as yet without the message. */
-export function resultOf ({ id }: Entry<string>, queryId?: string): Element {
-  return xml('result', { xmlns: NS.MAM, ...queryId === undefined ? {} : { queryid: queryId }, id })
-}
-
-/** The same with it: what is stored is written as it is, and not read again. */
-export function resultOctets (result: Element, { at, value }: Entry<string>): string {
-  const stamp = formatDateTime(at, { milliseconds: true })
-  return `${octets(result).slice(0, -2)}><forwarded xmlns="${NS.FORWARD}"><delay xmlns="${NS.DELAY}" stamp="${stamp}"/>` +
-    `<message xmlns="${NS.CLIENT}"${toOctets(value).slice('<message'.length)}</forwarded></result>`
+/** A result with its message: what is stored is written as it is, and not read again. */
+export function resultOf ({ id, at, value }: Entry<string>, queryid?: string): Element {
+  return xml('result', { xmlns: NS.MAM, queryid, id },
+    xml('forwarded', { xmlns: NS.FORWARD },
+      xml('delay', { xmlns: NS.DELAY, stamp: formatDateTime(at, { milliseconds: true }) }),
+      new StoredElement('message', NS.CLIENT, value)))
 }
