@@ -19,6 +19,7 @@ export {
   attributeOf, child, childElements, children, clone, Element, has, localName, namespaceOf, StoredElement, textOf, xml,
 } from './xml/element.js'
 export { NS } from './xml/namespaces.js'
+export { writable } from './xml/escape.js'
 export { flatten, fromOctets, octets, shortened, toOctets } from './xml/writer.js'
 export { parseElement } from './xml/parse-element.js'
 
@@ -48,7 +49,9 @@ export type { Maybe } from './base/maybe.js'
 
 // ---- Storage ------------------------------------------------------------------------
 export { isFirstIn } from './storage/once.js'
-export { journal, records, UnknownEntry } from './storage/store.js'
+export { Unreadable, unlessUnreadable } from './storage/aside.js'
+export { hasForm, isText } from './storage/shape.js'
+export { journal, readEntries, records, UnknownEntry } from './storage/store.js'
 export type { Batch, Entry, Journal, NewEntry, Records, Shape, Shapes, Stores, Write } from './storage/store.js'
 
 // ---- Settings, and the world handed in --------------------------------------------------

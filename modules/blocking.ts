@@ -3,7 +3,7 @@ import {
   accountExporting, accountImporting, accountRemoved, addressed, attributeOf, blocklists, child, childElements, children,
   defineModule, flag, follow, iqArriving, iqSent, JidError, Kept, localName, messageArriving, messageSent, namespaceOf, NS, parseJid,
   presenceArriving, presences, presenceSent, records, rosters, sessionBound, sessionClosed, setting, slot, stanza, StanzaError,
-  xml,
+  unlessUnreadable, xml,
 } from '../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, Session } from '../lib/api.js'
 
@@ -22,19 +22,33 @@ export default defineModule({
   settings: {
     items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most addresses that an account may block.'),
   },
-  stores: { blocked: records<true>(1) },
+  stores: { blocked: records<true>(1, undefined, { check: value => value === true }) },
 
   setup (host) {
     const { blocked } = host.stores
-    const lists = new Kept(async owner => new Set((await blocked.all(owner)).keys()), IDLE)
+    const lists = new Kept(listOfOwner, IDLE)
     const listOf = (account: Jid): Maybe<Set<string>> => lists.of(account.bare.toString())
 
     host.provide(blocklists, {
       blocks: (account, other) => follow(listOf(account), list => matches(list, account, other)),
       of: account => follow(listOf(account), list => [...list].map(parseJid)),
     })
-    host.on(sessionBound, ({ session }) => follow(lists.hold(session.account.toString()), () => undefined), 'record')
+    // A list that cannot be read keeps nobody from logging in; each stanza that asks for it is refused.
+    host.on(sessionBound, ({ session }) => unlessUnreadable(lists.hold(session.account.toString())), 'record')
     host.on(sessionClosed, ({ session }) => { lists.release(session.account.toString()) }, 'record')
+
+    /** Fails closed: with one address that cannot be read, nobody knows who is blocked. */
+    async function listOfOwner (owner: string): Promise<Set<string>> {
+      const list = new Set((await blocked.all(owner)).keys())
+      for (const address of list) {
+        try {
+          parseJid(address)
+        } catch (error) {
+          await blocked.setAside(owner, address, true, error)
+        }
+      }
+      return list
+    }
 
     // Whoever takes the name next has a list of their own.
     host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { lists.forget(account.toString()) }) }, 'record')
@@ -105,12 +119,20 @@ export default defineModule({
 
     // ---- Accounts that move (XEP-0227 §4.8) ------------------------------------------------
 
-    host.on(accountExporting, ({ account, add }) => follow(listOf(account), list => {
-      if (list.size === 0) return
-      // Some read the one, some the other.
-      add([...list].map(jid => xml('item', { jid })), xml('blocklist', { xmlns: NS.BLOCKING }))
-      add([privacyList(list)])
-    }))
+    // Some read the one, some the other.
+    host.on(accountExporting, ({ account, add }) => {
+      add(writtenList(account), xml('blocklist', { xmlns: NS.BLOCKING }))
+      add(privacyListOf(account))
+    })
+
+    async function * writtenList (account: Jid): AsyncGenerator<Element> {
+      for (const jid of await listOf(account)) yield xml('item', { jid })
+    }
+
+    async function * privacyListOf (account: Jid): AsyncGenerator<Element> {
+      const list = await listOf(account)
+      if (list.size > 0) yield privacyList(list)
+    }
 
     host.on(accountImporting, ({ account, element, within, batch }) => {
       const isItem = within?.namespace === NS.BLOCKING && localName(element) === 'item'

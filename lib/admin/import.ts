@@ -40,7 +40,7 @@ export interface Imported {
  * account, so that it goes with it.
  */
 interface Progress { readonly elements: number, readonly done: boolean, readonly password: boolean }
-const progressShape = records<Progress>(1)
+const progressShape = records<Progress>(1, undefined, { unreadable: 'moved' })
 
 /** Elements, and characters of them, that are stored at a time. */
 const MOST_ELEMENTS = 100

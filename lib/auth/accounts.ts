@@ -3,6 +3,7 @@ import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { Cache } from '../base/cache.js'
 import type { Clock } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
+import { hasForm } from '../storage/shape.js'
 import { records, type Records, type Write } from '../storage/store.js'
 import { Jid } from '../xmpp/jid.js'
 import {
@@ -17,9 +18,17 @@ export interface Account {
 }
 
 /** Owner: the domain. Key: the local part. */
-export const accountsShape = records<Account>(1)
+export const accountsShape = records<Account>(1, undefined, { check: isAccount, unreadable: 'kept' })
 /** Owner: the domain. What makes the answers about unknown accounts unpredictable. */
-export const secretShape = records<{ readonly secret: string }>(1)
+export const secretShape = records<{ readonly secret: string }>(1, undefined, {
+  check: value => hasForm(value, { secret: 'string' }), unreadable: 'moved',
+})
+
+/** A lock that cannot be read is none that was lifted: then the account cannot be read. */
+function isAccount (value: unknown): boolean {
+  return hasForm(value, { created: 'number', keys: 'object', locked: 'object?' }) &&
+    (value['locked'] === undefined || hasForm(value['locked'], { since: 'number', reason: 'string' }))
+}
 
 export type AccountState = 'missing' | 'active' | 'locked'
 

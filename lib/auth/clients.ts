@@ -1,6 +1,7 @@
 /** The clients of accounts that say who they are (XEP-0388 §2.3): when each was here, and the tokens it logs in with (XEP-0484). */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Clock } from '../base/clock.js'
+import { hasForm } from '../storage/shape.js'
 import { records, type Records } from '../storage/store.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { TokenMechanism } from './hashed-token.js'
@@ -45,7 +46,17 @@ export interface Visit {
 }
 
 /** Owner: the account's bare address, so that they go with it. Key: `keyOf` the client's own id. */
-export const clientsShape = records<Client>(1)
+export const clientsShape = records<Client>(1, undefined, { check: isClient, unreadable: 'moved' })
+
+/** A token that cannot be read is good for nothing: its client logs in by its password. */
+function isClient (value: unknown): boolean {
+  const isToken = (token: unknown): boolean =>
+    token === undefined || hasForm(token, { secret: 'string', mechanism: 'string', made: 'number', expires: 'number' })
+  return hasForm(value, {
+    id: 'string', firstSeen: 'number', lastSeen: 'number', software: 'string', device: 'string', password: 'number?',
+    current: 'object?', next: 'object?',
+  }) && isToken(value['current']) && isToken(value['next'])
+}
 
 /** Clients of one account that are remembered; beyond, the one that was not seen for the longest time is forgotten with its tokens. */
 const MOST = 32

@@ -3,6 +3,7 @@ import { follow, type Maybe } from '../base/maybe.js'
 import type { Logger } from '../base/logger.js'
 import type { Turns } from '../base/turns.js'
 import { PendingBatch } from '../storage/batch.js'
+import { Unreadable } from '../storage/aside.js'
 import { StorageUnavailable, type Storage } from '../storage/store.js'
 import { Traffic } from '../stream/traffic.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
@@ -178,6 +179,8 @@ export class Router {
   }
 
   #unforeseen (stanza: Stanza, thrown: unknown): StanzaError {
+    // Told once where it was read (lib/storage/aside.ts), and not for each stanza.
+    if (thrown instanceof Unreadable) return new StanzaError('internal-server-error', undefined, { cause: thrown })
     return thrown instanceof StorageUnavailable ? later(thrown) : this.#defect(stanza, thrown)
   }
 

@@ -51,6 +51,7 @@ export class Server {
     this.log = parts.log
     this.storage = parts.storage
     this.router = new Router(parts.storage, parts.log, parts.turns)
+    parts.storage.aside.report({ clock: parts.clock, log: parts.log })
     this.#ids = parts.ids
     this.#since = parts.clock.now()
     this.#iterations = parts.iterations

@@ -1,7 +1,9 @@
 /** Storage that forgets: for tests, and for trying. */
+import { Aside } from './aside.js'
 import { Commits } from './commits.js'
+import { Items, type ReadPage } from './items.js'
 import { matching, pageOf } from './select.js'
-import type { Journal, JournalFilter, JournalPage, JournalQuery, Keeping, NewEntry, Records, Shape, Storage, Write } from './store.js'
+import type { Entry, Journal, JournalFilter, JournalPage, JournalQuery, Keeping, NewEntry, Records, Shape, Storage, Write } from './store.js'
 
 type Owners<T> = Map<string, T>
 interface Page { readonly after?: string, readonly limit: number }
@@ -11,6 +13,7 @@ interface MemoryWrite extends Write { readonly run: () => void }
 
 export class MemoryStorage implements Storage {
   readonly #commits = new Commits()
+  readonly aside = new Aside(this)
   readonly #records = new Map<string, MemoryRecords>()
   readonly #journals = new Map<string, MemoryJournal>()
   readonly #pending: (readonly Write[])[] = []
@@ -21,8 +24,9 @@ export class MemoryStorage implements Storage {
 
   open<S> (name: string, shape: Shape<S>): Promise<S> {
     const store = shape.kind === 'records'
-      ? found(this.#records, name, () => new MemoryRecords(name, this))
-      : found(this.#journals, name, () => new MemoryJournal(name, this))
+      ? found(this.#records, name, () => new MemoryRecords(name, this, new Items(name, shape, this.aside)))
+      : found(this.#journals, name, () => new MemoryJournal(name, this, new Items(name, shape, this.aside)))
+    store.items.shape = shape
     return Promise.resolve(store as unknown as S)
   }
 
@@ -59,6 +63,12 @@ export class MemoryStorage implements Storage {
     return next
   }
 
+  /** Makes the stored text of an item this one, which no store would write: for tests. */
+  spoil (name: string, owner: string, id: string, text: string): void {
+    this.#records.get(name)?.spoil(owner, id, text)
+    this.#journals.get(name)?.spoil(owner, id, text)
+  }
+
   /** One write by itself; resolves once it is stored. */
   put (write: Write): Promise<void> {
     const number = this.submit([write])
@@ -93,34 +103,45 @@ function found<T> (map: Map<string, T>, key: string, make: () => T): T {
   return fresh
 }
 
+/** The stored text of an item that no store has written. */
+class Spoilt {
+  readonly text: string
+  constructor (text: string) { this.text = text }
+}
+
+function jsonOf (value: unknown): string { return value instanceof Spoilt ? value.text : JSON.stringify(value) }
 function copy<T> (value: T): T { return JSON.parse(JSON.stringify(value)) as T }
 
 class MemoryRecords implements Records<unknown> {
   readonly #name: string
   readonly #storage: MemoryStorage
+  readonly items: Items
   readonly #owners: Owners<Map<string, unknown>> = new Map()
 
-  constructor (name: string, storage: MemoryStorage) {
+  constructor (name: string, storage: MemoryStorage, items: Items) {
+    this.items = items
     this.#name = name
     this.#storage = storage
   }
 
   remains (storage: MemoryStorage): MemoryRecords {
-    const next = new MemoryRecords(this.#name, storage)
+    const next = new MemoryRecords(this.#name, storage, new Items(this.#name, this.items.shape, storage.aside))
     for (const [owner, keys] of this.#owners) next.#owners.set(owner, new Map(keys))
     return next
   }
 
   get (owner: string, key: string): Promise<unknown> {
     const value = this.#owners.get(owner)?.get(key)
-    return Promise.resolve(value === undefined ? undefined : copy(value))
+    if (value === undefined) return Promise.resolve(undefined)
+    return this.items.one(owner, key, jsonOf(value), error => this.#move(owner, key, value, error))
   }
 
   all (owner: string, page: Page = { limit: Infinity }): Promise<ReadonlyMap<string, unknown>> {
     const { after, limit } = page
     const entries = [...this.#owners.get(owner) ?? []].sort(([a], [b]) => byCodePoint(a, b))
       .filter(([key]) => after === undefined || byCodePoint(key, after) > 0).slice(0, limit)
-    return Promise.resolve(new Map(entries.map(([key, value]) => [key, copy(value)])))
+    return this.items.all(owner, entries.map(([key, value]) => [key, jsonOf(value)]),
+      (key, error) => this.#move(owner, key, this.#owners.get(owner)?.get(key), error))
   }
 
   owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
@@ -131,14 +152,20 @@ class MemoryRecords implements Records<unknown> {
 
   change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
     let failure: { readonly error: unknown } | undefined
+    const moves: Promise<void>[] = []
     return this.#storage.put(write(this.#name, () => {
       try {
-        const old = new Map([...this.#owners.get(owner) ?? []].map(([key, value]) => [key, copy(value)]))
-    for (const [key, value] of next(old)) this.#set(owner, key, value)
+        const entries = [...this.#owners.get(owner) ?? []]
+        const old = this.items.values(owner, entries.map(([key, value]) => [key, jsonOf(value)]),
+          (key, error) => { moves.push(this.#move(owner, key, this.#owners.get(owner)?.get(key), error)) })
+        for (const [key, value] of next(old)) this.#set(owner, key, value)
       } catch (error) {
         failure = { error }
       }
-    })).then(() => { if (failure !== undefined) throw failure.error })
+    })).then(async () => {
+      if (failure !== undefined) throw failure.error
+      await Promise.all(moves)
+    })
   }
 
   putting (owner: string, key: string, value: unknown): Write {
@@ -148,6 +175,17 @@ class MemoryRecords implements Records<unknown> {
 
   clearing (owner: string): Write { return write(this.#name, () => { this.erase(owner) }) }
   erase (owner: string): void { this.#owners.delete(owner) }
+  spoil (owner: string, key: string, text: string): void { this.#owners.get(owner)?.set(key, new Spoilt(text)) }
+
+  setAside (owner: string, key: string, value: unknown, error: unknown, instead?: unknown): Promise<void> {
+    return this.items.setAside(owner, key, value, error, this.putting(owner, key, instead))
+  }
+
+  /** Puts a record aside, unless it is another one by then. */
+  #move (owner: string, key: string, value: unknown, error: unknown): Promise<void> {
+    const removing = write(this.#name, () => { if (this.#owners.get(owner)?.get(key) === value) this.#set(owner, key, undefined) })
+    return this.#storage.aside.put({ store: this.#name, owner, id: key, text: jsonOf(value), error }, removing)
+  }
 
   #set (owner: string, key: string, value: unknown): void {
     const keys = found(this.#owners, owner, () => new Map<string, unknown>())
@@ -160,15 +198,17 @@ class MemoryRecords implements Records<unknown> {
 class MemoryJournal implements Journal<unknown> {
   readonly #name: string
   readonly #storage: MemoryStorage
+  readonly items: Items
   readonly #owners: Owners<NewEntry<unknown>[]> = new Map()
 
-  constructor (name: string, storage: MemoryStorage) {
+  constructor (name: string, storage: MemoryStorage, items: Items) {
+    this.items = items
     this.#name = name
     this.#storage = storage
   }
 
   remains (storage: MemoryStorage): MemoryJournal {
-    const next = new MemoryJournal(this.#name, storage)
+    const next = new MemoryJournal(this.#name, storage, new Items(this.#name, this.items.shape, storage.aside))
     for (const [owner, entries] of this.#owners) next.#owners.set(owner, [...entries])
     return next
   }
@@ -192,10 +232,22 @@ class MemoryJournal implements Journal<unknown> {
 
   clearing (owner: string): Write { return write(this.#name, () => { this.erase(owner) }) }
   erase (owner: string): void { this.#owners.delete(owner) }
+  spoil (owner: string, id: string, text: string): void {
+    this.#owners.set(owner, (this.#owners.get(owner) ?? []).map(entry => entry.id === id ? { ...entry, value: new Spoilt(text) } : entry))
+  }
+
+  setAside (owner: string, { id, at, with: other, value }: Entry<unknown>, error: unknown): Promise<void> {
+    return this.items.setAside(owner, id, value, error, this.removing(owner, [id]), { at, with: other })
+  }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
+    return await this.items.page(() => this.#page(owner, query))
+  }
+
+  #page (owner: string, query: JournalQuery): ReadPage {
     const { entries, complete } = pageOf(this.#owners.get(owner) ?? [], query, bytesOf)
-    return { entries: entries.map(copy), complete }
+    const found = entries.map(({ id, at, with: other, value }) => ({ id, at, with: other, json: jsonOf(value) }))
+    return { ...this.items.entries(owner, found, id => this.removing(owner, [id])), complete }
   }
 
   async count (owner: string, filter: JournalFilter): Promise<number> {

@@ -1,4 +1,5 @@
 /** The contract of storage: two shapes, and what each call promises. Every driver passes test/storage/contract.ts. */
+import type { Aside } from './aside.js'
 
 /** A write that has not happened yet: made by a store, carried by a batch. */
 export interface Write {
@@ -42,6 +43,12 @@ export interface Records<V> {
   putting (owner: string, key: string, value: V | undefined): Write
   /** Removes all that the owner has here. */
   clearing (owner: string): Write
+  /**
+   * Puts a record aside that its reader can make nothing of: logged, counted, and kept in a store of its own by the commit that removes it,
+   * or that puts `instead` in its place. Resolves when that has settled; if it has failed, the record stays. Rejects with Unreadable if
+   * the store's shape says that its records must not be taken for missing.
+   */
+  setAside (owner: string, key: string, value: V, error: unknown, instead?: V): Promise<void>
 }
 
 /** `at`: milliseconds since 1970. `with`: the other party's address, as text. */
@@ -83,7 +90,12 @@ export interface JournalPage<V> {
   readonly entries: readonly Entry<V>[]
   /** Nothing more matches in the direction of the query. */
   readonly complete: boolean
+  /** Entries that could not be read and were put aside, if there were any; they are not among the others. */
+  readonly unread?: readonly Unread[]
 }
+
+/** An entry that could not be read. */
+export interface Unread { readonly id: string, readonly with: string }
 
 /** An `after` or `before` that names no entry (XEP-0059 §2.2: item-not-found). */
 export class UnknownEntry extends Error {}
@@ -111,6 +123,19 @@ export interface Journal<V> {
   trim (owner: string, keep: Keeping): Promise<number>
   /** Removes what is older than `since` from every owner, at most `limit` entries a call; answers how many. */
   expire (since: number, limit: number): Promise<number>
+  /** Puts an entry aside that its reader can make nothing of, as `Records.setAside`. */
+  setAside (owner: string, entry: Entry<V>, error: unknown): Promise<void>
+}
+
+/** What happens when an item of a store cannot be read. A page of a journal, or a list of records, leaves it out. */
+export interface Reading {
+  /** Whether a value as JSON carries it is of the store's type; without it every value is. */
+  readonly check?: (value: unknown) => boolean
+  /**
+   * 'moved': it is put aside, and counts as missing. 'kept': it stays, and whoever asks for it gets Unreadable. 'refused': it stays, and
+   * all that its owner has in this store counts as unreadable.
+   */
+  readonly unreadable?: 'moved' | 'kept' | 'refused'
 }
 
 /** A store as a module declares it. `upgrade` takes a value of the version before this one to this one's form. */
@@ -118,15 +143,33 @@ export interface Shape<S> {
   readonly kind: 'records' | 'journal'
   readonly version: number
   readonly upgrade: ((old: unknown, from: number) => unknown) | undefined
+  readonly check?: ((value: unknown) => boolean) | undefined
+  readonly unreadable: 'moved' | 'kept' | 'refused'
   readonly store?: S
 }
 
-export function records<V> (version: number, upgrade?: (old: unknown, from: number) => unknown): Shape<Records<V>> {
-  return { kind: 'records', version, upgrade }
+/** A record that cannot be read makes all that its owner has in this store unreadable, unless `reading` says otherwise. */
+export function records<V> (version: number, upgrade?: (old: unknown, from: number) => unknown, reading: Reading = {}): Shape<Records<V>> {
+  return { kind: 'records', version, upgrade, check: reading.check, unreadable: reading.unreadable ?? 'refused' }
 }
 
-export function journal<V> (version: number, upgrade?: (old: unknown, from: number) => unknown): Shape<Journal<V>> {
-  return { kind: 'journal', version, upgrade }
+/** An entry that cannot be read is put aside, always. */
+export function journal<V> (
+  version: number, upgrade?: (old: unknown, from: number) => unknown, reading: Pick<Reading, 'check'> = {},
+): Shape<Journal<V>> {
+  return { kind: 'journal', version, upgrade, check: reading.check, unreadable: 'moved' }
+}
+
+/** Reads entries one by one; one that `read` throws on is put aside. Answers with what was made of the others, in their order. */
+export function readEntries<V, T> (store: Journal<V>, owner: string, entries: readonly Entry<V>[], read: (entry: Entry<V>) => T): T[] {
+  return entries.flatMap(entry => {
+    try {
+      return [read(entry)]
+    } catch (error) {
+      void store.setAside(owner, entry, error)
+      return []
+    }
+  })
 }
 
 export type Shapes = Readonly<Record<string, Shape<unknown>>>
@@ -155,6 +198,8 @@ export interface Storage {
   flush (): Promise<void>
   /** A write that removes an owner's rows from every store, those no module has opened included. */
   erasing (owner: string): Write
+  /** Items that could not be read. */
+  readonly aside: Aside
   /** undefined: writes succeed. Else why the last commit failed; a later success takes it back. */
   readonly trouble: Error | undefined
   /** Writes a consistent copy while running. Throws where the driver has a better tool of its own, naming it. */

@@ -4,6 +4,7 @@
 const SPECIAL_TEXT = /[^\t\n\x20-\x25\x27-\x3b\x3d\x3f-\x7f]/
 const SPECIAL_VALUE = /[^\x20\x21\x23-\x25\x28-\x3b\x3d\x3f-\x7f]/
 const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]/u
+const ALL_FORBIDDEN = new RegExp(FORBIDDEN, 'gu')
 const IN_TEXT = /[&<>\r]/g
 const IN_VALUE = /[&<>"'\t\n\r]/g
 
@@ -19,6 +20,11 @@ export function escapeAttribute (text: string): string {
   if (!SPECIAL_VALUE.test(text)) return text
   refuse(text)
   return text.replace(IN_VALUE, reference)
+}
+
+/** The text with U+FFFD in place of what XML cannot carry: for what an older version has stored. */
+export function writable (text: string): string {
+  return FORBIDDEN.test(text) ? text.replace(ALL_FORBIDDEN, '\ufffd') : text
 }
 
 function refuse (text: string): void {

@@ -2,10 +2,10 @@
 import {
   accountExporting, accountImporting, accountRemoved, addressed, attributeOf, child, children, defineModule, flag, flatten, follow,
   iqArriving, localName, namespaceOf, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable, sessionBound,
-  sessionClosed, setting, shortened, slot, stanza, StanzaError, subscriptionChanged, textOf, xml,
+  sessionClosed, setting, shortened, slot, stanza, StanzaError, subscriptionChanged, textOf, unlessUnreadable, writable, xml,
 } from '../../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, RosterItem, Session } from '../../lib/api.js'
-import { AccountRosters, contactOf, withState, type AccountRoster, type StoredItem } from './items.js'
+import { AccountRosters, contactOf, isStoredItem, withState, type AccountRoster, type StoredItem } from './items.js'
 import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type Step, type SubscriptionType } from './subscription.js'
 
 /** RFC 6121 §2.2: has asked for the roster, and gets pushes. */
@@ -23,7 +23,7 @@ export default defineModule({
     groups: setting.count({ min: 1, max: 1000 }).default(50).says('The most groups that a contact is in.'),
   },
   // Nothing is written into `versions` any more: what 0.1 has written there goes with its accounts.
-  stores: { items: records<StoredItem>(1), versions: records<number>(1) },
+  stores: { items: records<StoredItem>(1, undefined, { check: isStoredItem }), versions: records<number>(1, undefined, { unreadable: 'moved' }) },
 
   setup (host) {
     const all = new AccountRosters(host.stores.items)
@@ -37,7 +37,8 @@ export default defineModule({
     host.offer({ namespace: NS.ROSTER_VERSION, offered: stream => stream.identity === undefined ? undefined : xml('ver', { xmlns: NS.ROSTER_VERSION }) })
     host.offer({ namespace: NS.PRE_APPROVAL, offered: stream => stream.identity === undefined ? undefined : xml('sub', { xmlns: NS.PRE_APPROVAL }) })
 
-    host.on(sessionBound, ({ session }) => follow(all.pin(session.account), () => undefined), 'record')
+    // A roster that cannot be read keeps nobody from logging in; each stanza that asks for it is refused.
+    host.on(sessionBound, ({ session }) => unlessUnreadable(all.pin(session.account)), 'record')
     host.on(sessionClosed, ({ session }) => { all.unpin(session.account) }, 'record')
 
     // ---- The roster itself ------------------------------------------------------------
@@ -222,12 +223,20 @@ export default defineModule({
 
     // ---- Accounts that move (XEP-0227 §4.4, §4.9) -----------------------------------------------------
 
-    host.on(accountExporting, ({ account, add }) => follow(all.of(account), roster => {
-      add([...roster.items()].map(itemElement), xml('query', { xmlns: NS.ROSTER }))
-      add([...roster.all()].flatMap(([contact, { request }]) => request === undefined
-        ? []
-        : [xml('presence', { xmlns: NS.CLIENT, type: 'subscribe', from: contact.toString() }, ...statusOf(request))]))
-    }))
+    host.on(accountExporting, ({ account, add }) => {
+      add(writtenItems(account), xml('query', { xmlns: NS.ROSTER }))
+      add(writtenRequests(account))
+    })
+
+    async function * writtenItems (account: Jid): AsyncGenerator<Element> {
+      for (const item of (await all.of(account)).items()) yield itemElement(item)
+    }
+
+    async function * writtenRequests (account: Jid): AsyncGenerator<Element> {
+      for (const [contact, { request }] of (await all.of(account)).all()) {
+        if (request !== undefined) yield xml('presence', { xmlns: NS.CLIENT, type: 'subscribe', from: contact.toString() }, ...statusOf(request))
+      }
+    }
 
     host.on(accountImporting, ({ account, element, within, batch }) => {
       if (within?.namespace === NS.ROSTER && localName(element) === 'item') {
@@ -255,13 +264,13 @@ export default defineModule({
       })
     })
 
-    host.on(accountRemoved, ({ account, batch }): Maybe<void> => follow(all.of(account), roster => {
+    host.on(accountRemoved, ({ account, batch }): Maybe<void> => unlessUnreadable(follow(all.of(account), roster => {
       const contacts = [...roster.all()]
       batch.committed(() => {
         for (const [contact, item] of contacts) part(account, contact, item)
         all.forget(account)
       })
-    }), 'record')
+    })), 'record')
   },
 })
 
@@ -288,7 +297,7 @@ function movedState (item: Element): Pick<StoredItem, 'subscription' | 'ask' | '
 }
 
 function statusOf (request: string): Element[] {
-  return request === '' ? [] : [xml('status', {}, request)]
+  return request === '' ? [] : [xml('status', {}, writable(request))]
 }
 
 function itemElement (item: RosterItem): Element {

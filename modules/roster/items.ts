@@ -1,6 +1,6 @@
 /** The rosters of accounts: in memory while they are used, each change a write of the batch that asks for it. */
 import { createHash } from 'node:crypto'
-import { jidOf, Kept, parseJid, StanzaError } from '../../lib/api.js'
+import { hasForm, jidOf, Kept, parseJid, StanzaError, writable } from '../../lib/api.js'
 import type { Batch, Jid, Maybe, Records, Roster, RosterItem } from '../../lib/api.js'
 import type { State } from './subscription.js'
 
@@ -114,7 +114,7 @@ export class AccountRosters {
 
   constructor (items: Records<StoredItem>) {
     this.#items = items
-    this.#rosters = new Kept(async key => new AccountRoster(await items.all(key)), IDLE)
+    this.#rosters = new Kept(async key => new AccountRoster(await readable(items, key)), IDLE)
   }
 
   of (account: Jid): Maybe<AccountRoster> { return this.#rosters.of(account.bare.toString()) }
@@ -137,6 +137,33 @@ export class AccountRosters {
       this.#rosters.release(owner)
     })
   }
+}
+
+/** Whether what is stored is a contact: nobody's subscription is guessed at. */
+export function isStoredItem (value: unknown): boolean {
+  return hasForm(value, {
+    name: 'string', groups: 'strings', subscription: 'string', ask: 'boolean', approved: 'boolean', listed: 'boolean', request: 'string?',
+  }) && SUBSCRIPTIONS.has(value['subscription'])
+}
+
+const SUBSCRIPTIONS: ReadonlySet<unknown> = new Set(['none', 'to', 'from', 'both'])
+
+/**
+ * The items of an account. One whose address or subscription cannot be read makes the roster unreadable: who may see whose presence would
+ * be a guess. Of a name that XML cannot carry, which older versions stored, the rest is kept.
+ */
+async function readable (items: Records<StoredItem>, owner: string): Promise<ReadonlyMap<string, StoredItem>> {
+  const all = await items.all(owner)
+  const sound = new Map<string, StoredItem>()
+  for (const [address, item] of all) {
+    try {
+      parseJid(address)
+    } catch (error) {
+      await items.setAside(owner, address, item, error)
+    }
+    sound.set(address, { ...item, name: writable(item.name), groups: item.groups.map(writable) })
+  }
+  return sound
 }
 
 type Mutable = Omit<StoredItem, 'listed'> & { listed: boolean }

@@ -53,6 +53,7 @@ export class NotedRecords<V> implements Records<V> {
   }
 
   clearing (): Write { return { store: 'accounts' } }
+  setAside (): Promise<void> { return Promise.resolve() }
 
   commit (): void {
     for (const { owner, key, value } of this.#pending) this.#set(owner, key, value)

@@ -5,8 +5,14 @@ import { MemoryStorage } from '../../lib/storage/memory.js'
 import { openStorage } from '../../lib/storage/open.js'
 import { records, type Storage } from '../../lib/storage/store.js'
 import { contract, stored } from './contract.js'
+import { unreadable } from './unreadable.js'
 
 contract(t, () => openStorage({ driver: 'memory', durability: 'disk', log: silent }))
+
+unreadable(t, () => {
+  const storage = new MemoryStorage()
+  return Promise.resolve({ storage, spoil: (...item) => { storage.spoil(...item); return Promise.resolve() } })
+})
 
 t.test('while it is held nothing settles', async t => {
   const storage = new MemoryStorage()

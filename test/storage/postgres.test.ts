@@ -19,6 +19,7 @@ import { parseJid } from '../../lib/xmpp/jid.js'
 import { Cluster, MISSING, PASSWORD } from './cluster.js'
 import { contract, failureOf, stored } from './contract.js'
 import { checkReleased, FIXTURES } from './released.js'
+import { unreadable } from './unreadable.js'
 
 const PATIENCE = 300_000
 t.setTimeout(PATIENCE)
@@ -48,6 +49,22 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.teardown(() => storage.close())
     return storage
   }
+
+  void t.test('what cannot be read', t => {
+    unreadable(t, async t => {
+      const url = await cluster.database()
+      const storage = await driver(t, { url })
+      const where = (store: string, owner: string): string => `store = (SELECT id FROM sestina.stores WHERE name = '${store}') AND owner = '${owner}'`
+      return {
+        storage,
+        async spoil (store, owner, id, text) {
+          await cluster.query(url, `UPDATE sestina.records SET value = '${text}' WHERE ${where(store, owner)} AND key = '${id}'`)
+          await cluster.query(url, `UPDATE sestina.journal SET value = '${text}' WHERE ${where(store, owner)} AND id = '${id}'`)
+        },
+      }
+    })
+    t.end()
+  })
 
   void t.test('the promises of storage', t => {
     contract(t, async t => {

@@ -14,6 +14,7 @@ import { SqliteStorage, type SqliteSettings } from '../../lib/storage/sqlite/dri
 import { journal, records, type Storage } from '../../lib/storage/store.js'
 import { contract, failureOf, stored } from './contract.js'
 import { checkReleased, FIXTURES } from './released.js'
+import { unreadable } from './unreadable.js'
 
 const COMMITTER = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './committer.ts' : './committer.js', import.meta.url))
 
@@ -21,6 +22,22 @@ contract(t, async t => {
   const storage = await openStorage({ driver: 'sqlite', folder: t.testdir(), durability: 'os', log: silent })
   t.teardown(() => storage.close())
   return storage
+})
+
+unreadable(t, async t => {
+  const file = join(t.testdir(), 'test.db')
+  const storage = await driver(t, { file })
+  return {
+    storage,
+    async spoil (store, owner, id, text) {
+      await storage.flush()
+      const database = new Database(file)
+      const where = 'store = (SELECT id FROM stores WHERE name = ?) AND owner = ?'
+      database.prepare(`UPDATE records SET value = ? WHERE ${where} AND key = ?`).run(text, store, owner, id)
+      database.prepare(`UPDATE journal SET value = ? WHERE ${where} AND id = ?`).run(text, store, owner, id)
+      database.close()
+    },
+  }
 })
 
 /** The driver alone, on a file of its own. */

@@ -1,5 +1,7 @@
 /** Storage in a PostgreSQL database: one connection that writes, a few that read. */
+import { Aside } from '../aside.js'
 import { Commits } from '../commits.js'
+import { Items } from '../items.js'
 import type { Shape, Storage, Write } from '../store.js'
 import { loadPg, type Pg } from './client.js'
 import { PostgresJournal } from './journal.js'
@@ -29,7 +31,8 @@ interface Waiting { readonly rows: readonly Row[], readonly refused: Error | und
 export class PostgresStorage implements Storage {
   readonly #settings: PostgresSettings
   readonly #commits = new Commits()
-  readonly #stores = new Map<string, unknown>()
+  readonly #stores = new Map<string, PostgresRecords | PostgresJournal>()
+  readonly aside = new Aside(this)
   /** Batches by number that have not settled, in order. */
   readonly #waiting = new Map<number, Waiting>()
   /** The last of them that touches an owner's rows in a store, by `placeOf`. */
@@ -64,9 +67,13 @@ export class PostgresStorage implements Storage {
     return await this.locked(`open ${name}`, async () => {
       await this.flush() // an upgrade sees every row there is
       const known = this.#stores.get(name)
-      if (known !== undefined) return known as S
+      if (known !== undefined) {
+        known.items.shape = shape
+        return known as S
+      }
       const id = await this.#writer.between(client => register(client, name, shape))
-      const store = shape.kind === 'records' ? new PostgresRecords(name, id, this) : new PostgresJournal(name, id, this)
+      const items = new Items(name, shape, this.aside)
+      const store = shape.kind === 'records' ? new PostgresRecords(name, id, this, items) : new PostgresJournal(name, id, this, items)
       this.#stores.set(name, store)
       return store as S
     })

@@ -1,8 +1,9 @@
 /** Journals in PostgreSQL. */
+import type { Items, ReadPage } from '../items.js'
 import { cut, listOf } from '../select.js'
 import { bytesOf, markOf } from '../sqlite/rows.js'
 import {
-  UnknownEntry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
+  UnknownEntry, type Entry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
 } from '../store.js'
 import { soughtIn, wordsOf } from '../words.js'
 import type { PostgresStorage } from './driver.js'
@@ -16,8 +17,10 @@ export class PostgresJournal implements Journal<unknown> {
   readonly #name: string
   readonly #id: number
   readonly #storage: PostgresStorage
+  readonly items: Items
 
-  constructor (name: string, id: number, storage: PostgresStorage) {
+  constructor (name: string, id: number, storage: PostgresStorage, items: Items) {
+    this.items = items
     this.#name = name
     this.#id = id
     this.#storage = storage
@@ -49,6 +52,10 @@ export class PostgresJournal implements Journal<unknown> {
   clearing (owner: string): Write { return this.#write(this.#of('empty', owner)) }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
+    return await this.items.page(() => this.#page(owner, query))
+  }
+
+  async #page (owner: string, query: JournalQuery): Promise<ReadPage> {
     const asked = this.#asked(owner, query)
     if (asked === undefined) return { entries: [], complete: true }
     const { where, values } = asked
@@ -65,10 +72,8 @@ export class PostgresJournal implements Journal<unknown> {
     const lines = await this.#storage.rows<Line>(sql, values)
     if (lines.length === 0) await this.#checkPlaces(owner, query)
     const { chosen, complete } = cut(lines, query, ({ bytes }) => bytes)
-    return {
-      entries: chosen.map(line => ({ id: read(line.id), at: line.at, with: read(line.with), value: JSON.parse(line.value) as unknown })),
-      complete,
-    }
+    const found = chosen.map(line => ({ id: read(line.id), at: line.at, with: read(line.with), json: line.value }))
+    return { ...this.items.entries(owner, found, id => this.removing(owner, [id])), complete }
   }
 
   async count (owner: string, filter: JournalFilter): Promise<number> {
@@ -100,6 +105,10 @@ export class PostgresJournal implements Journal<unknown> {
   expire (since: number, limit: number): Promise<number> {
     const most = limit === Infinity ? {} : { bytes: limit }
     return this.#storage.stored([this.#write({ ...this.#of('expire', ''), at: since, ...most })])
+  }
+
+  setAside (owner: string, { id, at, with: other, value }: Entry<unknown>, error: unknown): Promise<void> {
+    return this.items.setAside(owner, id, value, error, this.removing(owner, [id]), { at, with: other })
   }
 
   /** The conditions of a query: one of a few hundred at most, for values are never part of it. undefined: nothing can match. */

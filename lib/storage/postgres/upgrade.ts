@@ -1,5 +1,6 @@
 /** Stores in the table of stores: registered, compared with what a module declares, and upgraded. */
 import { bytesOf } from '../sqlite/rows.js'
+import { isJson } from '../items.js'
 import type { Shape } from '../store.js'
 import type { Client } from './client.js'
 import { transaction } from './steps.js'
@@ -42,6 +43,7 @@ async function upgradeRecords (client: Client, store: number, next: (json: strin
   let pairs = await behind('', [])
   for (let last = pairs.at(-1); last !== undefined; last = pairs.at(-1)) {
     for (const { owner, key, value } of pairs) {
+      if (!isJson(value)) continue // whoever reads it puts it aside
       const fresh = next(value)
       if (fresh === undefined) await client.query('DELETE FROM records WHERE store = $1 AND owner = $2 AND key = $3', [store, owner, key])
       else await client.query('UPDATE records SET value = $4 WHERE store = $1 AND owner = $2 AND key = $3', [store, owner, key, JSON.stringify(fresh)])
@@ -59,6 +61,7 @@ async function upgradeJournal (client: Client, store: number, next: (json: strin
   let lines = await behind('', [])
   for (let last = lines.at(-1); last !== undefined; last = lines.at(-1)) {
     for (const { owner, seq, value } of lines) {
+      if (!isJson(value)) continue
       const fresh = next(value)
       const json = JSON.stringify(fresh)
       if (fresh === undefined) await client.query('DELETE FROM journal WHERE store = $1 AND owner = $2 AND seq = $3', [store, owner, seq])

@@ -2,7 +2,9 @@
 import { closeSync, openSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import type { Logger } from '../../base/logger.js'
+import { Aside } from '../aside.js'
 import { Commits } from '../commits.js'
+import { Items } from '../items.js'
 import type { Shape, Storage, Write } from '../store.js'
 import { connect, takeSteps } from './connection.js'
 import { SqliteJournal } from './journal.js'
@@ -30,7 +32,8 @@ export class SqliteStorage implements Storage {
   readonly #link: WriterLink
   readonly #commits = new Commits()
   readonly #statements = new Map<string, Database.Statement>()
-  readonly #stores = new Map<string, unknown>()
+  readonly #stores = new Map<string, SqliteRecords | SqliteJournal>()
+  readonly aside = new Aside(this)
   /** Batches by number that have not settled, in order. */
   readonly #waiting = new Map<number, Waiting>()
   /** Those of this turn of the event loop. */
@@ -67,9 +70,13 @@ export class SqliteStorage implements Storage {
   async open<S> (name: string, shape: Shape<S>): Promise<S> {
     await this.flush() // an upgrade sees every row there is
     const known = this.#stores.get(name)
-    if (known !== undefined) return known as S
+    if (known !== undefined) {
+      known.items.shape = shape
+      return known as S
+    }
     const id = this.#writing(() => register(this.#database, name, shape))
-    const store = shape.kind === 'records' ? new SqliteRecords(name, id, this) : new SqliteJournal(name, id, this)
+    const items = new Items(name, shape, this.aside)
+    const store = shape.kind === 'records' ? new SqliteRecords(name, id, this, items) : new SqliteJournal(name, id, this, items)
     this.#stores.set(name, store)
     return store as S
   }

@@ -1,7 +1,8 @@
 /** Journals in SQLite. */
+import type { Items, ReadPage } from '../items.js'
 import { cut, listOf } from '../select.js'
 import {
-  UnknownEntry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
+  UnknownEntry, type Entry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
 } from '../store.js'
 import { soughtIn } from '../words.js'
 import type { SqliteStorage } from './driver.js'
@@ -14,8 +15,10 @@ export class SqliteJournal implements Journal<unknown> {
   readonly #name: string
   readonly #id: number
   readonly #storage: SqliteStorage
+  readonly items: Items
 
-  constructor (name: string, id: number, storage: SqliteStorage) {
+  constructor (name: string, id: number, storage: SqliteStorage, items: Items) {
+    this.items = items
     this.#name = name
     this.#id = id
     this.#storage = storage
@@ -40,21 +43,26 @@ export class SqliteJournal implements Journal<unknown> {
   clearing (owner: string): Write { return this.#write(['empty', this.#id, owner]) }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
+    return await this.items.page(() => this.#page(owner, query))
+  }
+
+  #page (owner: string, query: JournalQuery): ReadPage {
     const asked = this.#asked(owner, query)
     if (asked === undefined) return { entries: [], complete: true }
     const sql = `SELECT id, at, with_full, value, bytes ${asked.from} ORDER BY seq${query.last === true ? ' DESC' : ''} LIMIT ?`
     const most = query.limit === Infinity ? -1 : query.limit + 1 // one more tells whether there is more
-    const found = this.#storage.prepared(sql).raw()
+    const rows = this.#storage.prepared(sql).raw()
     // What is beyond the bytes of a page is not even read.
     const lines: Line[] = []
     let bytes = 0
-    for (const line of found.iterate(...asked.values, most) as IterableIterator<Line>) {
+    for (const line of rows.iterate(...asked.values, most) as IterableIterator<Line>) {
       lines.push(line)
       bytes += line[4]
       if (lines.length > 1 && bytes > (query.bytes ?? Infinity)) break
     }
     const { chosen, complete } = cut(lines, query, line => line[4])
-    return { entries: chosen.map(([id, at, full, value]) => ({ id, at, with: full, value: JSON.parse(value) as unknown })), complete }
+    const found = chosen.map(([id, at, full, json]) => ({ id, at, with: full, json }))
+    return { ...this.items.entries(owner, found, id => this.removing(owner, [id])), complete }
   }
 
   async count (owner: string, filter: JournalFilter): Promise<number> {
@@ -78,6 +86,10 @@ export class SqliteJournal implements Journal<unknown> {
 
   expire (since: number, limit: number): Promise<number> {
     return this.#storage.put(this.#write(['expire', this.#id, since, limit === Infinity ? -1 : limit]))
+  }
+
+  setAside (owner: string, { id, at, with: other, value }: Entry<unknown>, error: unknown): Promise<void> {
+    return this.items.setAside(owner, id, value, error, this.removing(owner, [id]), { at, with: other })
   }
 
   /** A query behind its FROM: one of a few hundred at most, for values are never part of it. undefined: nothing can match. */

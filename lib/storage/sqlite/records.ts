@@ -1,29 +1,36 @@
 /** Records in SQLite. */
-import type { Records, Write } from '../store.js'
+import type { Items } from '../items.js'
+import { StorageUnavailable, type Records, type Write } from '../store.js'
 import type { SqliteStorage } from './driver.js'
 import type { Row, SqliteWrite } from './rows.js'
 
 interface Pair { readonly key: string, readonly value: string }
+type Broken = readonly [key: string, error: unknown]
+
+/** How often a change begins anew because a record had to be put aside first. */
+const ATTEMPTS = 3
 
 export class SqliteRecords implements Records<unknown> {
   readonly #name: string
   readonly #id: number
   readonly #storage: SqliteStorage
+  readonly items: Items
 
-  constructor (name: string, id: number, storage: SqliteStorage) {
+  constructor (name: string, id: number, storage: SqliteStorage, items: Items) {
+    this.items = items
     this.#name = name
     this.#id = id
     this.#storage = storage
   }
 
   async get (owner: string, key: string): Promise<unknown> {
-    const found = this.#storage.prepared('SELECT value FROM records WHERE store = ? AND owner = ? AND key = ?')
-      .get(this.#id, owner, key) as { readonly value: string } | undefined
-    return found === undefined ? undefined : JSON.parse(found.value)
+    const found = this.#find(owner, key)
+    return found === undefined ? undefined : await this.items.one(owner, key, found, error => this.#move(owner, key, error))
   }
 
   async all (owner: string, page?: { readonly after?: string, readonly limit: number }): Promise<ReadonlyMap<string, unknown>> {
-    return this.#read(owner, page?.after, page?.limit ?? Infinity)
+    const found = this.#read(owner, page?.after, page?.limit ?? Infinity)
+    return await this.items.all(owner, found, (key, error) => this.#move(owner, key, error))
   }
 
   async owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
@@ -36,10 +43,26 @@ export class SqliteRecords implements Records<unknown> {
 
   /** Needs no lock: between the read and the submit nothing else runs, and what is on its way to the owner's rows is awaited first. */
   async change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const broken = await this.#change(owner, next)
+      if (broken.length === 0) return
+      for (const [key, error] of broken) await this.#move(owner, key, error)
+    }
+    throw new StorageUnavailable('what cannot be read cannot be put aside either')
+  }
+
+  /** What cannot be read is to be put aside before anything changes: then nothing is changed, and it is the answer. */
+  async #change (
+    owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>,
+  ): Promise<readonly Broken[]> {
+    const broken: Broken[] = []
     await this.#storage.atRest(this.#id, owner, () => {
-      const writes = [...next(this.#read(owner, undefined, Infinity))].map(([key, value]) => this.putting(owner, key, value))
+      const old = this.items.values(owner, this.#read(owner, undefined, Infinity), (key, error) => { broken.push([key, error]) })
+      if (broken.length > 0) return undefined
+      const writes = [...next(old)].map(([key, value]) => this.putting(owner, key, value))
       return writes.length === 0 ? undefined : this.#storage.stored(writes)
     })
+    return broken
   }
 
   putting (owner: string, key: string, value: unknown): Write {
@@ -48,13 +71,41 @@ export class SqliteRecords implements Records<unknown> {
 
   clearing (owner: string): Write { return this.#write(['clear', this.#id, owner]) }
 
-  #read (owner: string, after: string | undefined, limit: number): Map<string, unknown> {
+  #find (owner: string, key: string): string | undefined {
+    const found = this.#storage.prepared('SELECT value FROM records WHERE store = ? AND owner = ? AND key = ?')
+      .get(this.#id, owner, key) as { readonly value: string } | undefined
+    return found?.value
+  }
+
+  #read (owner: string, after: string | undefined, limit: number): (readonly [key: string, json: string])[] {
     const most = limit === Infinity ? -1 : limit
     const pairs = after === undefined
       ? this.#storage.prepared('SELECT key, value FROM records WHERE store = ? AND owner = ? ORDER BY key LIMIT ?').all(this.#id, owner, most)
       : this.#storage.prepared('SELECT key, value FROM records WHERE store = ? AND owner = ? AND key > ? ORDER BY key LIMIT ?')
         .all(this.#id, owner, after, most)
-    return new Map((pairs as Pair[]).map(({ key, value }) => [key, JSON.parse(value)]))
+    return (pairs as Pair[]).map(({ key, value }) => [key, value])
+  }
+
+  setAside (owner: string, key: string, value: unknown, error: unknown, instead?: unknown): Promise<void> {
+    return this.items.setAside(owner, key, value, error, this.putting(owner, key, instead))
+  }
+
+  /** Puts a record aside, unless it can be read by the time that nothing else is on its way to it. */
+  async #move (owner: string, key: string, error: unknown): Promise<void> {
+    await this.#storage.atRest(this.#id, owner, () => {
+      const found = this.#find(owner, key)
+      if (found === undefined || this.#isReadable(found)) return undefined
+      return this.#storage.aside.put({ store: this.#name, owner, id: key, text: found, error }, this.putting(owner, key, undefined))
+    })
+  }
+
+  #isReadable (json: string): boolean {
+    try {
+      this.items.valueOf(json)
+      return true
+    } catch {
+      return false
+    }
   }
 
   #write (row: Row): SqliteWrite { return { store: this.#name, row } }

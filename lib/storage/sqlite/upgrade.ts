@@ -1,5 +1,6 @@
 /** Stores in the table of stores: registered, compared with what a module declares, and upgraded. */
 import type { Database } from 'better-sqlite3'
+import { isJson } from '../items.js'
 import type { Shape } from '../store.js'
 import { bytesOf } from './rows.js'
 
@@ -39,6 +40,7 @@ function upgradeRecords (database: Database, store: number, next: (json: string)
   let pairs = first.all(store, CHUNK) as Pair[]
   for (let last = pairs.at(-1); last !== undefined; last = pairs.at(-1)) {
     for (const { owner, key, value } of pairs) {
+      if (!isJson(value)) continue // whoever reads it puts it aside
       const fresh = next(value)
       if (fresh === undefined) remove.run(store, owner, key)
       else put.run(JSON.stringify(fresh), store, owner, key)
@@ -55,6 +57,7 @@ function upgradeJournal (database: Database, store: number, next: (json: string)
   let lines = behind.all(store, 0, CHUNK) as Line[]
   for (let last = lines.at(-1); last !== undefined; last = lines.at(-1)) {
     for (const { seq, value } of lines) {
+      if (!isJson(value)) continue
       const fresh = next(value)
       if (fresh === undefined) {
         remove.run(seq)
