@@ -1,6 +1,6 @@
 /** XEP-0030 Service Discovery, with XEP-0128 forms: what the host is, and what an account offers to those who may see it. */
-import { attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, NS, rosters, StanzaError, xml } from '../lib/api.js'
-import type { DiscoItem, Element, Identity, Jid, Maybe } from '../lib/api.js'
+import { attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, mayKnow, NS, rosters, StanzaError, xml } from '../lib/api.js'
+import type { DiscoItem, Element, Identity } from '../lib/api.js'
 
 export default defineModule({
   name: 'disco',
@@ -40,7 +40,7 @@ export default defineModule({
       return xml('query', { xmlns: NS.DISCO_ITEMS }, ...items.map(itemElement))
     })
 
-    host.iq.get('account', NS.DISCO_INFO, 'query', ({ stanza, payload }) => follow(mayKnow(stanza.from, stanza.to), allowed => {
+    host.iq.get('account', NS.DISCO_INFO, 'query', ({ stanza, payload }) => follow(mayKnow(stanza.from, stanza.to, host.find(rosters)), allowed => {
       if (!allowed) throw new StanzaError('service-unavailable') // §8: as if there were no such account
       if (nodeOf(payload) !== undefined) throw new StanzaError('item-not-found')
       return xml('query', { xmlns: NS.DISCO_INFO },
@@ -48,26 +48,25 @@ export default defineModule({
         ...host.features('account').map(featureElement))
     }))
 
-    host.iq.get('account', NS.DISCO_ITEMS, 'query', ({ stanza, payload }) => follow(mayKnow(stanza.from, stanza.to), allowed => {
-      if (!allowed) throw new StanzaError('service-unavailable')
+    host.iq.get('account', NS.DISCO_ITEMS, 'query', ({ stanza, payload }) => follow(mayKnow(stanza.from, stanza.to, host.find(rosters)), allowed => {
+      // §8: an empty result, whether there is such an account or not.
+      if (!allowed) return nothingAt(attributeOf(payload, 'node'))
       if (nodeOf(payload) !== undefined) throw new StanzaError('item-not-found')
-      return xml('query', { xmlns: NS.DISCO_ITEMS })
+      // RFC 6120 §8.2.3 leaves one answer: to the account itself it names its available resources.
+      const devices = stanza.from.bare.equals(stanza.to) ? host.sessions.of(stanza.to).filter(device => device.available) : []
+      return xml('query', { xmlns: NS.DISCO_ITEMS }, ...devices.map(({ jid }) => itemElement({ jid })))
     }))
-
-    /** §8: the account itself, and those who see its presence. */
-    function mayKnow (asker: Jid, account: Jid): Maybe<boolean> {
-      if (asker.bare.equals(account)) return true
-      return follow(host.find(rosters)?.of(account), roster => {
-        const subscription = roster?.item(asker.bare)?.subscription
-        return subscription === 'from' || subscription === 'both'
-      })
-    }
   },
 })
 
 function added<T> (list: T[], one: T): () => void {
   list.push(one)
   return () => { list.splice(list.indexOf(one), 1) }
+}
+
+/** XEP-0030 §8: what is told to who may not know; §4.1: of the node that was asked for. */
+function nothingAt (node: string | undefined): Element {
+  return xml('query', node === undefined ? { xmlns: NS.DISCO_ITEMS } : { xmlns: NS.DISCO_ITEMS, node })
 }
 
 function nodeOf (payload: Element): string | undefined {

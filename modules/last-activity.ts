@@ -1,8 +1,8 @@
 /** XEP-0012 Last Activity: how long a device has been silent, an account away, the server up. */
 import {
-  defineModule, flatten, follow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot, StanzaError, textOf, xml,
+  defineModule, flatten, follow, mayKnow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot, StanzaError, textOf, xml,
 } from '../lib/api.js'
-import type { Element, Jid, Maybe } from '../lib/api.js'
+import type { Element } from '../lib/api.js'
 
 /** When an account was last here, and the last it said of itself. */
 interface Last { readonly at: number, readonly status: string }
@@ -37,21 +37,13 @@ export default defineModule({
 
     host.iq.get('host', NS.LAST, 'query', () => seconds(host.clock.now() - started)) // §6: how long it has been up
 
-    host.iq.get('account', NS.LAST, 'query', ({ stanza }) => follow(mayKnow(stanza.from, stanza.to), async allowed => {
+    host.iq.get('account', NS.LAST, 'query', ({ stanza }) => follow(mayKnow(stanza.from, stanza.to, host.use(rosters)), async allowed => {
       if (!allowed) throw new StanzaError('forbidden') // §4: only who may see the presence
       if (host.sessions.of(stanza.to).some(device => device.available)) return seconds(0)
       const known = await last.get(stanza.to.toString(), 'last')
       if (known === undefined) throw new StanzaError('item-not-found', 'it was never here')
       return seconds(host.clock.now() - known.at, known.status)
     }))
-
-    function mayKnow (asker: Jid, account: Jid): Maybe<boolean> {
-      if (asker.bare.equals(account)) return true
-      return follow(host.use(rosters).of(account), roster => {
-        const subscription = roster.item(asker.bare)?.subscription
-        return subscription === 'from' || subscription === 'both'
-      })
-    }
   },
 })
 

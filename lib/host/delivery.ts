@@ -4,7 +4,7 @@ import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { addressed, isIq, isMessage, isPresence, resultReply, stanza as stanzaOf, type Addressed, type Message } from '../xmpp/stanza.js'
+import { addressed, isIq, isMessage, isPresence, resultReply, type Addressed, type Message } from '../xmpp/stanza.js'
 import { PendingBatch } from '../storage/batch.js'
 import type { Write } from '../storage/store.js'
 import { attributeOf, namespaceOf, xml } from '../xml/element.js'
@@ -65,8 +65,13 @@ export class Delivery {
 
   #deliver (stanza: Addressed, passage: Passage): Maybe<void> {
     if (stanza.to.local === '') return this.#toHost(stanza, passage)
-    if (isIq(stanza)) return this.#existing(stanza, passage, () => this.#iqToAccount(stanza, passage))
-    return this.#inLane(stanza, passage, () => this.#existing(stanza, passage, () => this.#toAccount(stanza, passage)))
+    // Whether the account exists is not asked here: the same handlers answer for both, so that nobody can tell one from the other.
+    if (isIq(stanza)) return this.#iqToAccount(stanza, passage)
+    if (isPresence(stanza)) {
+      return this.#inLane(stanza, passage, () =>
+        follow(this.#exists(stanza.to.bare), exists => this.#presenceToAccount(stanza, exists, passage)))
+    }
+    return this.#inLane(stanza, passage, () => this.#existing(stanza, () => this.#toAccount(stanza, passage)))
   }
 
   /** A message whose devices ended before they confirmed it: to those that are there now, or to wait. `removing` is stored with that. */
@@ -79,7 +84,7 @@ export class Delivery {
       // A message that is refused is answered with an error, and nothing else becomes of it.
       batch.failed(() => { if (!batch.isSubmitted) router.storage.submit([removing]) })
     }
-    const again = (): Maybe<void> => this.#existing(message, passage, () => this.#again(message, at, passage))
+    const again = (): Maybe<void> => this.#existing(message, () => this.#again(message, at, passage))
     void router.guard(message, passage, () => this.#inLane(message, passage, again))
   }
 
@@ -130,29 +135,21 @@ export class Delivery {
     for (const resolve of this.#idle.splice(0)) resolve()
   }
 
-  #existing (stanza: Addressed, passage: Passage, next: () => Maybe<void>): Maybe<void> {
-    const account = stanza.to.bare
-    if (this.#home.sessions.of(account).length > 0) return next()
-    return follow(this.#home.exists(account), exists => exists ? next() : this.#toNobody(stanza, passage))
+  #exists (account: Jid): Maybe<boolean> {
+    return this.#home.sessions.of(account).length > 0 || this.#home.exists(account)
   }
 
-  /** RFC 6121 §8.5.1: no such account. */
-  #toNobody (stanza: Addressed, passage: Passage): void {
-    if (isPresence(stanza)) {
-      // RFC 6121 §4.3.2: to a probe, the same answer as where there is no subscription.
-      if (stanza.type === 'probe') {
-        this.#home.router.route(stanzaOf(xml('presence', { type: 'unsubscribed' }), stanza.to.bare, stanza.from.bare))
-      }
-      return
-    }
-    if (isMessage(stanza) && (stanza.type === 'headline' || stanza.type === 'error')) return
-    throw new StanzaError('service-unavailable')
+  /** A message, if there is its recipient. RFC 6121 §8.5.1: if there is no such account, its sender is told. */
+  #existing (stanza: Addressed, next: () => Maybe<void>): Maybe<void> {
+    return follow(this.#exists(stanza.to.bare), exists => {
+      if (exists) return next()
+      if (isMessage(stanza) && (stanza.type === 'headline' || stanza.type === 'error')) return undefined
+      throw new StanzaError('service-unavailable')
+    })
   }
 
   #toAccount (stanza: Addressed, passage: Passage): Maybe<void> {
-    if (isMessage(stanza)) return this.#messageToAccount(stanza, passage)
-    if (isPresence(stanza)) return this.#presenceToAccount(addressed(stanza, stanza.to), passage)
-    return undefined
+    return isMessage(stanza) ? this.#messageToAccount(stanza, passage) : undefined
   }
 
   #messageToAccount (message: Addressed<'message'>, passage: Passage): Maybe<void> {
@@ -171,9 +168,10 @@ export class Delivery {
     }, () => { router.settle(message, passage, () => {}) })
   }
 
-  #presenceToAccount (presence: Addressed<'presence'>, passage: Passage): Maybe<void> {
+  /** RFC 6121 §4.3.2, §8.5.1: presence to a name that nobody has is answered as a stranger's to an account is. */
+  #presenceToAccount (presence: Addressed<'presence'>, exists: boolean, passage: Passage): Maybe<void> {
     const { hooks, router } = this.#home
-    const event = { presence, account: presence.to.bare, session: passage.session, recipients: NOBODY, batch: passage.batch }
+    const event = { presence, account: presence.to.bare, exists, session: passage.session, recipients: NOBODY, batch: passage.batch }
     const deliver = (): void => {
       for (const session of event.recipients) session.sendWith(passage.batch, event.presence)
       router.settle(presence, passage, () => {})

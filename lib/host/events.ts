@@ -31,7 +31,7 @@ export interface IqSent { iq: Addressed<'iq'>, readonly session: Session, readon
 export const iqSent = hook<IqSent>('iqSent')
 
 // ---- What reaches a local account -----------------------------------------------
-/** For a local account that exists. `act` fills `recipients`; 'handled' ends it silently; StanzaError answers. */
+/** For a local account. `act` fills `recipients`; 'handled' ends it silently; StanzaError answers. */
 interface Arriving {
   readonly account: Jid
   /** The sender's session, where the sender is a client of this server. */
@@ -41,9 +41,13 @@ interface Arriving {
 }
 export interface MessageArriving extends Arriving { message: Message }
 export const messageArriving = hook<MessageArriving>('messageArriving')
-export interface PresenceArriving extends Arriving { presence: Addressed<'presence'> }
+export interface PresenceArriving extends Arriving {
+  presence: Addressed<'presence'>
+  /** false: nobody has this name. Handlers read and answer as for an account whose presence the sender may not see, and store nothing. */
+  readonly exists: boolean
+}
 export const presenceArriving = hook<PresenceArriving>('presenceArriving')
-/** Before a request or reply to a local account or session is handled. */
+/** Before a request or reply to a local account or session is handled; also for a name that nobody has. */
 export const iqArriving = hook<{ readonly iq: Addressed<'iq'>, readonly account: Jid, readonly session: Session | undefined }>('iqArriving')
 
 /**

@@ -20,7 +20,10 @@ export interface Request {
 /** The returned element becomes the result; nothing returned, an empty result. A StanzaError thrown becomes the error. */
 export type Answer = Maybe<Element | void>
 
-/** 'self': a user's own account. 'account': anybody's request to a bare address of ours. 'host': to the domain. */
+/**
+ * 'self': a user's own account. 'account': anybody's request to a bare address of this host, whether there is such an account or not: its
+ * handler answers strangers with what it would answer for a name that nobody has, and stores nothing for it. 'host': to the domain.
+ */
 export type IqTarget = 'self' | 'account' | 'host'
 
 export type Answering = (request: Request) => Answer

@@ -125,6 +125,7 @@ export class Router {
     batch.stored()
     try {
       try {
+        batch.answer()
         then()
       } finally {
         batch.done()

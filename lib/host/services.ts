@@ -1,5 +1,5 @@
 /** What modules offer to each other: they meet here, never by import. */
-import type { Maybe } from '../base/maybe.js'
+import { follow, type Maybe } from '../base/maybe.js'
 import { service } from '../base/slot.js'
 import type { Batch } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
@@ -42,6 +42,16 @@ export interface Rosters {
   put (account: Jid, item: RosterItem, batch: Batch): Maybe<void>
 }
 export const rosters = service<Rosters>('rosters')
+
+/** Whether `asker` may see the presence of an account (RFC 6121 §3.1): the account itself, and those with a subscription to it. */
+export function mayKnow (asker: Jid, account: Jid, all: Rosters | undefined): Maybe<boolean> {
+  if (asker.bare.equals(account)) return true
+  if (all === undefined) return false
+  return follow(all.of(account), roster => {
+    const subscription = roster.item(asker.bare)?.subscription
+    return subscription === 'from' || subscription === 'both'
+  })
+}
 
 export interface Blocklists {
   /** Whether the account has blocked this address (XEP-0191 §3: full, bare, domain with resource, domain). */

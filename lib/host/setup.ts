@@ -100,7 +100,8 @@ export class Setup {
         return {
           add: write => { batch.add(write) },
           submitting: run => { batch.submitting(run) },
-          delivering: run => { batch.delivering(run) },
+          answering: run => { batch.answering(run) },
+        delivering: run => { batch.delivering(run) },
           committed: run => { batch.committed(run) },
           failed: run => { batch.failed(run) },
           commit: () => host.commit(batch),

@@ -7,6 +7,7 @@ const NOTHING: readonly Write[] = []
 export class PendingBatch implements Batch {
   #writes: Write[] | undefined
   #submitting: (() => void)[] | undefined
+  #answering: (() => void)[] | undefined
   #delivering: (() => void)[] | undefined
   #committed: (() => void)[] | undefined
   #failed: ((error: Error) => void)[] | undefined
@@ -14,6 +15,7 @@ export class PendingBatch implements Batch {
 
   add (write: Write): void { (this.#writes ??= []).push(write) }
   submitting (run: () => void): void { (this.#submitting ??= []).push(run) }
+  answering (run: () => void): void { (this.#answering ??= []).push(run) }
   delivering (run: () => void): void { (this.#delivering ??= []).push(run) }
   committed (run: () => void): void { (this.#committed ??= []).push(run) }
   failed (run: (error: Error) => void): void { (this.#failed ??= []).push(run) }
@@ -44,12 +46,23 @@ export class PendingBatch implements Batch {
   /** The writes are stored, or there were none: what `failed` was given never runs. */
   stored (): void { this.#failed = undefined }
 
+  /** It is stored, and the answer is about to go out: runs what goes before it. Throws the first error, after the last has run. */
+  answer (): void {
+    const runs = this.#answering
+    if (runs === undefined) return
+    this.#answering = undefined
+    const errors: unknown[] = []
+    for (const run of runs) attempt(run, errors)
+    if (errors.length > 0) throw errors[0]
+  }
+
   /**
    * It is stored, and what it was for has happened: those who wait for that run, each once; who asks meanwhile comes last. All of them
    * run; the first error of one of them is thrown after the last has run.
    */
   done (): void {
     const errors: unknown[] = []
+    if (this.#answering !== undefined) attempt(() => { this.answer() }, errors)
     for (let runs = this.#delivering; runs !== undefined; runs = this.#delivering) {
       this.#delivering = undefined
       for (const run of runs) attempt(run, errors)
@@ -69,6 +82,7 @@ export class PendingBatch implements Batch {
     const runs = this.#failed
     this.#writes = undefined
     this.#submitting = undefined
+    this.#answering = undefined
     this.#delivering = undefined
     this.#committed = undefined
     this.#failed = undefined

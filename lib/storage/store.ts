@@ -15,6 +15,8 @@ export interface Batch {
    * nothing of the batch is stored.
    */
   submitting (run: () => void): void
+  /** Runs once the batch is stored, before the answer to the request that it belongs to goes out. */
+  answering (run: () => void): void
   /** Runs once the batch is stored, before all that `committed` has: here the stanza is delivered. */
   delivering (run: () => void): void
   /** Runs once the batch is stored and the stanza delivered or answered; where it holds no write, as soon as that is done. */

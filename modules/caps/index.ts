@@ -1,9 +1,9 @@
 /** XEP-0115 Entity Capabilities: the server's own, and those of devices, asked for once and believed only when proved. */
 import {
-  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, flatten, namespaceOf, NS, offersChanged, presenceArriving, presenceSent,
-  StanzaError, xml,
+  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, flatten, follow, namespaceOf, NS, offersChanged, presenceArriving,
+  presences, presenceSent, rosters, StanzaError, xml,
 } from '../../lib/api.js'
-import type { Element, Jid, Presence } from '../../lib/api.js'
+import type { Element, Jid, Maybe, Presence } from '../../lib/api.js'
 import { capsOf, featuresOf, isKnownHash, verificationOf, type Caps } from './verification.js'
 
 /** Answers that are kept, and devices of which it is known which answer is theirs. */
@@ -55,8 +55,21 @@ export default defineModule({
       if (presence.to === undefined) learn(presence, session.jid, host.jid)
     }, 'stamp')
     host.on(presenceArriving, ({ presence, account, session }) => {
-      if (session === undefined) learn(presence, presence.from, account)
+      if (session !== undefined || host.sessions.of(account).length === 0) return undefined
+      return follow(isExpected(account, presence.from), expected => { if (expected) learn(presence, presence.from, account) })
     }, 'observe')
+
+    /** A stranger is not asked: the question would say that there is such an account, and that it is here (RFC 6121 §8.5.1). */
+    function isExpected (account: Jid, from: Jid): Maybe<boolean> {
+      const isTold = host.sessions.of(account).some(device => {
+        for (const told of host.use(presences).told(device)) if (told.bare.equals(from.bare)) return true
+        return false
+      })
+      return isTold || follow(host.find(rosters)?.of(account), roster => {
+        const subscription = roster?.item(from.bare)?.subscription
+        return subscription === 'to' || subscription === 'both'
+      })
+    }
 
     function learn (presence: Presence, device: Jid, asker: Jid): void {
       const name = device.toString()

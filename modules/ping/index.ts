@@ -1,7 +1,7 @@
 /** XEP-0199 XMPP Ping: answers, and asks those who have been silent, as rarely as their network allows: who is dead is found. */
 import {
-  Cache, defineModule, heartbeats, NS, sessionBound, sessionClosed, sessionDetached, sessionResumed, setting, StanzaError,
-  StreamError, watchedOver, xml,
+  Cache, defineModule, follow, heartbeats, mayKnow, NS, rosters, sessionBound, sessionClosed, sessionDetached, sessionResumed, setting,
+  StanzaError, StreamError, watchedOver, xml,
 } from '../../lib/api.js'
 import type { Session } from '../../lib/api.js'
 import { Line, Net, type LineHome } from './line.js'
@@ -20,6 +20,7 @@ export default defineModule({
   about: 'Answers pings, and pings devices that have been silent, as rarely as their network allows, so that connections live and dead ones are found.',
   xeps: ['0199 v2.0.1'],
   features: { host: [NS.PING], account: [NS.PING] },
+  after: ['roster'],
   settings: {
     silence: setting.duration({ min: '10s', max: '1d' }).default('4m').says('After so long a silence a device is asked for a sign of life, where nothing is known of its network (/24 or /48) yet. What its network lets live is learnt: 30s more after each silence that was survived, back where connections died in one.'),
     shortest: setting.duration({ min: '10s', max: '1d' }).default('1m').says('No device is asked after less, or after less than `silence` where that is shorter.'),
@@ -44,7 +45,10 @@ export default defineModule({
     const fallen = new Cache<string, Fallen>({ max: FALLEN })
 
     host.iq.get('host', NS.PING, 'ping', () => undefined)
-    host.iq.get('account', NS.PING, 'ping', () => undefined) // §4.3: the server speaks for the account
+    // §4.3: the server speaks for the account, to those who may know that there is one; RFC 6121 §8.5.1: to others there is none.
+    host.iq.get('account', NS.PING, 'ping', ({ stanza }) => follow(mayKnow(stanza.from, stanza.to, host.find(rosters)), allowed => {
+      if (!allowed) throw new StanzaError('service-unavailable')
+    }))
 
     const home: LineHome = {
       clock: host.clock,

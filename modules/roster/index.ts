@@ -61,6 +61,9 @@ export default defineModule({
       })
     })
 
+    // §2.1.5, §2.3.3, §2.4.3: nobody changes the roster of another, be there such an account or not.
+    host.iq.set('account', NS.ROSTER, 'query', () => { throw new StanzaError('forbidden') })
+
     // A push comes from the server alone (§2.1.6), by no way that leads through here: clients have taken it from anyone (CVE-2015-8688).
     host.on(iqArriving, ({ iq }) => {
       if (iq.type === 'set' && iq.to.resource !== '' && child(iq.element, NS.ROSTER) !== undefined) throw new StanzaError('service-unavailable')
@@ -78,10 +81,9 @@ export default defineModule({
       if (roster.item(contact) === undefined) throw new StanzaError('item-not-found')
       const old = roster.stored(contact)
       all.change(account, roster, contact, undefined, batch)
-      batch.committed(() => {
-        push(account, xml('item', { jid: contact.toString(), subscription: 'remove' }), roster.version)
-        part(account, contact, old)
-      })
+      // §2.5.2: the push goes out first, then the result.
+      batch.answering(() => { push(account, xml('item', { jid: contact.toString(), subscription: 'remove' }), roster.version) })
+      batch.committed(() => { part(account, contact, old) })
       void host.fire(subscriptionChanged, { account, contact, batch })
     }
 
@@ -96,13 +98,13 @@ export default defineModule({
     function keep (account: Jid, roster: AccountRoster, contact: Jid, item: StoredItem, batch: Batch): void {
       if (!roster.has(contact) && roster.size >= host.settings.items) throw new StanzaError('resource-constraint', 'the roster is full', { type: 'cancel' })
       all.change(account, roster, contact, item, batch)
-      pushLater(account, roster, contact, batch)
+      pushLater(account, roster, contact, run => { batch.answering(run) }) // §2.1.6, §2.5.2: first the push, then the result
     }
 
-    function pushLater (account: Jid, roster: AccountRoster, contact: Jid, batch: Batch): void {
+    function pushLater (account: Jid, roster: AccountRoster, contact: Jid, later: (run: () => void) => void): void {
       const item = roster.item(contact)
       const { version } = roster
-      if (item !== undefined) batch.committed(() => { push(account, itemElement(item), version) })
+      if (item !== undefined) later(() => { push(account, itemElement(item), version) })
     }
 
     /** §2.1.6: to each interested device. */
@@ -147,7 +149,7 @@ export default defineModule({
       const arriving = addressed(event.presence.with({ from: event.presence.from.bare, to: account }), account)
       event.presence = arriving
       return follow(all.of(account), roster => {
-        if (!hears(account, roster, arriving, type, event.batch)) return 'handled'
+        if (!event.exists || !hears(account, roster, arriving, type, event.batch)) return 'handled'
         event.recipients = host.sessions.of(account).filter(device => type === 'subscribe' ? device.available : device.get(interested))
         return undefined
       })
@@ -186,7 +188,7 @@ export default defineModule({
       const shown = roster.item(contact)
       all.change(account, roster, contact, item, batch)
       const shows = roster.item(contact)
-      if (shows !== undefined && !isSameItem(shown, shows)) pushLater(account, roster, contact, batch)
+      if (shows !== undefined && !isSameItem(shown, shows)) pushLater(account, roster, contact, run => { batch.committed(run) })
       if (shows === undefined && shown !== undefined) {
         const { version } = roster
         batch.committed(() => { push(account, xml('item', { jid: contact.toString(), subscription: 'remove' }), version) })

@@ -304,3 +304,27 @@ t.test('an account that is removed leaves the rosters of its contacts in order',
     push("<item jid='juliet@capulet.lit' subscription='none'/>"))
   t.equal(juliet.error?.condition, 'not-authorized')
 })
+
+t.test('nobody changes the roster of another, be there such an account or not (RFC 6121 §2.1.5, §2.3.3, §2.4.3)', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const juliet = await interested(s, 'juliet@capulet.lit/balcony')
+  const romeo = await interested(s, 'romeo@montague.lit/orchard')
+  for (const to of ['juliet@capulet.lit', 'nobody@capulet.lit', 'nobody@montague.lit']) {
+    for (const item of ["<item jid='paris@capulet.lit'/>", "<item jid='paris@capulet.lit' subscription='remove'/>", '']) {
+      const answer = await romeo.asks(set(item).replace('<iq', `<iq to='${to}'`))
+      t.equal(conditionOf(answer), 'forbidden', `${to} ${item}`)
+    }
+  }
+  t.notMatch((await juliet.asks(GET)).toString(), /paris/)
+  await juliet.getsNothing()
+})
+
+t.test('the push of a change precedes the result of the request (RFC 6121 §2.5.2)', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const romeo = await interested(s, 'romeo@montague.lit/orchard')
+  for (const item of ["<item jid='juliet@capulet.lit' name='J'/>", "<item jid='juliet@capulet.lit' name='Jule'/>", "<item jid='juliet@capulet.lit' subscription='remove'/>"]) {
+    await romeo.says(set(item))
+    await romeo.gets(push(item))
+    await romeo.gets("<iq type='result' id='s'/>")
+  }
+})

@@ -115,8 +115,17 @@ t.test('the host and the account say what they are, to those who may know', asyn
   t.match((await romeo.asks(info(`romeo@${HOST}`))).toString(), /category="account" type="registered"/)
   t.equal(conditionOf(await paris.asks(info(`romeo@${HOST}`))), 'service-unavailable')
   t.equal(conditionOf(await paris.asks(info(`nobody@${HOST}`))), 'service-unavailable', 'as if there were nobody')
-  t.equal(conditionOf(await paris.asks(items(`romeo@${HOST}`))), 'service-unavailable')
-  t.equal((await romeo.asks(items(`romeo@${HOST}`))).attrs['type'], 'result')
+  // XEP-0030 §8: nothing, whether there is such an account or not, and whatever is asked for.
+  for (const node of ['', " node='x'"]) {
+    const [known, unknown] = [await paris.asks(items(`romeo@${HOST}`, node)), await paris.asks(items(`nobody@${HOST}`, node))]
+    t.equal(known.attrs['type'], 'result')
+    t.same(childElements(known).map(String), [`<query xmlns="http://jabber.org/protocol/disco#items"${node.replaceAll("'", '"')}/>`])
+    t.same(childElements(unknown).map(String), childElements(known).map(String))
+  }
+  const garden = await s.device(`romeo@${HOST}/garden`)
+  await s.device(`romeo@${HOST}/cell`, { presence: false })
+  const own = await romeo.asks(items(`romeo@${HOST}`))
+  t.same(childElements(childElements(own)[0] as Element).map(item => item.attrs['jid']), [`romeo@${HOST}/orchard`, garden.jid.toString()], 'the available resources')
   t.equal((await romeo.asks(items(HOST))).attrs['type'], 'result')
   for (const ask of [info(HOST, " node='x'"), items(HOST, " node='x'"), info(`romeo@${HOST}`, " node='x'"), items(`romeo@${HOST}`, " node='x'")]) {
     t.equal(conditionOf(await romeo.asks(ask)), 'item-not-found')
