@@ -93,7 +93,9 @@ export class Delivery {
     if (message.type === 'groupchat') throw new StanzaError('service-unavailable') // RFC 6121 §8.5.3.2.1
     if (message.type === 'error' || message.type === 'headline') { router.settle(message, passage, () => {}); return undefined }
     const account = message.to.bare
-    const recipients = sessions.of(account).filter(session => session.available && session.priority >= 0 && !session.isFrozen)
+    // One that has much to acknowledge is not given what another has left: it would end, too, and so would the next.
+    const recipients = sessions.of(account).filter(session =>
+      session.available && session.priority >= 0 && !session.isFrozen && session.manager?.hasRoom !== false)
     const event = { message, account, recipients, at, kept: false, batch: passage.batch }
     return follow(hooks.fire(messageUndelivered, event), () => {
       if (recipients.length === 0 && !event.kept) throw new StanzaError('service-unavailable')

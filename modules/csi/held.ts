@@ -1,10 +1,16 @@
 /** What waits for a device that is not looked at, in order, and of presence only the last of each sender. */
-import type { Stanza } from '../../lib/api.js'
+import type { Session, Share, Stanza } from '../../lib/api.js'
+
+/** What a device's waiting stanzas add to those of all devices. */
+export interface DeviceShare extends Share { readonly session: Session }
 
 export class Held {
+  readonly share: DeviceShare
   readonly #waiting = new Map<string | symbol, Stanza>()
   #bytes = 0
   #patient = 0
+
+  constructor (session: Session) { this.share = { bytes: 0, session } }
 
   /** What waits elsewhere, in its place among what the session sends, is counted here. */
   get length (): number { return this.#waiting.size + this.#patient }

@@ -1,10 +1,10 @@
 /** XEP-0352 Client State Indication: to a device that nobody looks at goes what matters, and the rest with it. */
 import {
-  addressed, clientStates, defineModule, follow, hostParting, isAddressed, isMessage, localName, NS, sending, sessionActive, sessionClosed,
-  sessionDetached, sessionResumed, setting, slot, urgencyOf, urgencyRules, xml,
+  addressed, clientStates, defineModule, follow, hostParting, isAddressed, isMessage, Ledger, localName, NS, sending, sessionActive,
+  sessionClosed, sessionDetached, sessionResumed, setting, slot, urgencyOf, urgencyRules, xml,
 } from '../../lib/api.js'
 import type { Session, Stanza } from '../../lib/api.js'
-import { Held } from './held.js'
+import { Held, type DeviceShare } from './held.js'
 
 /** What waits for an inactive device; undefined while it is active. §5: resumed or new, a stream is active. */
 const inactive = slot<Held | undefined>('csi.inactive', { initial: () => undefined, onResume: 'reset' })
@@ -16,6 +16,7 @@ export default defineModule({
   settings: {
     stanzas: setting.count({ min: 1, max: 10_000 }).default(200).says('What may wait for a device, in stanzas. With more, all of it is sent.'),
     bytes: setting.size({ min: '1KiB', max: '16MiB' }).default('128KiB').says('What may wait for a device, in bytes.'),
+    all: setting.size({ min: '64KiB', max: '64GiB' }).default('64MiB').says('What may wait for all devices of the host, in bytes. With more, what waits for the device with most is sent.'),
     now: setting.list(setting.text({ max: 200 })).default([]).says('Namespaces: messages with content of these are sent at once.'),
     hold: setting.list(setting.text({ max: 200 })).default([]).says('Namespaces: messages with content of these wait.'),
   },
@@ -29,6 +30,22 @@ export default defineModule({
   setup (host) {
     const { settings } = host
     const rules = urgencyRules(settings)
+    const ledger = new Ledger<DeviceShare>(settings.all, ({ session }) => { flush(session) })
+
+    // Of an earlier setup of the module.
+    host.whileUp(() => {
+      for (const session of host.sessions.all()) {
+        const share = session.get(inactive)?.share
+        if (share === undefined) continue
+        const { bytes } = share
+        share.bytes = 0
+        ledger.change(share, bytes)
+      }
+      return () => {}
+    })
+
+    /** What waits for a device has changed. */
+    function count ({ share, bytes }: Held): void { ledger.change(share, bytes - share.bytes) }
 
     host.offer({
       namespace: NS.CSI,
@@ -59,7 +76,7 @@ export default defineModule({
     })
 
     function rest (session: Session): void {
-      if (session.get(inactive) === undefined) session.put(inactive, new Held())
+      if (session.get(inactive) === undefined) session.put(inactive, new Held(session))
     }
 
     // Last of all: what another module has put in a stanza's place is what waits.
@@ -75,6 +92,7 @@ export default defineModule({
       if (isPatient) bePatient(session, held, stanza)
       else spare(held, stanza, urgency)
       if (held.length > settings.stanzas || held.bytes > settings.bytes) flush(session)
+      else count(held)
       return isPatient ? undefined : 'handled'
     })
 
@@ -109,7 +127,9 @@ export default defineModule({
       const { length } = held ?? { length: 0 }
       if (held === undefined || length === 0) return
       host.count('wakeups.spared', length)
-      for (const stanza of held.take()) session.pass(stanza)
+      const all = held.take()
+      count(held)
+      for (const stanza of all) session.pass(stanza)
       session.manager?.rouse()
     }
 
@@ -128,7 +148,10 @@ export default defineModule({
     host.on(hostParting, ({ sessions }) => { for (const session of sessions) flush(session) }, 'screen')
     // A message that its device will not have is for the others of the account, or waits for it there.
     host.on(sessionClosed, ({ session }) => {
-      for (const stanza of session.get(inactive)?.take() ?? []) {
+      const held = session.get(inactive)
+      const all = held?.take() ?? []
+      if (held !== undefined) count(held)
+      for (const stanza of all) {
         if (isMessage(stanza) && isAddressed(stanza)) host.router.redeliver(addressed(stanza, stanza.to), host.clock.now())
       }
     }, 'observe')

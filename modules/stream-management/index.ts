@@ -6,6 +6,7 @@ import {
 import type { Element, Jid, Negotiation, Session, Timer } from '../../lib/api.js'
 import { Managed, type ManagedHome } from './managed.js'
 import { recall } from './recall.js'
+import { Shares } from './shares.js'
 import { shapes } from './stores.js'
 import { undelivered } from './undelivered.js'
 
@@ -32,6 +33,8 @@ export default defineModule({
     resume: setting.duration({ min: '0s', max: '30d' }).default('15m').says('How long a session waits for its device to come back. 0s: it does not.'),
     stanzas: setting.count({ min: 10, max: 1_000_000 }).default(2000).says('Stanzas to a device that it may leave unacknowledged. With more, its session ends, and messages wait for its account.'),
     bytes: setting.size({ min: '64KiB', max: '1GiB' }).default('8MiB').says('Bytes to a device that it may leave unacknowledged.'),
+    account: setting.size({ min: '64KiB', max: '16GiB' }).default('32MiB').says('Bytes that the devices of an account may leave unacknowledged together. With more, the session that holds most ends, and its messages wait for the account.'),
+    all: setting.size({ min: '1MiB', max: '1TiB' }).default('256MiB').says('Bytes that all devices of the host may leave unacknowledged together. With more, sessions of the account that holds most end.'),
     patience: setting.duration({ min: '5s', max: '1h' }).default('1m').says('How long a device may take to acknowledge. Then its connection counts as lost.'),
   },
   counts: {
@@ -48,6 +51,7 @@ export default defineModule({
     const dirty = new Set<Managed>()
     const waits = new Map<Managed, Timer>()
     let writing: Timer | undefined
+    const shares = new Shares<Managed>(settings, managed => { home.overflowed(managed) })
 
     const home: ManagedHome = {
       stores,
@@ -70,6 +74,20 @@ export default defineModule({
         host.count('overflowed')
         managed.session.close(new StreamError('resource-constraint', 'too much is not acknowledged'))
       },
+      hasRoom: ({ session }) => shares.hasRoom(session.account.toString()),
+      holds: ({ session }, by) => { shares.change(session.account.toString(), by) },
+    }
+
+    function enter (managed: Managed): void {
+      byId.set(managed.id, managed)
+      managed.account(true)
+      shares.join(managed.session.account.toString(), managed)
+    }
+
+    function leave (managed: Managed): void {
+      byId.delete(managed.id)
+      shares.leave(managed.session.account.toString(), managed)
+      managed.account(false)
     }
 
     // ---- Writing down -----------------------------------------------------------------------
@@ -101,7 +119,7 @@ export default defineModule({
       const patience = wanted === undefined ? longest : Math.min(longest, wanted * SECOND)
       const managed = new Managed(home, session, { id: host.ids.next(), patience })
       session.manage(managed)
-      byId.set(managed.id, managed)
+      enter(managed)
       return managed
     }
 
@@ -112,7 +130,7 @@ export default defineModule({
         await store([managed])
       } catch (error) {
         trouble(error)
-        byId.delete(managed.id)
+        leave(managed)
         session.manage(undefined)
         managed.begin()
         return { element: failed('resource-constraint'), managed: undefined }
@@ -262,11 +280,11 @@ export default defineModule({
       const { manager } = session
       if (!(manager instanceof Managed)) return
       stopWaiting(manager)
-      byId.delete(manager.id)
       dirty.delete(manager)
       ended.set(manager.id, { account: session.account.toString(), count: manager.count })
       const batch = host.batch()
       manager.end(batch)
+      leave(manager)
       batch.commit().catch(trouble)
     }, 'observe')
 
@@ -297,7 +315,7 @@ export default defineModule({
 
     host.on(hostRaised, async () => {
       for await (const managed of recall(host, home)) {
-        byId.set(managed.id, managed)
+        enter(managed)
         wait(managed)
       }
     })
@@ -307,7 +325,7 @@ export default defineModule({
       for (const { manager } of host.sessions.all()) {
         if (!(manager instanceof Managed)) continue
         manager.home = home
-        byId.set(manager.id, manager)
+        enter(manager)
         if (manager.session.connection === 'waiting') wait(manager)
       }
       return () => {

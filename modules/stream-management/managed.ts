@@ -24,6 +24,10 @@ export interface ManagedHome {
   defect (error: unknown): void
   /** More is unconfirmed than may be. */
   overflowed (managed: Managed): void
+  /** So many bytes more are unconfirmed, or fewer. May end its session, or another one. */
+  holds (managed: Managed, by: number): void
+  /** The devices of its account hold far less than they may. */
+  hasRoom (managed: Managed): boolean
 }
 
 /** What is known of a session that lived before this process. */
@@ -48,6 +52,8 @@ export class Managed implements Manager {
   #moved = new Set<Item>()
   #hasChanged = true
   #isEnded = false
+  /** Bytes that its home knows of; undefined while it counts none. */
+  #counted: number | undefined
   /** They wait for the device to confirm something. */
   #confirming: (() => void)[] = []
   #claims = 0
@@ -98,6 +104,7 @@ export class Managed implements Manager {
         batch.add(this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item)))
       }
       this.#outbound.place(item)
+      this.#count()
     }
     return {
       ready: () => {
@@ -109,6 +116,7 @@ export class Managed implements Manager {
       failed: () => {
         item.row = undefined
         this.#outbound.drop(item)
+        this.#count()
       },
     }
   }
@@ -124,8 +132,23 @@ export class Managed implements Manager {
     this.#sent()
   }
 
+  /** What is counted for all sessions: bytes that are not confirmed. */
+  get bytes (): number { return this.#counted ?? 0 }
+
+  /** From now on its home is told how much is unconfirmed; or no longer. */
+  account (isCounted: boolean): void { this.#counted = isCounted ? this.#outbound.bytes : undefined }
+
+  #count (): void {
+    if (this.#counted === undefined) return
+    const by = this.#outbound.bytes - this.#counted
+    this.#counted += by
+    if (by !== 0) this.home.holds(this, by)
+  }
+
   /** The other half is for what others say meanwhile. */
-  get hasRoom (): boolean { return !this.#isEnded && this.#outbound.bytes < this.home.bounds.bytes / 2 }
+  get hasRoom (): boolean {
+    return !this.#isEnded && this.#outbound.bytes < this.home.bounds.bytes / 2 && this.home.hasRoom(this)
+  }
 
   confirming (then: () => void): void { this.#confirming.push(then) }
 
@@ -152,6 +175,7 @@ export class Managed implements Manager {
     }
     this.askedAt = undefined
     if (this.#gone.length > 0) this.home.dirty(this)
+    this.#count()
     this.#confirm()
     this.#ask()
   }
@@ -175,7 +199,9 @@ export class Managed implements Manager {
   }
 
   #sent (): void {
+    this.#count()
     const { bounds } = this.home
+    if (this.#isEnded) return
     if (this.#outbound.length > bounds.stanzas || this.#outbound.bytes > bounds.bytes) this.home.overflowed(this)
     else this.#ask()
   }
@@ -321,6 +347,7 @@ export class Managed implements Manager {
     if (this.#isEnded) return
     const items = this.#outbound.take()
     this.#isEnded = true
+    this.#count()
     this.#confirm()
     for (const item of items) if (item.state === 'ready') this.#lose(item)
     batch.add(sessions.putting(this.#owner, this.id, undefined))
