@@ -2,15 +2,19 @@
 import { follow, type Maybe } from '../base/maybe.js'
 import type { Hooks } from '../base/hook.js'
 import { PendingBatch } from '../storage/batch.js'
-import { attributeOf, namespaceOf, type Element, type ParsedElement, type Source } from '../xml/element.js'
-import { NS } from '../xml/namespaces.js'
+import { attributeOf, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, Stanza, type Kind } from '../xmpp/stanza.js'
+import { beginArchiveQuery } from './archive-queries.js'
 import { iqSent, messageSent, presenceSent } from './events.js'
+import { withoutForged } from './forged.js'
 import { payloadOf } from './iq.js'
 import { unlessHandled, type Passage, type Router } from './router.js'
 import type { Session } from './session.js'
+
+/** No client of a user has an archive to tell of. */
+const NEVER = (): boolean => false
 
 export interface EntryHome {
   readonly hooks: Hooks
@@ -30,7 +34,8 @@ export function enter (home: EntryHome, session: Session, kind: Kind, element: P
     home.router.fail(new Stanza(kind, element, session.jid, undefined), passage, new StanzaError('jid-malformed', undefined, { cause: error }))
     return undefined
   }
-  const stanza = clean(new Stanza(kind, element, session.jid, to, source), home.router)
+  const stanza = withoutForged(new Stanza(kind, element, session.jid, to, source), home.router, NEVER)
+  if (kind === 'iq') beginArchiveQuery(session, stanza)
   const wait = home.router.guard(stanza, passage, () => send(home, stanza, passage, session))
   return follow(wait, () => { home.router.close(stanza, passage) })
 }
@@ -88,37 +93,4 @@ function languageOf (session: Session, element: Element): void {
 function recipient (element: Element): Jid | undefined {
   const to = attributeOf(element, 'to')
   return to === undefined ? undefined : parseJid(to)
-}
-
-/**
- * Removes what only a server may say: stanza ids by our addresses (XEP-0359 §5), delays in our name (XEP-0203 §4), and, whoever it is
- * from, copies of messages (XEP-0280) and pages of archives (XEP-0313), which clients have taken from anyone (CVE-2017-5589 and its kind).
- */
-export function clean<K extends Kind> (stanza: Stanza<K>, router: Router): Stanza<K> {
-  const { children } = stanza.element
-  if (!children.some(child => typeof child !== 'string' && SERVERS_OWN.has(namespaceOf(child)))) return stanza
-  return stanza.with({ without: child => isForged(child, router) })
-}
-
-const SERVERS_OWN: ReadonlySet<string | undefined> = new Set([NS.STANZA_ID, NS.DELAY, NS.CARBONS, NS.MAM])
-
-function isForged (child: Element, router: Router): boolean {
-  const namespace = namespaceOf(child)
-  if (namespace === NS.CARBONS) return child.getName() === 'sent' || child.getName() === 'received'
-  if (namespace === NS.MAM) return child.getName() === 'result'
-  if (namespace === NS.STANZA_ID && child.getName() === 'stanza-id') return isOurs(attributeOf(child, 'by'), router)
-  if (namespace === NS.DELAY && child.getName() === 'delay') return isOurs(attributeOf(child, 'from'), router)
-  return false
-}
-
-/** A host of this server, or a bare address at one: who stamps for its users. */
-function isOurs (address: string | undefined, router: Router): boolean {
-  if (address === undefined) return false
-  try {
-    const jid = parseJid(address)
-    return jid.resource === '' && router.serves(jid.domain)
-  } catch (error) {
-    if (error instanceof JidError) return false
-    throw error
-  }
 }

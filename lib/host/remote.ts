@@ -3,9 +3,10 @@ import { follow, type Maybe } from '../base/maybe.js'
 import { PendingBatch } from '../storage/batch.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { addressed, type Addressed } from '../xmpp/stanza.js'
+import { endArchiveQuery, isArchiveAwaited } from './archive-queries.js'
 import type { Arrival } from './arrivals.js'
-import { clean } from './entry.js'
 import { stanzaFromServer } from './events.js'
+import { withoutForged } from './forged.js'
 import type { Host } from './host.js'
 import type { ReleaseOrder } from './order.js'
 import { unlessHandled, type Passage, type Router } from './router.js'
@@ -17,7 +18,11 @@ import { unlessHandled, type Passage, type Router } from './router.js'
 export function enterFromServer (
   router: Router, host: Host | undefined, received: Addressed, order: ReleaseOrder, arrival?: Arrival,
 ): Maybe<void> {
-  const stanza = addressed(clean(received, router), received.to)
+  const { to, from } = received
+  const session = to.resource === '' ? undefined : host?.sessions.at(to)
+  const isAwaited = (): boolean => session !== undefined && isArchiveAwaited(session, from)
+  const stanza = addressed(withoutForged(received, router, isAwaited), to)
+  if (session !== undefined && stanza.kind === 'iq') endArchiveQuery(session, stanza)
   const passage: Passage = { session: undefined, order, batch: new PendingBatch(), arrival }
   return follow(router.guard(stanza, passage, () => {
     if (!router.serves(stanza.to.domain)) throw new StanzaError('item-not-found')

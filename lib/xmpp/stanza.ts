@@ -74,9 +74,8 @@ export class Stanza<K extends Kind = Kind> {
     const to = change.to ?? this.to
     const plus = change.plus === undefined ? this.#plus : [...this.#plus, ...change.plus]
     const { without } = change
-    if (without !== undefined && this.element.children.some(node => typeof node !== 'string' && without(node))) {
-      return new Stanza(this.kind, lessened(this.element, without), from, to, undefined, plus)
-    }
+    const element = without === undefined ? this.element : lessened(this.element, without)
+    if (element !== this.element) return new Stanza(this.kind, element, from, to, undefined, plus)
     const copy = new Stanza(this.kind, this.element, from, to, this.#source, plus)
     if (change.plus === undefined) copy.#inner = this.#inside()
     copy.#tag = this.#tag
@@ -208,9 +207,12 @@ function replyAttributes (stanza: Stanza, type: string): Record<string, string> 
   return stanza.id === undefined ? { type } : { type, id: stanza.id }
 }
 
+/** A copy without these children; the element itself if there are none. Asks once about each child. */
 function lessened (element: Element, without: (child: Element) => boolean): Element {
+  const kept = element.children.filter(node => typeof node === 'string' || !without(node))
+  if (kept.length === element.children.length) return element
   const copy = withAttributes(element.name, element.attrs)
-  for (const node of element.children) if (typeof node === 'string' || !without(node)) copy.children.push(node)
+  copy.children = kept
   return copy
 }
 

@@ -1,0 +1,100 @@
+/** What a client or another server claims in the name of others does not pass; what was asked for does. */
+import t, { type Test } from 'tap'
+import { enterFromServer } from '../../lib/host/remote.js'
+import { ReleaseOrder } from '../../lib/host/order.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { addressed, Stanza, type Kind } from '../../lib/xmpp/stanza.js'
+import { scenario, type Device, type Scenario } from '../scenario.js'
+
+const ROMEO = 'romeo@montague.lit'
+const ROOM = 'balcony@rooms.elsewhere'
+const FORWARDED = "<forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' from='montague.lit' stamp='2026-01-01T00:00:00Z'/>" +
+  "<message xmlns='jabber:client' from='balcony@rooms.elsewhere/juliet' type='groupchat'><body>hi</body>" +
+  "<stanza-id xmlns='urn:xmpp:sid:0' by='montague.lit' id='1'/></message></forwarded>"
+const RESULT = `<result xmlns='urn:xmpp:mam:2' id='1' queryid='q'>${FORWARDED}</result>`
+const query = (id: string, to = ROOM): string => `<iq type='set' id='${id}' to='${to}'><query xmlns='urn:xmpp:mam:2' queryid='q'/></iq>`
+
+interface Abroad { readonly s: Scenario, readonly romeo: Device, readonly says: (text: string) => Promise<void> }
+
+async function abroad (t: Test): Promise<Abroad> {
+  const s = await scenario(t, { modules: ['message', 'disco', 'carbons', 'roster', 'presence'] })
+  s.server.router.remote = { deliver () {}, bounced () {} }
+  const order = new ReleaseOrder(s.storage)
+  const romeo = await s.device(`${ROMEO}/orchard`)
+  const says = async (text: string): Promise<void> => {
+    const element = s.element(text)
+    const { from, to } = element.attrs as { from: string, to: string }
+    const stanza = addressed(new Stanza(element.name as Kind, element, parseJid(from), parseJid(to)), parseJid(to))
+    await enterFromServer(s.server.router, s.server.host(stanza.to.domain), stanza, order)
+    await s.settled()
+  }
+  return { s, romeo, says }
+}
+
+const page = (from = ROOM, to = `${ROMEO}/orchard`): string => `<message from='${from}' to='${to}'>${RESULT}</message>`
+
+t.test('a page of an archive elsewhere reaches the session that has asked that archive, until it is answered (XEP-0313 §4)', async t => {
+  const { romeo, says } = await abroad(t)
+  await romeo.says(query('a'))
+  await says(page())
+  const got = await romeo.gets(`<message from='${ROOM}'/>`)
+  t.match(got.toString(), /<result .*<stanza-id .*by="montague.lit"/, 'and what stands inside is as it was')
+  t.match(got.toString(), '<delay xmlns="urn:xmpp:delay" from="montague.lit"')
+  for (const other of [page('balcony@rooms.elsewhere/juliet'), page('rooms.elsewhere'), page('other@rooms.elsewhere')]) {
+    await says(other)
+    t.notMatch((await romeo.gets('<message/>')).toString(), 'result', other)
+  }
+  await says(`<iq type='result' id='other' from='${ROOM}' to='${ROMEO}/orchard'/>`)
+  await says(`<iq type='result' id='a' from='rooms.elsewhere' to='${ROMEO}/orchard'/>`)
+  romeo.forget()
+  await says(page())
+  t.match((await romeo.gets('<message/>')).toString(), 'result', 'an answer of somebody else, or to something else, ends nothing')
+  await says(`<iq type='result' id='a' from='${ROOM}' to='${ROMEO}/orchard'><fin xmlns='urn:xmpp:mam:2' complete='true'/></iq>`)
+  t.match((await romeo.gets("<iq type='result'/>")).toString(), '<fin ', 'a fin in an iq passes')
+  await says(page())
+  t.notMatch((await romeo.gets('<message/>')).toString(), 'result')
+})
+
+t.test('a page that was not asked for loses its result, whoever sends it, and to whatever address', async t => {
+  const { s, romeo, says } = await abroad(t)
+  await says(page())
+  t.notMatch((await romeo.gets('<message/>')).toString(), 'result')
+  await romeo.says(query('a'))
+  await says(page(ROOM, ROMEO).replace('<message ', "<message type='chat' ").replace(/<.message>$/, '<body>hi</body></message>'))
+  t.notMatch((await romeo.gets('<message/>')).toString(), 'result', 'the bare address has asked for nothing')
+  await says(`<message from='${ROOM}' to='${ROMEO}/orchard'><fin xmlns='urn:xmpp:mam:2'/></message>`)
+  t.notMatch((await romeo.gets('<message/>')).toString(), '<fin', 'nor is a fin taken in a message')
+  const mallory = await s.device('mallory@montague.lit/cave')
+  await romeo.says(query('b', 'mallory@montague.lit/cave'))
+  await mallory.says(`<message to='${ROMEO}/orchard'>${RESULT}</message>`, `<message to='${ROMEO}/orchard'><m:result xmlns:m='urn:xmpp:mam:2'/></message>`)
+  for (let n = 0; n < 2; n++) {
+    t.notMatch((await romeo.gets("<message from='mallory@montague.lit/cave'/>")).toString(), 'result', 'a client has no archive')
+  }
+})
+
+t.test('a session has a bounded number of archive queries open: with more, the oldest brings nothing', async t => {
+  const { romeo, says } = await abroad(t)
+  for (let n = 0; n < 17; n++) await romeo.says(query(`q${n}`, `room${n}@rooms.elsewhere`))
+  await romeo.says(query('x'.repeat(2000)))
+  for (const [room, passes] of [['room0', false], ['room1', true], ['room16', true], ['balcony', false]] as const) {
+    await says(page(`${room}@rooms.elsewhere`))
+    t.equal((await romeo.gets('<message/>')).toString().includes('result'), passes, room)
+  }
+})
+
+t.test('stanza ids and delays in the name of this server are removed, old and new, however prefixed and however many', async t => {
+  const { romeo, says } = await abroad(t)
+  const forged = [
+    "<delay xmlns='urn:xmpp:delay' from='montague.lit' stamp='2020-01-01T00:00:00Z'/>",
+    `<x xmlns='jabber:x:delay' from='${ROMEO}' stamp='20200101T00:00:00'/>`,
+    "<s:stanza-id xmlns:s='urn:xmpp:sid:0' by='MONTAGUE.lit' id='1'/>",
+    "<received xmlns='urn:xmpp:carbons:2'/>", "<c:sent xmlns:c='urn:xmpp:carbons:2'/>",
+  ]
+  const own = "<delay xmlns='urn:xmpp:delay' from='rooms.elsewhere' stamp='2020-01-01T00:00:00Z'/><stanza-id xmlns='urn:xmpp:sid:0' by='balcony@rooms.elsewhere' id='2'/>"
+  await says(`<message from='${ROOM}' to='${ROMEO}/orchard'>${own}${forged.join('').repeat(3)}<body>hi</body></message>`)
+  const got = await romeo.gets('<message/>')
+  t.strictSame(got.children.map(node => typeof node === 'string' ? node : node.name), ['delay', 'stanza-id', 'body'])
+  const many = Array.from({ length: 500 }, (_, n) => `<stanza-id xmlns='urn:xmpp:sid:0' by='ü${n}.example' id='1'/>`).join('')
+  await says(`<message from='${ROOM}' to='${ROMEO}/orchard'>${many}<stanza-id xmlns='urn:xmpp:sid:0' by='montague.lit' id='1'/><body>hi</body></message>`)
+  t.equal((await romeo.gets('<message/>')).children.length, 17, 'more addresses than anybody has are not even read')
+})
