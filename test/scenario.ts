@@ -31,6 +31,8 @@ export interface Scene {
   readonly storage?: MemoryStorage
   /** What its ids begin with: another life of a server makes others. */
   readonly ids?: string
+  /** When it begins, in milliseconds since 1970. */
+  readonly now?: number
 }
 
 /**
@@ -74,7 +76,7 @@ export async function scenario (t: Test, scene: Scene = {}): Promise<Scenario> {
 }
 
 export class Scenario {
-  readonly clock = new FakeClock()
+  readonly clock: FakeClock
   readonly storage: MemoryStorage
   readonly lines: Line[] = []
   /** Log lines of level error that the test wants: [event, text of the error]. */
@@ -89,6 +91,7 @@ export class Scenario {
   constructor (scene: Scene, known: ReadonlyMap<string, AnyModule>) {
     this.#scene = scene
     this.#known = known
+    this.clock = new FakeClock(scene.now)
     this.storage = scene.storage ?? new MemoryStorage()
     this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.log, storage: this.storage, cached: 100 })
   }

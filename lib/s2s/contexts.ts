@@ -3,6 +3,7 @@ import { constants } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, rootCertificates } from 'node:tls'
 import { authoritiesIn, contextOptions, type Usable } from '../stream/certificate-files.js'
+import { Anchors } from './chain.js'
 import type { Shown } from './world.js'
 
 /** Where systems keep the authorities they trust: Debian, Fedora, Alpine and BSD. */
@@ -28,18 +29,24 @@ export class ServerContexts {
   readonly #usable: (servername: string | undefined, domain: string) => Usable
   readonly #oldest: 'TLSv1.2' | 'TLSv1.3'
   #roots: readonly string[]
+  #anchors: Anchors
   #made = new WeakMap<Usable, Shown>()
 
   constructor (usable: (servername: string | undefined, domain: string) => Usable, roots: readonly string[], oldest: 'TLSv1.2' | 'TLSv1.3') {
     this.#usable = usable
     this.#roots = roots
+    this.#anchors = new Anchors(roots)
     this.#oldest = oldest
   }
 
   set roots (roots: readonly string[]) {
     this.#roots = roots
+    this.#anchors = new Anchors(roots)
     this.#made = new WeakMap()
   }
+
+  /** The authorities by which a chain is verified again (see chain.ts). */
+  get anchors (): Anchors { return this.#anchors }
 
   shows (servername: string | undefined, domain: string): Shown {
     const usable = this.#usable(servername, domain)

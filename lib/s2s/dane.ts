@@ -32,6 +32,9 @@ export function usable (records: readonly Tlsa[]): readonly Tlsa[] {
   })
 }
 
+/** What is wrong with a certificate that does not match any TLSA record. */
+export const NOT_NAMED = 'its certificate is not the one that its domain names in DNS (TLSA)'
+
 /** Why the peer at this target is not the server of its domain; undefined where it is. `now`: milliseconds since 1970. */
 export function doubtOf (
   { tlsa, host }: Pick<Target, 'tlsa' | 'host'>, tls: TlsInfo | undefined, domain: string, now: number,
@@ -42,7 +45,7 @@ export function doubtOf (
   } catch {
     // Not DER that we understand: it is nobody's.
   }
-  return 'its certificate is not the one that its domain names in DNS (TLSA)'
+  return NOT_NAMED
 }
 
 /** `host`: the name in its SRV record. RFC 7673 §4.1: a certificate may be for that instead, for DNSSEC has checked it as well. */

@@ -80,6 +80,7 @@ export class Federation {
       dialer: new TcpDialer(clock, this.#guard),
       keys: new DialbackKeys(),
       outbox,
+      anchors: () => this.#contexts.anchors,
       shows: (name, domain) => this.#contexts.shows(name, domain),
       limits: plan.limits,
       policy: (local, remote) => this.#plan.policy(local, remote),

@@ -1,6 +1,6 @@
 /** A stream from another server, and for which domains it may speak (RFC 6120 §13.7, XEP-0178, XEP-0220). */
 import { TokenBucket } from '../base/rate.js'
-import type { Maybe } from '../base/maybe.js'
+import { follow, type Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
 import type { Accepted, AcceptedHome } from '../stream/acceptor.js'
 import type { StreamHeader } from '../stream/header.js'
@@ -10,17 +10,20 @@ import type { TlsInfo, Transport } from '../stream/transport.js'
 import { attributeOf, localName, textOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { octets } from '../xml/writer.js'
-import { StanzaError, StreamError } from '../xmpp/errors.js'
+import { StreamError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
-import { addressesOf, dialbackElement, dialbackError, isDialback, keyIn, type DialbackAddresses } from './dialback.js'
+import { doubtOfCaller } from './caller.js'
+import { asServer } from './chain.js'
+import { Claims, type ClaimsHome } from './claims.js'
+import { dialbackElement, type DialbackAddresses } from './dialback.js'
 import type { Place } from './inbound.js'
 import type { Links } from './links.js'
 import { claimedIn, localIn } from './header.js'
 import { IncomingManagement } from './managing.js'
 import { receive, type Receiving } from './receive.js'
-import { distrust, identityIn } from './trust.js'
+import { identityIn } from './trust.js'
 import { pairKey, type Carrier, type Waiting } from './waiting.js'
-import { limitsOnceProven, verdictOf, type FederationWorld } from './world.js'
+import { limitsOnceProven, type FederationWorld } from './world.js'
 
 export interface ServerListenerSettings {
   readonly tls: 'required' | 'direct' | 'none'
@@ -32,14 +35,12 @@ export interface ServerListenerSettings {
 
 /** So many seconds of its rate a peer may send at once. */
 const BURST = 10
-/** Pairs of domains on one stream; keys of it that are being checked; failures to prove anything. */
-const MOST_PAIRS = 500
-const MOST_CHECKS = 16
+/** Failures to prove anything on one stream. */
 const MOST_FAILURES = 16
 /** A peer keeps a link open as long as it likes: TCP finds out who is gone. In milliseconds. */
 const LONGEST_SILENCE = 86_400_000
 
-export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
+export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, ClaimsHome {
   readonly since: number
   largest: number | undefined
   security: 'EXTERNAL' | 'dialback' | undefined
@@ -52,7 +53,12 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
   readonly #order: ReleaseOrder
   /** Pairs for which the peer may speak. */
   readonly #proven = new Map<string, DialbackAddresses>()
-  readonly #checking = new Set<string>()
+  readonly #claims: Claims
+  /** What TLS says of the connection, and what is made of that. */
+  #shown: TlsInfo | undefined
+  #tls: TlsInfo | undefined
+  /** Why its certificate does not stand for whom it says it is; undefined if it does. */
+  #doubt: string | undefined = 'not looked at'
   #local: string | undefined
   /** Whom the peer says it is; it proves nothing. */
   #claimed: string | undefined
@@ -71,6 +77,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
     this.#settings = settings
     this.#home = home
     this.#order = new ReleaseOrder(world.router.storage)
+    this.#claims = new Claims(world, links, this)
     this.#stream = new Stream<Incoming>(transport, {
       role: 'receiving',
       namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
@@ -87,7 +94,16 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
   get isOver (): boolean { return this.#stream.isOver }
   get backlog (): number { return this.#stream.transport.backlog }
   get address (): string { return this.#stream.transport.address }
-  get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
+  get id (): string | undefined { return this.#stream.id }
+  get size (): number { return this.#proven.size }
+  get tls (): TlsInfo | undefined {
+    const { tls } = this.#stream.transport
+    if (tls !== this.#shown) {
+      this.#shown = tls
+      this.#tls = tls === undefined ? undefined : asServer(tls, this.#world.anchors(), this.#world.clock.now())
+    }
+    return this.#tls
+  }
   get isProven (): boolean { return this.#proven.size > 0 }
   get pairs (): readonly DialbackAddresses[] { return [...this.#proven.values()] }
   get #isSecure (): boolean { return this.tls !== undefined || this.#settings.tls === 'none' }
@@ -100,6 +116,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
   }
 
   end (error: StreamError): void { this.#stream.close(error) }
+  close (): void { this.#stream.close() }
   cut (reason: Error): void { this.#stream.cut(reason) }
   send (item: Waiting): void { this.#management?.managed.send(item) }
 
@@ -140,10 +157,24 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
     }
     this.#stream.reply(local)
     this.#stream.negotiate(this.#isSecure, undefined)
-    this.#offer()
-    if (!this.isProven) return
-    this.#establish()
-    this.#offerAll()
+    if (this.isProven) {
+      this.#offer()
+      this.#establish()
+      this.#offerAll()
+    } else this.#judge(local)
+  }
+
+  /** Looks at its certificate, and then says what it may do. Until then nothing more is read. */
+  #judge (local: string): void {
+    const claimed = this.#claimed
+    const doubt = claimed === undefined ? 'it does not say who it is' : doubtOfCaller(this.#world, local, claimed, this.tls)
+    if (doubt instanceof Promise) this.#stream.pause()
+    void follow(doubt, found => {
+      this.#doubt = found
+      if (this.isOver) return
+      this.#offer()
+      this.#stream.resume()
+    })
   }
 
   #offerAll (): void {
@@ -159,7 +190,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
       allows: ({ to, from }) => this.#world.policy(to, from).trust !== 'refuse',
       write: text => { stream.send(text) },
       cut: reason => { stream.cut(reason) },
-      say: element => { this.#say(element) },
+      say: element => { this.say(element) },
       end: error => { stream.close(error) },
       offer: () => { this.#offerAll() },
     }, this.#links.resumables, this.#links.managed(remote))
@@ -177,12 +208,12 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
         if (this.#isEnding) return undefined
         this.#management?.stanza()
         return receive(this.#world, this, element, source)
-      case NS.DIALBACK: this.#dialback(element); return undefined
+      case NS.DIALBACK: this.#claims.element(element); return undefined
       case NS.SASL: this.#sasl(element); return undefined
       case NS.BIDI: this.#wantsBidi(); return undefined
       case NS.SM:
         if (this.#management !== undefined) return this.#management.element(element)
-        this.#say(failed('unexpected-request')) // XEP-0198 §3: the order is kept
+        this.say(failed('unexpected-request')) // XEP-0198 §3: the order is kept
         return undefined
       default: throw new StreamError(element.ns === NS.TLS ? 'policy-violation' : 'unsupported-stanza-type')
     }
@@ -218,7 +249,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
 
   /** XEP-0178 §3 step 9: only whose certificate is right for whom it says it is. */
   #mayAuthenticate (): boolean {
-    return !this.isProven && this.#claimed !== undefined && distrust(this.tls, this.#claimed) === undefined
+    return !this.isProven && this.#doubt === undefined
   }
 
   async #startTls (): Promise<void> {
@@ -261,11 +292,12 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
   #refuse (condition: string): void {
     this.#world.count('refused', 1, { why: 'EXTERNAL' })
     this.#stream.send(octets(xml('failure', { xmlns: NS.SASL }, xml(condition))))
-    this.#fail()
+    this.fail()
   }
 
-  #fail (): void {
-    if (++this.#failures >= MOST_FAILURES) throw new StreamError('policy-violation', 'too many failures')
+  /** One more attempt to prove something has failed. */
+  fail (): void {
+    if (++this.#failures >= MOST_FAILURES) this.#stream.close(new StreamError('policy-violation', 'too many failures'))
   }
 
   #wantsBidi (): void {
@@ -296,83 +328,19 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving {
 
   // ---- Dialback ------------------------------------------------------------------------------------
 
-  #dialback (element: ParsedElement): void {
-    // An answer: on this stream we have asked for nothing, and believe nothing.
-    if (attributeOf(element, 'type') !== undefined) return
-    const addresses = addressesOf(element)
-    if (addresses === undefined) throw new StreamError('improper-addressing')
-    if (isDialback(element, 'result')) this.#claims(addresses, keyIn(element))
-    else if (isDialback(element, 'verify')) this.#asks(addresses, attributeOf(element, 'id') ?? '', keyIn(element))
-    else throw new StreamError('unsupported-stanza-type')
-  }
+  has (name: string): boolean { return this.#proven.has(name) }
 
-  /** XEP-0220 §2.3: somebody was shown a key of ours; only we know whether it is. */
-  #asks ({ from, to }: DialbackAddresses, id: string, key: string): void {
-    if (!this.#world.router.serves(to)) {
-      this.#say(dialbackError('verify', { from: to, to: from }, new StanzaError('item-not-found'), id))
-      return
-    }
-    const type = this.#world.keys.isRight(key, from, to, id) ? 'valid' : 'invalid'
-    this.#say(dialbackElement('verify', { from: to, to: from, id, type }))
-  }
-
-  /** XEP-0220 §2.1: the peer says that it speaks for `from`. */
-  #claims (pair: DialbackAddresses, key: string): void {
-    const { from, to } = pair
-    const name = pairKey(to, from)
-    if (this.#proven.has(name)) { this.#answer(pair, 'valid'); return }
-    const error = this.#objection(pair, name)
-    if (error !== undefined) {
-      this.#world.count('refused', 1, { why: error.condition })
-      this.#say(dialbackError('result', { from: to, to: from }, error))
-      this.#fail()
-      return
-    }
-    // A certificate says more than dialback could (XEP-0220 §2.1.2, XEP-0344).
-    if (distrust(this.tls, from) === undefined) { this.#accept(pair); return }
-    const { id } = this.#stream
-    if (id === undefined) return
-    this.#checking.add(name)
-    this.#links.verify(to, from, id, key).then(isRight => {
-      this.#checking.delete(name)
-      if (this.isOver) return
-      if (isRight) { this.#accept(pair); return }
-      this.#world.count('refused', 1, { why: 'false key' })
-      this.#world.log.warn('false key', { from, to, address: this.address })
-      this.#answer(pair, 'invalid')
-      // XEP-0220 §2.1.2: who lies about the only domain has nothing to say here.
-      if (!this.isProven && this.#checking.size === 0) this.#stream.close()
-    }, (error: unknown) => {
-      this.#checking.delete(name)
-      if (this.isOver) return
-      this.#world.count('refused', 1, { why: 'key not checked' })
-      this.#world.log.info('key not checked', { from, to, address: this.address, why: error instanceof Error ? error.message : String(error) })
-      this.#say(dialbackError('result', { from: to, to: from }, verdictOf(error)))
-    })
-  }
-
-  /** XEP-0220 §2.4.2 */
-  #objection ({ from, to }: DialbackAddresses, name: string): StanzaError | undefined {
-    const { router } = this.#world
-    if (!router.serves(to)) return new StanzaError('item-not-found')
-    if (router.serves(from)) return new StanzaError('not-allowed')
-    if (this.#world.policy(to, from).trust === 'refuse') return new StanzaError('policy-violation', undefined, { type: 'cancel' })
-    // One key at a time for a pair; and no peer keeps us busy with the servers of others.
-    if (this.#checking.has(name) || this.#checking.size >= MOST_CHECKS || this.#proven.size >= MOST_PAIRS) return new StanzaError('resource-constraint')
-    return undefined
-  }
-
-  #accept (pair: DialbackAddresses): void {
+  accept (pair: DialbackAddresses): void {
     this.#prove(pair, 'dialback')
-    this.#answer(pair, 'valid')
+    this.answerClaim(pair, 'valid')
     if (this.isBidi) this.#links.offer(pair.to, pair.from, this)
   }
 
-  #answer ({ from, to }: DialbackAddresses, type: 'valid' | 'invalid'): void {
-    this.#say(dialbackElement('result', { from: to, to: from, type }))
+  answerClaim ({ from, to }: DialbackAddresses, type: 'valid' | 'invalid'): void {
+    this.say(dialbackElement('result', { from: to, to: from, type }))
   }
 
-  #say (element: Element): void { this.#stream.send(octets(element)) }
+  say (element: Element): void { this.#stream.send(octets(element)) }
 
   // ---- Stanzas --------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ export interface Target {
 export interface ByHand { readonly host: string, readonly port: number | undefined, readonly tls: 'required' | 'direct' }
 
 export interface Resolver {
+  /** TLSA records are asked for: which certificate counts for a domain, DNS may say. */
+  readonly isDane: boolean
   /**
    * The places of a domain's server, in the order in which to try them. Rejects with NoServer where DNS says that there is none, and with
    * DnsError where DNS does not say.
@@ -56,12 +58,12 @@ export interface ResolverSettings {
 /** Asks DNS. */
 export class DnsResolver implements Resolver {
   readonly #dns: Dns
-  readonly #isDane: boolean
+  readonly isDane: boolean
   readonly #below: (bound: number) => number
 
   constructor (dns: Dns, { dane = false, below = bound => randomInt(bound) }: ResolverSettings = {}) {
     this.#dns = dns
-    this.#isDane = dane
+    this.isDane = dane
     this.#below = below
   }
 
@@ -113,7 +115,7 @@ export class DnsResolver implements Resolver {
    * be found out whether there is one, this rejects, and nobody is to be trusted there.
    */
   async #certified (targets: readonly Target[], { host, port }: Place): Promise<readonly Target[]> {
-    if (!this.#isDane || !targets.some(({ secure }) => secure)) return targets
+    if (!this.isDane || !targets.some(({ secure }) => secure)) return targets
     const answer = await this.#dns.query(`_${port}._tcp.${host}`, 'TLSA')
     const tlsa = answer.secure ? usable(answer.records.flatMap(record => record.type === 'TLSA' ? [record.data] : [])) : []
     return tlsa.length === 0 ? targets : targets.map(target => target.secure ? { ...target, tlsa } : target)

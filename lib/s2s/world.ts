@@ -8,6 +8,7 @@ import type { Router } from '../host/router.js'
 import type { Transport } from '../stream/transport.js'
 import type { Limits } from '../xml/parser.js'
 import { StanzaError, type StanzaCondition } from '../xmpp/errors.js'
+import type { Anchors } from './chain.js'
 import type { CountLinks } from './counts.js'
 import type { DialbackKeys } from './dialback.js'
 import type { Outbox } from './outbox.js'
@@ -61,6 +62,8 @@ export interface FederationWorld {
   readonly dialer: Dialer
   readonly keys: DialbackKeys
   readonly outbox: Outbox
+  /** The authorities that certify other servers. */
+  anchors (): Anchors
   /** `servername`: what the peer asks for by SNI; else the certificate of `domain`. */
   shows (servername: string | undefined, domain: string): Shown
   limits: FederationLimits

@@ -22,6 +22,7 @@ import { makeAuthority, otherName, utf8, type Authority, type Wanted } from '../
 import { FakeClock } from '../fake-clock.js'
 import { Zone } from '../interop/s2s/dns.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
+import { selfSignedServer } from './issuers.js'
 import { LIMITS, OURS, THEIRS } from './stage.js'
 
 t.setTimeout(120_000)
@@ -41,6 +42,10 @@ interface How {
   readonly tls?: 'required' | 'direct'
   readonly connections?: number
   readonly allowed?: readonly string[]
+  /** What it shows instead of a certificate that is made for it. */
+  readonly pair?: { readonly certificate: string, readonly key: string }
+  /** When it lives, in milliseconds since 1970. */
+  readonly now?: number
 }
 
 interface Town {
@@ -53,14 +58,14 @@ interface Town {
 
 async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
   const { t, zone, authority } = v
-  const s = await scenario(t, { modules: ['roster', 'presence', 'message'], hosts: [domain] })
+  const s = await scenario(t, { modules: ['roster', 'presence', 'message'], hosts: [domain], ...how.now !== undefined && { now: how.now } })
   const folder = join(v.folder, domain)
   mkdirSync(join(folder, domain), { recursive: true })
   const { certificate = dns(domain) } = how
   const ascii = new URL(`http://${domain}`).host
   const by = certificate === 'of a stranger' ? await makeAuthority('a stranger') : authority
   const wanted = typeof certificate === 'string' ? dns(domain) : certificate
-  const pair = certificate === 'self-signed' ? await selfSigned(domain, ascii, Date.now()) : await by.issue(wanted)
+  const pair = how.pair ?? (certificate === 'self-signed' ? await selfSigned(domain, ascii, Date.now()) : await by.issue(wanted))
   writeFileSync(join(folder, domain, 'fullchain.pem'), pair.certificate)
   writeFileSync(join(folder, domain, 'privkey.pem'), pair.key, { mode: 0o600 })
   const certificates = await Certificates.open({ folder, domains: [domain], clock: systemClock, log: s.log })
@@ -154,6 +159,36 @@ for (const [name, { domain = THEIRS, certificate, comes, goes: given }] of Objec
     const prince = await third.s.device('prince@verona.test/palace')
     t.match(await outcome(juliet, prince, 'prince@verona.test'), goes, 'from it')
     if (!goes.test('arrived')) t.same(prince.unread, [], 'nothing of it has come in')
+  })
+}
+
+/** Certificates for servers alone, as public authorities issue them now, and what whoever calls with one is believed by. */
+const FOR_SERVERS = { ...dns(THEIRS), usages: [SERVER_AUTH] }
+interface Call { readonly chain: (v: Verona) => Promise<{ readonly certificate: string, readonly key: string }>, readonly is: RegExp }
+const CALLS: Readonly<Record<string, Call>> = {
+  'of our authority': { chain: ({ authority }) => authority.issue(FOR_SERVERS), is: /^EXTERNAL$/ },
+  'self-signed': { chain: async () => {
+    const own = await selfSignedServer(THEIRS)
+    return { certificate: own.pem, key: await own.key() }
+  }, is: /^it refuses dialback/ },
+  'of an authority that it sends along': { chain: async () => {
+    const foreign = await makeAuthority('a stranger')
+    const { certificate, key } = await foreign.issue(FOR_SERVERS)
+    return { certificate: `${certificate}\n${foreign.certificate}`, key }
+  }, is: /^it refuses dialback/ },
+  'expired': { chain: ({ authority }) => authority.issue({ ...FOR_SERVERS, days: [-3, -1] }), is: /^it refuses dialback/ },
+  'not valid yet': { chain: ({ authority }) => authority.issue({ ...FOR_SERVERS, days: [1, 3] }), is: /^it refuses dialback/ },
+}
+
+for (const [name, { chain, is }] of Object.entries(CALLS)) {
+  void t.test(`who calls with a certificate for servers alone, ${name}`, async t => {
+    const v = await verona(t)
+    const ours = await town(v, OURS, { now: Date.now() })
+    const theirs = await town(v, THEIRS, { pair: await chain(v), trust: 'dialback' })
+    const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+    const juliet = await theirs.s.device(`juliet@${THEIRS}/balcony`)
+    const found = await outcome(juliet, romeo, `romeo@${OURS}`)
+    t.match(found === 'arrived' ? ours.federation.report()[0]?.security : found, is)
   })
 }
 

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { GeneralName } from '@peculiar/asn1-x509'
 import { Counters } from '../../lib/base/counters.js'
 import { randomIds } from '../../lib/base/ids.js'
+import { Anchors } from '../../lib/s2s/chain.js'
 import { DialbackKeys } from '../../lib/s2s/dialback.js'
 import { DnsError } from '../../lib/s2s/dns/client.js'
 import type { ServerListenerSettings } from '../../lib/s2s/incoming.js'
@@ -128,7 +129,8 @@ export class Net {
   trust (certificate: Uint8Array): void { this.#trusted.add(certificate) }
   trusts (certificate: Uint8Array): boolean { return this.#trusted.has(certificate) }
 
-  readonly resolver: Resolver = {
+  readonly resolver: { isDane: boolean, resolve: Resolver['resolve'] } = {
+    isDane: false,
     resolve: domain => {
       const found = this.names.get(domain)
       if (found === undefined) return Promise.reject(new NoServer(`${domain} has no address in DNS`))
@@ -223,6 +225,7 @@ export class Town {
       dialer: net.dialer(this.address),
       keys: this.keys,
       outbox,
+      anchors: () => new Anchors([]),
       shows: () => ({ context, certificate: shown }),
       limits: { ...LIMITS, ...how.limits },
       policy: (local, remote) => this.policy(local, remote),

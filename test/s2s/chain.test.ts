@@ -1,0 +1,211 @@
+/** Certificates for servers alone: a chain is verified anew, and whatever is wrong with it is found. */
+import 'reflect-metadata'
+import { GeneralName, Name } from '@peculiar/asn1-x509'
+import * as x509 from '@peculiar/x509'
+import { rootCertificates } from 'node:tls'
+import t, { type Test } from 'tap'
+import { Anchors, asServer } from '../../lib/s2s/chain.js'
+import type { TlsInfo } from '../../lib/stream/transport.js'
+import { otherName, utf8, XMPP_ADDRESS } from '../auth/authority.js'
+import { CLIENT, digitalSignature, dns, keyEncipherment, root, selfSignedServer, SERVER, type Issuer } from './issuers.js'
+
+const DOMAIN = 'capulet.test'
+const SRV_NAME = '1.3.6.1.5.5.7.8.7'
+const verona = await root('Verona')
+const middle = await verona.authority('Middle', { usages: [SERVER] })
+const anchors = new Anchors([(await root('Padua')).pem, verona.pem])
+
+interface Sent { readonly der: Uint8Array }
+
+/** What is said of a chain, the server's own first. */
+function doubt (...chain: readonly Sent[]): string | undefined { return anchors.doubt(chain.map(({ der }) => der), Date.now()) }
+function right (t: Test, title: string, ...chain: readonly Sent[]): void { t.equal(doubt(...chain), undefined, title) }
+function wrong (t: Test, title: string, why: string | RegExp, ...chain: readonly Sent[]): void { t.match(doubt(...chain) ?? 'nothing', why, title) }
+
+void t.test('a chain for servers alone that leads to a trusted root is right', async t => {
+  const own = await middle.server(DOMAIN)
+  right(t, 'by a root', await verona.server(DOMAIN))
+  right(t, 'by an authority between', own, middle)
+  right(t, 'with the root sent along', own, middle, verona)
+  right(t, 'in another order, with others between', own, verona, await root('Mantua'), middle)
+  right(t, 'with garbage between', own, { der: Buffer.from('garbage') }, middle)
+  right(t, 'also for clients', await middle.server(DOMAIN, { usages: [CLIENT, SERVER] }), middle)
+  right(t, 'an RSA key', await middle.server(DOMAIN, { key: 'RSA-2048', keyUsage: digitalSignature | keyEncipherment }), middle)
+  right(t, 'an Ed25519 key', await middle.server(DOMAIN, { key: 'Ed25519' }), middle)
+  right(t, 'without key usage', await middle.server(DOMAIN, { keyUsage: undefined }), middle)
+  // Cross-signed: of two certificates of the same authority one leads somewhere.
+  const other = await root('Mantua')
+  right(t, 'of two ways one is right', own, await other.authority('Middle'), middle)
+})
+
+void t.test('no chain is right that does not end in a root that we trust', async t => {
+  const foreign = await root('Mantua')
+  const namesake = await root('Verona')
+  const below = await foreign.authority('Below')
+  wrong(t, 'nothing', /no certificate/)
+  wrong(t, 'self-signed', /authority is not trusted/, await selfSignedServer(DOMAIN))
+  wrong(t, 'a foreign root', /authority is not trusted/, await foreign.server(DOMAIN))
+  wrong(t, 'a foreign root sent along', /authority is not trusted/, await foreign.server(DOMAIN), foreign)
+  wrong(t, 'a foreign root above an authority, sent along', /authority is not trusted/, await below.server(DOMAIN), below, foreign)
+  wrong(t, 'a root of the same name', /not issued by|signature is wrong/, await namesake.server(DOMAIN))
+  wrong(t, 'a root of the same name sent along', /authority is not trusted|not issued by|signature is wrong/, await namesake.server(DOMAIN), namesake)
+  wrong(t, 'the authority between is not sent', /authority is not trusted/, await middle.server(DOMAIN))
+  // An authority in our list that is no root ends no chain (as OpenSSL has it).
+  t.match(new Anchors([middle.pem]).doubt([(await middle.server(DOMAIN)).der, middle.der], Date.now()), /not trusted/)
+  t.match(new Anchors([]).doubt([(await verona.server(DOMAIN)).der], Date.now()), /not trusted/)
+  t.match(new Anchors(['garbage']).doubt([(await verona.server(DOMAIN)).der], Date.now()), /not trusted/)
+})
+
+void t.test('a wrong signature is found at each place of the chain, and a weak one', async t => {
+  const own = await middle.server(DOMAIN)
+  wrong(t, 'of the server', /signature is wrong/, forged(own), middle)
+  wrong(t, 'of the authority between', /signature is wrong/, own, forged(middle))
+  const impostor = await (await root('Mantua')).authority('Middle')
+  wrong(t, 'by an authority of the same name', /not issued by|signature is wrong|not trusted/, await impostor.server(DOMAIN), middle)
+
+  const strong = await root('Strong', { key: 'RSA-2048' })
+  const trusting = new Anchors([strong.pem])
+  const signed = await strong.server(DOMAIN)
+  const key = await strong.key()
+  t.equal(trusting.doubt([signed.der], Date.now()), undefined)
+  for (const [oid, hash] of [['1.2.840.113549.1.1.4', 'md5'], ['1.2.840.113549.1.1.5', 'sha1']] as const) {
+    t.match(trusting.doubt([strong.resigned(signed, oid, hash, key).der], Date.now()), /signature is weak/, hash)
+    const between = await strong.authority('Between')
+    const weak = strong.resigned(between, oid, hash, key)
+    t.match(trusting.doubt([(await between.server(DOMAIN)).der, weak.der], Date.now()), /signature is weak/, `${hash} above`)
+  }
+  t.equal(trusting.doubt([strong.resigned(signed, '1.2.840.113549.1.1.12', 'sha384', key).der], Date.now()), undefined, 'SHA-384 is not weak')
+})
+
+void t.test('dates count for each certificate, the root included', async t => {
+  wrong(t, 'an expired server', /expired/, await middle.server(DOMAIN, { days: [-3, -1] }), middle)
+  wrong(t, 'a server that is not valid yet', /not valid yet/, await middle.server(DOMAIN, { days: [1, 3] }), middle)
+  const late = await verona.authority('Late', { days: [-3, -1] })
+  wrong(t, 'an expired authority between', /expired/, await late.server(DOMAIN), late)
+  const early = await verona.authority('Early', { days: [1, 3] })
+  wrong(t, 'an authority between that is not valid yet', /not valid yet/, await early.server(DOMAIN), early)
+  const old = await root('Old', { days: [-3, -1] })
+  t.match(new Anchors([old.pem]).doubt([(await old.server(DOMAIN)).der], Date.now()), /expired/)
+})
+
+void t.test('the certificate itself must be for servers, for signatures, and no authority', async t => {
+  wrong(t, 'no extended key usage', /not issued for servers/, await middle.server(DOMAIN, { usages: [] }), middle)
+  wrong(t, 'for clients', /not issued for servers/, await middle.server(DOMAIN, { usages: [CLIENT] }), middle)
+  wrong(t, 'for mail', /not issued for servers/, await middle.server(DOMAIN, { usages: ['1.3.6.1.5.5.7.3.4'] }), middle)
+  wrong(t, 'for anything', /not issued for servers/, await middle.server(DOMAIN, { usages: ['2.5.29.37.0'] }), middle)
+  wrong(t, 'for encryption alone', /not for signatures/, await middle.server(DOMAIN, { keyUsage: keyEncipherment }), middle)
+  wrong(t, 'an authority', /authority and no server/, await middle.server(DOMAIN, { ca: true }), middle)
+  wrong(t, 'a short key', /key is weak/, await middle.server(DOMAIN, { key: 'RSA-1024' }), middle)
+  wrong(t, 'garbage', /cannot be read/, { der: Buffer.from('garbage') })
+  wrong(t, 'too large', /too large/, await middle.server(DOMAIN, { names: Array.from({ length: 1500 }, (_, n) => dns(`n${n}.capulet.test`)) }), middle)
+  const unknown = new x509.Extension('1.2.3.4', true, Buffer.from('0500', 'hex'))
+  wrong(t, 'a critical extension that nobody knows', /critical extension/, await middle.server(DOMAIN, { more: [unknown] }), middle)
+  const twice = new x509.ExtendedKeyUsageExtension([SERVER])
+  wrong(t, 'an extension twice', /stands twice|not issued by/, await middle.server(DOMAIN, { more: [twice] }), middle)
+})
+
+void t.test('whoever has issued a certificate must be an authority, for servers, and allow a chain of that length', async t => {
+  for (const [title, asked, why] of [
+    ['no authority', { ca: false }, /is no authority/],
+    ['nothing said of it', { ca: 'none' as const }, /is no authority/],
+    ['may not sign', { keyUsage: digitalSignature }, /not issued by/],
+    ['for clients', { usages: [CLIENT] }, /not for servers/],
+    ['a short key', { key: 'RSA-1024' as const }, /key is weak/],
+    ['a critical extension', { more: [new x509.Extension('1.2.3.4', true, Buffer.from('0500', 'hex'))] }, /critical extension/],
+  ] as const) {
+    const odd = await verona.authority('Odd', asked)
+    wrong(t, title, why, await odd.server(DOMAIN), odd)
+  }
+  // A server's certificate that signs another (CVE-2002-0862, and every ten years since).
+  const server = await middle.server('tybalt.test', { subject: 'CN=tybalt.test' })
+  wrong(t, 'a server that signs', /not issued by/, await server.server(DOMAIN), server, middle)
+  const first = await verona.authority('First', { pathLength: 0 })
+  const second = await first.authority('Second')
+  right(t, 'none between', await first.server(DOMAIN), first)
+  wrong(t, 'one more than it allows', /chain of this length/, await second.server(DOMAIN), second, first)
+  const shallow = await root('Shallow', { pathLength: 0 })
+  const below = await shallow.authority('Below')
+  t.match(new Anchors([shallow.pem]).doubt([(await below.server(DOMAIN)).der, below.der], Date.now()), /chain of this length/, 'the root too')
+})
+
+void t.test('the search is bounded: in the length of a chain, in signatures, and in what a peer has sent', async t => {
+  const above: Issuer[] = []
+  let last = verona
+  for (let depth = 0; depth < 5; depth++) above.unshift(last = await last.authority(`Depth ${depth}`))
+  right(t, 'four between', await (above[1] ?? verona).server(DOMAIN), ...above.slice(1))
+  wrong(t, 'five between', /too long/, await last.server(DOMAIN), ...above)
+  // Each of these has signed each other: there are thousands of ways, and none leads anywhere.
+  const same = await root('Maze')
+  const maze = await Promise.all(Array.from({ length: 9 }, () => same.authority('Maze', { subject: 'CN=Maze' })))
+  wrong(t, 'a maze', /./, await (maze[0] ?? same).server(DOMAIN), ...maze)
+  wrong(t, 'what comes too late is not looked at', /not trusted/, await middle.server(DOMAIN), ...Array.from({ length: 12 }, () => maze[0] ?? same), middle)
+})
+
+void t.test('an authority that is constrained to names certifies no others', async t => {
+  const permitted = await verona.authority('Permitted', { permitted: [dns(DOMAIN), dns('.montague.test')] })
+  const judge = async (by: Issuer, ...names: readonly GeneralName[]): Promise<string | undefined> => doubt(await by.server('x', { names }), by)
+  for (const name of [DOMAIN, `rooms.${DOMAIN}`, `*.${DOMAIN}`, 'CAPULET.TEST', 'a.montague.test']) t.equal(await judge(permitted, dns(name)), undefined, name)
+  for (const name of ['verona.test', `evil${DOMAIN}`, 'test', 'montague.test', '*.test']) t.match(await judge(permitted, dns(name)), /not for this name/, name)
+  t.match(await judge(permitted, dns(DOMAIN), dns('verona.test')), /not for this name/, 'each of its names counts')
+  const srv = (domain: string): GeneralName => otherName(SRV_NAME, utf8(`_xmpp-server.${domain}`, 0x16))
+  const address = (domain: string): GeneralName => otherName(XMPP_ADDRESS, utf8(domain))
+  t.equal(await judge(permitted, srv(DOMAIN), address(DOMAIN)), undefined)
+  t.match(await judge(permitted, srv('verona.test')), /not for this name/, 'SRV names too')
+  t.match(await judge(permitted, address('verona.test')), /not for this name/, 'and XMPP addresses')
+
+  const excluded = await verona.authority('Excluded', { excluded: [dns('bank.test'), dns('.secret.test')] })
+  for (const name of [DOMAIN, 'mybank.test', 'secret.test']) t.equal(await judge(excluded, dns(name)), undefined, name)
+  for (const name of ['bank.test', 'a.bank.test', 'BANK.test', '*.bank.test', '*.test', 'a.secret.test', '*.secret.test']) {
+    t.match(await judge(excluded, dns(name)), /not for this name/, name)
+  }
+
+  // From further up, and from the root.
+  const below = await permitted.authority('Below')
+  right(t, 'below', await below.server(DOMAIN), below, permitted)
+  wrong(t, 'below', /not for this name/, await below.server('verona.test'), below, permitted)
+  const narrow = await root('Narrow', { permitted: [dns(DOMAIN)] })
+  const trusting = new Anchors([narrow.pem])
+  t.equal(trusting.doubt([(await narrow.server(DOMAIN)).der], Date.now()), undefined)
+  t.match(trusting.doubt([(await narrow.server('verona.test')).der], Date.now()), /not for this name/)
+})
+
+void t.test('constraints of a kind that is not compared keep out who has a name of it; what cannot be read keeps out all', async t => {
+  const ip = new GeneralName({ iPAddress: '192.0.2.1' })
+  const noAddresses = await verona.authority('No addresses', { permitted: [dns(DOMAIN)], excluded: [new GeneralName({ iPAddress: '0.0.0.0/0' })] })
+  right(t, 'no address', await noAddresses.server(DOMAIN), noAddresses)
+  wrong(t, 'an address', /not for this name/, await noAddresses.server(DOMAIN, { names: [dns(DOMAIN), ip] }), noAddresses)
+  const subject = new GeneralName({ directoryName: new Name([]) })
+  const ofPeople = await verona.authority('Of people', { permitted: [subject] })
+  right(t, 'no subject', await ofPeople.server(DOMAIN), ofPeople)
+  wrong(t, 'a subject', /not for this name/, await ofPeople.server(DOMAIN, { subject: `CN=${DOMAIN}` }), ofPeople)
+  const odd = await verona.authority('Odd', { more: [new x509.Extension('2.5.29.30', true, Buffer.from('0500', 'hex'))] })
+  wrong(t, 'not DER', /not issued by/, await odd.server(DOMAIN), odd)
+  const empty = await verona.authority('Empty', { more: [new x509.Extension('2.5.29.30', true, Buffer.from('3000', 'hex'))] })
+  wrong(t, 'empty', /not for this name/, await empty.server(DOMAIN), empty)
+})
+
+void t.test('it is asked only if the purpose is what TLS objects to, and changes nothing else', async t => {
+  const own = await middle.server(DOMAIN)
+  const tls = (more: Partial<TlsInfo>): TlsInfo => ({
+    protocol: 'TLSv1.3', cipher: 'x', alpn: undefined, certificate: own.der, peerCertificates: [own.der, middle.der], authorized: false,
+    distrust: 'INVALID_PURPOSE', exporter: () => new Uint8Array(), ...more,
+  })
+  t.match(asServer(tls({}), anchors, Date.now()), { authorized: true, distrust: undefined, protocol: 'TLSv1.3' })
+  for (const distrust of ['CERT_HAS_EXPIRED', 'SELF_SIGNED_CERT_IN_CHAIN', 'not known', undefined]) {
+    t.match(asServer(tls({ distrust }), anchors, Date.now()), { authorized: false, distrust })
+  }
+  const foreign = await (await root('Mantua')).server(DOMAIN)
+  t.match(asServer(tls({ peerCertificates: [foreign.der] }), anchors, Date.now()), { authorized: false, distrust: 'INVALID_PURPOSE' })
+  t.match(asServer(tls({ peerCertificates: [] }), anchors, Date.now()), { authorized: false })
+})
+
+void t.test('the roots of a system are read without trouble, and certify none of these', async t => {
+  t.match(new Anchors(rootCertificates).doubt([(await verona.server(DOMAIN)).der], Date.now()), /not trusted/)
+})
+
+/** Its signature is another one. */
+function forged ({ der }: Sent): Sent {
+  const other = Uint8Array.from(der)
+  other[other.length - 1] = (other.at(-1) ?? 0) ^ 1
+  return { der: other }
+}
