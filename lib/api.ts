@@ -56,7 +56,7 @@ export type { Batch, Entry, Journal, NewEntry, Records, Shape, Shapes, Stores, W
 
 // ---- Settings, and the world handed in --------------------------------------------------
 export { Cache } from './base/cache.js'
-export { networkOf, neighbourhoodOf } from './base/network.js'
+export { networkOf, neighbourhoodOf, siteOf } from './base/network.js'
 export { readDuration, writeDuration } from './base/units.js'
 export { TokenBucket } from './base/rate.js'
 export { Kept } from './base/kept.js'

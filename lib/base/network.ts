@@ -19,6 +19,17 @@ export function neighbourhoodOf (address: string): string {
   return `${head(parsed, 3)}::/48`
 }
 
+/**
+ * The domain that somebody has registered: those under it are theirs, as many as they like, and count as one. The last two labels, or three
+ * under two short ones, as in co.uk, where strangers are neighbours. An IP address stands for itself.
+ */
+export function siteOf (domain: string): string {
+  if (ipaddr.isValid(domain.replace(/^\[|\]$/g, ''))) return domain
+  const labels = domain.split('.')
+  const [second = '', top = ''] = labels.slice(-2)
+  return labels.slice(top.length <= 2 && second.length <= 3 ? -3 : -2).join('.')
+}
+
 function head (address: ipaddr.IPv6, parts: number): string {
   return address.parts.slice(0, parts).map(part => part.toString(16)).join(':')
 }

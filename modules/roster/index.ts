@@ -1,11 +1,12 @@
 /** RFC 6121 §2, §3: the roster, and the subscriptions that are kept in it. */
 import {
   accountExporting, accountImporting, accountRemoved, addressed, attributeOf, child, children, defineModule, flag, flatten, follow,
-  iqArriving, localName, namespaceOf, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable, sessionBound,
-  sessionClosed, setting, shortened, slot, stanza, StanzaError, subscriptionChanged, textOf, unlessUnreadable, writable, xml,
+  iqArriving, localName, namespaceOf, NS, presenceArriving, presenceSent, records, rosters, sessionAvailable, sessionBound, sessionClosed,
+  setting, slot, stanza, StanzaError, subscriptionChanged, textOf, unlessUnreadable, xml,
 } from '../../lib/api.js'
 import type { Addressed, Batch, Element, Jid, Maybe, RosterItem, Session } from '../../lib/api.js'
 import { AccountRosters, contactOf, isStoredItem, withState, type AccountRoster, type StoredItem } from './items.js'
+import { checkImport, checkRoom, requestElement, requestOf } from './requests.js'
 import { hasFrom, hasTo, inbound, isSubscriptionType, outbound, type Step, type SubscriptionType } from './subscription.js'
 
 /** RFC 6121 §2.2: has asked for the roster, and gets pushes. */
@@ -18,7 +19,9 @@ export default defineModule({
   features: { host: [NS.ROSTER] },
   settings: {
     items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most contacts of an account.'),
-    requests: setting.count({ min: 1, max: 10_000 }).default(100).says('The most subscription requests that wait for an account to answer them.'),
+    requests: setting.count({ min: 1, max: 10_000 }).default(100).says('The most subscription requests that wait for an account to answer them. Those from one domain and its subdomains may be as many as there is room left for others.'),
+    request: setting.size({ min: '256B', max: '256KiB' }).default('4KiB').says('The largest subscription request. A larger one is refused.'),
+    requestBytes: setting.size({ min: '1KiB', max: '64MiB' }).default('128KiB').says('The most that the subscription requests that wait for an account may hold together.'),
     name: setting.size({ min: '64B', max: '16KiB' }).default('1023B').says('The longest name of a contact or of a group.'),
     groups: setting.count({ min: 1, max: 1000 }).default(50).says('The most groups that a contact is in.'),
   },
@@ -148,19 +151,27 @@ export default defineModule({
       // §3.1.3: whatever resource it came from or goes to, it is between accounts.
       const arriving = addressed(event.presence.with({ from: event.presence.from.bare, to: account }), account)
       event.presence = arriving
+      // Before anything is known of the account, or the answer would tell whether there is one.
+      const request = type === 'subscribe' ? requestOf(arriving.whole(), host.settings) : undefined
       return follow(all.of(account), roster => {
-        if (!event.exists || !hears(account, roster, arriving, type, event.batch)) return 'handled'
+        if (!event.exists || !hears(account, roster, arriving, type, event.batch, request)) return 'handled'
         event.recipients = host.sessions.of(account).filter(device => type === 'subscribe' ? device.available : device.get(interested))
         return undefined
       })
     })
 
-    function hears (account: Jid, roster: AccountRoster, presence: Addressed<'presence'>, type: SubscriptionType, batch: Batch): boolean {
+    function hears (
+      account: Jid, roster: AccountRoster, presence: Addressed<'presence'>, type: SubscriptionType, batch: Batch, request: string | undefined,
+    ): boolean {
       const contact = presence.from
       const before = roster.state(contact)
       const step = inbound(before, type)
-      if (type === 'subscribe' && step.pass) roomForRequest(roster)
-      take(account, roster, contact, step, batch, type === 'subscribe' ? requestOf(presence.element) : undefined)
+      if (request !== undefined && step.state.pendingIn) {
+        if (request === roster.stored(contact).request) return false
+        if (!roster.has(contact)) checkSize(roster)
+        checkRoom(roster.waiting(), contact, request, host.settings)
+      }
+      take(account, roster, contact, step, batch, request)
       if (step.answer !== undefined) {
         batch.committed(() => {
           tell(account, contact, 'subscribed')
@@ -172,10 +183,8 @@ export default defineModule({
       return step.pass
     }
 
-    function roomForRequest (roster: AccountRoster): void {
-      if (roster.requests >= host.settings.requests || roster.size >= host.settings.items + host.settings.requests) {
-        throw new StanzaError('resource-constraint', 'too many requests wait')
-      }
+    function checkSize (roster: AccountRoster): void {
+      if (roster.size >= host.settings.items + host.settings.requests) throw new StanzaError('resource-constraint', 'too many requests wait')
     }
 
     /** Takes over the state behind a step, on disk with the batch; devices hear of it where it shows (§2.1.6). */
@@ -219,7 +228,7 @@ export default defineModule({
 
     function showRequests (session: Session, roster: AccountRoster): void {
       for (const [contact, { request }] of roster.all()) {
-        if (request !== undefined) session.send(stanza(xml('presence', { type: 'subscribe' }, ...statusOf(request)), contact, session.account))
+        if (request !== undefined) session.send(stanza(requestElement(request), contact, session.account))
       }
     }
 
@@ -236,7 +245,7 @@ export default defineModule({
 
     async function * writtenRequests (account: Jid): AsyncGenerator<Element> {
       for (const [contact, { request }] of (await all.of(account)).all()) {
-        if (request !== undefined) yield xml('presence', { xmlns: NS.CLIENT, type: 'subscribe', from: contact.toString() }, ...statusOf(request))
+        if (request !== undefined) yield fromContact(requestElement(request), contact)
       }
     }
 
@@ -260,8 +269,10 @@ export default defineModule({
       return follow(all.of(account), roster => {
         const old = roster.stored(contact)
         if (hasFrom(old) || contact.equals(account)) throw new StanzaError('not-allowed', 'nothing is to be asked for')
-        if (old.request === undefined) roomForRequest(roster)
-        all.change(account, roster, contact, { ...old, request: requestOf(element) }, batch)
+        const request = requestOf(element, host.settings)
+        if (!roster.has(contact)) checkSize(roster)
+        checkImport(roster.waiting(), contact, request, host.settings)
+        all.change(account, roster, contact, { ...old, request }, batch)
         return 'handled'
       })
     })
@@ -276,12 +287,11 @@ export default defineModule({
   },
 })
 
-const NICK_LIMIT = 1024
-
-/** What of a request is kept until it is answered: its status, and the name its sender gives. */
-function requestOf (presence: Element): string {
-  const status = child(presence, NS.CLIENT, 'status')
-  return status === undefined ? '' : flatten(shortened(textOf(status), NICK_LIMIT))
+/** XEP-0227 §4.9: a request names who has sent it. */
+function fromContact (request: Element, contact: Jid): Element {
+  request.attr('xmlns', NS.CLIENT)
+  request.attr('from', contact.toString())
+  return request
 }
 
 /** An item as another server had it. */
@@ -296,10 +306,6 @@ function movedState (item: Element): Pick<StoredItem, 'subscription' | 'ask' | '
     ask: attributeOf(item, 'ask') === 'subscribe' && !hasTo({ subscription }),
     approved: (approved === 'true' || approved === '1') && !hasFrom({ subscription }),
   }
-}
-
-function statusOf (request: string): Element[] {
-  return request === '' ? [] : [xml('status', {}, writable(request))]
 }
 
 function itemElement (item: RosterItem): Element {

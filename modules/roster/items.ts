@@ -49,6 +49,11 @@ export class AccountRoster implements Roster {
     return count
   }
 
+  /** The requests that wait for an answer, each by its contact's bare address. */
+  * waiting (): Iterable<readonly [contact: string, request: string]> {
+    for (const [address, { request }] of this.#items) if (request !== undefined) yield [address, request]
+  }
+
   stored (contact: Jid): StoredItem { return this.#items.get(contact.bare.toString()) ?? UNKNOWN }
   has (contact: Jid): boolean { return this.#items.has(contact.bare.toString()) }
 

@@ -1,0 +1,93 @@
+/** Subscription requests that wait for an answer: kept whole, within bounds, each domain beside the others. */
+import t from 'tap'
+import { accountExporting, accountImporting } from '../../lib/host/events.js'
+import { PendingBatch } from '../../lib/storage/batch.js'
+import { records } from '../../lib/storage/store.js'
+import { childElements, type Element } from '../../lib/xml/element.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import type { StoredItem } from '../../modules/roster/items.js'
+import { parseElement } from '../parse.js'
+import { scenario } from '../scenario.js'
+
+const MODULES = ['presence', 'message']
+
+function conditionOf (stanza: Element): string | undefined {
+  const error = childElements(stanza).find(child => child.getName() === 'error')
+  return error === undefined ? undefined : childElements(error)[0]?.getName()
+}
+
+t.test('a request is kept as it came, with id, language, nick and extensions, and moves so (RFC 6121 §3.1.3)', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await s.account('juliet@capulet.lit')
+  const nick = "<nick xmlns='http://jabber.org/protocol/nick'>Romeo \u{1f339}</nick>"
+  const content = `<status>it is me</status>${nick}<x xmlns='urn:example'><y a='&lt;'/></x>`
+  await romeo.says(`<presence to='juliet@capulet.lit' type='subscribe' id='s1' xml:lang='it'>${content}</presence>`)
+  const whole = `<presence type='subscribe' id='s1' xml:lang='it' from='romeo@montague.lit'`
+  for (const resource of ['one', 'two']) {
+    const juliet = await s.device(`juliet@capulet.lit/${resource}`, { presence: false })
+    await juliet.says('<presence/>')
+    juliet.unread.filter(element => element.attrs['type'] !== 'subscribe').forEach(element => { juliet.forget(element) })
+    await juliet.gets(`${whole} to='juliet@capulet.lit'>${content}</presence>`)
+  }
+
+  const exported: Element[] = []
+  const host = s.host('capulet.lit')
+  const adding: Promise<void>[] = []
+  await host.hooks.fire(accountExporting, {
+    account: parseJid('juliet@capulet.lit'),
+    add: (elements, within) => {
+      if (within === undefined) adding.push((async () => { for await (const element of elements) exported.push(element) })())
+    },
+  })
+  await Promise.all(adding)
+  t.equal(exported.length, 1)
+  t.same(exported[0]?.toString(), parseElement(`<presence type='subscribe' id='s1' xml:lang='it' xmlns='jabber:client' from='romeo@montague.lit'>${content}</presence>`).toString())
+  await s.account('nurse@capulet.lit')
+  const batch = new PendingBatch()
+  await host.hooks.fire(accountImporting, { account: parseJid('nurse@capulet.lit'), element: exported[0] as Element, within: undefined, batch })
+  await host.commit(batch)
+  const nurse = await s.device('nurse@capulet.lit/x', { presence: false })
+  await nurse.says('<presence/>')
+  nurse.unread.filter(element => element.attrs['type'] !== 'subscribe').forEach(element => { nurse.forget(element) })
+  await nurse.gets(`${whole} to='nurse@capulet.lit'>${content}</presence>`)
+})
+
+t.test('a request that is too large is refused, and one that an older version has kept is shown', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { roster: { request: '300B', requestBytes: '1KiB' } } })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await s.account('juliet@capulet.lit')
+  await romeo.says(`<presence to='juliet@capulet.lit' type='subscribe'><status>${'x'.repeat(300)}</status></presence>`)
+  t.equal(conditionOf(await romeo.gets("<presence type='error'/>")), 'policy-violation')
+  const store = await s.storage.open('roster.items', records<StoredItem>(1))
+  const old: StoredItem = { name: '', groups: [], subscription: 'none', ask: false, approved: false, listed: false, request: 'it is me' }
+  await store.put('nurse@capulet.lit', 'romeo@montague.lit', old)
+  await s.account('nurse@capulet.lit')
+  const nurse = await s.device('nurse@capulet.lit/x', { presence: false })
+  await nurse.says('<presence/>')
+  t.match(nurse.unread.map(String).join(''), /<presence[^>]*type="subscribe"[^>]*><status>it is me<\/status>/)
+})
+
+t.test('a domain that fills the queue of requests is refused, an honest neighbour is not, and what waits stays', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { roster: { requests: 10 } } })
+  await s.account('juliet@capulet.lit')
+  const ask = async (address: string): Promise<string | undefined> => {
+    const from = await s.device(`${address}/x`)
+    await from.says("<presence to='juliet@capulet.lit' type='subscribe'/>")
+    const error = from.unread.find(element => element.attrs['type'] === 'error')
+    return error === undefined ? 'waits' : conditionOf(error)
+  }
+  const evil: (string | undefined)[] = []
+  for (let i = 0; i < 12; i++) evil.push(await ask(`user${i}@${i % 2 === 0 ? 'evil.example' : `sub${i}.evil.example`}`))
+  t.same(evil, [...Array.from({ length: 5 }, () => 'waits'), ...Array.from({ length: 7 }, () => 'resource-constraint')], 'by whatever subdomain')
+  t.equal(await ask('romeo@montague.lit'), 'waits')
+  t.equal(await ask('benvolio@montague.lit'), 'waits')
+  t.equal(await ask('paris@verona.example'), 'waits')
+  const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
+  await juliet.says('<presence/>')
+  const waiting = juliet.unread.filter(element => element.attrs['type'] === 'subscribe').map(element => String(element.attrs['from']))
+  t.equal(waiting.length, 8)
+  for (const from of ['user0@evil.example', 'romeo@montague.lit', 'paris@verona.example']) t.ok(waiting.includes(from), from)
+  await juliet.says("<presence to='user0@evil.example' type='unsubscribed'/>")
+  t.equal(await ask('user13@evil.example'), 'resource-constraint', 'four of the domain wait, and three places are left')
+})
