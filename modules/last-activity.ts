@@ -2,13 +2,15 @@
 import {
   defineModule, flatten, follow, mayKnow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot, StanzaError, textOf, xml,
 } from '../lib/api.js'
-import type { Element } from '../lib/api.js'
+import type { Batch, Element } from '../lib/api.js'
 
 /** When an account was last here, and the last it said of itself. */
 interface Last { readonly at: number, readonly status: string }
 
 /** What was said with the last unavailable presence, until the session is gone. */
 const farewell = slot('last-activity.farewell', { initial: () => '' })
+/** The batch of the unavailable presence that is being taken. */
+const leaving = slot<Batch | undefined>('last-activity.leaving', { initial: () => undefined })
 const STATUS_LIMIT = 1023
 
 export default defineModule({
@@ -23,16 +25,25 @@ export default defineModule({
     const { last } = host.stores
     const started = host.clock.now()
 
-    host.on(presenceSent, ({ presence, session }) => {
+    host.on(presenceSent, ({ presence, session, batch }) => {
       if (presence.type !== 'unavailable' || presence.to !== undefined) return
       const status = presence.child(NS.CLIENT, 'status')
       session.put(farewell, status === undefined ? '' : flatten(shortened(textOf(status), STATUS_LIMIT)))
+      if (!session.available) return
+      session.put(leaving, batch)
+      batch.failed(() => { session.put(leaving, undefined) })
     }, 'stamp')
 
     host.on(sessionUnavailable, async ({ session, last: isLast }) => {
       const { account } = session
+      const batch = session.get(leaving)
+      session.put(leaving, undefined)
+      if (!isLast) return
+      const written: Last = { at: host.clock.now(), status: session.get(farewell) }
+      // Stored with the presence that says so: who asks for it next finds it.
+      if (batch !== undefined) batch.add(last.putting(account.toString(), 'last', written))
       // What ends with the account is not written down: nothing of it may come back.
-      if (isLast && await host.accounts.exists(account)) await last.put(account.toString(), 'last', { at: host.clock.now(), status: session.get(farewell) })
+      else if (await host.accounts.exists(account)) await last.put(account.toString(), 'last', written)
     }, 'observe')
 
     host.iq.get('host', NS.LAST, 'query', () => seconds(host.clock.now() - started)) // §6: how long it has been up

@@ -32,6 +32,16 @@ export class Kept<T extends object> {
     return follow(this.of(key), value => value)
   }
 
+  /** This is the value from now on, for those as well who hold it; it stays until `release` was called as often as this and `hold`. */
+  holdAs (key: string, value: T): void {
+    this.#reading.delete(key) // what is read meanwhile is for those who asked before
+    this.#idle.delete(key)
+    const held = this.#held.get(key)
+    if (held === undefined) { this.#held.set(key, { value, holds: 1 }); return }
+    held.holds++
+    held.value = value
+  }
+
   release (key: string): void {
     const held = this.#held.get(key)
     if (held === undefined || --held.holds > 0) return

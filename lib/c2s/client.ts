@@ -172,6 +172,9 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
     return this.#host.receive(session, element, source)
   }
 
+  /** RFC 6120 §4.4: what its device has asked for is answered before the stream ends. */
+  ending (): Maybe<void> { return this.#session?.isOn(this) === true ? this.#session.input.taken() : undefined }
+
   over ({ by, reason }: StreamEnd): void {
     for (const cancel of this.#waits) cancel()
     this.#waits.clear()

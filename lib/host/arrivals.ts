@@ -2,6 +2,10 @@
 
 /** One stanza's place. */
 export interface Arrival {
+  /** All that came before it has been settled. */
+  readonly isFirst: boolean
+  /** Runs once all that came before has been settled; at once where it has. One waits here at a time. */
+  whenFirst (run: () => void): void
   /** Runs `settle` once all that came before has been settled. Only the first call counts; those after it run at once. */
   settle (settle: () => void): void
 }
@@ -20,8 +24,11 @@ export class Arrivals {
     this.#failed = failed
   }
 
+  /** Nothing that has come is unsettled. */
+  get isClear (): boolean { return this.#open.length === 0 }
+
   arrive (): Arrival {
-    const place = new Place(this.#settled, () => { this.#drain() })
+    const place = new Place(this, true)
     this.#open.push(place)
     return place
   }
@@ -29,38 +36,63 @@ export class Arrivals {
   /** Runs once all that has come so far is settled; at once where it is. */
   behind (run: () => void): void {
     if (this.#open.length === 0) { run(); return }
-    const place = new Place(() => {}, () => {})
-    place.settle(run)
+    const place = new Place(this, false)
+    place.work = run
     this.#open.push(place)
   }
 
-  #drain (): void {
-    for (let first = this.#open[0]; first?.work !== undefined; first = this.#open[0]) {
-      this.#open.shift()
+  /** Whether this is the next to be settled. */
+  isNext (place: Arrival): boolean { return this.#open[0] === place }
+
+  /** Settles those whose turn has come. */
+  drain (): void {
+    for (let first = this.#open[0]; first !== undefined; first = this.#open[0]) {
+      const { work } = first
+      if (work !== undefined) this.#open.shift()
       try {
-        first.begin()
-        first.work()
+        if (work === undefined) first.comes()
+        else {
+          if (first.isCounted) this.#settled()
+          work()
+        }
       } catch (error) {
         this.#failed(error)
       }
+      if (work === undefined) return
     }
   }
 }
 
 class Place implements Arrival {
-  readonly #ready: () => void
-  /** Its turn has come. */
-  readonly begin: () => void
+  readonly #arrivals: Arrivals
+  readonly isCounted: boolean
   work: (() => void) | undefined
+  #awaiting: (() => void) | undefined
 
-  constructor (begin: () => void, ready: () => void) {
-    this.begin = begin
-    this.#ready = ready
+  constructor (arrivals: Arrivals, isCounted: boolean) {
+    this.#arrivals = arrivals
+    this.isCounted = isCounted
+    this.work = undefined
+    this.#awaiting = undefined
+  }
+
+  get isFirst (): boolean { return this.#arrivals.isNext(this) }
+
+  whenFirst (run: () => void): void {
+    if (this.isFirst || this.work !== undefined) run()
+    else this.#awaiting = run
+  }
+
+  /** Its turn has come, and it is not settled yet. */
+  comes (): void {
+    const awaiting = this.#awaiting
+    this.#awaiting = undefined
+    awaiting?.()
   }
 
   settle (settle: () => void): void {
     if (this.work !== undefined) { settle(); return }
     this.work = settle
-    this.#ready()
+    this.#arrivals.drain()
   }
 }

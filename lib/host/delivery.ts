@@ -116,19 +116,25 @@ export class Delivery {
         return follow(this.#home.router.guard(stanza, passage, work), () => { this.#home.router.close(stanza, passage) })
       })
       if (!isTaken) throw new StanzaError('resource-constraint')
-      passage.isWaiting = true
+      this.#waits(passage)
       return undefined
     }
     const wait = this.#home.router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
     const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) }, this.#home.router.turns)
     this.#lanes.set(key, queue)
-    passage.isWaiting = true
+    this.#waits(passage)
     queue.run(() => wait.then(() => {
       passage.isWaiting = false
       this.#home.router.close(stanza, passage)
     }))
     return undefined
+  }
+
+  /** It waits, and its sender's next stanza does not: that is settled after it all the same. */
+  #waits (passage: Passage): void {
+    passage.isWaiting = true
+    passage.arrival ??= passage.session?.input.arrive()
   }
 
   #emptied (key: string): void {
@@ -217,15 +223,20 @@ export class Delivery {
     return undefined
   }
 
-  /** One answer to each request: what the handler returns, or the error it throws (RFC 6120 §8.2.3). */
+  /**
+   * One answer to each request: what the handler returns, or the error it throws (RFC 6120 §8.2.3). The handler sees all that the same
+   * device said before (RFC 6120 §10.1).
+   */
   #answer (targets: readonly IqTarget[], iq: Addressed<'iq'>, payload: Parameters<IqHandlers['find']>[2], passage: Passage): Maybe<void> {
     const { router, handlers } = this.#home
     for (const target of targets) {
       const answer = handlers.find(target, iq.type, payload)
       if (answer === undefined) continue
-      return follow(answer({ stanza: iq, payload, session: passage.session, batch: passage.batch }), result => {
+      const handle = (): Maybe<void> => follow(answer({ stanza: iq, payload, session: passage.session, batch: passage.batch }), result => {
         router.settle(iq, passage, () => { router.reply(resultReply(iq, result ?? undefined), passage) })
       })
+      const caughtUp = passage.session?.caughtUp(passage.arrival)
+      return caughtUp === undefined ? handle() : caughtUp.then(handle)
     }
     throw new StanzaError('service-unavailable')
   }

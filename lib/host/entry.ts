@@ -7,6 +7,7 @@ import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, Stanza, type Kind } from '../xmpp/stanza.js'
 import { beginArchiveQuery } from './archive-queries.js'
+import type { Arrival } from './arrivals.js'
 import { iqSent, messageSent, presenceSent } from './events.js'
 import { withoutForged } from './forged.js'
 import { payloadOf } from './iq.js'
@@ -21,11 +22,35 @@ export interface EntryHome {
   readonly router: Router
 }
 
-/** Takes one stanza of an established client stream as far as the router. Throws StreamError where the stream must end. */
-export function enter (home: EntryHome, session: Session, kind: Kind, element: ParsedElement, source: Source): Maybe<void> {
+/**
+ * Takes one stanza of an established client stream, after those of its device that are not done with (RFC 6120 §10.1). Answers with a
+ * promise where so much waits that no more is to be read until that resolves. Throws StreamError where the stream must end.
+ */
+export function take (home: EntryHome, session: Session, kind: Kind, element: ParsedElement, source: Source): Maybe<void> {
+  const { input } = session
+  const counted = session.manager?.arrive()
+  if (input.isBusy) {
+    return input.after(source.octets.length, () => {
+      // The session was closed meanwhile: all that is left of its presence is that it is gone.
+      if (kind === 'presence' && session.connection === 'closed') return undefined
+      return enter(home, session, kind, element, source, counted ?? input.place())
+    })
+  }
+  const wait = enter(home, session, kind, element, source, counted ?? input.place())
+  if (wait instanceof Promise) input.waits(wait)
+  return undefined
+}
+
+/**
+ * Takes one stanza of an established client stream as far as the router. `arrival`: its place among those of its stream. Throws StreamError
+ * where the stream must end.
+ */
+function enter (
+  home: EntryHome, session: Session, kind: Kind, element: ParsedElement, source: Source, arrival: Arrival | undefined,
+): Maybe<void> {
   checkFrom(session, element)
   languageOf(session, element)
-  const passage: Passage = { session, batch: new PendingBatch(), arrival: session.manager?.arrive() }
+  const passage: Passage = { session, batch: new PendingBatch(), arrival }
   let to: Jid | undefined
   try {
     to = recipient(element)

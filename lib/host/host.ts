@@ -6,6 +6,7 @@ import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Named, type Service } from '../base/slot.js'
+import type { Turns } from '../base/turns.js'
 import type { Accounts } from '../auth/accounts.js'
 import type { Clients } from '../auth/clients.js'
 import { SESSION_BACKLOG } from '../stream/bounds.js'
@@ -18,7 +19,7 @@ import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, isAddressed, isMessage, stanza as stanzaOf, type Addressed, type Kind, type Message, type Stanza } from '../xmpp/stanza.js'
 import { Delivery } from './delivery.js'
-import { enter } from './entry.js'
+import { take } from './entry.js'
 import { original } from './handed.js'
 import {
   accountCreated, accountRemoved, hostParting, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached,
@@ -75,6 +76,7 @@ export class Host implements Destination, SessionHome {
   readonly sessions: Sessions
   readonly logins = new Logins()
   readonly handlers = new IqHandlers()
+  readonly turns: Turns | undefined
   readonly requests: PendingRequests
   readonly backlogBound = SESSION_BACKLOG
   settings: HostSettings
@@ -102,6 +104,7 @@ export class Host implements Destination, SessionHome {
     this.log = parts.log.with({ host: parts.domain })
     this.storage = parts.storage
     this.router = parts.router
+    this.turns = parts.router.turns
     this.accounts = parts.accounts
     this.clients = parts.clients
     this.hooks = new Hooks((error, place) => { this.log.error('hook failed', { ...place, error }) })
@@ -174,7 +177,7 @@ export class Host implements Destination, SessionHome {
     const name = element.getName()
     if (namespaceOf(element) === NS.CLIENT) {
       if (!isKind(name)) throw new StreamError('unsupported-stanza-type')
-      return enter(this, session, name, element, source)
+      return take(this, session, name, element, source)
     }
     const nonza = this.nonzas.get(`${namespaceOf(element) ?? ''} ${name}`)
     if (nonza === undefined) throw new StreamError('unsupported-stanza-type')
@@ -304,17 +307,7 @@ export class Host implements Destination, SessionHome {
   }
 
   /** Stores a batch that belongs to no stanza. Rejects if it is not stored. */
-  async commit (batch: PendingBatch): Promise<void> {
-    try {
-      const number = batch.submit(this.storage)
-      if (number !== 0) await stored(this.storage, number)
-    } catch (error) {
-      batch.fail(error instanceof Error ? error : new Error(String(error)))
-      throw error
-    }
-    batch.stored()
-    batch.done()
-  }
+  commit (batch: PendingBatch): Promise<void> { return batch.commit(this.storage) }
 
   service<T> (service: Service<T>): T | undefined {
     return this.services.get(service)
@@ -376,16 +369,6 @@ export class Host implements Destination, SessionHome {
       throw new StanzaError('bad-request', 'this resource is not valid', { cause: error }) // RFC 6120 §7.7.2.1
     }
   }
-}
-
-/** Resolves once this commit has settled; rejects with the error by which it failed. */
-function stored (storage: Storage, number: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    storage.after(number, error => {
-      if (error === undefined) resolve()
-      else reject(error)
-    })
-  })
 }
 
 /** What an answer is that does not come any more: it says nothing of whom was asked. */

@@ -7,6 +7,9 @@ export class ReleaseOrder {
 
   constructor (storage: Pick<Storage, 'after' | 'settled'>) { this.#storage = storage }
 
+  /** Nothing that was released waits for its commit. */
+  get isClear (): boolean { return this.#released <= this.#storage.settled }
+
   /** Runs `then` once commit `number` has settled (0: there is none), and behind all that was released before. */
   release (number: number, then: (error: Error | undefined) => void): void {
     const storage = this.#storage

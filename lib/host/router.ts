@@ -19,7 +19,7 @@ export interface Passage {
   readonly order?: ReleaseOrder
   readonly batch: PendingBatch
   /** Its place among the stanzas of its stream, where those are counted. */
-  readonly arrival?: Arrival | undefined
+  arrival?: Arrival | undefined
   /** It has been settled, or has failed. */
   ended?: boolean
   /** It waits behind others for the same account. */

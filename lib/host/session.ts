@@ -1,6 +1,7 @@
 /** Session: one device of one user. It outlives its stream: a resumed stream is attached to the same session. */
 import type { Clock, Timer } from '../base/clock.js'
 import { Named, type Slot } from '../base/slot.js'
+import type { Turns } from '../base/turns.js'
 import type { Batch, Storage } from '../storage/store.js'
 import { DRAW_WATER } from '../stream/bounds.js'
 import { kindOfStanza, type TrafficKind } from '../stream/traffic.js'
@@ -9,7 +10,9 @@ import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { Stanza, stanza as stanzaOf, type Presence } from '../xmpp/stanza.js'
+import type { Arrival } from './arrivals.js'
 import type { Handed, Manager } from './handed.js'
+import { Input } from './input.js'
 import { ReleaseOrder } from './order.js'
 
 /** What a session needs of a stream. */
@@ -41,6 +44,9 @@ export interface Connection {
 export interface SessionHome {
   readonly clock: Clock
   readonly storage: Storage
+  readonly turns: Turns | undefined
+  /** Something failed that should not: it is logged. */
+  defect (error: unknown): void
   /** Bytes that may wait for a slow reader. */
   readonly backlogBound: number
   /** The gate before the socket: undefined where the stanza is held or dropped. */
@@ -71,6 +77,8 @@ export class Session {
   readonly since: number
   /** What passes the gate now may wait for what may not, where its stream is managed: set in the gate, stanza by stanza (XEP-0352). */
   isPatient = false
+  /** What its device says. */
+  readonly input: Input
   readonly #home: SessionHome
   readonly #slots = new Named()
   /** Slots that outlive a restart, and how each is written. */
@@ -113,6 +121,10 @@ export class Session {
     this.#priority = former?.priority ?? 0
     this.#texts = new Map(Object.entries(former?.slots ?? {}))
     this.#order = new ReleaseOrder(home.storage)
+    this.input = new Input({
+      defect: error => { home.defect(error) },
+      failed: error => { this.#fails(error) },
+    }, home.turns)
   }
 
   get connection (): 'attached' | 'waiting' | 'closed' {
@@ -254,6 +266,25 @@ export class Session {
   /** Runs `then` once commit `number` has settled, and behind all that this session released before: its stanzas keep their order. */
   release (number: number, then: (error: Error | undefined) => void): void {
     this.#order.release(number, then)
+  }
+
+  /**
+   * Resolves once all that its device said before the stanza of this place is settled, and what that stores is stored (RFC 6120 §10.1);
+   * undefined where it is.
+   */
+  caughtUp (arrival: Arrival | undefined): Promise<void> | undefined {
+    if (arrival?.isFirst !== false && this.#order.isClear) return undefined
+    return new Promise(resolve => {
+      const settled = (): void => { this.#order.release(0, () => { resolve() }) }
+      if (arrival === undefined) settled()
+      else arrival.whenFirst(settled)
+    })
+  }
+
+  /** One of its stanzas, after one that waited, ends the stream (RFC 6120 §4.9). */
+  #fails (error: unknown): void {
+    if (!(error instanceof StreamError)) this.#home.defect(error)
+    this.close(error instanceof StreamError ? error : new StreamError('internal-server-error'))
   }
 
   /** Stops reading its device for so many milliseconds. Calls add up to the longest. */

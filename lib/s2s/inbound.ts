@@ -33,6 +33,9 @@ export class Inbound {
     const place: Counted = { isSettled: false, isHandled: false }
     this.#places.push(place)
     return {
+      // One user's stanza does not wait for those of the others.
+      isFirst: true,
+      whenFirst: run => { run() },
       settle: run => {
         if (place.isSettled) { run(); return }
         place.isSettled = true

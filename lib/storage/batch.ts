@@ -43,6 +43,19 @@ export class PendingBatch implements Batch {
     return storage.submit(writes)
   }
 
+  /** Stores it by itself. Rejects if it is not stored. */
+  async commit (storage: Storage): Promise<void> {
+    try {
+      const number = this.submit(storage)
+      if (number !== 0) await settled(storage, number)
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new Error(String(error)))
+      throw error
+    }
+    this.stored()
+    this.done()
+  }
+
   /** The writes are stored, or there were none: what `failed` was given never runs. */
   stored (): void { this.#failed = undefined }
 
@@ -91,6 +104,16 @@ export class PendingBatch implements Batch {
     for (const run of runs) attempt(() => { run(error) }, errors)
     if (errors.length > 0) throw errors[0]
   }
+}
+
+/** Resolves once this commit has settled; rejects with the error by which it failed. */
+function settled (storage: Storage, number: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    storage.after(number, error => {
+      if (error === undefined) resolve()
+      else reject(error)
+    })
+  })
 }
 
 /** Runs it; what it throws is put to the others. */

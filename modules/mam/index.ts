@@ -51,11 +51,12 @@ export default defineModule({
 
     host.on(messageSent, ({ message, session, batch }) => {
       const { account } = session
-      if (message.to.bare.equals(account)) return undefined // a note to self: it arrives as well, and is archived once
       if (!isWorthArchiving(message)) return undefined
       return follow(wants(account, message.to), wanted => {
         if (!wanted) return
-        const id = append(account, message.to, message, batch)
+        const id = host.ids.next()
+        // A note to self arrives as well, and is archived then, once. Copies of what was sent name its id already.
+        if (!message.to.bare.equals(account)) append(id, account, message.to, message, batch)
         ids.set(message, { account, id })
       })
     }, 'record')
@@ -63,9 +64,11 @@ export default defineModule({
     host.on(messageAddressed, event => {
       const { message, account, batch } = event
       if (!isWorthArchiving(message)) return undefined
-      return follow(wants(account, message.from), wanted => {
+      const known = idOf(account, message)
+      return follow(known !== undefined || wants(account, message.from), wanted => {
         if (!wanted) return
-        const id = append(account, message.from, message, batch)
+        const id = known ?? host.ids.next()
+        append(id, account, message.from, message, batch)
         event.message = addressed(message.with({ plus: [xml('stanza-id', { xmlns: NS.STANZA_ID, by: account.toString(), id })] }), message.to)
         ids.set(event.message, { account, id })
       })
@@ -80,22 +83,23 @@ export default defineModule({
       return follow(keeps(event.account, event.message), isThere => { if (isThere) event.kept = true })
     })
 
-    function append (account: Jid, contact: Jid, message: Message, batch: Batch): string {
-      const id = host.ids.next()
+    function append (id: string, account: Jid, contact: Jid, message: Message, batch: Batch): void {
       const owner = account.toString()
-      const at = host.clock.now()
-      const value = fromOctets(message.octets())
-      batch.add(messages.appending(owner, { id, at, with: contact.toString(), value, ...aliasOf(message), ...textIn(message) }))
+      // Its time is that of its commit: who pages by time misses nothing that had to wait on its way (§4.1.2).
+      batch.submitting(() => {
+        const at = host.clock.now()
+        const value = fromOctets(message.octets())
+        batch.add(messages.appending(owner, { id, at, with: contact.toString(), value, ...aliasOf(message), ...textIn(message) }))
+      })
       retention.grew(owner)
       const retracted = retractedBy(message)
       // Once it is stored: then so is all that came before it, and what it takes back is found.
       if (retracted !== undefined) {
         batch.committed(() => {
-          const work = retract(messages, owner, contact.bare.toString(), message, retracted, at, () => host.batch())
+          const work = retract(messages, owner, contact.bare.toString(), message, retracted, host.clock.now(), () => host.batch())
           work.catch((error: unknown) => { host.log.warn('a retracted message stays', { error }) })
         })
       }
-      return id
     }
 
     function wants (account: Jid, contact: Jid): Maybe<boolean> {
@@ -179,7 +183,13 @@ export default defineModule({
       const owner = session.account.toString()
       const wanted = readPreferences(payload, ADDRESSES)
       batch.add(preferences.putting(owner, PREFERENCES, wanted))
-      batch.committed(() => { wishes.forget(owner) })
+      // They hold for what comes next; until they are stored, nobody may read the old ones.
+      wishes.holdAs(owner, wanted)
+      batch.committed(() => { wishes.release(owner) })
+      batch.failed(() => {
+        wishes.forget(owner)
+        wishes.release(owner)
+      })
       return preferencesElement(wanted)
     })
 

@@ -142,6 +142,7 @@ export default defineModule({
     host.nonza(NS.SM, 'enable', async (request, session) => {
       // §3: one attempt is all there is.
       if (session.manager !== undefined) throw new StreamError('policy-violation', 'stream management is on')
+      await session.input.settled() // what came before is not counted, and is settled before all that is
       const { element, managed } = await enable(session, request)
       session.write(element)
       managed?.begin()

@@ -229,6 +229,17 @@ scene('stanzas that wait for their turn are handled before the end that came beh
   t.ok(client.isClosed)
 })
 
+scene('a request that waits for what came before it is answered before the stream ends', { modules: [roster] }, async (t, s) => {
+  const client = await s.bound('orchard')
+  s.storage.hold()
+  await client.says("<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='juliet@capulet.lit'/></query></iq>" +
+    "<iq type='get' id='2'><query xmlns='jabber:iq:roster'/></iq></stream:stream>")
+  t.notOk(client.isClosed)
+  s.storage.release()
+  await s.settled()
+  t.match(client.heard, /id="2".*<\/stream:stream>$/s)
+})
+
 scene('a stanza that came before a stream error of ours is the last one handled', {}, async (t, s) => {
   const client = await s.bound('orchard')
   await client.says("<message from='juliet@capulet.lit'/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")

@@ -54,6 +54,23 @@ t.test('a note to oneself comes once to each device', async t => {
   await chamber.getsNothing()
 })
 
+t.test('the sent copy of a note to oneself names the id under which the archive has it', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'mam'] })
+  const { balcony, chamber } = await romeoAndJuliet(s)
+  for (const to of ['juliet@capulet.lit/balcony', 'juliet@capulet.lit']) {
+    await balcony.says(`<message to='${to}' type='chat'><body>note</body></message>`)
+    const sent = chamber.unread.find(element => element.getChild('sent') !== undefined)
+    const id = sent?.getChild('sent')?.getChild('forwarded')?.getChild('message')?.getChild('stanza-id')
+    t.equal(id?.attrs['by'], 'juliet@capulet.lit')
+    chamber.forget()
+    await chamber.says("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
+    const archived = chamber.unread.flatMap(element => element.getChild('result')?.attrs['id'] ?? [])
+    t.equal(archived.at(-1), id?.attrs['id'])
+    t.equal(new Set(archived).size, archived.length, 'it is archived once')
+    chamber.forget()
+  }
+})
+
 const COPIED: readonly (readonly [content: string, copied: boolean | 'sent only'])[] = [
   ["type='chat'><body>x</body>", true],
   ["type='normal'><body>x</body>", true],
