@@ -9,6 +9,7 @@ import type { Shape, Storage, Write } from '../store.js'
 import { connect, takeSteps } from './connection.js'
 import { SqliteJournal } from './journal.js'
 import { WriterLink } from './link.js'
+import { LongReads } from './long-reads.js'
 import { SqliteRecords } from './records.js'
 import { touches, type Result, type Row, type SqliteWrite, type WriterSettings } from './rows.js'
 import { register } from './upgrade.js'
@@ -30,6 +31,8 @@ export class SqliteStorage implements Storage {
   readonly #settings: SqliteSettings
   readonly #database: Database.Database
   readonly #link: WriterLink
+  /** Reads that may be long. */
+  readonly long: LongReads
   readonly #commits = new Commits()
   readonly #statements = new Map<string, Database.Statement>()
   readonly #stores = new Map<string, SqliteRecords | SqliteJournal>()
@@ -61,6 +64,7 @@ export class SqliteStorage implements Storage {
     this.#settings = settings
     this.#database = database
     const { file, durability, maxPages } = settings
+    this.long = new LongReads({ file, durability })
     this.#link = new WriterLink({ file, durability, ...maxPages === undefined ? {} : { maxPages } }, {
       answered: results => { for (const result of results) this.#settle(result) },
       lost: error => { this.#lost(error) },
@@ -206,6 +210,7 @@ export class SqliteStorage implements Storage {
   async #close (): Promise<void> {
     await this.flush()
     try {
+      await this.long.close()
       await this.#link.close()
     } finally {
       this.#database.close()

@@ -1,16 +1,8 @@
 /** The way to the writer's thread and back. */
 import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { Request, Result, Row, WriterSettings } from './rows.js'
-
-const WRITER = import.meta.url.endsWith('.ts') ? fromSource() : new URL('./writer.js', import.meta.url)
-
-/** Run from its source the writer is TypeScript as well, and tsx does not reach into a thread unless it is called there. */
-function fromSource (): URL {
-  const script = `import { register } from ${JSON.stringify(import.meta.resolve('tsx/esm/api'))}\n` +
-    `register()\nawait import(${JSON.stringify(new URL('./writer.ts', import.meta.url).href)})`
-  return new URL(`data:text/javascript,${encodeURIComponent(script)}`)
-}
+import { startThread } from './threads.js'
 
 /** What a link tells its driver. */
 export interface LinkEvents {
@@ -54,7 +46,7 @@ export class WriterLink {
   #send (request: Request): void { (this.#worker ?? this.#start()).postMessage(request) }
 
   #start (): Worker {
-    const worker = new Worker(WRITER, { workerData: this.#settings })
+    const worker = startThread('writer', this.#settings)
     let why: Error | undefined
     worker.on('message', (results: readonly Result[]) => { this.#events.answered(results) })
     worker.on('error', (error: unknown) => { why = error instanceof Error ? error : new Error(String(error)) })

@@ -4,7 +4,7 @@ import { StorageUnavailable, type Records, type Write } from '../store.js'
 import type { SqliteStorage } from './driver.js'
 import type { Row, SqliteWrite } from './rows.js'
 
-interface Pair { readonly key: string, readonly value: string }
+type Pair = readonly [key: string, json: string]
 type Broken = readonly [key: string, error: unknown]
 
 /** How often a change begins anew because a record had to be put aside first. */
@@ -29,7 +29,10 @@ export class SqliteRecords implements Records<unknown> {
   }
 
   async all (owner: string, page?: { readonly after?: string, readonly limit: number }): Promise<ReadonlyMap<string, unknown>> {
-    const found = this.#read(owner, page?.after, page?.limit ?? Infinity)
+    const limit = page?.limit ?? Infinity
+    const few = this.#read(owner, page?.after, Math.min(limit, FEW + 1))
+    // Of more, all of it anew, at one moment: what changes between two reads would be seen by halves.
+    const found = few.length <= FEW ? few : await this.#all(owner, page?.after, limit)
     return await this.items.all(owner, found, (key, error) => this.#move(owner, key, error))
   }
 
@@ -77,13 +80,20 @@ export class SqliteRecords implements Records<unknown> {
     return found?.value
   }
 
-  #read (owner: string, after: string | undefined, limit: number): (readonly [key: string, json: string])[] {
+  #read (owner: string, after: string | undefined, limit: number): Pair[] {
+    const [sql, values] = this.#query(owner, after, limit)
+    return this.#storage.prepared(sql).raw().all(...values) as Pair[]
+  }
+
+  async #all (owner: string, after: string | undefined, limit: number): Promise<readonly Pair[]> {
+    return await this.#storage.long.rows(owner, ...this.#query(owner, after, limit)) as readonly Pair[]
+  }
+
+  #query (owner: string, after: string | undefined, limit: number): [sql: string, values: (string | number)[]] {
     const most = limit === Infinity ? -1 : limit
-    const pairs = after === undefined
-      ? this.#storage.prepared('SELECT key, value FROM records WHERE store = ? AND owner = ? ORDER BY key LIMIT ?').all(this.#id, owner, most)
-      : this.#storage.prepared('SELECT key, value FROM records WHERE store = ? AND owner = ? AND key > ? ORDER BY key LIMIT ?')
-        .all(this.#id, owner, after, most)
-    return (pairs as Pair[]).map(({ key, value }) => [key, value])
+    return after === undefined
+      ? [FIRST, [this.#id, owner, most]]
+      : [AFTER, [this.#id, owner, after, most]]
   }
 
   setAside (owner: string, key: string, value: unknown, error: unknown, instead?: unknown): Promise<void> {
@@ -110,3 +120,8 @@ export class SqliteRecords implements Records<unknown> {
 
   #write (row: Row): SqliteWrite { return { store: this.#name, row } }
 }
+
+/** Records that are read on the main thread; of more, the reader's thread reads all. */
+const FEW = 100
+const FIRST = 'SELECT key, value FROM records WHERE store = ? AND owner = ? ORDER BY key LIMIT ?'
+const AFTER = 'SELECT key, value FROM records WHERE store = ? AND owner = ? AND key > ? ORDER BY key LIMIT ?'

@@ -33,6 +33,29 @@ export interface WriterSettings {
   readonly maxPages?: number
 }
 
+/** What a statement is run with. */
+export type Value = string | number
+
+/** An entry of a journal as it is read. */
+export type Line = readonly [id: string, at: number, full: string, json: string, bytes: number]
+
+/** Entries in order that a step may stop among: what stands after SELECT. */
+interface Range { readonly from: string, readonly values: readonly Value[] }
+
+/** What the reader's thread is asked. `window`: all entries that are looked at; `seen`: the place of the last that was. */
+export type Read =
+  | { readonly what: 'rows', readonly sql: string, readonly values: readonly Value[] }
+  | Range & {
+    readonly what: 'page', readonly seen: number | undefined, readonly isLast: boolean, readonly limit: number, readonly bytes: number,
+    readonly window: Range | undefined,
+  }
+  | Range & { readonly what: 'count', readonly seen: number | undefined, readonly window: Range | undefined }
+export type ReadRequest = Read & { readonly number: number }
+
+/** What a step has found; `seen`: where the next one goes on, undefined if there is none. */
+export interface Step<T> { readonly found: T, readonly seen: number | undefined }
+export type ReadAnswer = readonly [number: number, found: unknown, error?: string]
+
 /** A write as this driver makes it. */
 export interface SqliteWrite extends Write { readonly row: Row }
 

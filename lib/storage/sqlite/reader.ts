@@ -1,0 +1,103 @@
+/** The thread for long reads: each request is one step of a read, bounded in rows and in bytes; the next step is another request. */
+import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
+import type { Database, Statement } from 'better-sqlite3'
+import { connect } from './connection.js'
+import type { Line, ReadRequest, Step, Value, WriterSettings } from './rows.js'
+
+/** Entries that one step looks at, entries that it answers with, and the bytes of their values. A search by words looks at all at once. */
+const LOOKED_AT = 20_000
+const ANSWERED = 1000
+const BYTES = 512 * 1024
+/** Statements that are kept prepared. */
+const PREPARED = 200
+
+interface Window { readonly from: string, readonly values: readonly Value[] }
+type Row = readonly [id: string, at: number, full: string, value: string, bytes: number, seq: number]
+
+function serve (port: MessagePort, settings: WriterSettings): void {
+  const database = connect(settings.file, settings.durability)
+  database.pragma('query_only = ON')
+  const reader = new Reader(database)
+  port.on('message', (request: ReadRequest | 'close') => {
+    if (request === 'close') {
+      database.close()
+      port.close()
+      return
+    }
+    try {
+      port.postMessage([request.number, reader.answer(request)])
+    } catch (error) {
+      port.postMessage([request.number, undefined, error instanceof Error ? error.message : String(error)])
+    }
+  })
+}
+
+class Reader {
+  readonly #database: Database
+  readonly #prepared = new Map<string, Statement>()
+
+  constructor (database: Database) { this.#database = database }
+
+  answer (request: ReadRequest): unknown {
+    switch (request.what) {
+      case 'rows': return this.#statement(request.sql).raw().all(...request.values)
+      case 'page': return this.#page(request)
+      case 'count': return this.#count(request)
+    }
+  }
+
+  /** The next entries of a page. */
+  #page ({ from, values, seen, isLast, limit, bytes: most, window }: Extract<ReadRequest, { what: 'page' }>): Step<readonly Line[]> {
+    const end = this.#end(window, seen, isLast)
+    const sql = `SELECT id, at, with_full, value, bytes, seq ${from}${bounds(seen, end, isLast)} ORDER BY seq${isLast ? ' DESC' : ''} LIMIT ?`
+    const rows = Math.min(limit, ANSWERED)
+    const found = this.#statement(sql).raw().iterate(...values, ...listed(seen, end), rows) as IterableIterator<Row>
+    const lines: Line[] = []
+    let bytes = 0
+    let last: number | undefined
+    for (const [id, at, full, value, size, seq] of found) {
+      lines.push([id, at, full, value, size])
+      bytes += size
+      last = seq
+      if (bytes > Math.min(most, BYTES)) break
+    }
+    // What is left of the window comes first; without a window an answer that is not full was the last.
+    const isCut = bytes > Math.min(most, BYTES) || lines.length === rows
+    return { found: lines, seen: isCut ? last : end }
+  }
+
+  #count ({ from, values, seen, window }: Extract<ReadRequest, { what: 'count' }>): Step<{ readonly entries: number, readonly bytes: number }> {
+    const end = this.#end(window, seen, false)
+    const sql = `SELECT count(*), ifnull(sum(bytes), 0) ${from}${bounds(seen, end, false)}`
+    const [entries, bytes] = this.#statement(sql).raw().get(...values, ...listed(seen, end)) as [number, number]
+    return { found: { entries, bytes }, seen: end }
+  }
+
+  /** The place at which this step ends; undefined: there is no need to end it before all is looked at. */
+  #end (window: Window | undefined, seen: number | undefined, isLast: boolean): number | undefined {
+    if (window === undefined) return undefined
+    const sql = `SELECT seq ${window.from}${bounds(seen, undefined, isLast)} ORDER BY seq${isLast ? ' DESC' : ''} LIMIT 1 OFFSET ${LOOKED_AT}`
+    const found = this.#statement(sql).raw().get(...window.values, ...listed(seen, undefined)) as [number] | undefined
+    return found?.[0]
+  }
+
+  #statement (sql: string): Statement {
+    const known = this.#prepared.get(sql)
+    if (known !== undefined) return known
+    if (this.#prepared.size >= PREPARED) this.#prepared.clear()
+    const fresh = this.#database.prepare(sql)
+    this.#prepared.set(sql, fresh)
+    return fresh
+  }
+}
+
+/** Behind the place that was seen last, up to the end of the step. */
+function bounds (seen: number | undefined, end: number | undefined, isLast: boolean): string {
+  return (seen === undefined ? '' : ` AND seq ${isLast ? '<' : '>'} ?`) + (end === undefined ? '' : ` AND seq ${isLast ? '>=' : '<='} ?`)
+}
+
+function listed (...values: readonly (number | undefined)[]): number[] {
+  return values.filter(value => value !== undefined)
+}
+
+if (parentPort !== null) serve(parentPort, workerData as WriterSettings)
