@@ -67,7 +67,7 @@ function take (
   if (fromText === undefined || toText === undefined) throw new StreamError('improper-addressing')
   const from = parsed(fromText)
   const to = parsed(toText)
-  if (from === undefined) { world.count('malformed'); return 'taken' } // nobody to answer; the link is for its other users
+  if (from === undefined) { unreadable(world, stream, kind, element, fromText, to); return 'taken' } // the link is for its other users
   if (to === undefined) { malformed(world, stream, kind, element, from); return 'taken' }
   // RFC 6120 §4.9.3.9, §4.9.3.6
   if (!world.router.serves(to.domain)) throw new StreamError('host-unknown')
@@ -87,6 +87,19 @@ function malformed (world: FederationWorld, stream: Receiving, kind: Kind, eleme
   const stanza = new Stanza(kind, element, from, local)
   const isAnswer = stanza.type === 'error' || kind === 'iq' && stanza.type === 'result'
   if (!isAnswer) stream.answer(errorReply(stanza, new StanzaError('jid-malformed')))
+}
+
+/**
+ * A sender's address that cannot be read as a whole. A request is answered, to the account or room without its resource: somebody waits for
+ * that. Other stanzas are not: a room would take an error for a sign that our user is gone.
+ */
+function unreadable (world: FederationWorld, stream: Receiving, kind: Kind, element: ParsedElement, text: string, to: Jid | undefined): void {
+  world.count('malformed')
+  const slash = text.indexOf('/')
+  const from = slash < 0 ? undefined : parsed(text.slice(0, slash))
+  if (kind !== 'iq' || from === undefined || to === undefined || !stream.mayCarry(to.domain, from.domain)) return
+  const stanza = new Stanza(kind, element, from, to)
+  if (stanza.type === 'get' || stanza.type === 'set') stream.answer(errorReply(stanza, new StanzaError('jid-malformed')))
 }
 
 /** The domain of what is no address as a whole. */

@@ -1,5 +1,5 @@
 /** Addresses (RFC 7622): split, prepared and compared. */
-import { idnaDomain, opaqueString, PrepError, usernameCaseMapped } from './prep.js'
+import { anyResource, idnaDomain, opaqueString, PrepError, usernameCaseMapped } from './prep.js'
 import { Recent } from './recent.js'
 
 /** The text is no address. */
@@ -40,11 +40,14 @@ export class Jid {
     this.bare = bare ?? this
   }
 
-  /** The address of these parts, which get prepared; '' where there is none. Throws JidError. */
+  /**
+   * The address of these parts, which get prepared; '' where there is none. A resource may have the characters that emoji are made of,
+   * wherever they stand: other servers let them in, and what they send is delivered. Throws JidError.
+   */
   static of (local: string, domain: string, resource = ''): Jid {
     const account = local === '' ? '' : `${prepared('local part', local, localPart)}@`
     const bare = Jid.#at(account + prepared('domain', domain, idnaDomain), undefined)
-    return resource === '' ? bare : bare.withResource(resource)
+    return resource === '' ? bare : Jid.#at(`${bare.#text}/${prepared('resource', resource, foreignResource)}`, bare)
   }
 
   static #at (text: string, bare: Jid | undefined): Jid {
@@ -59,7 +62,7 @@ export class Jid {
     return this === other || this.#text === other.#text
   }
 
-  /** The full address of this resource at the same account or domain. Throws JidError; for none, there is `bare`. */
+  /** The full address of a resource that is made here: by the letter of RFC 7622 §3.4. Throws JidError; for none, there is `bare`. */
   withResource (resource: string): Jid {
     return Jid.#at(`${this.bare.#text}/${prepared('resource', resource, resourcePart)}`, this.bare)
   }
@@ -107,9 +110,12 @@ function localPart (text: string): string {
   return name
 }
 
+function resourcePart (text: string): string { return withoutSpace(opaqueString(text)) }
+
+function foreignResource (text: string): string { return withoutSpace(anyResource(text)) }
+
 /** RFC 7622 §3.5, row 18: a space in front makes it no address, though the profile would let it in. */
-function resourcePart (text: string): string {
-  const resource = opaqueString(text)
+function withoutSpace (resource: string): string {
   if (resource.startsWith(' ')) throw new PrepError('begins with a space')
   return resource
 }

@@ -19,6 +19,21 @@ export function opaqueString (text: string): string {
   return nonEmpty(settled(text, opaque))
 }
 
+/** Joiners, variation selectors and tags: emoji are made with them, and PRECIS has no place for most of them. */
+const EMOJI_PARTS = /[\u200c\u200d\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]/gu
+
+/**
+ * A resource as others have made it, or a nick in a room: OpaqueString (RFC 7622 §3.4), which also takes what emoji are made of, wherever
+ * it stands. Throws PrepError.
+ */
+export function anyResource (text: string): string {
+  if (/^[ -~]+$/.test(text)) return text
+  return nonEmpty(settled(text, text => {
+    checkFreeform(nonEmpty(text.replace(EMOJI_PARTS, '')))
+    return spaced(text)
+  }))
+}
+
 /** A nickname as it is shown (RFC 8266 §2.3). Throws PrepError. */
 export function nickname (text: string): string {
   return nonEmpty(settled(text, named))
@@ -50,8 +65,10 @@ function username (text: string): string {
 
 function opaque (text: string): string {
   checkFreeform(text)
-  return text.replace(/\p{Zs}/gu, ' ').normalize('NFC')
+  return spaced(text)
 }
+
+function spaced (text: string): string { return text.replace(/\p{Zs}/gu, ' ').normalize('NFC') }
 
 function named (text: string): string {
   checkFreeform(text)

@@ -7,6 +7,8 @@ import { idnaDomain, nickname, nicknameKey, opaqueString, PrepError, saslPrep, u
 import { Recent } from '../../lib/xmpp/recent.js'
 
 const LONE = '\ud800'
+/** Others let them into resources. */
+const EMOJI_PART = /[\u200c\u200d\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]/u
 const FAMILY = '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}'
 
 /** Who is refused, and by which words: a row that is refused for another reason is a wrong row. */
@@ -34,12 +36,11 @@ const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
   '\ufe0f',
     '\ufeff', '\u3164', '\u{e0001}', '\u{e0041}', '\u{e0100}'].flatMap((hidden): [string, RegExp][] => [
     [`a${hidden}b@c`, /local part has the character/], [`a@b${hidden}c`, /domain has the character/],
-    [`a@b/c${hidden}d`, /resource has the character/],
+    ...EMOJI_PART.test(hidden) ? [] : [[`a@b/c${hidden}d`, /resource has the character/] as [string, RegExp]],
   ]),
   // Joiners out of place
   ['a\u200cb@c', /local part .*out of place/], ['a\u200db@c', /out of place/], ['a@b\u200cc', /domain .*out of place/],
-  ['a@b/c\u200d', /resource .*out of place/],
-  [`a@b/${FAMILY}`, /out of place/],
+  ['a@b/\u200d', /is empty/], ['a@b/\ufe0f', /is empty/],
   // No characters at all
   [`a${LONE}@b`, /U\+D800/], [`a@b${LONE}`, /U\+D800/], [`a@b/${LONE}`, /U\+D800/], ['a\udc00\ud800@b', /U\+DC00/],
   ['a\ufffe@b', /U\+FFFE/],
@@ -93,6 +94,9 @@ const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
 const TAKEN: readonly (readonly [text: string, local: string, domain: string, resource: string])[] = [
   ['a@b/c@d/e', 'a', 'b', 'c@d/e'], ['b/c@d', '', 'b', 'c@d'], ['a@b//', 'a', 'b', '/'], ['a@b/@', 'a', 'b', '@'],
   ['a@b/c ', 'a', 'b', 'c '],
+  // What emoji are made of, in the resources of others
+  [`a@b/${FAMILY}`, 'a', 'b', FAMILY], ['a@b/\u2764\ufe0f', 'a', 'b', '\u2764\ufe0f'], ['a@b/c\u200d', 'a', 'b', 'c\u200d'],
+  ['a@b/\u06cc\u200c ', 'a', 'b', '\u06cc\u200c '], ['a@b/\u{1f3f4}\u{e0067}\u{e007f}', 'a', 'b', '\u{1f3f4}\u{e0067}\u{e007f}'],
   ['__proto__@constructor/toString', '__proto__', 'constructor', 'toString'],
   ['__PROTO__@hasownproperty/__proto__', '__proto__', 'hasownproperty', '__proto__'],
   ['Romeo@Example.ORG/Balcony', 'romeo', 'example.org', 'Balcony'], ['example.org.', '', 'example.org', ''], ['a@b./c', 'a', 'b', 'c'],
@@ -216,6 +220,12 @@ t.test('two addresses are equal where their texts are, and a bare one is its own
   t.not(long, again, 'a long address is not remembered')
   t.ok(long.equals(again))
   t.equal(long.bare, again.bare)
+})
+
+t.test('a resource that is made here keeps to RFC 7622, whatever others do', t => {
+  const account = parseJid('romeo@example.org')
+  for (const resource of [FAMILY, '\u2764\ufe0f', 'c\u200d']) refuses(t, () => account.withResource(resource), JidError, shown(resource))
+  t.end()
 })
 
 t.test('what is remembered has a bound', async t => {
