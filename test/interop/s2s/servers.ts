@@ -198,6 +198,8 @@ modules_enabled = { "posix", "tls", "saslauth", "dialback", "s2s", "s2s_auth_cer
   "offline", "register", "ping", "smacks" }
 VirtualHost "${domain}"
 Component "rooms.${domain}" "muc"
+  modules_enabled = { "muc_mam" }
+  muc_log_by_default = true
   restrict_room_creation = false
 `)
   let server: Program | undefined
