@@ -21,7 +21,7 @@ export {
 export { NS } from './xml/namespaces.js'
 export { writable } from './xml/escape.js'
 export { flatten, fromOctets, octets, shortened, toOctets } from './xml/writer.js'
-export { parseElement } from './xml/parse-element.js'
+export { checkElement, parseElement } from './xml/parse-element.js'
 
 // ---- Streams and sessions -----------------------------------------------------
 export type { InlineContext, InlineFeature, InlineResult, Negotiation, Outcome, StreamFeature, UserAgent } from './stream/negotiation.js'
@@ -51,8 +51,8 @@ export type { Maybe } from './base/maybe.js'
 export { isFirstIn } from './storage/once.js'
 export { Unreadable, unlessUnreadable } from './storage/aside.js'
 export { hasForm, isText } from './storage/shape.js'
-export { journal, readEntries, records, UnknownEntry } from './storage/store.js'
-export type { Batch, Entry, Journal, NewEntry, Records, Shape, Shapes, Stores, Write } from './storage/store.js'
+export { checkedPage, journal, readEntries, records, StorageUnavailable, UnknownEntry } from './storage/store.js'
+export type { Batch, Entry, Journal, JournalPage, JournalQuery, NewEntry, Records, Shape, Shapes, Stores, Write } from './storage/store.js'
 
 // ---- Settings, and the world handed in --------------------------------------------------
 export { Cache } from './base/cache.js'

@@ -1,6 +1,7 @@
 /** XEP-0012 Last Activity: how long a device has been silent, an account away, the server up. */
 import {
-  defineModule, flatten, follow, mayKnow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot, StanzaError, textOf, xml,
+  defineModule, flatten, follow, hasForm, mayKnow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot,
+  StanzaError, textOf, writable, xml,
 } from '../lib/api.js'
 import type { Batch, Element } from '../lib/api.js'
 
@@ -19,7 +20,7 @@ export default defineModule({
   xeps: ['0012 v2.0'],
   features: { host: [NS.LAST], account: [NS.LAST] },
   requires: ['roster', 'presence'],
-  stores: { last: records<Last>(1) },
+  stores: { last: records<Last>(1, undefined, { check: value => hasForm(value, { at: 'number', status: 'string' }), unreadable: 'moved' }) },
 
   setup (host) {
     const { last } = host.stores
@@ -59,5 +60,5 @@ export default defineModule({
 })
 
 function seconds (ms: number, status = ''): Element {
-  return xml('query', { xmlns: NS.LAST, seconds: String(Math.max(0, Math.floor(ms / 1000))) }, ...status === '' ? [] : [status])
+  return xml('query', { xmlns: NS.LAST, seconds: String(Math.max(0, Math.floor(ms / 1000))) }, ...status === '' ? [] : [writable(status)])
 }

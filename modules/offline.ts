@@ -1,12 +1,12 @@
 /** XEP-0160 Offline Messages, with XEP-0203 delays: what finds nobody waits. */
 import { createHash } from 'node:crypto'
 import {
-  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, boundInline, children, clone, defineModule, follow,
-  formatDateTime, fromOctets, isFirstIn, JidError, journal, Kept, localName, messageAddressed, messageArriving, messageUndelivered,
-  namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid, sessionPresent, setting, Stanza, StanzaError, toOctets,
-  xml,
+  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, boundInline, checkedPage, children, clone,
+  defineModule, follow, formatDateTime, fromOctets, isFirstIn, isText, JidError, journal, Kept, localName, messageAddressed,
+  messageArriving, messageUndelivered, namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid,
+  sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
 } from '../lib/api.js'
-import type { Batch, Element, Entry, Jid, Maybe, Message, Session } from '../lib/api.js'
+import type { Batch, Element, Entry, Jid, JournalPage, JournalQuery, Maybe, Message, Session } from '../lib/api.js'
 
 /** How much waits for an account. */
 interface Waiting { entries: number, bytes: number }
@@ -30,7 +30,7 @@ export default defineModule({
     bytes: setting.size({ min: '10KiB', max: '1GiB' }).default('5MiB').says('The most that they may hold together.'),
     expire: setting.duration({ min: '1h', max: '10y' }).default('30d').says('How long a message waits.'),
   },
-  stores: { messages: journal<string>(1) },
+  stores: { messages: journal<string>(1, undefined, { check: isText }) },
 
   setup (host) {
     const { messages } = host.stores
@@ -108,7 +108,7 @@ export default defineModule({
     async function handOver (session: Session, owner: string): Promise<void> {
       if ((await waiting.of(owner)).entries === 0) return
       for (;;) {
-        const { entries: all, complete } = await messages.page(owner, { limit: PAGE })
+        const { entries: all, complete } = await readable(session.account, { limit: PAGE })
         const entries = session.get(boundInline) ? await remaining(session, all) : all
         if (session.manager !== undefined) {
           await move(session, owner, entries)
@@ -153,6 +153,23 @@ export default defineModule({
       waiting.forget(owner)
     }
 
+    /** What waits, but for what cannot be written as a message any more: that is put aside. */
+    async function readable (account: Jid, query: JournalQuery): Promise<JournalPage<string>> {
+      const owner = account.toString()
+      let read = 0
+      let unread = 0
+      const look = async (): Promise<JournalPage<string>> => {
+        const page = await messages.page(owner, query)
+        unread += page.unread?.length ?? 0
+        read += page.entries.length
+        return page
+      }
+      const page = await checkedPage(messages, owner, look, entry => { delayed(entry, account) })
+      // What is put aside waits no longer: it makes room.
+      if (unread > 0 || read > page.entries.length) waiting.forget(owner)
+      return page
+    }
+
     /** XEP-0203 §2: when it came, said by the server that kept it. One that a sender wrote stays beside it. */
     function delayed (entry: Entry<string>, account: Jid): Message {
       const element = parseElement(toOctets(entry.value))
@@ -186,7 +203,7 @@ export default defineModule({
 
     async function * entriesOf (account: Jid): AsyncGenerator<Entry<string>> {
       for (let after: string | undefined; ;) {
-        const page = await messages.page(account.toString(), { limit: PAGE, ...after === undefined ? {} : { after } })
+        const page = await readable(account, { limit: PAGE, ...after === undefined ? {} : { after } })
         yield * page.entries
         after = page.entries.at(-1)?.id
         if (page.complete || after === undefined) return

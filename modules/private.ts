@@ -1,6 +1,6 @@
 /** XEP-0049 Private XML Storage: what a client keeps for itself. */
 import {
-  accountExporting, accountImporting, childElements, defineModule, NS, namespaceOf, octets, fromOctets, toOctets, parseElement,
+  accountExporting, accountImporting, childElements, defineModule, isText, NS, namespaceOf, octets, fromOctets, toOctets, parseElement,
   records, setting, StanzaError, xml,
 } from '../lib/api.js'
 import type { Element, Jid } from '../lib/api.js'
@@ -14,7 +14,7 @@ export default defineModule({
     bytes: setting.size({ min: '1KiB', max: '64MiB' }).default('256KiB').says('The most that an account may keep here.'),
     pieces: setting.count({ min: 1, max: 10_000 }).default(100).says('The most pieces that an account may keep.'),
   },
-  stores: { pieces: records<string>(1) },
+  stores: { pieces: records<string>(1, undefined, { check: isText, unreadable: 'moved' }) },
 
   setup (host) {
     const { pieces } = host.stores
@@ -26,7 +26,7 @@ export default defineModule({
       const kept = await piecesOf(session.account, [...wanted.keys()])
       const found = Array.from(wanted, ([key, piece]) => {
         const text = kept.get(key)
-        return text === undefined ? xml(piece.getName(), { xmlns: namespaceOf(piece) ?? '' }) : parseElement(toOctets(text))
+        return text ?? xml(piece.getName(), { xmlns: namespaceOf(piece) ?? '' })
       })
       return xml('query', { xmlns: NS.PRIVATE }, ...found)
     })
@@ -38,11 +38,24 @@ export default defineModule({
     })
 
     /** At one look-up, whatever is asked for. */
-    async function piecesOf (account: Jid, keys: readonly string[]): Promise<ReadonlyMap<string, string>> {
+    async function piecesOf (account: Jid, keys: readonly string[]): Promise<ReadonlyMap<string, Element>> {
       const [key = '', second] = keys
-      if (second !== undefined) return await pieces.all(account.toString())
+      if (second !== undefined) return await read(account, await pieces.all(account.toString()))
       const text = await pieces.get(account.toString(), key)
-      return text === undefined ? new Map() : new Map([[key, text]])
+      return await read(account, text === undefined ? [] : [[key, text]])
+    }
+
+    /** One that cannot be read is put aside, and the others are there. */
+    async function read (account: Jid, kept: Iterable<readonly [string, string]>): Promise<ReadonlyMap<string, Element>> {
+      const found = new Map<string, Element>()
+      for (const [key, text] of kept) {
+        try {
+          found.set(key, parseElement(toOctets(text)))
+        } catch (error) {
+          await pieces.setAside(account.toString(), key, text, error)
+        }
+      }
+      return found
     }
 
     async function keep (account: Jid, given: readonly Element[]): Promise<void> {
@@ -59,8 +72,8 @@ export default defineModule({
 
     // XEP-0227 §4.6
     host.on(accountExporting, async ({ account, add }) => {
-      const kept = await pieces.all(account.toString())
-      add([...kept.values()].map(piece => parseElement(toOctets(piece))), xml('query', { xmlns: NS.PRIVATE }))
+      const kept = await read(account, await pieces.all(account.toString()))
+      add(kept.values(), xml('query', { xmlns: NS.PRIVATE }))
     })
     host.on(accountImporting, async ({ account, element, within }) => {
       if (within?.namespace !== NS.PRIVATE) return undefined

@@ -1,6 +1,6 @@
 /** XEP-0054 vcard-temp and XEP-0292 vCard4: what a user tells everybody of themselves. */
 import {
-  accountExporting, accountImporting, defineModule, fromOctets, localName, namespaceOf, NS, octets, parseElement, records, setting,
+  accountExporting, accountImporting, defineModule, fromOctets, isText, localName, namespaceOf, NS, octets, parseElement, records, setting,
   StanzaError, toOctets, xml,
 } from '../lib/api.js'
 import type { Batch, Element, Jid } from '../lib/api.js'
@@ -19,15 +19,15 @@ export default defineModule({
   settings: {
     bytes: setting.size({ min: '1KiB', max: '16MiB' }).default('128KiB').says('The largest vCard.'),
   },
-  stores: { cards: records<string>(1) },
+  stores: { cards: records<string>(1, undefined, { check: isText, unreadable: 'moved' }) },
 
   setup (host) {
     const { cards } = host.stores
 
     for (const { name, namespace } of FORMS) {
       host.iq.get('account', namespace, name, async ({ stanza }) => {
-        const kept = await cards.get(stanza.to.toString(), name)
-        if (kept !== undefined) return parseElement(toOctets(kept))
+        const kept = await cardOf(stanza.to, name)
+        if (kept !== undefined) return kept
         // XEP-0054 §3.1: for oneself, an empty one.
         if (stanza.from.bare.equals(stanza.to)) return xml(name, { xmlns: namespace })
         throw new StanzaError('service-unavailable') // as where there is no such account, or names could be tried
@@ -41,6 +41,17 @@ export default defineModule({
       host.iq.set('account', namespace, name, () => { throw new StanzaError('forbidden') })
     }
 
+    /** One that cannot be read is put aside: then there is none. */
+    async function cardOf (account: Jid, name: string): Promise<Element | undefined> {
+      const kept = await cards.get(account.toString(), name)
+      try {
+        return kept === undefined ? undefined : parseElement(toOctets(kept))
+      } catch (error) {
+        await cards.setAside(account.toString(), name, kept ?? '', error)
+        return undefined
+      }
+    }
+
     function keep (account: Jid, name: string, card: Element, batch: Batch): void {
       const text = fromOctets(octets(card))
       if (Buffer.byteLength(text) > host.settings.bytes) throw new StanzaError('resource-constraint', 'the vCard is too large', { type: 'cancel' })
@@ -49,7 +60,10 @@ export default defineModule({
 
     // XEP-0227 §4.7
     host.on(accountExporting, async ({ account, add }) => {
-      for (const card of (await cards.all(account.toString())).values()) add([parseElement(toOctets(card))])
+      for (const { name } of FORMS) {
+        const card = await cardOf(account, name)
+        if (card !== undefined) add([card])
+      }
     })
     host.on(accountImporting, ({ account, element, within, batch }) => {
       const form = FORMS.find(({ name, namespace }) => localName(element) === name && namespaceOf(element) === namespace)

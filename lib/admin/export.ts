@@ -5,7 +5,8 @@ import { HASH_NAMES } from '../auth/keys.js'
 import { accountExporting } from '../host/events.js'
 import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
-import { attributeOf, namespaceOf, ParsedElement, xml, type Element } from '../xml/element.js'
+import { Unreadable } from '../storage/aside.js'
+import { attributeOf, localName, namespaceOf, ParsedElement, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { octets, startTag } from '../xml/writer.js'
 import { formatDateTime } from '../xmpp/datetime.js'
@@ -111,23 +112,45 @@ class Export {
     }
     const parts: { readonly elements: Iterable<Element> | AsyncIterable<Element>, readonly within: Element | undefined }[] = []
     await host.hooks.fire(accountExporting, { account, add: (elements, within) => { parts.push({ elements, within }) } })
-    for (const { elements, within } of parts) await this.#part(elements, within)
+    for (const { elements, within } of parts) await this.#part(account, elements, within)
     await this.#write('\n</user>')
     if (++this.#accounts % TOLD_EVERY === 0) await this.#talk.tell({ kind: 'progress', done: 0, of: 0, text: `${this.#accounts} accounts` })
     return true
   }
 
-  async #part (elements: Iterable<Element> | AsyncIterable<Element>, within: Element | undefined): Promise<void> {
+  async #part (account: Jid, elements: Iterable<Element> | AsyncIterable<Element>, within: Element | undefined): Promise<void> {
     const context = within === undefined ? NS.PIE : namespaceOf(within) ?? NS.PIE
     let any = false
-    for await (const element of elements) {
+    for await (const element of this.#readable(elements, account)) {
       if (!any && within !== undefined) await this.#write(`\n${startTag(within.name, { xmlns: attributeOf(within, 'xmlns') })}`)
       any = true
       // What a module makes without a namespace is meant to stand in the container, in its.
       if (within !== undefined && !(element instanceof ParsedElement)) element.parent ??= within
-      await this.#write(`\n${octets(element, context)}`)
+      await this.#writeOne(account, element, context)
     }
     if (any && within !== undefined) await this.#write(`\n</${within.name}>`)
+  }
+
+  /** The elements of a part, as far as they can be read: what cannot be is told, and the other parts go on. */
+  async * #readable (elements: Iterable<Element> | AsyncIterable<Element>, account: Jid): AsyncGenerator<Element> {
+    try {
+      yield * elements
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error
+      await this.#talk.tell({ kind: 'problem', text: `${account.toString()}: left out: ${error.message}` })
+    }
+  }
+
+  async #writeOne (account: Jid, element: Element, context: string): Promise<void> {
+    let text
+    try {
+      text = octets(element, context)
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error
+      await this.#talk.tell({ kind: 'problem', text: `${account.toString()}: a <${localName(element)}/> is left out: ${error.message}` })
+      return
+    }
+    await this.#write(`\n${text}`)
   }
 
   async #element (element: Element): Promise<void> {

@@ -6,7 +6,8 @@
 import type { Clock, Timer } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
-import { journal, records, type Batch, type Entry, type Journal, type Records, type Storage, type Write } from '../storage/store.js'
+import { hasForm } from '../storage/shape.js'
+import { checkedPage, journal, records, type Batch, type Entry, type Journal, type Records, type Storage, type Write } from '../storage/store.js'
 import { attributeOf, localName, namespaceOf } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { parseElement } from '../xml/parse-element.js'
@@ -68,7 +69,9 @@ export class Outbox {
 
   static async open (parts: OutboxParts): Promise<Outbox> {
     const { storage } = parts
-    return new Outbox(parts, await storage.open('federation.outbox', journal<Row>(1)), await storage.open('federation.streams', records<Streams>(1)))
+    return new Outbox(parts, await storage.open('federation.outbox', journal<Row>(1, undefined, { check: isRow })), await storage.open('federation.streams', records<Streams>(1, undefined, {
+      check: value => hasForm(value, { at: 'number' }) && Array.isArray(value['parked']) && Array.isArray(value['ended']), unreadable: 'moved',
+    })))
   }
 
   private constructor (parts: OutboxParts, rows: Journal<Row>, streams: Records<Streams>) {
@@ -167,13 +170,13 @@ export class Outbox {
       if (!isOurs(owner)) { storage.submit([this.#rows.clearing(owner)]); continue }
       let after: string | undefined
       for (let isComplete = false; !isComplete;) {
-        const page = await this.#rows.page(owner, { limit: PAGE, ...after === undefined ? {} : { after } })
+        const query = { limit: PAGE, ...after === undefined ? {} : { after } }
+        const page = await checkedPage(this.#rows, owner, () => this.#rows.page(owner, query), itemOf)
         for (const entry of page.entries) {
-          const item = this.#itemOf(entry)
+          const item = itemOf(entry)
           const { isQueued, stream } = entry.value
           const sentOn = stream === undefined ? undefined : streams.find(({ id }) => id === stream)?.items
-          if (item === undefined) storage.submit([this.#rows.removing(owner, [entry.id])])
-          else (sentOn ?? (isQueued === true ? queued : unsure)).push(item)
+          ;(sentOn ?? (isQueued === true ? queued : unsure)).push(item)
         }
         after = page.entries.at(-1)?.id
         isComplete = page.complete || after === undefined
@@ -182,17 +185,16 @@ export class Outbox {
     return { queued, unsure, streams, ended }
   }
 
-  #itemOf ({ id, at, value }: Entry<Row>): Waiting | undefined {
-    try {
-      const element = parseElement(toOctets(value.text))
-      const stanza = stanzaOf(element, parseJid(attributeOf(element, 'from') ?? ''), parseJid(attributeOf(element, 'to') ?? ''))
-      return waiting(stanza, at, id)
-    } catch (error) {
-      this.#parts.log.error('outbox entry not readable', { id, error })
-      return undefined
-    }
-  }
 }
+
+/** Throws if what is stored is no stanza. */
+function itemOf ({ id, at, value }: Entry<Row>): Waiting {
+  const element = parseElement(toOctets(value.text))
+  const stanza = stanzaOf(element, parseJid(attributeOf(element, 'from') ?? ''), parseJid(attributeOf(element, 'to') ?? ''))
+  return waiting(stanza, at, id)
+}
+
+function isRow (value: unknown): boolean { return hasForm(value, { text: 'string', isQueued: 'boolean?', stream: 'string?' }) }
 
 /** A message that says something, and that its sender has not asked not to be stored (XEP-0334). */
 function isKept (stanza: Addressed): boolean {

@@ -26,7 +26,7 @@ export class MemoryStorage implements Storage {
     const store = shape.kind === 'records'
       ? found(this.#records, name, () => new MemoryRecords(name, this, new Items(name, shape, this.aside)))
       : found(this.#journals, name, () => new MemoryJournal(name, this, new Items(name, shape, this.aside)))
-    store.items.shape = shape
+    if (shape.check !== undefined) store.items.shape = shape
     return Promise.resolve(store as unknown as S)
   }
 

@@ -162,6 +162,36 @@ export function journal<V> (
   return { kind: 'journal', version, upgrade, check: reading.check, unreadable: 'moved' }
 }
 
+/**
+ * The page that `look` finds, of entries that `check` does not throw on. The others are put aside and the page is looked for again, so
+ * that it is as long as if they had never been there; if they cannot be put aside, the page goes without them.
+ */
+export async function checkedPage<V, P extends { readonly entries: readonly Entry<V>[] }> (
+  store: Pick<Journal<V>, 'setAside'>, owner: string, look: () => Promise<P>, check: (entry: Entry<V>) => void,
+): Promise<P> {
+  const known = new Set<string>()
+  for (;;) {
+    const page = await look()
+    const broken: (readonly [Entry<V>, unknown])[] = []
+    for (const entry of page.entries) {
+      try {
+        check(entry)
+      } catch (error) {
+        broken.push([entry, error])
+      }
+    }
+    if (broken.length === 0) return page
+    if (broken.every(([{ id }]) => known.has(id))) {
+      const ids = new Set(broken.map(([{ id }]) => id))
+      return { ...page, entries: page.entries.filter(({ id }) => !ids.has(id)) }
+    }
+    for (const [entry, error] of broken) {
+      known.add(entry.id)
+      await store.setAside(owner, entry, error)
+    }
+  }
+}
+
 /** Reads entries one by one; one that `read` throws on is put aside. Answers with what was made of the others, in their order. */
 export function readEntries<V, T> (store: Journal<V>, owner: string, entries: readonly Entry<V>[], read: (entry: Entry<V>) => T): T[] {
   return entries.flatMap(entry => {

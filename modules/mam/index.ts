@@ -1,12 +1,12 @@
 /** XEP-0313 Message Archive Management, XEP-0441 preferences: what an account has said and heard, to be read on any device. */
 import {
-  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime, fromOctets,
-  isFirstIn, journal, Kept, localName, messageAddressed, messageSent, messageUndelivered, namespaceOf, NS, pagingElement, records, rosters,
-  setting, StanzaError, xml,
+  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime,
+  fromOctets, hasForm, isFirstIn, isText, journal, Kept, localName, messageAddressed, messageSent, messageUndelivered, namespaceOf,
+  NS, pagingElement, records, rosters, setting, StanzaError, xml,
 } from '../../lib/api.js'
 import type { Addressed, Archives, Batch, Element, Entry, Jid, Maybe, Message, Session } from '../../lib/api.js'
 import { command } from './command.js'
-import { preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
+import { arePreferences, preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { entryIn, written } from './moving.js'
 import { find, queryForm, readQuery, resultStanza } from './query.js'
 import { Retention, type Limits } from './retention.js'
@@ -37,7 +37,11 @@ export default defineModule({
     bytes: setting.size({ min: '1MiB', max: '1TiB' }).default('1GiB').says('The most that the messages of an account may hold together. The oldest go first.'),
     page: setting.count({ min: 10, max: 5000 }).default(250).says('The most messages that are sent for one request.'),
   },
-  stores: { messages: journal<string>(1), preferences: records<Preferences>(1), limits: records<Limits>(1) },
+  stores: {
+    messages: journal<string>(1, undefined, { check: isText }),
+    preferences: records<Preferences>(1, undefined, { check: arePreferences }),
+    limits: records<Limits>(1, undefined, { check: value => hasForm(value, { expire: 'number?', keep: 'number?' }), unreadable: 'moved' }),
+  },
 
   setup (host) {
     const { settings, stores: { messages, preferences, limits } } = host
@@ -195,12 +199,16 @@ export default defineModule({
 
     // ---- Accounts that move (XEP-0227 §4.11) ------------------------------------------------------------
 
-    host.on(accountExporting, async ({ account, add }) => {
+    host.on(accountExporting, ({ account, add }) => {
       const owner = account.toString()
       add(written(messages, owner), xml('archive', { xmlns: NS.PIE_MAM }))
-      const wish = await preferences.get(owner, PREFERENCES)
-      if (wish !== undefined) add([preferencesElement(wish)])
+      add(writtenPreferences(owner))
     })
+
+    async function * writtenPreferences (owner: string): AsyncGenerator<Element> {
+      const wish = await preferences.get(owner, PREFERENCES)
+      if (wish !== undefined) yield preferencesElement(wish)
+    }
 
     host.on(accountImporting, async ({ account, element, within, batch }) => {
       const owner = account.toString()

@@ -1,11 +1,11 @@
 /** XEP-0227 §4.11: an archive in a file, as the results that a client would get, the oldest first; and out of it again. */
 import { createHash } from 'node:crypto'
 import {
-  addressed, attributeOf, child, fromOctets, JidError, localName, namespaceOf, NS, octets, parseDateTime, parseElement, parseJid, Stanza,
-  StanzaError,
+  addressed, attributeOf, checkedPage, child, fromOctets, JidError, localName, namespaceOf, NS, octets, parseDateTime, parseElement,
+  parseJid, Stanza, StanzaError,
 } from '../../lib/api.js'
 import type { Element, Jid, Journal, Message, NewEntry } from '../../lib/api.js'
-import { resultOf } from './query.js'
+import { checkEntry, resultOf } from './query.js'
 import { aliasOf } from './retraction.js'
 import { textIn } from './worth.js'
 
@@ -18,7 +18,8 @@ const LONGEST_ID = 200
 /** Each message of an archive, the oldest first. */
 export async function * written (archive: Journal<string>, owner: string): AsyncGenerator<Element> {
   for (let after: string | undefined; ;) {
-    const page = await archive.page(owner, { limit: PAGE, bytes: MOST_BYTES, ...after === undefined ? {} : { after } })
+    const wish = { limit: PAGE, bytes: MOST_BYTES, ...after === undefined ? {} : { after } }
+    const page = await checkedPage(archive, owner, () => archive.page(owner, wish), checkEntry)
     for (const entry of page.entries) yield parseElement(octets(resultOf(entry)))
     after = page.entries.at(-1)?.id
     if (page.complete || after === undefined) return

@@ -1,11 +1,18 @@
 /** XEP-0441 Message Archive Management Preferences: whose messages an account wants to be kept. */
-import { attributeOf, child, children, JidError, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
+import { attributeOf, child, children, hasForm, JidError, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Element, Jid } from '../../lib/api.js'
 
 export type Habit = 'always' | 'never' | 'roster'
 
 /** `always` and `never` are addresses as texts; who is in neither goes by `habit`. */
 export interface Preferences { readonly habit: Habit, readonly always: readonly string[], readonly never: readonly string[] }
+
+/** Whether what is stored are preferences: nobody's wish not to be archived is taken for none. */
+export function arePreferences (value: unknown): boolean {
+  return hasForm(value, { habit: 'string', always: 'strings', never: 'strings' }) && HABITS.has(value['habit'])
+}
+
+const HABITS: ReadonlySet<unknown> = new Set<Habit>(['always', 'never', 'roster'])
 
 /** §2.3.1: 'undecided' where the roster decides. A listed full address is compared as it is, a bare one with the bare address. */
 export function wishFor ({ habit, always, never }: Preferences, contact: Jid): 'keep' | 'leave' | 'undecided' {

@@ -1,7 +1,7 @@
 /** What a client asks of an archive (XEP-0313 §4), and the pages that it gets. */
 import {
-  children, DataForm, Element, field, formatDateTime, formIn, has, LARGEST_ANSWER, NS, parseDateTime, readForm, readPaging, Stanza,
-  StanzaError, StoredElement, UnknownEntry, xml,
+  checkedPage, checkElement, children, DataForm, Element, field, formatDateTime, formIn, has, LARGEST_ANSWER, NS, parseDateTime,
+  readForm, readPaging, Stanza, StanzaError, StoredElement, toOctets, UnknownEntry, xml,
 } from '../../lib/api.js'
 import type { Entry, Jid, Journal, Paging } from '../../lib/api.js'
 
@@ -101,8 +101,9 @@ export async function find (archive: Archive, owner: string, { filter, paging }:
       return { entries: [], complete: count === 0, count }
     }
     // XEP-0059 §2.3: a page before something is the one right before it.
-    const page = await archive.page(owner, { ...wanted, last: paging?.before !== undefined, limit, bytes: LARGEST_ANSWER })
-    return { ...page, count: undefined }
+    const wish = { ...wanted, last: paging?.before !== undefined, limit, bytes: LARGEST_ANSWER }
+    const { entries, complete } = await checkedPage(archive, owner, () => archive.page(owner, wish), checkEntry)
+    return { entries, complete, count: undefined }
   } catch (error) {
     if (error instanceof UnknownEntry) throw new StanzaError('item-not-found', undefined, { cause: error })
     throw error
@@ -118,6 +119,9 @@ async function checkIds (archive: Archive, owner: string, ids: readonly string[]
   const { entries } = await archive.page(owner, { ids: wanted, limit: wanted.length })
   if (entries.length < wanted.length) throw new UnknownEntry('one of the ids is not there')
 }
+
+/** Whether an archived message can be sent as it stands. Throws if it cannot. */
+export function checkEntry ({ value }: Entry<string>): void { checkElement(toOctets(value)) }
 
 /** §4.2: one result as it goes out. */
 export function resultStanza (entry: Entry<string>, account: Jid, to: Jid, queryId: string | undefined): Stanza {

@@ -1,6 +1,6 @@
 /** XEP-0424 §4: what its sender has retracted is gone from archives; that it was there is not. */
 import { createHash } from 'node:crypto'
-import { attributeOf, children, formatDateTime, fromOctets, NS, octets, parseElement, toOctets, xml } from '../../lib/api.js'
+import { attributeOf, children, formatDateTime, fromOctets, NS, octets, parseElement, readEntries, toOctets, xml } from '../../lib/api.js'
 import type { Batch, Element, Journal, Message } from '../../lib/api.js'
 
 /** Messages that one retraction takes back: one, and its corrections. */
@@ -30,10 +30,10 @@ export async function retract (
   batch: () => Batch & { commit (): Promise<void> },
 ): Promise<void> {
   const { entries } = await archive.page(owner, { alias: nameOf(retraction, id), with: contact, limit: MOST })
-  const found = entries.flatMap(entry => {
+  const found = readEntries(archive, owner, entries, entry => {
     const element = parseElement(toOctets(entry.value))
     return mayRetract(element, retraction) ? [{ id: entry.id, value: tombstone(element, retraction.id ?? '', at) }] : []
-  })
+  }).flat()
   if (found.length === 0) return
   const writes = batch()
   for (const { id, value } of found) writes.add(archive.replacing(owner, id, value))

@@ -60,14 +60,37 @@ export class Here {
     for (let after: string | undefined; ;) {
       const owners = await store.owners({ limit: PAGE, ...after === undefined ? {} : { after } })
       for (const owner of owners) {
-        const account = parseJid(owner)
-        if (account.domain !== domain) continue
-        yield * seenBy(account, (await store.all(owner)).keys())
+        if (owner.endsWith(`@${domain}`)) yield * await this.#seenAt(owner)
       }
       after = owners.at(-1)
       if (owners.length < PAGE || after === undefined) return
     }
   }
+
+  /** What is written down of an account. */
+  async #seenAt (owner: string): Promise<Iterable<Seen>> {
+    try {
+      const account = parseJid(owner)
+      return seenBy(account, await sound(this.#host.store, account))
+    } catch (error) {
+      this.#host.trouble(error) // nobody has such an address
+      return []
+    }
+  }
+}
+
+/** The keys that name a device. */
+async function sound (store: Records<true>, account: Jid): Promise<readonly string[]> {
+  const keys: string[] = []
+  for (const key of (await store.all(account.toString())).keys()) {
+    try {
+      jidOf(account.local, account.domain, key.split('\n', 1)[0] ?? '')
+      keys.push(key)
+    } catch (error) {
+      await store.setAside(account.toString(), key, true, error)
+    }
+  }
+  return keys
 }
 
 /** What the keys of one account say. */

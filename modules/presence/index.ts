@@ -27,7 +27,7 @@ export default defineModule({
   name: 'presence',
   about: 'Tells subscribers who is here, and devices who their contacts are.',
   requires: ['roster'],
-  stores: { here: records<true>(1) },
+  stores: { here: records<true>(1, undefined, { check: value => value === true, unreadable: 'moved' }) },
   settings: {
     repeats: setting.duration({ min: '0s', max: '1d' }).default('1h').says('Presence that says just what its device has said before goes to subscribers again after so long, and not sooner. 0s: always.'),
     memory: setting.size({ min: '0B', max: '1GiB' }).default('16MiB').says('What other servers have said of the presence of contacts is remembered while its account is online, in so many bytes: the next device sees at once who is there, and what is known is not delivered again. 0B: nothing is.'),

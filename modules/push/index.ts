@@ -9,7 +9,7 @@ import type { Batch, Jid, Maybe, Message, Session } from '../../lib/api.js'
 import { archivedAs, bodyOf, importanceOf, messageIn, type Importance, type Questions } from './importance.js'
 import { Notices, type Reason } from './notices.js'
 import { publication } from './notification.js'
-import { keyOf, Registrations, type All, type Registration, type Stored } from './registrations.js'
+import { isStored, keyOf, Registrations, type All, type Registration, type Stored } from './registrations.js'
 import { optionsIn, targetIn, withdrawnIn } from './request.js'
 
 /** How often it is written down that a device was seen, in milliseconds. */
@@ -33,7 +33,7 @@ export default defineModule({
     forget: setting.duration({ min: '1d', max: '10y' }).default('90d').says('A registration ends whose device was not seen for so long.'),
     services: setting.list(setting.domain()).default([]).says('Domains whose app servers may be registered. None: all may.'),
   },
-  stores: { registrations: records<Stored>(1) },
+  stores: { registrations: records<Stored>(1, undefined, { check: isStored, unreadable: 'moved' }) },
   counts: {
     disabled: 'Registrations that ended.',
     spared: 'Notifications that were not sent, for the device was here by then.',

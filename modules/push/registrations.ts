@@ -1,6 +1,6 @@
 /** Which app servers an account wants to be told (XEP-0357 §5): stored, and in memory while they are used. */
 import { createHash } from 'node:crypto'
-import { Kept, parseJid } from '../../lib/api.js'
+import { hasForm, Kept, parseJid } from '../../lib/api.js'
 import type { Batch, Jid, Maybe, Records } from '../../lib/api.js'
 
 /** One of them as it is stored, under the digest of its service and node. */
@@ -50,7 +50,7 @@ export class Registrations {
   async learn (domain: string): Promise<void> {
     for (let after: string | undefined; ;) {
       const owners = await this.#store.owners({ limit: PAGE, ...after === undefined ? {} : { after } })
-      for (const owner of owners) if (parseJid(owner).domain === domain) this.#owners.add(owner)
+      for (const owner of owners) if (owner.endsWith(`@${domain}`)) this.#owners.add(owner)
       after = owners.at(-1)
       if (owners.length < PAGE || after === undefined) break
     }
@@ -117,7 +117,20 @@ export class Registrations {
 }
 
 async function read (store: Records<Stored>, owner: string): Promise<Map<string, Registration>> {
-  return new Map([...await store.all(owner)].map(([key, stored]) => [key, registration(key, stored)]))
+  const found = new Map<string, Registration>()
+  for (const [key, stored] of await store.all(owner)) {
+    try {
+      found.set(key, registration(key, stored))
+    } catch (error) {
+      await store.setAside(owner, key, stored, error)
+    }
+  }
+  return found
+}
+
+/** Whether what is stored is a registration. */
+export function isStored (value: unknown): boolean {
+  return hasForm(value, { id: 'string', service: 'string', node: 'string?', options: 'string?', device: 'string', seen: 'number' })
 }
 
 function registration (key: string, { service, ...rest }: Stored): Registration {

@@ -358,8 +358,16 @@ export class Managed implements Manager {
   #lose (item: Item): void {
     const isLost = item.handed?.lose(item.confirmed) ?? true
     const removing = item.row === undefined ? undefined : this.home.stores.unacknowledged.removing(this.#owner, [item.row])
-    if (isLost) this.home.undelivered(item.octets, item.at, removing)
-    else if (removing !== undefined) this.home.discard(removing)
+    if (!isLost) {
+      if (removing !== undefined) this.home.discard(removing)
+      return
+    }
+    try {
+      this.home.undelivered(item.octets, item.at, removing)
+    } catch (error) {
+      // One that cannot be read keeps none of the others, and not the session's own rows.
+      if (item.row !== undefined) void this.home.stores.unacknowledged.setAside(this.#owner, this.#entry(item), error)
+    }
   }
 }
 

@@ -1,11 +1,10 @@
 /** Sessions that were here when the process ended, and are here again. */
-import { Handed, jidOf, parseElement, parseJid, Stanza, toOctets } from '../../lib/api.js'
-import type { Entry, Former, Jid, ModuleHost, Presence } from '../../lib/api.js'
+import { checkedPage, checkElement, Handed, jidOf, parseElement, parseJid, Stanza, StorageUnavailable, toOctets } from '../../lib/api.js'
+import type { Entry, Former, Jid, ModuleHost, Presence, Session } from '../../lib/api.js'
 import { Managed, type ManagedHome } from './managed.js'
-import type { Counts, Row, SessionState, Stores } from './stores.js'
+import type { Row, SessionState, Stores } from './stores.js'
 
 const PAGE = 500
-const NONE: Counts = { in: 0, out: 0 }
 
 /** Each of them, its presence and its slots as they were; what cannot be resumed goes the way of a session that has ended. */
 export async function * recall (host: Pick<ModuleHost, 'domain' | 'restore' | 'log' | 'batch'>, home: ManagedHome): AsyncGenerator<Managed> {
@@ -19,12 +18,12 @@ export async function * recall (host: Pick<ModuleHost, 'domain' | 'restore' | 'l
 }
 
 /** Who has left anything, at this host. */
-async function ownersOf ({ sessions, unacknowledged }: Stores, domain: string): Promise<ReadonlySet<string>> {
+async function ownersOf ({ sessions, counts, unacknowledged }: Stores, domain: string): Promise<ReadonlySet<string>> {
   const found = new Set<string>()
-  for (const store of [sessions, unacknowledged]) {
+  for (const store of [sessions, counts, unacknowledged]) {
     for (let after: string | undefined; ;) {
       const owners = await store.owners({ limit: PAGE, ...after === undefined ? {} : { after } })
-      for (const owner of owners) if (parseJid(owner).domain === domain) found.add(owner)
+      for (const owner of owners) if (owner.endsWith(`@${domain}`)) found.add(owner)
       after = owners.at(-1)
       if (owners.length < PAGE || after === undefined) break
     }
@@ -35,51 +34,101 @@ async function ownersOf ({ sessions, unacknowledged }: Stores, domain: string): 
 async function recallAccount (host: Pick<ModuleHost, 'restore' | 'batch'>, home: ManagedHome, account: Jid): Promise<readonly Managed[]> {
   const { stores } = home
   const owner = account.toString()
-  const [states, counts, rows] = [await stores.sessions.all(owner), await stores.counts.all(owner), await rowsOf(stores, owner)]
+  const [states, counts, { rows, unread }] = [await stores.sessions.all(owner), await stores.counts.all(owner), await rowsOf(stores, owner)]
   const groups = new Map<string, Handed>()
   const found: Managed[] = []
   const batch = host.batch()
+  for (const id of counts.keys()) if (!states.has(id)) batch.add(stores.counts.putting(owner, id, undefined))
   for (const [id, state] of states) {
-    const jid = jidOf(account.local, account.domain, state.resource)
-    if (state.patience === 0) {
+    const count = counts.get(id)
+    // Without its counts nobody knows what it has: it is taken for one that has ended.
+    const session = state.patience === 0 || count === undefined ? undefined : await restored(host, stores, account, id, state)
+    if (session === undefined || count === undefined) {
       batch.add(stores.sessions.putting(owner, id, undefined))
       batch.add(stores.counts.putting(owner, id, undefined))
       continue
     }
-    const session = await host.restore(jid, formerOf(state, jid))
-    const own = (rows.get(jid.toString()) ?? []).map(row => [row, handedOf(row.value, groups)] as const)
-    rows.delete(jid.toString())
-    const past = { counts: counts.get(id) ?? NONE, rows: own, isWhole: state.isWhole }
+    const jid = session.jid.toString()
+    const own = (rows.get(jid) ?? []).map(row => [row, handedOf(row.value, groups)] as const)
+    rows.delete(jid)
+    // What could not be read has its number, and has perhaps been sent: the device's own count decides, as after a crash.
+    const past = { counts: count, rows: own, isWhole: state.isWhole && !unread.has(jid) }
     const managed = new Managed(home, session, { id, patience: state.patience }, past)
     session.manage(managed)
     found.push(managed)
   }
   await batch.commit()
   // What is left belongs to nobody who could come back.
-  for (const { id, at, value } of [...rows.values()].flat()) {
-    const removing = stores.unacknowledged.removing(owner, [id])
-    const handed = handedOf(value, groups)
-    const isLost = !handed.isConfirmed && !handed.isOpen
-    handed.confirm() // what becomes of it now is all that is to become of it
-    if (isLost) home.undelivered(toOctets(value.octets), at, removing)
-    else home.discard(removing)
-  }
+  for (const entry of [...rows.values()].flat()) giveBack(home, owner, entry, groups)
   return found
 }
 
-/** By the address of their session, in order. */
-async function rowsOf ({ unacknowledged }: Stores, owner: string): Promise<Map<string, Entry<Row>[]>> {
-  const found = new Map<string, Entry<Row>[]>()
-  for (let after: string | undefined; ;) {
-    const { entries, complete } = await unacknowledged.page(owner, { limit: PAGE, ...after === undefined ? {} : { after } })
-    for (const entry of entries) {
-      const list = found.get(entry.with)
-      if (list === undefined) found.set(entry.with, [entry])
-      else list.push(entry)
-    }
-    after = entries.at(-1)?.id
-    if (complete || after === undefined) return found
+/** The session that a state describes; one that cannot be read is put aside, and has ended. */
+async function restored (
+  host: Pick<ModuleHost, 'restore'>, stores: Stores, account: Jid, id: string, state: SessionState,
+): Promise<Session | undefined> {
+  try {
+    const jid = jidOf(account.local, account.domain, state.resource)
+    return await host.restore(jid, formerOf(state, jid))
+  } catch (error) {
+    if (error instanceof StorageUnavailable) throw error
+    await stores.sessions.setAside(account.toString(), id, state, error)
+    return undefined
   }
+}
+
+/** What no device can have any more goes the way of a message to one that is gone. */
+function giveBack (home: ManagedHome, owner: string, entry: Entry<Row>, groups: Map<string, Handed>): void {
+  const { id, at, value } = entry
+  const removing = home.stores.unacknowledged.removing(owner, [id])
+  const handed = handedOf(value, groups)
+  const isLost = !handed.isConfirmed && !handed.isOpen
+  handed.confirm() // what becomes of it now is all that is to become of it
+  try {
+    if (isLost) home.undelivered(toOctets(value.octets), at, removing)
+    else home.discard(removing)
+  } catch (error) {
+    void home.stores.unacknowledged.setAside(owner, entry, error)
+  }
+}
+
+/** By the address of their session, in order; `unread`: the sessions of those that were put aside. */
+async function rowsOf ({ unacknowledged }: Stores, owner: string): Promise<{
+  readonly rows: Map<string, Entry<Row>[]>, readonly unread: ReadonlySet<string>
+}> {
+  const rows = new Map<string, Entry<Row>[]>()
+  const unread = new Set<string>()
+  for (let after: string | undefined; ;) {
+    const query = { limit: PAGE, ...after === undefined ? {} : { after } }
+    const page = await checkedPage(unacknowledged, owner, async () => {
+      const found = await unacknowledged.page(owner, query)
+      for (const entry of found.unread ?? []) unread.add(entry.with)
+      return found
+    }, entry => {
+      if (!isSendable(entry.value)) {
+        unread.add(entry.with)
+        throw new Error('what went out is no stanza')
+      }
+    })
+    for (const entry of page.entries) push(rows, entry)
+    after = page.entries.at(-1)?.id
+    if (page.complete || after === undefined) return { rows, unread }
+  }
+}
+
+function isSendable ({ octets }: Row): boolean {
+  try {
+    checkElement(toOctets(octets))
+    return true
+  } catch {
+    return false
+  }
+}
+
+function push (rows: Map<string, Entry<Row>[]>, entry: Entry<Row>): void {
+  const list = rows.get(entry.with)
+  if (list === undefined) rows.set(entry.with, [entry])
+  else list.push(entry)
 }
 
 /** One message on several devices is one that any of them may confirm. */

@@ -1,5 +1,5 @@
 /** What is written down of managed sessions, so that they outlive the process. */
-import { journal, records } from '../../lib/api.js'
+import { hasForm, journal, records } from '../../lib/api.js'
 import type { Stores as StoresOf } from '../../lib/api.js'
 
 /** A session, under its id: all but what changes with each stanza. */
@@ -29,10 +29,21 @@ export interface Counts { readonly in: number, readonly out: number }
  */
 export interface Row { readonly seq?: number, readonly octets: string, readonly group?: string, readonly confirmed?: true }
 
+function isSessionState (value: unknown): boolean {
+  return hasForm(value, {
+    resource: 'string', since: 'number', address: 'string', secure: 'boolean', lang: 'string?', presence: 'string?', priority: 'number',
+    slots: 'object', patience: 'number', isWhole: 'boolean',
+  })
+}
+
+function isRow (value: unknown): boolean {
+  return hasForm(value, { seq: 'number?', octets: 'string', group: 'string?', confirmed: 'boolean?' })
+}
+
 export const shapes = {
-  sessions: records<SessionState>(1),
-  counts: records<Counts>(1),
-  unacknowledged: journal<Row>(1),
+  sessions: records<SessionState>(1, undefined, { check: isSessionState, unreadable: 'moved' }),
+  counts: records<Counts>(1, undefined, { check: value => hasForm(value, { in: 'number', out: 'number' }), unreadable: 'moved' }),
+  unacknowledged: journal<Row>(1, undefined, { check: isRow }),
 }
 
 export type Stores = StoresOf<typeof shapes>

@@ -68,7 +68,7 @@ export class PostgresStorage implements Storage {
       await this.flush() // an upgrade sees every row there is
       const known = this.#stores.get(name)
       if (known !== undefined) {
-        known.items.shape = shape
+        if (shape.check !== undefined) known.items.shape = shape
         return known as S
       }
       const id = await this.#writer.between(client => register(client, name, shape))

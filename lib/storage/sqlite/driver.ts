@@ -75,7 +75,7 @@ export class SqliteStorage implements Storage {
     await this.flush() // an upgrade sees every row there is
     const known = this.#stores.get(name)
     if (known !== undefined) {
-      known.items.shape = shape
+      if (shape.check !== undefined) known.items.shape = shape
       return known as S
     }
     const id = this.#writing(() => register(this.#database, name, shape))
