@@ -39,12 +39,12 @@ function tableOf (rows: readonly unknown[]): string {
   return table.toString()
 }
 
-/** Prints what a long command says meanwhile: problems as lines, and on a terminal one line that says how far it is. */
+/** Prints what a long command says meanwhile: problems and notes as lines, and on a terminal one line that says how far it is. */
 export class Meanwhile {
   #line = false
 
   heard (told: Told): void {
-    if (told.kind === 'problem') {
+    if (told.kind !== 'progress') {
       this.clear()
       process.stderr.write(`${told.text}\n`)
     } else if (process.stderr.isTTY) {

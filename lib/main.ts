@@ -99,7 +99,8 @@ export class Running {
     this.#started = config.server
     this.#storage = storage
     const { iterations } = config.server.authentication
-    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations, turns: new Turns() })
+    const shortest = (): number => this.#config.server.authentication.shortest
+    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations, shortest, turns: new Turns() })
   }
 
   get config (): Config { return this.#config }

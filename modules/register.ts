@@ -138,7 +138,8 @@ async function refusing (work: () => Promise<void>): Promise<void> {
   try {
     await work()
   } catch (cause) {
-    if (cause instanceof PrepError || cause instanceof PasswordError) throw new StanzaError('not-acceptable', 'this password cannot be', { cause })
+    if (cause instanceof PasswordError) throw new StanzaError('not-acceptable', cause.message, { cause }) // how long it has to be, too
+    if (cause instanceof PrepError) throw new StanzaError('not-acceptable', 'the password has a character that passwords cannot have', { cause })
     if (cause instanceof AccountExists) throw new StanzaError('conflict', undefined, { cause }) // another has just taken the name
     if (cause instanceof AccountMissing) throw new StanzaError('item-not-found', undefined, { cause })
     if (cause instanceof Overloaded) throw new StanzaError('resource-constraint', 'too many passwords are being set', { type: 'wait', cause })

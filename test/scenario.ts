@@ -33,6 +33,8 @@ export interface Scene {
   readonly ids?: string
   /** When it begins, in milliseconds since 1970. */
   readonly now?: number
+  /** The least characters of a new password; one where it is left out. */
+  readonly shortest?: number
 }
 
 /**
@@ -93,7 +95,8 @@ export class Scenario {
     this.#known = known
     this.clock = new FakeClock(scene.now)
     this.storage = scene.storage ?? new MemoryStorage()
-    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.log, storage: this.storage, cached: 100 })
+    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.log, storage: this.storage, cached: 100,
+      shortest: () => scene.shortest ?? 1 })
   }
 
   host (domain: string): Host {

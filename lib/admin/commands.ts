@@ -69,7 +69,7 @@ type Command = (world: AdminWorld, args: readonly string[], asked: Asked) => Pro
 const PAGE = 1000
 
 const COMMANDS: Readonly<Record<string, Command>> = {
-  'status': world => Promise.resolve(statusOf(world)),
+  'status': statusOf,
   'reload': async world => {
     const waiting = await world.reload()
     return waiting.length === 0 ? 'reloaded' : `reloaded; what has changed under ${waiting.join(', ')} takes a restart`
@@ -182,14 +182,29 @@ function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
   return locked === undefined ? {} : { locked: { since: new Date(locked.since).toISOString(), reason: locked.reason } }
 }
 
-function statusOf (world: AdminWorld): Readonly<Record<string, unknown>> {
+async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unknown>>> {
   const { server } = world
+  const hosts = await Promise.all(server.hosts.map(async host => ({
+    host: host.domain, sessions: host.sessions.count, accountsOnline: host.sessions.accounts, notOffered: await notOffered(host),
+  })))
   return {
     since: new Date(server.since).toISOString(),
     storage: server.storage.trouble === undefined ? 'fine' : server.storage.trouble.message,
     ...world.status(),
-    hosts: server.hosts.map(host => ({ host: host.domain, sessions: host.sessions.count, accountsOnline: host.sessions.accounts })),
+    hosts,
   }
+}
+
+/** Accounts that are counted for a status. */
+const MOST_COUNTED = 10_000
+
+/** The mechanisms that a host does not offer because accounts have no keys for them. */
+async function notOffered ({ accounts }: Host): Promise<string> {
+  const lines = await Promise.all([...accounts.lacking].sort().map(async hash => {
+    const count = await accounts.countLacking(hash, MOST_COUNTED)
+    return `SCRAM-${hash.toUpperCase()} (${count === 1 ? '1 account lacks' : `${count === MOST_COUNTED ? 'at least ' : ''}${count} accounts lack`} it)`
+  }))
+  return lines.join(', ')
 }
 
 async function listAccounts (server: Server, domain: string | undefined): Promise<readonly unknown[]> {

@@ -1,22 +1,23 @@
 /** XEP-0227: accounts out of a file, each element checked by the module that keeps it; what an import did not finish, the next one does. */
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { strictBase64 } from '../auth/base64.js'
 import { AccountExists } from '../auth/accounts.js'
-import { HASHES, PasswordError, type HashName, type Keys } from '../auth/keys.js'
+import { HASH_NAMES, PasswordError } from '../auth/keys.js'
 import { shortened } from '../base/text.js'
 import { accountCreated, accountImporting } from '../host/events.js'
 import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
 import { PendingBatch } from '../storage/batch.js'
 import { records, type Records } from '../storage/store.js'
-import { child, localName, attributeOf, namespaceOf, textOf, type Element } from '../xml/element.js'
+import { attributeOf, child, localName, namespaceOf, textOf, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { parseDateTime } from '../xmpp/datetime.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { JidError, jidOf, parseJid, type Jid } from '../xmpp/jid.js'
 import { PrepError } from '../xmpp/prep.js'
 import { readAccounts, type Measure, type Spot, type Step } from './account-file.js'
+import { credentialsIn, credentialsInPassword, type Credentials } from './imported-keys.js'
+import { PrivacyLists } from './privacy.js'
 import { CommandError, type Talk } from './talk.js'
 
 export interface ImportWishes {
@@ -50,7 +51,11 @@ const TOLD_EVERY = 200
 /** Imports the accounts of files. Throws CommandError where one is no such file, or a wish says to end. */
 export async function importAccounts (server: Server, files: readonly string[], wishes: ImportWishes, talk: Talk): Promise<Imported> {
   const work = new Import(server, await server.storage.open('admin.imports', progressShape), wishes, talk)
-  for (const file of files) await work.file(file)
+  try {
+    for (const file of files) await work.file(file)
+  } finally {
+    await work.close()
+  }
   return work.result
 }
 
@@ -64,8 +69,12 @@ interface Arrival {
   readonly skip: number
   /** Whether its keys are taken from the file. */
   readonly password: boolean
+  readonly privacy: PrivacyLists<Spot>
   elements: number
 }
+
+/** Accounts without keys of a hash that are counted, for each host. */
+const MOST_COUNTED = 1_000_000
 
 class Import {
   readonly #server: Server
@@ -76,6 +85,9 @@ class Import {
   readonly #keys = new Map<string, string>()
   /** What nothing here takes is told once a kind. */
   readonly #unknown = new Set<string>()
+  readonly #hosts = new Set<Host>()
+  /** Accounts that came without keys and without a password: by host, how many. */
+  readonly #keyless = new Map<Host, number>()
   #host: Host | undefined
   #arrival: Arrival | undefined
   #batch = new PendingBatch()
@@ -109,12 +121,35 @@ class Import {
     await this.#tell()
   }
 
+  /** Tells how many accounts of these hosts lack which keys: what their users will meet. */
+  async close (): Promise<void> {
+    for (const host of this.#hosts) {
+      for (const hash of HASH_NAMES) {
+        if (!host.accounts.lacking.has(hash)) continue
+        const count = await host.accounts.countLacking(hash, MOST_COUNTED)
+        const whose = count === 1 ? '1 account has' : `${count} accounts have`
+        await this.#note(`${host.domain}: ${whose} no keys for SCRAM-${hash.toUpperCase()}. It is not offered there until all have them: ` +
+          'a login by PLAIN, XEP-0480 or a new password gives them')
+      }
+      const keyless = this.#keyless.get(host)
+      if (keyless !== undefined) {
+        const whose = keyless === 1 ? '1 account' : `${keyless} accounts`
+        await this.#note(`${host.domain}: ${whose} came without a password. Nobody can log in there until \`sestina user password\` sets one`)
+      }
+    }
+  }
+
   async #step (step: Step): Promise<void> {
     switch (step.kind) {
       case 'host': return await this.#enterHost(step.jid, step)
       case 'user': return await this.#enterUser(step.name, step.password, step)
       case 'userEnd': return await this.#leaveUser()
-      case 'element': return await this.#counted(() => this.#element(step))
+      case 'element':
+        // Also those of an earlier run: what they say is known only once all of them are there.
+        if (step.within !== undefined || this.#arrival?.privacy.keep(step.element, step) !== true) {
+          return await this.#counted(() => this.#element(step))
+        }
+        return await this.#counted(() => Promise.resolve())
       case 'refused': return await (step.inUser ? this.#counted(() => this.#problem(step, step.text)) : this.#problem(step, step.text))
     }
   }
@@ -137,6 +172,7 @@ class Import {
       const account = jidOf(name ?? '', host.domain)
       if (account.local === '') throw new JidError('a user without a name')
       this.#arrival = await this.#arrivalOf(host, account, password, spot)
+      this.#hosts.add(host)
     } catch (error) {
       if (!isRefusal(error)) throw error
       await this.#problem(spot, `${shortened(name ?? '', 100)}: ${reasonOf(error)}`)
@@ -150,21 +186,44 @@ class Import {
       this.#counts.before++
       return undefined
     }
-    if (begun !== undefined) return { host, account, key, skip: begun.elements, password: begun.password, elements: 0 }
+    const arrival = (skip: number, takesKeys: boolean): Arrival =>
+      ({ host, account, key, skip, password: takesKeys, privacy: new PrivacyLists(), elements: 0 })
+    if (begun !== undefined) return await this.#withKeys(arrival(begun.elements, begun.password), password, spot)
     const isHere = await host.exists(account)
     if (isHere && !this.#wishes.merge) throw new AccountExists('there is such an account already: nothing of it is taken (--merge takes it)')
-    const arrival: Arrival = { host, account, key, skip: 0, password: !isHere, elements: 0 }
     if (!isHere) {
-      this.#batch.add(await host.accounts.arriving(account, password))
+      this.#batch.add(await host.accounts.arriving(account, isKeys(password) ? undefined : password))
       await host.hooks.fire(accountCreated, { account, batch: this.#batch })
     }
-    await this.#store(arrival)
+    const arrived = arrival(0, !isHere)
+    await this.#store(arrived)
+    return await this.#withKeys(arrived, password, spot)
+  }
+
+  /** Takes the keys that stand in the place of the password. */
+  async #withKeys (arrival: Arrival, password: string | undefined, spot: Spot): Promise<Arrival> {
+    if (!arrival.password || !isKeys(password)) return arrival
+    try {
+      await this.#addKeys(arrival, credentialsInPassword(password ?? ''))
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      await this.#problem(spot, `${arrival.account.toString()}: its keys are not taken: ${reasonOf(error)}`)
+    }
     return arrival
+  }
+
+  async #addKeys ({ host, account }: Arrival, credentials: Credentials | undefined): Promise<void> {
+    if (credentials !== undefined) await host.accounts.addKeys(account, credentials.hash, credentials.keys)
   }
 
   async #leaveUser (): Promise<void> {
     const arrival = this.#arrival
     if (arrival === undefined) return
+    const privacy = arrival.privacy.take()
+    if (privacy !== undefined) await this.#element({ kind: 'element', element: privacy.query, within: undefined, ...spotOf(privacy.place) })
+    const { host, account } = arrival
+    const stored = arrival.password ? await host.accounts.stored(account) : undefined
+    if (stored !== undefined && Object.keys(stored.keys).length === 0) this.#keyless.set(host, (this.#keyless.get(host) ?? 0) + 1)
     await this.#store(arrival, true)
     this.#arrival = undefined
     this.#counts.accounts++
@@ -203,10 +262,12 @@ class Import {
   }
 
   /** Whether anybody has taken it. Throws where it cannot be taken. */
-  async #take ({ host, account, password }: Arrival, { element, within }: Extract<Step, { kind: 'element' }>): Promise<boolean> {
+  async #take (arrival: Arrival, step: Extract<Step, { kind: 'element' }>): Promise<boolean> {
+    const { host, account } = arrival
+    const { element, within } = step
     if (within === undefined && namespaceOf(element) === NS.PIE_SCRAM) {
-      const { hash, keys } = credentialsIn(element)
-      if (password) await host.accounts.addKeys(account, hash, keys)
+      const credentials = credentialsIn(element)
+      if (arrival.password) await this.#addKeys(arrival, credentials)
       return true
     }
     if (within === undefined && namespaceOf(element) === NS.ACCOUNT) {
@@ -214,7 +275,11 @@ class Import {
       if (locked !== undefined) await host.accounts.lock(account, shortened(textOf(locked), 1000), timeIn(locked))
       return true
     }
-    return await host.hooks.fire(accountImporting, { account, element, within, batch: this.#batch }) === 'handled'
+    const left: string[] = []
+    const event = { account, element, within, batch: this.#batch, leavesOut: (what: string) => { left.push(what) } }
+    const isTaken = await host.hooks.fire(accountImporting, event) === 'handled'
+    for (const what of left) await this.#note(`${step.file}:${step.line}: ${account.toString()}: ${what}`)
+    return isTaken
   }
 
   /** Stores what was taken, and with it how far the account is. */
@@ -233,6 +298,11 @@ class Import {
     if (this.#wishes.strict) throw new CommandError(told)
     this.#counts.problems++
     await this.#talk.tell({ kind: 'problem', text: told })
+  }
+
+  /** What the operator should know, and need not mend in the file. */
+  async #note (text: string): Promise<void> {
+    await this.#talk.tell({ kind: 'note', text: text.replace(CONTROL, '?') })
   }
 
   async #tell (): Promise<void> {
@@ -271,32 +341,8 @@ function fingerprint (file: string): string {
   }
 }
 
-const HASH_OF: ReadonlyMap<string, HashName> = new Map([['SCRAM-SHA-1', 'sha-1'], ['SCRAM-SHA-256', 'sha-256'], ['SCRAM-SHA-512', 'sha-512']])
-/** Beyond it a login would cost the server too much; the conf allows no more either. */
-const MOST_ITERATIONS = 1_000_000
-const LONGEST_SALT = 1024
-
-/** XEP-0227 §4.3. Throws StanzaError where it is anything but keys that a login can be checked against. */
-function credentialsIn (element: Element): { readonly hash: HashName, readonly keys: Keys } {
-  const wrong = (text: string): StanzaError => new StanzaError('not-acceptable', text)
-  const part = (name: string): string => {
-    const found = child(element, NS.PIE_SCRAM, name)
-    if (found === undefined) throw wrong(`no <${name}/>`)
-    return textOf(found).trim()
-  }
-  const mechanism = attributeOf(element, 'mechanism') ?? ''
-  const hash = HASH_OF.get(mechanism)
-  if (hash === undefined) throw wrong(`'${shortened(mechanism, 40)}' is not spoken here`)
-  const count = part('iter-count')
-  const iterations = /^[1-9]\d{0,6}$/.test(count) ? Number(count) : MOST_ITERATIONS + 1
-  if (iterations > MOST_ITERATIONS) throw wrong(`not a count of iterations up to ${MOST_ITERATIONS}`)
-  const { size } = HASHES[hash]
-  const [salt, storedKey, serverKey] = [part('salt'), part('stored-key'), part('server-key')]
-  const bytes = salt.length > 2 * LONGEST_SALT ? undefined : strictBase64(salt)
-  if (bytes === undefined || bytes.length === 0 || bytes.length > LONGEST_SALT) throw wrong('not a salt')
-  for (const key of [storedKey, serverKey]) if (key.length > 2 * size || strictBase64(key)?.length !== size) throw wrong(`not keys of ${mechanism}`)
-  return { hash, keys: { salt, iterations, storedKey, serverKey } }
-}
+/** Where it stands, and nothing else of it. */
+function spotOf ({ file, line }: Spot): Spot { return { file, line } }
 
 function timeIn (element: Element): number | undefined {
   const since = attributeOf(element, 'since')
@@ -310,4 +356,14 @@ function isRefusal (error: unknown): error is Error {
 
 function reasonOf (error: Error): string {
   return error instanceof StanzaError ? error.text ?? error.condition : error.message
+}
+
+/** Whether it stands in the place of a password, and is keys. */
+function isKeys (password: string | undefined): boolean {
+  try {
+    return password !== undefined && credentialsInPassword(password) !== undefined
+  } catch (error) {
+    if (!(error instanceof StanzaError)) throw error
+    return true
+  }
 }

@@ -1,9 +1,9 @@
 /** What a command that takes long says meanwhile, and whether anybody still listens. */
 
-/** One line of a long command: how far it is, or what it could not do. */
+/** One line of a long command: how far it is, what it could not do, or what else its operator should know. */
 export type Told =
   | { readonly kind: 'progress', readonly done: number, readonly of: number, readonly text: string }
-  | { readonly kind: 'problem', readonly text: string }
+  | { readonly kind: 'problem' | 'note', readonly text: string }
 
 export interface Talk {
   /** Resolves once there is room for more. */

@@ -22,7 +22,7 @@ export interface Keys {
   readonly serverKey: string
 }
 
-/** A password that is empty, or longer than MOST_BYTES. */
+/** A password that is empty, too short, or longer than MOST_BYTES. */
 export class PasswordError extends Error {}
 /** Too many passwords wait to be derived. */
 export class Overloaded extends Error {}
@@ -32,7 +32,7 @@ export const MOST_BYTES = 1024
 export const SALT_SIZE = 16
 const pbkdf2InPool = promisify(pbkdf2)
 
-/** The password as every client hashes it (RFC 5802 §2.2). Throws PasswordError, PrepError. */
+/** The password as clients hash it (RFC 5802 §2.2, but for newer characters: see `saslPrep`). Throws PasswordError, PrepError. */
 export function preparePassword (password: string): string {
   // Before the preparation, which costs more the longer its input is.
   if (password.length > MOST_BYTES) throw new PasswordError('the password is too long')
@@ -40,6 +40,13 @@ export function preparePassword (password: string): string {
   if (prepared === '') throw new PasswordError('the password is empty')
   if (Buffer.byteLength(prepared) > MOST_BYTES) throw new PasswordError('the password is too long')
   return prepared
+}
+
+/** A password that is set from now on, prepared; its least length counts characters. Throws PasswordError, PrepError. */
+export function prepareNewPassword (password: string, shortest: number): string {
+  const prepared = preparePassword(password)
+  if (Array.from(prepared).length >= shortest) return prepared
+  throw new PasswordError(`the password is too short: it has to have at least ${shortest} characters`)
 }
 
 /** PBKDF2 in the thread pool: few at once, so that the loop keeps its core, and the rest in a line with an end. */
@@ -96,20 +103,5 @@ export function keysFrom (salted: Uint8Array, hash: HashName): { readonly stored
   return {
     storedKey: createHash(digest).update(clientKey).digest('base64'),
     serverKey: createHmac(digest, salted).update('Server Key').digest('base64'),
-  }
-}
-
-/**
- * The keys of an account that is not there: the same salt each time, and keys that no password has, so that a stranger who
- * asks for its salt learns nothing (RFC 5802 §9 leaves it open; user enumeration otherwise).
- */
-export function fakeKeys (secret: Uint8Array, local: string, hash: HashName, iterations: number): Keys {
-  const { digest, size } = HASHES[hash]
-  const bytes = (what: string): Buffer => createHmac('sha512', secret).update(`${what} ${digest} ${local}`).digest()
-  return {
-    salt: bytes('salt').toString('base64', 0, SALT_SIZE),
-    iterations,
-    storedKey: bytes('stored').toString('base64', 0, size),
-    serverKey: bytes('server').toString('base64', 0, size),
   }
 }

@@ -7,7 +7,7 @@ import { certifiedAccounts, external } from './external.js'
 import { SaslFault, type SaslCondition } from './fault.js'
 import { Overloaded } from './keys.js'
 import { plain } from './plain.js'
-import { scram } from './scram.js'
+import { HASH_OF, scram } from './scram.js'
 
 export type { SaslCondition } from './fault.js'
 
@@ -25,6 +25,8 @@ export interface MechanismContext {
   readonly allowed: readonly string[]
   /** Called as soon as the name is known, and before anything is looked up: slows those down who guess. */
   readonly admit?: (account: Jid) => void | Promise<void>
+  /** Called with what has gone wrong beside a login that succeeds all the same. */
+  readonly trouble?: (error: unknown) => void
 }
 
 /** What the client was shown: the mechanisms of the profile in use (SASL or SASL2), and XEP-0440's types where they were sent. */
@@ -65,10 +67,19 @@ export const MECHANISMS = [
 ] as const
 export type MechanismName = typeof MECHANISMS[number]
 
-/** The names that this stream may be offered, the strongest first. */
+/**
+ * The names that this stream may be offered, the strongest first. Those of a hash that some account here lacks are left out: clients take
+ * the strongest, and the account would never get in. Where no way to prove a password would be left, all stay: some accounts get in.
+ */
 export function offered (context: MechanismContext): readonly MechanismName[] {
-  return MECHANISMS.filter(name => context.allowed.includes(name) && isPossible(name, context))
+  const possible = MECHANISMS.filter(name => context.allowed.includes(name) && isPossible(name, context))
+  const { lacking } = context.accounts
+  if (lacking.size === 0) return possible
+  const usable = possible.filter(name => !isScram(name) || !lacking.has(HASH_OF[name]))
+  return usable.some(name => name === 'PLAIN' || isScram(name)) ? usable : possible
 }
+
+function isScram (name: MechanismName): name is keyof typeof HASH_OF { return name.startsWith('SCRAM-') }
 
 /** Begins an attempt. A mechanism that was not advertised fails with invalid-mechanism. */
 export function start (name: string, context: MechanismContext, advertised: Advertised): SaslDialogue {

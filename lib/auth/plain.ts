@@ -17,9 +17,13 @@ export function plain (context: MechanismContext): Exchange {
     const account = accountNamed(name, accounts)
     checkAuthorization(identity, account)
     await context.admit?.(account)
-    const right = await accounts.verifyPassword(account.local, prepared(password, account.local))
+    const secret = prepared(password, account.local)
+    const right = await accounts.verifyPassword(account.local, secret)
     if (!right) throw new SaslFault('not-authorized', 'wrong user name or password', account.local)
-    return { kind: 'success', account: await admitted(account, accounts) }
+    const admittedAccount = await admitted(account, accounts)
+    // An account that was imported with keys of one hash gets those of the others. Whoever has proved the password is let in in any case.
+    await accounts.complete(account, secret).catch((error: unknown) => { context.trouble?.(error) })
+    return { kind: 'success', account: admittedAccount }
   }
 }
 

@@ -44,7 +44,8 @@ export function scram (name: ScramName, context: MechanismContext, advertised: A
   }
 }
 
-const HASH_OF: Readonly<Record<ScramName, HashName>> = {
+/** The hash of each mechanism of SCRAM. */
+export const HASH_OF: Readonly<Record<ScramName, HashName>> = {
   'SCRAM-SHA-1': 'sha-1',
   'SCRAM-SHA-1-PLUS': 'sha-1',
   'SCRAM-SHA-256': 'sha-256',

@@ -76,6 +76,7 @@ export class Login {
       certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
       allowed: this.#world.authentication.mechanisms,
       admit: account => this.#admit(stream, account),
+      trouble: error => { this.#world.log.warn('keys not stored', { error }) },
     }
   }
 

@@ -49,7 +49,7 @@ export function sasl2Feature (ground: Sasl2Ground): StreamFeature<Session> {
       return xml('authentication', { xmlns: NS.SASL2 },
         ...mechanisms.map(name => xml('mechanism', {}, name)),
         xml('inline', {}, ...inlineElements(ground, stream)),
-        ...upgradeElements(mechanisms))
+        ...upgradeElements(ground.authentication().mechanisms))
     },
 
     take: (stream, request) => new Attempt(ground, advertised, stream, request).run(),

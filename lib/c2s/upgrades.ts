@@ -15,9 +15,12 @@ const TASKS: ReadonlyMap<string, HashName> = new Map([
   ['UPGR-SCRAM-SHA-1', 'sha-1'], ['UPGR-SCRAM-SHA-256', 'sha-256'], ['UPGR-SCRAM-SHA-512', 'sha-512'],
 ])
 
-/** §2.1: the same for everybody, whatever keys they have: the tasks for which there is a mechanism. */
-export function upgradeElements (mechanisms: readonly string[]): readonly Element[] {
-  return [...TASKS.keys()].filter(task => mechanisms.includes(task.slice('UPGR-'.length)))
+/**
+ * §2.1: the same for everybody, whatever keys they have: the tasks for the mechanisms of the conf. Those that are not offered because some
+ * account lacks their keys are among them, for this is how it gets them.
+ */
+export function upgradeElements (allowed: readonly string[]): readonly Element[] {
+  return [...TASKS.keys()].filter(task => ['', '-PLUS'].some(end => allowed.includes(task.slice('UPGR-'.length) + end)))
     .map(task => xml('upgrade', { xmlns: NS.SASL_UPGRADE }, task))
 }
 

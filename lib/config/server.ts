@@ -34,6 +34,9 @@ const authentication = table({
     .says('A folder of CA certificates (*.pem). A client whose certificate one of them has signed may log in without a password (EXTERNAL).'),
   iterations: count({ min: 4096, max: 1_000_000 }).default(10_000)
     .says('Iterations of PBKDF2 for a password that is set from now on. More cost an attacker more, and each PLAIN login as well.'),
+  shortest: count({ min: 1, max: 128 }).default(8)
+    .says('The least number of characters of a password that is set from now on, by its owner or by the operator. Passwords that were set before, ' +
+      'and those that are imported, stay as they are.'),
   fast: flag().default(true)
     .says('Clients may ask for a token to log in with next time, in one round trip and without the password (XEP-0484).'),
   token: duration({ min: '1h', max: '1y' }).default('21d')

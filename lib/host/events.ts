@@ -153,6 +153,8 @@ export interface AccountImporting {
   /** The container in <user/> that it stands in, by namespace and name; undefined: <user/> itself. */
   readonly within: { readonly namespace: string, readonly name: string } | undefined
   readonly batch: Batch
+  /** Tells the operator what of the element is left out, in a line, although the rest of it is taken. */
+  readonly leavesOut: (what: string) => void
 }
 export const accountImporting = hook<AccountImporting>('accountImporting')
 

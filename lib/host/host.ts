@@ -290,7 +290,7 @@ export class Host implements Destination, SessionHome {
   removingAccount (account: Jid, batch: Batch): Maybe<void> {
     return follow(this.hooks.fire(accountRemoved, { account, batch }), () => {
       batch.add(this.storage.erasing(account.toString()))
-      batch.add(this.accounts.removing(account))
+      this.accounts.removingIn(batch, account)
       batch.committed(() => {
         this.kick(account, new StreamError('not-authorized', 'the account was removed'))
         this.log.info('account removed', { account: account.toString() })

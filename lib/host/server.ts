@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import type { Turns } from '../base/turns.js'
-import { Accounts, accountsShape, secretShape } from '../auth/accounts.js'
+import { Accounts, accountsShape, indexShape, secretShape } from '../auth/accounts.js'
 import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/store.js'
 import type { Jid } from '../xmpp/jid.js'
@@ -19,6 +19,8 @@ export interface ServerParts {
   readonly storage: Storage
   /** Of PBKDF2, for passwords that are set from now on. */
   readonly iterations?: number
+  /** The least characters of a password that is set from now on; left out, one. */
+  readonly shortest?: () => number
   /** Accounts of each host whose state stays in memory, at most. */
   readonly cached?: number
   /** Shares the event loop among all who read stanzas. */
@@ -43,6 +45,7 @@ export class Server {
   readonly #standing = new Map<string, Standing>()
   readonly #since: number
   readonly #iterations: number | undefined
+  readonly #shortest: (() => number) | undefined
   readonly #cached: number | undefined
   #isOpen = false
 
@@ -55,6 +58,7 @@ export class Server {
     this.#ids = parts.ids
     this.#since = parts.clock.now()
     this.#iterations = parts.iterations
+    this.#shortest = parts.shortest
     this.#cached = parts.cached
   }
 
@@ -118,7 +122,9 @@ export class Server {
       clock,
       records: await storage.open('accounts', accountsShape),
       secrets: await storage.open('accounts.secret', secretShape),
+      index: await storage.open('accounts.index', indexShape),
       ...this.#iterations === undefined ? {} : { iterations: this.#iterations },
+      ...this.#shortest === undefined ? {} : { shortest: this.#shortest },
       ...this.#cached === undefined ? {} : { cached: this.#cached },
     })
     const clients = new Clients(await storage.open('accounts.clients', clientsShape), clock)

@@ -44,12 +44,15 @@ export function nicknameKey (text: string): string {
   return nonEmpty(settled(text, text => named(lowerCase(named(text)))))
 }
 
-/** A password as SCRAM hashes it (RFC 4013); unassigned characters are refused. Throws PrepError. */
+/**
+ * A password as SCRAM hashes it (RFC 4013). Characters that Unicode 3.2 does not have, such as emoji, stay as they are: a documented
+ * deviation from RFC 5802 §2.2, which prepares a password as a "stored string" and so refuses them. Throws PrepError.
+ */
 export function saslPrep (text: string): string {
   if (/^[ -~]*$/.test(text)) return text
   if (/\p{Cs}/u.test(text)) throw new PrepError('is no Unicode text')
   try {
-    return saslprep(text)
+    return saslprep(text, { allowUnassigned: true })
   } catch (error) {
     throw new PrepError('has a character that passwords cannot have', { cause: error })
   }

@@ -249,14 +249,14 @@ export default defineModule({
       }
     }
 
-    host.on(accountImporting, ({ account, element, within, batch }) => {
+    host.on(accountImporting, ({ account, element, within, batch, leavesOut }) => {
       if (within?.namespace === NS.ROSTER && localName(element) === 'item') {
         const contact = contactOf(attributeOf(element, 'jid'))
         const state = movedState(element)
         return follow(all.of(account), roster => {
           const { request } = roster.stored(contact)
           if (contact.equals(account)) throw new StanzaError('not-allowed', 'an account is not its own contact')
-          const item = { ...wantedOf(element, host.settings), ...state, listed: true }
+          const item = { ...wantedOf(element, host.settings, leavesOut), ...state, listed: true }
           keep(account, roster, contact, request === undefined ? item : { ...item, request }, batch)
           return 'handled'
         })
@@ -318,11 +318,18 @@ function itemElement (item: RosterItem): Element {
 
 interface Bounds { readonly name: number, readonly groups: number }
 
-/** §2.3.3: the errors a client may make. */
-function wantedOf (item: Element, bounds: Bounds): { readonly name: string, readonly groups: readonly string[] } {
+/**
+ * §2.3.3: the errors a client may make. `leavesOut`: the item comes from another server, which allowed groups that are empty or doubled;
+ * they are left out, and told.
+ */
+function wantedOf (item: Element, bounds: Bounds, leavesOut?: (what: string) => void): Pick<RosterItem, 'name' | 'groups'> {
   // Kept in memory: no windows on their chunk.
   const name = flatten(attributeOf(item, 'name') ?? '')
-  const groups = children(item, NS.ROSTER, 'group').map(group => flatten(textOf(group)))
+  const named = children(item, NS.ROSTER, 'group').map(group => flatten(textOf(group)))
+  const groups = leavesOut === undefined ? named : [...new Set(named)].filter(group => group !== '')
+  if (leavesOut !== undefined && groups.length < named.length) {
+    leavesOut(`${attributeOf(item, 'jid') ?? ''}: groups that are empty or named twice are left out, the contact is taken`)
+  }
   if ([name, ...groups].some(text => Buffer.byteLength(text) > bounds.name)) throw new StanzaError('not-acceptable', 'a name is too long')
   if (groups.includes('')) throw new StanzaError('not-acceptable', 'a group has a name')
   if (groups.length > bounds.groups) throw new StanzaError('not-acceptable', 'too many groups')

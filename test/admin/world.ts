@@ -11,6 +11,7 @@ export function worldOf (server: Server, how: Partial<AdminWorld> = {}): AdminWo
 /** Keeps what is told; `gone` after so many words. */
 export class Listening implements Talk {
   readonly problems: string[] = []
+  readonly notes: string[] = []
   readonly progress: string[] = []
   readonly #most: number
 
@@ -20,6 +21,7 @@ export class Listening implements Talk {
 
   async tell (told: Told): Promise<void> {
     if (told.kind === 'problem') this.problems.push(told.text)
+    else if (told.kind === 'note') this.notes.push(told.text)
     else this.progress.push(told.text)
     return Promise.resolve()
   }

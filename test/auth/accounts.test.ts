@@ -41,8 +41,8 @@ t.test('of a password, salted keys are stored, and nothing else', async t => {
 })
 
 t.test('iterations are 10,000 unless the conf says otherwise, and old accounts keep theirs', async t => {
-  const { records, secrets, clock } = await openAccounts()
-  const parts = { domain: DOMAIN, clock, records, secrets }
+  const { records, secrets, index, clock } = await openAccounts()
+  const parts = { domain: DOMAIN, clock, records, secrets, index }
   const usual = await Accounts.open(parts)
   await usual.create(ROMEO, 'pencil')
   t.equal((await usual.credentials('romeo', 'sha-256')).iterations, 10_000)
@@ -180,15 +180,15 @@ t.test('accounts are listed by name, a page at a time', async t => {
 })
 
 t.test('an account that is not there has the same salt each time, also after a restart, and on each host another', async t => {
-  const { accounts, records, secrets, clock } = await openAccounts()
+  const { accounts, records, secrets, index, clock } = await openAccounts()
   const keys = await accounts.credentials('nobody', 'sha-256')
   t.strictSame(await accounts.credentials('nobody', 'sha-256'), keys)
   t.equal(keys.iterations, ITERATIONS)
   t.equal(strictBase64(keys.salt)?.length, 16)
   t.equal(strictBase64(keys.storedKey)?.length, 32)
-  const again = await Accounts.open({ domain: DOMAIN, clock, records, secrets, iterations: ITERATIONS })
+  const again = await Accounts.open({ domain: DOMAIN, clock, records, secrets, index, iterations: ITERATIONS })
   t.strictSame(await again.credentials('nobody', 'sha-256'), keys)
-  const elsewhere = await Accounts.open({ domain: 'example.net', clock, records, secrets, iterations: ITERATIONS })
+  const elsewhere = await Accounts.open({ domain: 'example.net', clock, records, secrets, index, iterations: ITERATIONS })
   const others = await Promise.all([
     accounts.credentials('nobody', 'sha-1'), accounts.credentials('nobody', 'sha-512'), accounts.credentials('noone', 'sha-256'),
     elsewhere.credentials('nobody', 'sha-256'),

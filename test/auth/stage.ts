@@ -2,6 +2,7 @@
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import type { Ids } from '../../lib/base/ids.js'
 import { Accounts, type Account, type AccountsParts } from '../../lib/auth/accounts.js'
+import type { StoredKinds } from '../../lib/auth/kinds.js'
 import type { ChannelBinding } from '../../lib/auth/binding.js'
 import { HASHES, type HashName } from '../../lib/auth/keys.js'
 import {
@@ -82,9 +83,11 @@ export const ITERATIONS = 100
 export async function openAccounts (how: Partial<AccountsParts> = {}) {
   const records = new NotedRecords<Account>()
   const secrets = new NotedRecords<{ readonly secret: string }>()
+  const index = new NotedRecords<StoredKinds | true>()
   const clock = new FakeClock()
-  const accounts = await Accounts.open({ domain: DOMAIN, clock, records, secrets, iterations: ITERATIONS, ...how })
-  return { accounts, records, secrets, clock }
+  const accounts = await Accounts.open({ domain: DOMAIN, clock, records, secrets, index, iterations: ITERATIONS, ...how })
+  records.calls.length = 0
+  return { accounts, records, secrets, index, clock }
 }
 
 export const EXPORTED: ChannelBinding = { type: 'tls-exporter', announced: true, bytes: () => Buffer.alloc(32, 'exporter') }

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { Accounts, accountsShape, secretShape, type Account } from '../../lib/auth/accounts.js'
+import { Accounts, accountsShape, indexShape, secretShape, type Account } from '../../lib/auth/accounts.js'
 import { systemClock } from '../../lib/base/clock.js'
 import { silent } from '../../lib/base/logger.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
@@ -90,7 +90,8 @@ async function fill (folder: string, count: number): Promise<void> {
   const storage = await openStorage({ driver: 'sqlite', folder, durability: 'os', log: silent })
   const records = await storage.open('accounts', accountsShape)
   const secrets = await storage.open('accounts.secret', secretShape)
-  const accounts = await Accounts.open({ domain: DOMAIN, clock: systemClock, records, secrets, iterations: 4096 })
+  const index = await storage.open('accounts.index', indexShape)
+  const accounts = await Accounts.open({ domain: DOMAIN, clock: systemClock, records, secrets, index, iterations: 4096 })
   await accounts.create(parseJid(`u0@${DOMAIN}`), 'a secret')
   const account = await records.get(DOMAIN, 'u0') as Account
   const numbers = Array.from({ length: count }, (_, n) => storage.submit([records.putting(DOMAIN, `u${n}`, account)]))

@@ -126,3 +126,21 @@ t.test('who guesses names, or cannot say a password, is slowed down as well', as
   for (let i = 0; i < 19; i++) t.equal(conditionOf(await register(s, stream, PASSWORD('romeo', 'x'))), 'conflict')
   t.equal(conditionOf(await register(s, stream, PASSWORD('romeo', 'x'))), 'resource-constraint')
 })
+
+t.test('a new password is at least as long as the conf says, here and before login, and the answer says how long', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { register: { open: true } }, shortest: 8 })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const stream = stranger()
+  const emoji = '\u{1f339}'
+  for (const short of ['1234567', emoji.repeat(7), `123456${emoji}`, `1234567${'\u00ad'.repeat(10)}`]) {
+    for (const reply of [await romeo.asks(PASSWORD('romeo', short)), await register(s, stream, PASSWORD('mercutio', short))]) {
+      t.equal(conditionOf(reply), 'not-acceptable', short)
+      t.match(reply.toString(), /at least 8 characters/)
+    }
+  }
+  const { accounts } = s.host('montague.lit')
+  t.ok(await accounts.verifyPassword('romeo', 'a secret for tests'), 'nothing has changed')
+  t.equal((await romeo.asks(PASSWORD('romeo', '12345678'))).attrs['type'], 'result')
+  t.equal((await register(s, stream, PASSWORD('mercutio', emoji.repeat(8)))).attrs['type'], 'result')
+  t.ok(await accounts.verifyPassword('mercutio', emoji.repeat(8)), 'characters that are newer than Unicode 3.2 are characters of a password')
+})

@@ -394,9 +394,9 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     let server = await run()
     t.teardown(() => server.stop())
     const host = server.server.host('localhost')!
-    for (const name of ['romeo', 'juliet']) await host.createAccount(parseJid(`${name}@localhost`), 'Verona')
+    for (const name of ['romeo', 'juliet']) await host.createAccount(parseJid(`${name}@localhost`), 'a secret of Verona')
     const online = async (username: string): Promise<{ device: XmppClient, messages: string[] }> => {
-      const device = xmppClient({ service: `xmpp://127.0.0.1:${server.listening[0]!.port}`, domain: 'localhost', username, password: 'Verona' })
+      const device = xmppClient({ service: `xmpp://127.0.0.1:${server.listening[0]!.port}`, domain: 'localhost', username, password: 'a secret of Verona' })
       const messages: string[] = []
       device.on('error', error => { t.comment(String(error)) })
       device.on('stanza', stanza => { if (stanza.is('message')) messages.push(stanza.getChildText('body') ?? '') })
