@@ -45,7 +45,7 @@ t.test('a request is kept as it came, with id, language, nick and extensions, an
   t.same(exported[0]?.toString(), parseElement(`<presence type='subscribe' id='s1' xml:lang='it' xmlns='jabber:client' from='romeo@montague.lit'>${content}</presence>`).toString())
   await s.account('nurse@capulet.lit')
   const batch = new PendingBatch()
-  await host.hooks.fire(accountImporting, { account: parseJid('nurse@capulet.lit'), element: exported[0] as Element, within: undefined, batch })
+  await host.hooks.fire(accountImporting, { account: parseJid('nurse@capulet.lit'), element: exported[0] as Element, within: undefined, batch, leavesOut: () => {} })
   await host.commit(batch)
   const nurse = await s.device('nurse@capulet.lit/x', { presence: false })
   await nurse.says('<presence/>')
