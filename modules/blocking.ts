@@ -12,6 +12,9 @@ const interested = slot('blocking.interested', { initial: () => false, codec: fl
 
 /** Block lists kept in memory although nobody of the account is there. */
 const IDLE = 5000
+const IDLE_BYTES = 16 * 1024 * 1024
+/** What an address costs in an answer beside itself, `<item jid=""/>`, in bytes. */
+const ITEM_TAG = 15
 
 export default defineModule({
   name: 'blocking',
@@ -21,12 +24,13 @@ export default defineModule({
   after: ['roster'],
   settings: {
     items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most addresses that an account may block.'),
+    bytes: setting.size({ min: '1KiB', max: '1MiB' }).default('256KiB').says('The most bytes that these addresses may have together: clients get them in one answer.'),
   },
   stores: { blocked: records<true>(1, undefined, { check: value => value === true }) },
 
   setup (host) {
     const { blocked } = host.stores
-    const lists = new Kept(listOfOwner, IDLE)
+    const lists = new Kept(listOfOwner, IDLE, { bytes: IDLE_BYTES, sizeOf: bytesOf })
     const listOf = (account: Jid): Maybe<Set<string>> => lists.of(account.bare.toString())
 
     host.provide(blocklists, {
@@ -65,7 +69,7 @@ export default defineModule({
       if (items.length === 0) throw new StanzaError('bad-request', 'nobody is named') // §3.3
       return follow(listOf(session.account), list => {
         const fresh = items.filter(jid => !list.has(jid.toString()))
-        if (list.size + fresh.length > host.settings.items) throw new StanzaError('resource-constraint', 'the block list is full', { type: 'cancel' })
+        room(list, fresh)
         leave(session.account, fresh) // while it may still be sent to them
         change(session.account, list, fresh, true, batch)
         batch.committed(() => { push(session.account, payload) })
@@ -90,6 +94,13 @@ export default defineModule({
     host.on(iqArriving, ({ iq }) => {
       if (iq.type === 'set' && iq.to.resource !== '' && child(iq.element, NS.BLOCKING) !== undefined) throw new StanzaError('service-unavailable')
     }, 'screen')
+
+    function room (list: ReadonlySet<string>, fresh: readonly Jid[]): void {
+      const { items, bytes } = host.settings
+      if (list.size + fresh.length > items || fresh.length > 0 && bytesOf(list) + bytesOf(textsOf(fresh)) > bytes) {
+        throw new StanzaError('resource-constraint', 'the block list is full', { type: 'cancel' })
+      }
+    }
 
     function change (account: Jid, list: Set<string>, items: readonly Jid[], isBlocked: boolean, batch: Batch): void {
       const owner = account.toString()
@@ -141,7 +152,7 @@ export default defineModule({
       const wanted = isItem ? [addressIn(attributeOf(element, 'jid'))] : blockedBy(element)
       return follow(listOf(account), list => {
         const fresh = wanted.filter(jid => !list.has(jid.toString()))
-        if (list.size + fresh.length > host.settings.items) throw new StanzaError('resource-constraint', 'the block list is full', { type: 'cancel' })
+        room(list, fresh)
         change(account, list, fresh, true, batch)
         return 'handled'
       })
@@ -218,6 +229,13 @@ function matches (list: ReadonlySet<string>, account: Jid, other: Jid): boolean 
   if (list.size === 0 || other.bare.equals(account.bare) || other.toString() === account.domain) return false
   return list.has(other.toString()) || list.has(other.bare.toString()) || list.has(other.domain) ||
     other.resource !== '' && list.has(`${other.domain}/${other.resource}`)
+}
+
+/** Bytes of the answer that shows a list, but for what escaping adds. */
+function bytesOf (list: ReadonlySet<string>): number {
+  let bytes = 0
+  for (const address of list) bytes += ITEM_TAG + Buffer.byteLength(address)
+  return bytes
 }
 
 function textsOf (jids: readonly Jid[]): ReadonlySet<string> {

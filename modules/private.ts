@@ -1,7 +1,7 @@
 /** XEP-0049 Private XML Storage: what a client keeps for itself. */
 import {
-  accountExporting, accountImporting, childElements, defineModule, isText, NS, namespaceOf, octets, fromOctets, toOctets, parseElement,
-  records, setting, StanzaError, xml,
+  accountExporting, accountImporting, childElements, defineModule, isText, NS, namespaceOf, octets, fromOctets, records, setting,
+  StanzaError, StoredTexts, xml,
 } from '../lib/api.js'
 import type { Element, Jid } from '../lib/api.js'
 
@@ -11,13 +11,14 @@ export default defineModule({
   xeps: ['0049 v1.2'],
   features: { host: [NS.PRIVATE] },
   settings: {
-    bytes: setting.size({ min: '1KiB', max: '64MiB' }).default('256KiB').says('The most that an account may keep here.'),
+    bytes: setting.size({ min: '1KiB', max: '1MiB' }).default('256KiB').says('The most that an account may keep here.'),
     pieces: setting.count({ min: 1, max: 10_000 }).default(100).says('The most pieces that an account may keep.'),
   },
   stores: { pieces: records<string>(1, undefined, { check: isText, unreadable: 'moved' }) },
 
   setup (host) {
     const { pieces } = host.stores
+    const texts = new StoredTexts()
 
     host.iq.get('self', NS.PRIVATE, 'query', async ({ session, payload }) => {
       // Each once, however often it is asked for: one request must not bring out more than is kept.
@@ -50,7 +51,8 @@ export default defineModule({
       const found = new Map<string, Element>()
       for (const [key, text] of kept) {
         try {
-          found.set(key, parseElement(toOctets(text)))
+          const space = key.indexOf(' ')
+          found.set(key, texts.element(key.slice(0, space), key.slice(space + 1), text))
         } catch (error) {
           await pieces.setAside(account.toString(), key, text, error)
         }

@@ -1,7 +1,7 @@
 /** XEP-0054 vcard-temp and XEP-0292 vCard4: what a user tells everybody of themselves. */
 import {
-  accountExporting, accountImporting, defineModule, fromOctets, isText, localName, namespaceOf, NS, octets, parseElement, records, setting,
-  StanzaError, toOctets, xml,
+  accountExporting, accountImporting, defineModule, fromOctets, isText, localName, namespaceOf, NS, octets, records, setting, StanzaError,
+  StoredTexts, xml,
 } from '../lib/api.js'
 import type { Batch, Element, Jid } from '../lib/api.js'
 
@@ -10,6 +10,7 @@ const FORMS = [
   { name: 'vCard', namespace: NS.VCARD },
   { name: 'vcard', namespace: NS.VCARD4 },
 ] as const
+interface Form { readonly name: string, readonly namespace: string }
 
 export default defineModule({
   name: 'vcard',
@@ -17,16 +18,17 @@ export default defineModule({
   xeps: ['0054 v1.3.0', '0292 v0.12.0'],
   features: { host: [NS.VCARD], account: [NS.VCARD, NS.VCARD4] },
   settings: {
-    bytes: setting.size({ min: '1KiB', max: '16MiB' }).default('128KiB').says('The largest vCard.'),
+    bytes: setting.size({ min: '1KiB', max: '1MiB' }).default('128KiB').says('The largest vCard.'),
   },
   stores: { cards: records<string>(1, undefined, { check: isText, unreadable: 'moved' }) },
 
   setup (host) {
     const { cards } = host.stores
+    const texts = new StoredTexts()
 
     for (const { name, namespace } of FORMS) {
       host.iq.get('account', namespace, name, async ({ stanza }) => {
-        const kept = await cardOf(stanza.to, name)
+        const kept = await cardOf(stanza.to, { name, namespace })
         if (kept !== undefined) return kept
         // XEP-0054 §3.1: for oneself, an empty one.
         if (stanza.from.bare.equals(stanza.to)) return xml(name, { xmlns: namespace })
@@ -42,10 +44,10 @@ export default defineModule({
     }
 
     /** One that cannot be read is put aside: then there is none. */
-    async function cardOf (account: Jid, name: string): Promise<Element | undefined> {
+    async function cardOf (account: Jid, { name, namespace }: Form): Promise<Element | undefined> {
       const kept = await cards.get(account.toString(), name)
       try {
-        return kept === undefined ? undefined : parseElement(toOctets(kept))
+        return kept === undefined ? undefined : texts.element(name, namespace, kept)
       } catch (error) {
         await cards.setAside(account.toString(), name, kept ?? '', error)
         return undefined
@@ -60,8 +62,8 @@ export default defineModule({
 
     // XEP-0227 §4.7
     host.on(accountExporting, async ({ account, add }) => {
-      for (const { name } of FORMS) {
-        const card = await cardOf(account, name)
+      for (const form of FORMS) {
+        const card = await cardOf(account, form)
         if (card !== undefined) add([card])
       }
     })

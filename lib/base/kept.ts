@@ -10,10 +10,12 @@ export class Kept<T extends object> {
   readonly #idle: LRUCache<string, T>
   readonly #reading = new Map<string, Promise<T>>()
 
-  /** `idle`: how many values stay that nobody holds. */
-  constructor (read: (key: string) => Promise<T>, idle: number) {
+  /** `idle`: how many values stay that nobody holds; `room`: and how many bytes they may have together. */
+  constructor (read: (key: string) => Promise<T>, idle: number, room?: { readonly bytes: number, readonly sizeOf: (value: T) => number }) {
     this.#read = read
-    this.#idle = new LRUCache({ max: idle })
+    this.#idle = new LRUCache(room === undefined
+      ? { max: idle }
+      : { max: idle, maxSize: room.bytes, sizeCalculation: value => Math.max(1, room.sizeOf(value)) })
   }
 
   /** The value, at once where it is in memory; all who ask while it is being read get the same one. */

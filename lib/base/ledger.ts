@@ -3,23 +3,26 @@
 /** One holder. `bytes` is changed by the ledger alone. */
 export interface Share { bytes: number }
 
-/** Shares below this are never taken from: how many there are is bounded elsewhere, and none is worth looking for. */
+/** What is less than this is not worth looking for, if nothing else is said: bytes. */
 const LEAST = 4096
 
 export class Ledger<S extends Share> {
   readonly #all: number
   readonly #take: (share: S) => void
+  readonly #least: number
   /** Those that hold 2^n to 2^(n+1) bytes: to find one that holds most, or at least half of that, nobody looks at all of them. */
   readonly #classes: (Set<S> | undefined)[] = []
   #bytes = 0
 
   /**
    * `all`: bytes that all may hold together. `take` is called for one who holds most, and lowers its share, within the call or later; it
-   * is called again only when something is added.
+   * is called again only when something is added. `least`: nothing is taken from a share that is smaller; the number of those has to be
+   * bounded elsewhere.
    */
-  constructor (all: number, take: (share: S) => void) {
+  constructor (all: number, take: (share: S) => void, least = LEAST) {
     this.#all = all
     this.#take = take
+    this.#least = least
   }
 
   /** What all hold together. */
@@ -28,10 +31,10 @@ export class Ledger<S extends Share> {
   /** The share grows by so many bytes, or shrinks. */
   change (share: S, by: number): void {
     if (by === 0) return
-    const from = classOf(share.bytes)
+    const from = this.#classOf(share.bytes)
     share.bytes += by
     this.#bytes += by
-    const to = classOf(share.bytes)
+    const to = this.#classOf(share.bytes)
     if (from !== to) {
       if (from > 0) this.#classes[from]?.delete(share)
       if (to > 0) (this.#classes[to] ??= new Set()).add(share)
@@ -44,6 +47,9 @@ export class Ledger<S extends Share> {
       if (this.#bytes >= before) return
     }
   }
+
+  /** 0: too little to be taken from. */
+  #classOf (bytes: number): number { return bytes < this.#least ? 0 : 1 + Math.floor(Math.log2(bytes)) }
 
   #largest (): S | undefined {
     const top = this.#classes.findLast(shares => shares !== undefined && shares.size > 0)
@@ -59,6 +65,3 @@ export class Ledger<S extends Share> {
 
 /** Shares of one class that are compared. */
 const MOST_LOOKED = 1000
-
-/** 0: too little to be taken from. */
-function classOf (bytes: number): number { return bytes < LEAST ? 0 : Math.floor(Math.log2(bytes)) }

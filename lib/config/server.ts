@@ -96,7 +96,8 @@ const federation = table({
       'DNS is written by strangers: without this, no domain can send this server into its own network or to itself.'),
   queue: table({
     stanzas: count({ min: 1, max: 100_000 }).default(1000).says('Stanzas that wait at most.'),
-    size: size({ min: '64KiB', max: '64MiB' }).default('1MiB').says('What they may take together.'),
+    // All of it goes out at once when the link stands: with what is sent again it has to fit into what may wait in a stream (8 MiB).
+    size: size({ min: '64KiB', max: '2MiB' }).default('1MiB').says('What they may take together.'),
     time: duration({ min: '1s', max: '10m' }).default('30s').says('How long one waits at most. Then its sender gets an error.'),
   }).says('What waits while there is no link: for each pair of domains.'),
   idle: duration({ min: '1m', max: '1d' }).default('10m').says('A link that nobody has used for so long is closed.'),

@@ -2,6 +2,7 @@
 import type { Hook, Hooks } from '../base/hook.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
+import { BACKLOG } from '../stream/bounds.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { addressed, isIq, isMessage, isPresence, resultReply, type Addressed, type Message } from '../xmpp/stanza.js'
@@ -35,11 +36,20 @@ export interface DeliveryHome {
 const NOBODY: readonly Session[] = []
 /** How many stanzas may wait for one account while a handler waits for the disk. */
 const LANE = 1000
+/** And how many bytes, for one account, and over all; an account for which less than the least waits is refused nothing. */
+const LANE_BYTES = BACKLOG
+const ALL_LANES = 8 * BACKLOG
+const LEAST_LANE = BACKLOG / 32
+
+/** What waits for one account. */
+interface Lane { readonly queue: Queue, bytes: number }
 
 export class Delivery {
   readonly #home: DeliveryHome
   /** Accounts for which something waits: what comes behind keeps its place. */
-  readonly #lanes = new Map<string, Queue>()
+  readonly #lanes = new Map<string, Lane>()
+  /** Bytes that wait in all of them. */
+  #laneBytes = 0
   #idle: (() => void)[] = []
 
   constructor (home: DeliveryHome) { this.#home = home }
@@ -111,18 +121,21 @@ export class Delivery {
     const key = stanza.to.bare.toString()
     const lane = this.#lanes.get(key)
     if (lane !== undefined) {
-      const isTaken = lane.run(() => {
+      const bytes = stanza.octets().length
+      const isTaken = this.#mayWait(lane, bytes) && lane.queue.run(() => {
+        this.#count(lane, -bytes)
         passage.isWaiting = false
         return follow(this.#home.router.guard(stanza, passage, work), () => { this.#home.router.close(stanza, passage) })
       })
       if (!isTaken) throw new StanzaError('resource-constraint')
+      this.#count(lane, bytes)
       this.#waits(passage)
       return undefined
     }
     const wait = this.#home.router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
     const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) }, this.#home.router.turns)
-    this.#lanes.set(key, queue)
+    this.#lanes.set(key, { queue, bytes: 0 })
     this.#waits(passage)
     queue.run(() => wait.then(() => {
       passage.isWaiting = false
@@ -135,6 +148,16 @@ export class Delivery {
   #waits (passage: Passage): void {
     passage.isWaiting = true
     passage.arrival ??= passage.session?.input.arrive()
+  }
+
+  #mayWait (lane: Lane, more: number): boolean {
+    const bytes = lane.bytes + more
+    return bytes <= LANE_BYTES && (this.#laneBytes + more <= ALL_LANES || bytes <= LEAST_LANE)
+  }
+
+  #count (lane: Lane, by: number): void {
+    lane.bytes += by
+    this.#laneBytes += by
   }
 
   #emptied (key: string): void {

@@ -1,5 +1,6 @@
 /** What one domain of ours has to say to one of another server: it waits here until there is a stream, within bounds. */
 import type { Timer } from '../base/clock.js'
+import { Ledger, type Share } from '../base/ledger.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { openOutgoing } from './open.js'
 import type { Managed } from './managed.js'
@@ -7,12 +8,22 @@ import type { Outgoing } from './outgoing.js'
 import { isAnswer, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
+/** What waits on a link. */
+export interface LinkShare extends Share { readonly link: Link }
+
+/** Bytes that may wait on all links together. With more, what came last for the domain for which most waits goes back to its sender. */
+const ALL_QUEUES = 64 * 1024 * 1024
+
+/** Counts what waits on all links. */
+export function sharedQueues (most = ALL_QUEUES): Ledger<LinkShare> {
+  return new Ledger<LinkShare>(most, ({ link }) => { link.shed() }, 1)
+}
+
 /** What a link asks of all links. */
 export interface LinkHome {
   readonly world: FederationWorld
-  /** Room for so many bytes more, among all that wait. */
-  mayWait (bytes: number): boolean
-  waits (bytes: number): void
+  /** What waits on all links. */
+  readonly queues: Ledger<LinkShare>
   bounce (item: Waiting, error: StanzaError): void
   /** A stream that may serve this pair as well. */
   shared (local: string, remote: string): Promise<Outgoing | undefined>
@@ -47,7 +58,7 @@ export class Link {
   lastError: LinkError | undefined
   #home: LinkHome
   #queue: Waiting[] = []
-  #bytes = 0
+  readonly #share: LinkShare = { bytes: 0, link: this }
   #carrier: Carrier | undefined
   #opening: Promise<Outgoing> | undefined
   #isConnecting = false
@@ -73,7 +84,7 @@ export class Link {
     return this.#retry === undefined ? 'idle' : 'waiting'
   }
   get queued (): number { return this.#queue.length }
-  get bytes (): number { return this.#bytes }
+  get bytes (): number { return this.#share.bytes }
   get stoodAt (): number { return this.#stoodAt }
 
   /** Sends a stanza, now or once there is a stream. Throws StanzaError where it cannot wait. */
@@ -112,8 +123,7 @@ export class Link {
   /** These have not come to the other server: they go before all others. */
   again (items: readonly Waiting[]): void {
     for (const { octets } of items) {
-      this.#bytes += octets.length
-      this.#home.waits(octets.length)
+      this.#home.queues.change(this.#share, octets.length)
     }
     this.#queue.unshift(...items)
     this.#arm()
@@ -129,6 +139,14 @@ export class Link {
     this.#retry = undefined
     this.#retries = 0
     this.#connect()
+  }
+
+  /** Too much waits on all links, and most of it here: what came last goes back to its sender. */
+  shed (): void {
+    const item = this.#queue.pop()
+    if (item === undefined) return
+    this.#leave(item.octets.length)
+    this.#home.bounce(item, new StanzaError('resource-constraint', 'too much waits for the other server', { type: 'wait' }))
   }
 
   /** Nothing is taken any more. Answers with what waits. */
@@ -147,13 +165,12 @@ export class Link {
     if (this.#isClosed) throw new StanzaError('remote-server-timeout')
     const bytes = item.octets.length
     const most = isAnswer(item.stanza) ? FOR_ANSWERS : 1
-    if (this.#queue.length >= queue.stanzas * most || this.#bytes + bytes > queue.size * most || !this.#home.mayWait(bytes)) {
+    if (this.#queue.length >= queue.stanzas * most || this.bytes + bytes > queue.size * most) {
       throw new StanzaError('resource-constraint', 'too much waits for the other server', { type: 'wait' })
     }
     this.#queue.push(item)
-    this.#bytes += bytes
-    this.#home.waits(bytes)
     if (this.#queue.length === 1) this.#arm()
+    this.#home.queues.change(this.#share, bytes)
     if (!this.#isConnecting && this.#retry === undefined) this.#connect()
   }
 
@@ -301,8 +318,7 @@ export class Link {
   }
 
   #leave (bytes: number): void {
-    this.#bytes -= bytes
-    this.#home.waits(-bytes)
+    this.#home.queues.change(this.#share, -bytes)
   }
 
   #settle (): void {

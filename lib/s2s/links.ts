@@ -10,7 +10,7 @@ import { StanzaError, StreamError } from '../xmpp/errors.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { Amends } from './amends.js'
 import { Failures } from './failures.js'
-import { Link, type LinkHome } from './link.js'
+import { Link, sharedQueues, type LinkHome } from './link.js'
 import { Managed, type Bearer, type ManagedHome } from './managed.js'
 import type { Outgoing, OutgoingOwner } from './outgoing.js'
 import type { Left, ParkedStream } from './outbox.js'
@@ -22,7 +22,7 @@ import { shareable } from './sharing.js'
 import { addressesIn, byPair, isAnswered, pairKey, waiting, type Carrier, type Waiting } from './waiting.js'
 import { LinkError, type FederationWorld } from './world.js'
 
-/** Pairs of domains at a time; and bytes that wait for all of them together. */
+/** Pairs of domains at a time; and bytes that all of them together have not acknowledged. */
 const MOST_LINKS = 10_000
 const MOST_BYTES = 64 * 1024 * 1024
 /** Keys of others that we check at a time. */
@@ -47,6 +47,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
   /** Streams whose connection is not gone yet. */
   readonly #open = new Set<Outgoing>()
   #drained: (() => void) | undefined
+  readonly queues = sharedQueues()
   #bytes = 0
   #checks = 0
   #isClosed = false

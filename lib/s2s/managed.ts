@@ -9,6 +9,7 @@
 import type { Clock, Timer } from '../base/clock.js'
 import { shortened } from '../base/text.js'
 import type { ReleaseOrder } from '../host/order.js'
+import { BACKLOG } from '../stream/bounds.js'
 import { answer, countIn, distance, isTrue, REQUEST, tooHigh, Unacknowledged } from '../stream/stream-management.js'
 import { attributeOf, localName, type ParsedElement } from '../xml/element.js'
 import { flatten } from '../xml/writer.js'
@@ -39,7 +40,9 @@ export interface ManagedHome {
 
 /** What may be unacknowledged: stanzas and bytes. */
 const MOST_STANZAS = 5000
-const MOST_BYTES = 4 * 1024 * 1024
+const MOST_BYTES = BACKLOG / 2
+/** Whoever has acknowledged all but this is not made to wait for others that acknowledge nothing. */
+const LEAST_BYTES = 64 * 1024
 /** A peer that has not acknowledged what it was asked for is asked again, in milliseconds; and so many times without any progress. */
 const AGAIN = 5000
 const MOST_TIMES = 6
@@ -103,7 +106,11 @@ export class Managed {
   get bytes (): number { return this.#sent.bytes }
   /** Room for one more that is not acknowledged. */
   get hasRoom (): boolean { return !this.#isFull || this.#mayForget }
-  get #isFull (): boolean { return this.#sent.length >= MOST_STANZAS || this.#sent.bytes >= MOST_BYTES || !this.#home.mayWait(0) }
+  get #isFull (): boolean {
+    const { length, bytes } = this.#sent
+    return length >= MOST_STANZAS || bytes >= MOST_BYTES || bytes >= LEAST_BYTES && !this.#home.mayWait(0)
+  }
+
   /** Of a peer that has never said anything about what has come, nothing is known anyway. */
   get #mayForget (): boolean { return this.#by === 'nothing' || this.#by === 'pings' && !this.#isAnswering }
 

@@ -6,6 +6,8 @@ export const BACKLOG = 8 * 1024 * 1024
 export const SESSION_BACKLOG = BACKLOG / 2
 /** With more bytes than this waiting, a peer is not read itself. */
 export const HIGH_WATER = BACKLOG / 32
+/** Bytes that may wait for their turn once they are read; then reading pauses. One stanza may be larger. */
+export const QUEUE_BYTES = BACKLOG / 32
 /**
  * Up to so many waiting bytes, the next piece of a long answer goes out, or of what is sent again. Below the high water: whoever is sent
  * much is still heard when it acknowledges.

@@ -8,7 +8,7 @@ import { Parser, XmlError, type Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { BACKLOG, HIGH_WATER } from './bounds.js'
+import { BACKLOG, HIGH_WATER, QUEUE_BYTES } from './bounds.js'
 import { headerOctets, readHeader, type StreamHeader } from './header.js'
 import { peerError } from './peer-error.js'
 import type { StreamEnd, StreamHandlers, StreamSettings } from './stream-settings.js'
@@ -48,6 +48,8 @@ export class Stream<T = unknown> {
   #headerSent = false
   #id: string | undefined
   #holds = 0
+  /** Bytes of the elements that wait for their turn. */
+  #queued = 0
   #isOver = false
   #isShaking = false
   #watch: Watch | undefined
@@ -259,8 +261,13 @@ export class Stream<T = unknown> {
     if (wait > 0) this.#rest(wait)
     // While it is negotiated, what comes behind an element may belong to another stream: it is not even parsed.
     if (this.#state.at !== 'established') this.#hold(WORK)
-    this.#queue.run(() => this.#handle(element, source))
-    if (this.#queue.full) this.#hold(WORK)
+    const bytes = source.octets.length
+    this.#queued += bytes
+    this.#queue.run(() => {
+      this.#queued -= bytes
+      return this.#handle(element, source)
+    })
+    if (this.#queue.full || this.#queued > QUEUE_BYTES) this.#hold(WORK)
     if (this.#how.turns?.isSpent === true) this.#yield()
   }
 

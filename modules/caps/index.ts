@@ -1,14 +1,20 @@
 /** XEP-0115 Entity Capabilities: the server's own, and those of devices, asked for once and believed only when proved. */
 import {
-  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, flatten, follow, namespaceOf, NS, offersChanged, presenceArriving,
-  presences, presenceSent, rosters, StanzaError, xml,
+  Cache, capabilities, CAPS_NODE, child, defineModule, discovery, FairCache, flatten, follow, namespaceOf, NS, offersChanged,
+  presenceArriving, presences, presenceSent, rosters, StanzaError, xml,
 } from '../../lib/api.js'
 import type { Element, Jid, Maybe, Presence } from '../../lib/api.js'
 import { capsOf, featuresOf, isKnownHash, verificationOf, type Caps } from './verification.js'
 
-/** Answers that are kept, and devices of which it is known which answer is theirs. */
+/** Answers that are kept, and bytes of them. */
 const ANSWERS = 2000
-const DEVICES = 50_000
+const ANSWER_BYTES = 8 * 1024 * 1024
+/** Bytes of what is known of devices: of an account here, or of another domain; of all; and of each device beside its names. */
+const DEVICES_OF_ONE = 2 * 1024 * 1024
+const DEVICES_OF_ALL = 16 * 1024 * 1024
+const DEVICE = 100
+/** The longest hash with its name: no function that is known makes a longer one. */
+const LONGEST_KEY = 128
 /** Questions that may be under way at once. */
 const QUESTIONS = 100
 /** Features of one answer that are kept, and the characters that they may have together: no software needs a third of that. */
@@ -26,8 +32,12 @@ export default defineModule({
   requires: ['disco', 'presence'],
 
   setup (host) {
-    const answers = new Cache<string, ReadonlySet<string>>({ max: ANSWERS })
-    const devices = new Cache<string, string>({ max: DEVICES })
+    const answers = new Cache<string, ReadonlySet<string>>({ max: ANSWERS, maxSize: ANSWER_BYTES, sizeCalculation: bytesOf })
+    const devices = new FairCache<string>({
+      each: DEVICES_OF_ONE, all: DEVICES_OF_ALL, sizeOf: (name, key) => DEVICE + name.length + key.length,
+    })
+    /** Who fills the cache with this device. */
+    const groupOf = (device: Jid): string => host.router.serves(device.domain) ? device.bare.toString() : device.domain
     const asking = new Counts()
     let questions = 0
 
@@ -44,7 +54,7 @@ export default defineModule({
 
     host.provide(capabilities, {
       of: device => {
-        const key = devices.get(device.toString())
+        const key = devices.get(groupOf(device), device.toString())
         return key === undefined ? undefined : answers.get(key)
       },
       // §8.4: whoever heard the first presence knows.
@@ -74,13 +84,14 @@ export default defineModule({
     function learn (presence: Presence, device: Jid, asker: Jid): void {
       const name = device.toString()
       if (presence.type !== 'available') {
-        if (presence.type === 'unavailable') devices.delete(name)
+        if (presence.type === 'unavailable') devices.delete(groupOf(device), name)
         return
       }
       const caps = capsOf(presence.child(NS.CAPS, 'c'))
       if (caps === undefined || !isKnownHash(caps.hash)) return
       const key = `${caps.hash} ${caps.ver}`
-      devices.set(name, key)
+      if (key.length > LONGEST_KEY) return
+      devices.set(groupOf(device), name, key)
       const account = device.bare.toString()
       if (answers.has(key) || asking.of(key) >= ASKED || asking.of(account) >= QUESTIONS_AN_ACCOUNT || questions >= QUESTIONS) return
       for (const one of [key, account]) asking.add(one, 1)
@@ -108,6 +119,13 @@ export default defineModule({
     }
   },
 })
+
+/** What an answer holds; each feature a little more than it says. */
+function bytesOf (features: ReadonlySet<string>): number {
+  let bytes = 1
+  for (const feature of features) bytes += 50 + feature.length
+  return bytes
+}
 
 /** As many as there is room for, in memory of their own. */
 function kept (features: readonly string[]): readonly string[] {

@@ -6,7 +6,7 @@ import {
 } from '../../lib/api.js'
 import type { Addressed, Archives, Batch, Element, Entry, Jid, Maybe, Message, Session } from '../../lib/api.js'
 import { command } from './command.js'
-import { arePreferences, preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
+import { arePreferences, bytesOf, preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { entryIn, written } from './moving.js'
 import { find, queryForm, readQuery, resultStanza } from './query.js'
 import { Retention, type Limits } from './retention.js'
@@ -16,6 +16,7 @@ import { isWorthArchiving, textIn } from './worth.js'
 const HOUR = 3_600_000
 /** Accounts whose preferences stay in memory, beside those that are in use. */
 const IDLE = 10_000
+const IDLE_BYTES = 16 * 1024 * 1024
 /** Addresses that an account may list in its preferences. */
 const ADDRESSES = 1000
 const PREFERENCES = 'preferences'
@@ -46,7 +47,9 @@ export default defineModule({
   setup (host) {
     const { settings, stores: { messages, preferences, limits } } = host
     const usual: Preferences = { habit: settings.default, always: [], never: [] }
-    const wishes = new Kept<Preferences>(async owner => await preferences.get(owner, PREFERENCES) ?? usual, IDLE)
+    const wishes = new Kept<Preferences>(async owner => await preferences.get(owner, PREFERENCES) ?? usual, IDLE, {
+      bytes: IDLE_BYTES, sizeOf: bytesOf,
+    })
     /** What was archived under which id, for as long as somebody holds the message. */
     const ids = new WeakMap<object, { readonly account: Jid, readonly id: string }>()
     const retention = new Retention({ domain: host.domain, messages, limits, settings, log: host.log, now: () => host.clock.now() })

@@ -30,13 +30,23 @@ export function preferencesElement ({ habit, always, never }: Preferences): Elem
   return xml('prefs', { xmlns: NS.MAM, default: habit }, list('always', always), list('never', never))
 }
 
-/** Throws StanzaError: bad-request, jid-malformed, resource-constraint where there are more than `most` addresses. */
+/** The most bytes that the addresses of an account may have together: clients get them in one answer. */
+const MOST_BYTES = 128 * 1024
+
+/** Bytes of the addresses. */
+export function bytesOf ({ always, never }: Preferences): number {
+  return [...always, ...never].reduce((sum, address) => sum + Buffer.byteLength(address), 0)
+}
+
+/** Throws StanzaError: bad-request, jid-malformed; resource-constraint if there are more than `most` addresses, or they are too long. */
 export function readPreferences (element: Element, most: number): Preferences {
   const habit = attributeOf(element, 'default')
   if (habit !== 'always' && habit !== 'never' && habit !== 'roster') throw new StanzaError('bad-request', 'no such default')
   const [always, never] = [addressesIn(element, 'always'), addressesIn(element, 'never')]
   if (always.length + never.length > most) throw new StanzaError('resource-constraint', 'too many addresses', { type: 'modify' })
-  return { habit, always, never }
+  const preferences: Preferences = { habit, always, never }
+  if (bytesOf(preferences) > MOST_BYTES) throw new StanzaError('resource-constraint', 'the addresses are too long', { type: 'modify' })
+  return preferences
 }
 
 function addressesIn (element: Element, name: string): readonly string[] {

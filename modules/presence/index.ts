@@ -7,19 +7,24 @@ import {
 import type { Addressed, Jid, Maybe, Presence, Roster, RosterItem, Session } from '../../lib/api.js'
 import { Here } from './here.js'
 import { ANSWERS, contentOf, KnownPresence } from './known.js'
+import { Told } from './told.js'
 
 /** What a device has last said to its subscribers, and when. */
 const broadcasted = slot('presence.broadcasted', { initial: () => ({ content: '', at: 0 }) })
+
+/** Bytes that the addresses of directed presence may have on the average, and the longest that there are (RFC 7622 §3.1). */
+const ADDRESS = 128
+const LONGEST_ADDRESS = 3071
 
 /** When it asked for the presence of its contacts: what is sent to it alone soon after that is an answer. */
 const looked = slot('presence.looked', { initial: () => 0 })
 
 /** RFC 6121 §4.6: whom a device has sent its presence besides its subscribers; they hear when it goes. */
 const directed = slot('presence.directed', {
-  initial: () => new Map<string, Jid>(),
+  initial: () => new Told(),
   codec: {
     write: told => [...told.keys()].join('\n'),
-    read: text => new Map(text === '' ? [] : text.split('\n').map(address => [address, parseJid(address)] as const)),
+    read: text => Told.of(text === '' ? [] : text.split('\n')),
   },
 })
 
@@ -98,10 +103,15 @@ export default defineModule({
       const key = presence.to.toString()
       const wasTold = told.has(key)
       if (presence.type === 'unavailable') told.delete(key)
-      else if (told.size < host.settings.directed || wasTold) told.set(key, presence.to)
+      else if (wasTold || hasRoom(told, key)) told.set(key, presence.to)
       else throw new StanzaError('resource-constraint', 'too much directed presence')
       if (told.has(key) !== wasTold) here.changed(session.jid, key)
       return undefined
+    }
+
+    function hasRoom (told: Told, key: string): boolean {
+      const most = host.settings.directed
+      return told.size < most && told.bytes + Buffer.byteLength(key) <= Math.max(most * ADDRESS, LONGEST_ADDRESS)
     }
 
     /** Whether this is not what it has said before. */
@@ -172,7 +182,7 @@ export default defineModule({
       if (wasAvailable) here.changed(session.jid)
       host.sessions.present(session, undefined)
       const told = session.get(directed)
-      session.put(directed, new Map())
+      session.put(directed, new Told())
       for (const key of told.keys()) here.changed(session.jid, key)
       session.put(broadcasted, { content: '', at: 0 })
       return follow(roster(session.account), contacts => { gone(presence, contacts, wasAvailable, told.values(), session) })

@@ -26,6 +26,7 @@ export type All = ReadonlyMap<string, Registration>
 
 /** Accounts that have some, whose registrations are kept in memory. */
 const IDLE = 10_000
+const IDLE_BYTES = 16 * 1024 * 1024
 const PAGE = 1000
 const NONE: All = new Map()
 
@@ -43,7 +44,7 @@ export class Registrations {
 
   constructor (store: Records<Stored>) {
     this.#store = store
-    this.#kept = new Kept(async owner => await read(store, owner), IDLE)
+    this.#kept = new Kept(async owner => await read(store, owner), IDLE, { bytes: IDLE_BYTES, sizeOf: bytesOf })
   }
 
   /** Learns which accounts of this domain have some: from then on the others cost nothing. */
@@ -114,6 +115,15 @@ export class Registrations {
     this.#kept.forget(account.toString())
     this.#owners.delete(account.toString())
   }
+}
+
+/** What the registrations of an account hold, nearly. */
+function bytesOf (all: All): number {
+  let bytes = 0
+  for (const { key, service, node = '', options = '' } of all.values()) {
+    bytes += 200 + key.length + service.toString().length + node.length + options.length
+  }
+  return bytes
 }
 
 async function read (store: Records<Stored>, owner: string): Promise<Map<string, Registration>> {

@@ -19,6 +19,7 @@ export default defineModule({
   features: { host: [NS.ROSTER] },
   settings: {
     items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most contacts of an account.'),
+    bytes: setting.size({ min: '1KiB', max: '1MiB' }).default('512KiB').says('The most bytes that the contacts of an account may have together, their names and groups included: clients get them in one answer.'),
     requests: setting.count({ min: 1, max: 10_000 }).default(100).says('The most subscription requests that wait for an account to answer them. Those from one domain and its subdomains may be as many as there is room left for others.'),
     request: setting.size({ min: '256B', max: '256KiB' }).default('4KiB').says('The largest subscription request. A larger one is refused.'),
     requestBytes: setting.size({ min: '1KiB', max: '64MiB' }).default('128KiB').says('The most that the subscription requests that wait for an account may hold together.'),
@@ -98,8 +99,16 @@ export default defineModule({
       tell(account, contact, 'unsubscribed')
     }
 
+    /** What makes it no larger is always taken: a roster may be larger than it may be now. */
+    function room (roster: AccountRoster, contact: Jid, item: StoredItem): void {
+      const growth = roster.growth(contact, item)
+      const { items, bytes } = host.settings
+      const isFull = !roster.has(contact) && roster.size >= items || growth > 0 && roster.shownBytes + growth > bytes
+      if (isFull) throw new StanzaError('resource-constraint', 'the roster is full', { type: 'cancel' })
+    }
+
     function keep (account: Jid, roster: AccountRoster, contact: Jid, item: StoredItem, batch: Batch): void {
-      if (!roster.has(contact) && roster.size >= host.settings.items) throw new StanzaError('resource-constraint', 'the roster is full', { type: 'cancel' })
+      room(roster, contact, item)
       all.change(account, roster, contact, item, batch)
       pushLater(account, roster, contact, run => { batch.answering(run) }) // §2.1.6, §2.5.2: first the push, then the result
     }
@@ -193,7 +202,7 @@ export default defineModule({
       const old = roster.stored(contact)
       const item = withState(old, step.state, request ?? old.request)
       if (isSame(before, step.state) && request === undefined) return
-      if (!roster.has(contact) && request === undefined && roster.size >= host.settings.items) throw new StanzaError('resource-constraint', 'the roster is full', { type: 'cancel' })
+      if (request === undefined) room(roster, contact, item)
       const shown = roster.item(contact)
       all.change(account, roster, contact, item, batch)
       const shows = roster.item(contact)

@@ -24,8 +24,13 @@ export class AccountRoster implements Roster {
   /** Of all items that clients see, made when it is first asked for. */
   #digest: Buffer | undefined
 
+  /** Bytes of the items that clients see, and of all. */
+  #shown = 0
+  #bytes = 0
+
   constructor (items: ReadonlyMap<string, StoredItem>) {
     this.#items = new Map(items)
+    for (const [address, item] of items) this.#count(address, item, 1)
   }
 
   /**
@@ -42,6 +47,17 @@ export class AccountRoster implements Roster {
 
   /** Contacts, those who only wait for an answer included. */
   get size (): number { return this.#items.size }
+  /** Bytes of the answer that shows it, nearly. */
+  get shownBytes (): number { return this.#shown }
+  /** Bytes of all that is kept, nearly. */
+  get bytes (): number { return this.#bytes }
+
+  /** How much longer the answer that shows the roster is with this item in it. */
+  growth (contact: Jid, item: StoredItem): number {
+    const key = contact.bare.toString()
+    return shownBytesOf(key, item) - shownBytesOf(key, this.#items.get(key))
+  }
+
   /** Requests that wait for an answer. */
   get requests (): number {
     let count = 0
@@ -85,8 +101,16 @@ export class AccountRoster implements Roster {
       this.#mix(this.#digest, key, this.#items.get(key))
       this.#mix(this.#digest, key, item)
     }
+    this.#count(key, this.#items.get(key), -1)
+    this.#count(key, item, 1)
     if (item === undefined) this.#items.delete(key)
     else this.#items.set(key, item)
+  }
+
+  #count (address: string, item: StoredItem | undefined, times: 1 | -1): void {
+    const shown = shownBytesOf(address, item)
+    this.#shown += times * shown
+    this.#bytes += times * (shown + address.length + (item?.request?.length ?? 0))
   }
 
   /** Puts an item in, or takes it out. */
@@ -96,6 +120,18 @@ export class AccountRoster implements Roster {
     const one = createHash('sha256').update(JSON.stringify([address, name, groups, subscription, ask, approved])).digest()
     for (let at = 0; at < DIGEST; at++) digest[at] = (digest[at] ?? 0) ^ (one[at] ?? 0)
   }
+}
+
+/** An item and a group, beside what they say: `<item jid="" subscription="both" name=""/>`, `<group></group>`. */
+const ITEM_TAG = 50
+const GROUP_TAG = 15
+
+/** Bytes of an item as clients see it, but for what escaping adds. */
+function shownBytesOf (address: string, item: StoredItem | undefined): number {
+  if (item === undefined || !isVisible(item)) return 0
+  let bytes = ITEM_TAG + Buffer.byteLength(address) + Buffer.byteLength(item.name)
+  for (const group of item.groups) bytes += GROUP_TAG + Buffer.byteLength(group)
+  return bytes
 }
 
 /** Bytes of a version. */
@@ -110,8 +146,9 @@ function itemOf (jid: Jid, { name, groups, subscription, ask, approved }: Stored
   return { jid, name, groups, subscription, ask, approved }
 }
 
-/** Rosters kept in memory although nobody of the account is there. */
+/** Rosters kept in memory although nobody of the account is there; and bytes of them. */
 const IDLE = 2000
+const IDLE_BYTES = 32 * 1024 * 1024
 
 export class AccountRosters {
   readonly #items: Records<StoredItem>
@@ -119,7 +156,9 @@ export class AccountRosters {
 
   constructor (items: Records<StoredItem>) {
     this.#items = items
-    this.#rosters = new Kept(async key => new AccountRoster(await readable(items, key)), IDLE)
+    this.#rosters = new Kept(async key => new AccountRoster(await readable(items, key)), IDLE, {
+      bytes: IDLE_BYTES, sizeOf: roster => roster.bytes,
+    })
   }
 
   of (account: Jid): Maybe<AccountRoster> { return this.#rosters.of(account.bare.toString()) }
