@@ -4,8 +4,9 @@ import t, { type Test } from 'tap'
 import { missing } from '../process.js'
 import { Device, Quarter, startEjabberd, startProsody, startSestina, trustAll, type Neighbour, type Stanza } from './servers.js'
 
-const OURS = 'montague.test'
-const THEIRS = 'capulet.test'
+// Not below .test: libunbound, by which Prosody asks DNS if lua-unbound is installed, answers for that itself.
+const OURS = 'montague.example'
+const THEIRS = 'capulet.example'
 /** Messages that are under way while the other server goes and comes back. */
 const MANY = 1000
 const PATIENCE = 90_000
@@ -53,7 +54,7 @@ for (const [name, start] of Object.entries(NEIGHBOURS)) {
 t.test('three domains of ours are served by one connection', { skip }, async t => {
   const quarter = await Quarter.build(t, { trust: 'certificate' })
   trustAll(t)
-  const domains = [OURS, 'escalus.test', 'paris.test']
+  const domains = [OURS, 'escalus.example', 'paris.example']
   const ours = await startSestina(quarter, { domains })
   const theirs = await startSestina(quarter, { domains: [THEIRS] })
   await theirs.addUser('juliet')

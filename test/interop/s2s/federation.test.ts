@@ -4,8 +4,9 @@ import t, { type Test } from 'tap'
 import { missing } from '../process.js'
 import { Device, Quarter, startEjabberd, startProsody, startSestina, trustAll, type Neighbour, type Stanza, type Trust } from './servers.js'
 
-const OURS = 'montague.test'
-const THEIRS = 'capulet.test'
+// Not below .test: libunbound, by which Prosody asks DNS if lua-unbound is installed, answers for that itself.
+const OURS = 'montague.example'
+const THEIRS = 'capulet.example'
 const NEIGHBOURS = { Prosody: startProsody, ejabberd: startEjabberd }
 const skip = process.getuid?.() !== 0 ? 'needs root, for DNS on port 53 and a mount namespace' : missing({ prosody: 'prosody', erl: 'ejabberd', unshare: 'util-linux' })
 
@@ -52,6 +53,20 @@ for (const [name, start] of Object.entries(NEIGHBOURS)) {
       if (how.trust === 'certificate' && !('direct' in how)) t.match(ours.said, /EXTERNAL/, 'EXTERNAL was used')
     })
   }
+}
+
+/** Extended key usage serverAuth: public authorities issue certificates for nothing else now. */
+const FOR_SERVERS = ['1.3.6.1.5.5.7.3.1']
+
+for (const [name, start] of Object.entries(NEIGHBOURS)) {
+  t.test(`${name} calls with a certificate for servers alone, and is let in by it`, { skip }, async t => {
+    const { romeo, juliet, ours } = await stage(t, start, { trust: 'certificate', usages: FOR_SERVERS })
+    await juliet.says(chat(romeo.full, 'Ay me!'))
+    await romeo.gets('the message', stanza => stanza.getChildText('body') === 'Ay me!')
+    t.match(ours.said, /"security":"EXTERNAL","msg":"server accepted"/, 'by EXTERNAL, and not by dialback')
+    await romeo.says(chat(juliet.bare, 'But soft!'))
+    await juliet.gets('the answer', stanza => stanza.getChildText('body') === 'But soft!')
+  })
 }
 
 async function befriend (t: Test, romeo: Device, juliet: Device): Promise<void> {

@@ -34,6 +34,8 @@ export interface Trust {
   readonly trust: 'certificate' | 'dialback'
   /** Only direct TLS stands in DNS. */
   readonly direct?: boolean
+  /** What the certificates are for, as object identifiers; left out, for anything. */
+  readonly usages?: readonly string[]
 }
 
 /** A quarter of the loopback network, its DNS, and its authority. */
@@ -73,7 +75,7 @@ export class Quarter {
     for (const domain of domains) this.zone.server(domain, address, this.how.direct === true ? { direct: 5270 } : { plain: 5269 })
     const signer = this.how.trust === 'certificate' ? this.authority : await makeAuthority('nobody knows')
     const names = domains.map(name => new GeneralName({ dNSName: name }))
-    return await signer.issue({ subject: 'CN=server', names })
+    return await signer.issue({ subject: 'CN=server', names, ...this.how.usages && { usages: this.how.usages } })
   }
 
   /** A program that sees this quarter's DNS and no other: what /etc/resolv.conf names is at another place for it alone. */
