@@ -227,10 +227,9 @@ function checkServer (leaf: Read, now: number): void {
 
 /** One that has issued the last of the path. Throws Doubt. */
 function checkAuthority (issuer: Read, path: readonly Read[], now: number): void {
-  const { basic, keyUsage, purposes, constraints, key } = issuer
+  const { basic, keyUsage, purposes, constraints } = issuer
   const [last] = path.slice(-1)
   checkDates(issuer, now)
-  checkKey(key)
   if (path.length > 1 && last !== undefined) checkStrength(last)
   if (keyUsage !== undefined && (keyUsage & KeyUsageFlags.keyCertSign) === 0) throw new Doubt('an issuer may not sign certificates')
   if (basic?.cA !== true || !issuer.x509.ca) throw new Doubt('an issuer is no authority') // OpenSSL's word as well as ours

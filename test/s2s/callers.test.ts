@@ -2,7 +2,7 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import type { Tlsa } from '../../lib/s2s/dane.js'
 import type { Target } from '../../lib/s2s/resolve.js'
-import { certificateFor, dns, DnsError, external, message, NoServer, OURS, scene, THEIRS, type Net, type Peer } from './stage.js'
+import { certificateFor, dns, DnsError, external, message, NoServer, OURS, scene, THEIRS, type Line, type Net, type Peer } from './stage.js'
 
 /** "3 1 1": the key of the certificate for these domains, as its SHA-256. */
 async function keyFor (...domains: readonly string[]): Promise<readonly Tlsa[]> {
@@ -110,4 +110,27 @@ scene('a peer whose claims cannot be proved again and again is hung up on: each 
   for (let n = 0; n < 40 && !line.isClosed; n++) await line.says(`<db:result from='n${n}.test' to='${OURS}'>00</db:result>`)
   t.equal(line.error, 'policy-violation')
   t.equal(line.heard.split('remote-server-not-found').length - 1, 16)
+})
+
+scene('a stream that was opened to check a key is closed a minute after, unless it is ours to send on by then', async (t, net) => {
+  const ours = await net.town(OURS, { trust: 'dialback' })
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  const peer = await net.peer([THEIRS, 'used.test'], { trusted: false })
+  const line = await peer.opens(ours, THEIRS, OURS)
+  const asked = new Map<string, Line>()
+  for (const domain of [THEIRS, 'used.test']) {
+    await line.says(`<db:result from='${domain}' to='${OURS}'>00</db:result>`)
+    const back = await peer.takes(domain)
+    const id = / id=['"]([^'"]+)/.exec(back.gets(/<db:verify[^>]*>/))?.[1] ?? ''
+    await back.says(`<db:verify from='${domain}' to='${OURS}' id='${id}' type='valid'/>`)
+    line.gets(/<db:result[^>]*type=.valid/)
+    asked.set(domain, back)
+  }
+  await romeo.says("<message to='x@used.test'><body>one</body></message>")
+  await asked.get('used.test')?.says(`<db:result from='used.test' to='${OURS}' type='valid'/>`)
+  asked.get('used.test')?.gets('<body>one</body>')
+  await net.pass(91_000)
+  t.match(asked.get(THEIRS)?.heard, '</stream:stream>')
+  t.notMatch(asked.get('used.test')?.heard, '</stream:stream>')
+  t.notOk(line.isClosed)
 })
