@@ -90,10 +90,12 @@ function malformed (world: FederationWorld, stream: Receiving, kind: Kind, eleme
 }
 
 /**
- * A sender's address that cannot be read as a whole. A request is answered, to the account or room without its resource: somebody waits for
- * that. Other stanzas are not: a room would take an error for a sign that our user is gone.
+ * A sender's address that cannot be read as a whole. A request is answered, to the account or room without its resource, for somebody waits
+ * for that. Other stanzas are not: a room would take an error for a sign that our user is gone.
  */
-function unreadable (world: FederationWorld, stream: Receiving, kind: Kind, element: ParsedElement, text: string, to: Jid | undefined): void {
+function unreadable (
+  world: FederationWorld, stream: Receiving, kind: Kind, element: ParsedElement, text: string, to: Jid | undefined,
+): void {
   world.count('malformed')
   const slash = text.indexOf('/')
   const from = slash < 0 ? undefined : parsed(text.slice(0, slash))

@@ -1,4 +1,9 @@
 import t from 'tap'
+import { ReleaseOrder } from '../../lib/host/order.js'
+import { enterFromServer } from '../../lib/host/remote.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { addressed, Stanza, type Kind } from '../../lib/xmpp/stanza.js'
+import { parseElement } from '../parse.js'
 import { scenario } from '../scenario.js'
 
 const MODULES = ['presence', 'message', 'limits']
@@ -18,14 +23,16 @@ t.test('a device that sends too fast is read later, and loses nothing', async t 
   t.equal(s.host('montague.lit').counters.get('limits.paused'), 1)
 })
 
-t.test('all devices of one address share what it may send', async t => {
+t.test('all accounts of one address share what it may send, and each has its part for itself', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { limits: { session: 1000, address: 1 } } })
   const romeo = await s.device('romeo@montague.lit/orchard', { address: '192.0.2.7' })
   const juliet = await s.device('juliet@montague.lit/balcony', { address: '192.0.2.7' })
   const other = await s.device('paris@montague.lit/street', { address: '192.0.2.8' })
   await romeo.says(...many(8, "<message to='paris@montague.lit' type='chat'><body>!</body></message>"))
   await juliet.says("<message to='paris@montague.lit' type='chat'><body>!</body></message>")
-  t.equal(juliet.paused, true)
+  t.equal(juliet.paused, false, 'nothing is left, and she is below her part')
+  await romeo.says(...many(3, "<message to='paris@montague.lit' type='chat'><body>!</body></message>"))
+  t.equal(romeo.paused, true)
   await other.says("<message to='juliet@montague.lit' type='chat'><body>!</body></message>")
   t.equal(other.paused, false)
   await romeo.loses('connection')
@@ -34,6 +41,54 @@ t.test('all devices of one address share what it may send', async t => {
   t.equal(back.paused, false, 'an address that nobody uses is forgotten')
   await other.loses('connection')
   await back.loses('connection')
+})
+
+t.test('four busy devices at an address do not pause a fifth, and use what the others leave', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { limits: { session: 1000, address: 20 } } })
+  const address = '192.0.2.7'
+  const busy = [await s.device('a@montague.lit/x', { address }), await s.device('b@montague.lit/x', { address }),
+    await s.device('c@montague.lit/x', { address }), await s.device('d@montague.lit/x', { address })]
+  const quiet = await s.device('quiet@montague.lit/x', { address })
+  let paused = 0
+  for (let second = 0; second < 30; second++) {
+    // 10 a second each: together twice what the address may.
+    for (const device of busy) await device.says(...many(10, '<presence><status>!</status></presence>'))
+    await quiet.says("<message to='a@montague.lit' type='chat'><body>!</body></message>")
+    t.equal(quiet.paused, false, `second ${second}`)
+    if (busy.every(device => device.paused)) paused++
+    await s.pass('1s')
+  }
+  t.ok(paused > 0, 'the others are read more slowly')
+})
+
+t.test('one spammer of another server does not silence its other users, and all of them together have a bound', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { limits: { messages: 20, requests: 20 } } })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const order = new ReleaseOrder(s.storage)
+  const answers: string[] = []
+  s.server.router.remote = { deliver: ({ from, type }) => { answers.push(`${from.bare.toString()} ${type}`) }, bounced: () => {} }
+  const comes = async (stanza: string, from: string): Promise<number> => {
+    const element = parseElement(stanza)
+    await enterFromServer(s.server.router, s.host('capulet.lit'), addressed(new Stanza(element.getName() as Kind, element, parseJid(from), juliet.jid.bare), juliet.jid.bare), order)
+    await s.settled()
+    const { length } = juliet.unread
+    juliet.forget()
+    return length
+  }
+  for (const stanza of ["<message type='chat' id='1'><body>!</body></message>", "<presence type='subscribe'/>"]) {
+    let spam = 0
+    for (let minute = 0; minute < 5; minute++) {
+      for (let i = 0; i < 100; i++) spam += await comes(stanza, `spammer@big.example/${i}`)
+      t.equal(await comes(stanza, `honest${minute}@big.example/x`), 1, stanza)
+      await s.pass('30s')
+      await s.pass('30s')
+    }
+    if (stanza.startsWith('<message')) t.ok(spam > 30 && spam <= 120, `the spammer gets what is left: ${spam}`)
+    let all = 0
+    for (let i = 0; i < 200; i++) all += await comes(stanza, `made-up${i}@big.example/x`)
+    t.ok(all <= 20, `a domain that makes up its users has its bound: ${all}`)
+    t.equal(await comes(stanza, 'romeo@elsewhere.example/x'), 1, 'another domain is no part of it')
+  }
 })
 
 t.test('strangers can send so much a minute, each user of this server for themselves; contacts as they like', async t => {
