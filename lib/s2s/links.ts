@@ -375,7 +375,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   #goRound (): void {
     const { clock, limits } = this.world
-    for (const outgoing of [...this.#outgoing.keys()]) if (outgoing.isUnused(clock.now(), limits.idle)) outgoing.close()
+    for (const outgoing of [...this.#outgoing.keys()]) if (clock.now() - outgoing.lastUsed >= limits.idle) outgoing.close()
     this.#makeAmends()
   }
 

@@ -27,9 +27,6 @@ export interface OutgoingOwner extends FormerHome {
   closed (): void
 }
 
-/** Milliseconds for which a stream stays open that is not ours to send on. */
-const UNPROVEN_IDLE = 60_000
-
 const NOBODY: OutgoingOwner = {
   received: () => { throw new StreamError('not-authorized') },
   former: () => undefined, resumed: () => {}, notResumed: () => {}, over: () => {}, closed: () => {},
@@ -89,14 +86,6 @@ export class Outgoing implements StreamHandlers, Carrier {
   get backlog (): number { return this.#stream.transport.backlog }
   get address (): string { return this.#stream.transport.address }
   get proven (): ReadonlySet<string> { return this.#proven }
-  /**
-   * Nobody has used it for `most` milliseconds. If it is not ours to send on, it has a minute: a peer can name any number of domains whose
-   * servers we ask for a key, and each question leaves a stream.
-   */
-  isUnused (now: number, most: number): boolean {
-    return now - this.lastUsed >= (this.#proven.size === 0 ? Math.min(UNPROVEN_IDLE, most) : most)
-  }
-
   get unacknowledged (): number { return this.managed?.unacknowledged ?? 0 }
   get hasRoom (): boolean { return this.managed?.hasRoom !== false }
   /** What the peer offers, by the names of the elements. */
