@@ -18,6 +18,8 @@ const PAGE = 50
 /** Expired messages that are removed at a time, and how often that is looked for. */
 const SWEEP = 1000
 const HOUR = 3_600_000
+/** Messages that are remembered as handed over while they cannot be removed. */
+const MOST_GIVEN = 100_000
 
 export default defineModule({
   name: 'offline',
@@ -37,6 +39,8 @@ export default defineModule({
     const waiting = new Kept<Waiting>(async owner => ({ ...await messages.size(owner) }), IDLE)
     /** Accounts whose messages are being handed over: what arrives meanwhile comes behind. */
     const handing = new Map<string, Promise<void>>()
+    /** Messages that a device has had and that are still stored, because their removal could not be. */
+    const given = new Set<string>()
 
     host.on(messageArriving, ({ account }) => handing.get(account.toString()), 'screen')
 
@@ -107,8 +111,12 @@ export default defineModule({
 
     async function handOver (session: Session, owner: string): Promise<void> {
       if ((await waiting.of(owner)).entries === 0) return
-      for (;;) {
-        const { entries: all, complete } = await readable(session.account, { limit: PAGE })
+      for (let after: string | undefined; ;) {
+        const { entries: found, complete } = await readable(session.account, { limit: PAGE, ...after === undefined ? {} : { after } })
+        // What a device has had already, and could not be removed then: a full disk must not bring it again at each login.
+        const old = found.filter(({ id }) => given.has(id))
+        const all = found.filter(({ id }) => !given.has(id))
+        if (old.length > 0 && !await isRemoved(owner, old)) after = old.at(-1)?.id
         const entries = session.get(boundInline) ? await remaining(session, all) : all
         if (session.manager !== undefined) {
           await move(session, owner, entries)
@@ -116,7 +124,7 @@ export default defineModule({
           continue
         }
         const sent = entries.filter(entry => session.connection === 'attached' && session.send(delayed(entry, session.account)) === 'sent')
-        if (sent.length > 0) await remove(owner, sent)
+        if (sent.length > 0 && !await isRemoved(owner, sent)) after = sent.at(-1)?.id
         if (complete || sent.length < entries.length) return
       }
     }
@@ -144,6 +152,20 @@ export default defineModule({
       for (const entry of entries) session.sendWith(batch, delayed(entry, session.account))
       await batch.commit()
       waiting.forget(owner)
+    }
+
+    /** Removes what a device has had; if that cannot be stored, it is remembered as long as the process lives, and tried again. */
+    async function isRemoved (owner: string, sent: readonly Entry<string>[]): Promise<boolean> {
+      try {
+        await remove(owner, sent)
+        for (const { id } of sent) given.delete(id)
+        return true
+      } catch (error) {
+        if (given.size + sent.length > MOST_GIVEN) throw error
+        for (const { id } of sent) given.add(id)
+        host.log.warn('offline messages not removed', { account: owner, messages: sent.length, error })
+        return false
+      }
     }
 
     async function remove (owner: string, sent: readonly Entry<string>[]): Promise<void> {

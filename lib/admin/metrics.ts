@@ -38,7 +38,7 @@ function register (registry: Registry, name: string, measures: readonly Measure[
 
 function * ofServer ({ router, hosts, storage }: Server): Iterable<Measure> {
   yield { name: 'sestina_storage_failed', kind: 'gauge', help: 'Whether the storage takes nothing more: 1, else 0.', value: storage.trouble === undefined ? 0 : 1 }
-  yield { name: 'sestina_storage_unreadable_total', kind: 'counter', help: 'Stored items that could not be read since the start: sestina unreadable lists what was put aside.', value: storage.aside.count }
+  yield { name: 'sestina_storage_unreadable_total', kind: 'counter', help: 'Stored items that could not be read since the start.', value: storage.aside.count }
   for (const { domain: host, sessions } of hosts) {
     yield { name: 'sestina_sessions', kind: 'gauge', help: 'Devices with a session.', value: sessions.count, labels: { host } }
     yield { name: 'sestina_accounts_online', kind: 'gauge', help: 'Accounts with a session.', value: sessions.accounts, labels: { host } }

@@ -3,6 +3,7 @@ import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from '
 import type { Database } from 'better-sqlite3'
 import { connect } from './connection.js'
 import type { Request, Result, Row, WriterSettings } from './rows.js'
+import { Reserve } from './reserve.js'
 import { performer } from './statements.js'
 
 /** Batches in one transaction: beyond, the first would wait for too many others. */
@@ -34,16 +35,27 @@ function serve (port: MessagePort, settings: WriterSettings): void {
 /** Stores batches in one transaction, or, where that fails, each in one of its own: one that cannot be stored harms no other. */
 function committer (database: Database): (batches: readonly (readonly Row[])[]) => readonly Result[] {
   const perform = performer(database)
+  const reserve = new Reserve(database)
   const all = database.transaction((batches: readonly (readonly Row[])[]): Result[] => batches.map(batch => {
     let changes = 0
     for (const row of batch) changes = perform(row)
     return [changes]
   }))
+  const again = (batch: readonly Row[], error: unknown): readonly Result[] => {
+    try {
+      return reserve.retry(batch, error, () => all.immediate([batch]))
+    } catch (error) {
+      return [[0, textOf(error)]]
+    }
+  }
   const attempt = (batches: readonly (readonly Row[])[]): readonly Result[] => {
     try {
-      return all.immediate(batches)
+      const results = all.immediate(batches)
+      reserve.stored(batches)
+      return results
     } catch (error) {
-      return batches.length === 1 ? [[0, textOf(error)]] : batches.flatMap(batch => attempt([batch]))
+      const [batch] = batches
+      return batches.length > 1 || batch === undefined ? batches.flatMap(batch => attempt([batch])) : again(batch, error)
     }
   }
   return attempt
