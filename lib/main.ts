@@ -291,6 +291,7 @@ function plansOf (config: Config, modules: ReadonlyMap<string, AnyModule>): Host
     domain: host.domain,
     settings: { admins: host.admins, resources: config.server.limits.resources, conflict: config.server.limits.conflict },
     modules: wantedOf(host, modules),
+    forgone: [...modules.values()].filter(module => module.forgo !== undefined && !host.modules.has(module.name)),
   }))
 }
 

@@ -111,7 +111,15 @@ export class Scenario {
       domain,
       settings: { admins: [], resources: 20, conflict: 'replace' as const, ...this.#scene.host },
       modules: this.#wanted(),
+      forgone: this.#forgone(),
     })))
+  }
+
+  /** The module is turned off. */
+  async turnsOff (name: string): Promise<void> {
+    this.#scene = { ...this.#scene, modules: this.#scene.modules?.filter(module => module !== name) ?? [] }
+    await this.raise([])
+    await this.settled()
   }
 
   /** An account without a device; made where it is not there. */
@@ -199,6 +207,10 @@ export class Scenario {
 
   #has (name: string): boolean {
     return this.#wanted().some(wanted => wanted.module.name === name)
+  }
+
+  #forgone (): readonly AnyModule[] {
+    return [...this.#known.values()].filter(module => module.forgo !== undefined && !this.#has(module.name))
   }
 
   #wanted (): Wanted[] {

@@ -53,7 +53,8 @@ export function bind2 (connection: Connection, host: () => Bind2Host | undefined
       if (stream.isOver) throw new StreamOver()
       return { session, element: xml('bound', { xmlns: NS.BIND2 }, ...answers) }
     } catch (error) {
-      if (stream.isOver) session.detach(connection, new StreamOver())
+      // Closed, not left to wait: its device does not know of it, nor by what it could be resumed.
+      if (stream.isOver) session.close(new StreamOver())
       else session.close(new StreamError('internal-server-error'))
       throw error
     }

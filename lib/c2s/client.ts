@@ -74,6 +74,8 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
       version: rest => this.#version(rest),
       identified: identity => { this.#identified(identity) },
       established: (session, announce) => { this.#established(session, announce) },
+      abandoned: session => { if (session.isOn(this)) session.close(new StreamOver()) },
+      refusal: element => this.#host?.features.find(({ namespace }) => namespace === element.ns)?.refusal?.(this, element),
       failed: error => { if (!(error instanceof StreamOver)) this.#stream.fail(error) },
     })
     const login = this.#login = new Login(world, () => this.#host, reason => { this.end(reason) })
@@ -175,6 +177,8 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
   /** RFC 6120 §4.4: what its device has asked for is answered before the stream ends. */
   ending (): Maybe<void> { return this.#session?.isOn(this) === true ? this.#session.input.taken() : undefined }
 
+  waits (): void { if (this.#session?.isOn(this) === true) this.#session.manager?.waits(this.#isBusy) }
+
   over ({ by, reason }: StreamEnd): void {
     for (const cancel of this.#waits) cancel()
     this.#waits.clear()
@@ -235,6 +239,8 @@ export class ClientStream implements Accepted, Negotiation, Connection, StreamHa
     this.#configVersion = createHash('sha256').update(features).digest('base64')
     return configVersionElement(this.#configVersion)
   }
+
+  readonly #isBusy = (): boolean => this.#stream.isBusy
 
   /** XEP-0478: what is taken from now on. */
   readonly #limits: StreamFeature<Session> = {

@@ -68,6 +68,10 @@ export interface Manager {
   book (stanza: Stanza, handed: Handed | undefined, batch: Batch): Booking
   /** One stanza has come. */
   arrive (): Arrival
+  /** What the device says waits for stanzas before it that are at work, as long as `isSo` says so. */
+  waits (isSo: () => boolean): void
+  /** Resolves once all that has come so far is on its way to storage, or answered. */
+  settled (): Promise<void>
   /** The batch of a stanza that has come is about to be stored. `isEmpty`: it holds nothing so far. */
   settling (batch: Batch, isEmpty: boolean): void
   /** Far less is unconfirmed than may be: a long answer goes on while this holds. */

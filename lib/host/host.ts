@@ -22,12 +22,13 @@ import { Delivery } from './delivery.js'
 import { take } from './entry.js'
 import { original } from './handed.js'
 import {
-  accountCreated, accountRemoved, hostParting, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached,
-  sessionParting, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
+  accountCreated, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached,
+  sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
 } from './events.js'
 import { IqHandlers, PendingRequests, type Request } from './iq.js'
 import { Logins } from './logins.js'
 import { Outlets, type Outlet } from './outlet.js'
+import { Parting } from './parting.js'
 import type { Destination, Passage, Router } from './router.js'
 import { Session, type Connection, type Former, type SessionHome } from './session.js'
 import { Sessions } from './sessions.js'
@@ -92,8 +93,7 @@ export class Host implements Destination, SessionHome {
   served: Served | undefined
   readonly #delivery: Delivery
   #stopping = false
-  /** Sessions that live on behind the next start. */
-  #parked: ReadonlySet<Session> = new Set()
+  readonly #parting: Parting = new Parting(this)
 
   constructor (parts: HostParts) {
     this.domain = parts.domain
@@ -173,11 +173,11 @@ export class Host implements Destination, SessionHome {
 
   /** One stanza or nonza of an established stream. Throws StreamError where the stream must end. */
   receive (session: Session, element: ParsedElement, source: Source): Maybe<void> {
-    if (session.connection === 'closed' || session.isFrozen) return undefined
+    if (session.connection === 'closed') return undefined
     const name = element.getName()
     if (namespaceOf(element) === NS.CLIENT) {
       if (!isKind(name)) throw new StreamError('unsupported-stanza-type')
-      return take(this, session, name, element, source)
+      return session.isFrozen ? undefined : take(this, session, name, element, source)
     }
     const nonza = this.nonzas.get(`${namespaceOf(element) ?? ''} ${name}`)
     if (nonza === undefined) throw new StreamError('unsupported-stanza-type')
@@ -216,7 +216,8 @@ export class Host implements Destination, SessionHome {
   closed (session: Session, reason: Error | undefined): void {
     this.sessions.remove(session)
     this.log.info('session closed', { jid: session.jid.toString(), reason: reason?.message })
-    this.tell(sessionClosed, { session, reason })
+    const told = this.#tell(sessionClosed, { session, reason })
+    if (this.#stopping && told !== undefined) this.#parting.waitsFor(told)
   }
 
   undelivered (stanza: Stanza): void {
@@ -315,14 +316,20 @@ export class Host implements Destination, SessionHome {
 
   defect (error: unknown): void { this.log.error('defect', { error }) }
 
-  /** Resolves when every message that has come is on its way to storage. */
-  settled (): Promise<void> { return this.#delivery.idle() }
+  /**
+   * Once it stops: resolves when every message that has come is on its way to storage, and all else that devices have said, and others
+   * have been told of sessions that have ended.
+   */
+  async settled (): Promise<void> {
+    await this.#parting.settled()
+    await this.#delivery.idle()
+  }
 
   /** Ends every session. New ones are refused. */
   stop (): void {
     this.#stopping = true
     for (const session of [...this.sessions.all()]) {
-      if (!this.#parked.has(session)) session.close(new StreamError('system-shutdown'))
+      if (!this.#parting.keeps(session)) session.close(new StreamError('system-shutdown'))
     }
     this.requests.clear(stops())
   }
@@ -330,34 +337,24 @@ export class Host implements Destination, SessionHome {
   /** Before the server stops: ends the sessions that cannot live on behind its next start. */
   leave (): void {
     this.#stopping = true
-    const sessions = [...this.sessions.all()]
-    this.#parked = new Set(sessions.filter(session => {
-      const event = { session, keep: false }
-      this.tell(sessionParting, event)
-      if (event.keep) session.freeze()
-      return event.keep
-    }))
+    this.#parting.begin()
     this.stop()
   }
 
-  /** Writes down those that can. Their connections end, their streams do not (XEP-0198 §7). */
-  async park (): Promise<void> {
-    try {
-      await this.hooks.fire(hostParting, { sessions: [...this.#parked] })
-    } catch (error) {
-      this.defect(error)
-    }
-    for (const session of this.#parked) session.leave()
-  }
+  /** Writes down those that can. Their connections end, their streams do not (XEP-0198 §6). */
+  park (): Promise<void> { return this.#parting.park() }
 
   /** Tells of what has happened: nobody can object any more, and an error is only logged. */
-  tell<E> (hook: Hook<E>, event: E): void {
+  tell<E> (hook: Hook<E>, event: E): void { void this.#tell(hook, event) }
+
+  #tell<E> (hook: Hook<E>, event: E): Promise<void> | undefined {
     try {
       const wait = this.hooks.fire(hook, event)
-      if (wait instanceof Promise) wait.catch((error: unknown) => { this.defect(error) })
+      if (wait instanceof Promise) return wait.then(() => {}, (error: unknown) => { this.defect(error) })
     } catch (error) {
       this.defect(error)
     }
+    return undefined
   }
 
   #addressFor (account: Jid, resource: string | undefined): Jid {

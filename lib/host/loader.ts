@@ -102,11 +102,24 @@ export class Modules {
     }
     const gone = this.#loaded.filter(setup => !next.includes(setup))
     // From here to the end of the swap nothing waits: no stanza meets a host with half its modules.
-    for (const setup of gone) setup.uninstall()
+    for (const setup of gone) setup.uninstall(fresh.has(setup.module.name))
     for (const setup of next) if (fresh.has(setup.module.name)) setup.install()
     this.#loaded = next
     this.#host.tell(offersChanged, {})
     for (const setup of gone.reverse()) await setup.dispose()
+  }
+
+  /** These are off: what they have left from another life of the host comes to an end. */
+  async forgo (modules: readonly AnyModule[]): Promise<void> {
+    for (const module of modules) {
+      const setup = new Setup(this.#host, module, {}, of => this.#features(this.#loaded, of))
+      try {
+        await setup.forgo()
+      } catch (error) {
+        this.#host.log.error('left over', { module: module.name, error })
+      }
+      await setup.dispose()
+    }
   }
 
   async unload (): Promise<void> {

@@ -98,8 +98,11 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   use<T> (service: Service<T>): T
   /** The same where going without is fine. */
   find<T> (service: Service<T>): T | undefined
-  /** Puts something in place in another module's service when this one comes up; what it returns takes it out again. */
-  whileUp (put: () => () => void): void
+  /**
+   * Puts something in place when this module comes up; what it returns takes it out again. `isReplaced`: the module is set up anew; else
+   * it is turned off, or its host ends.
+   */
+  whileUp (put: () => (isReplaced: boolean) => void): void
   /** Runs when the module is unloaded. */
   defer (cleanup: Cleanup): void
 }
@@ -122,6 +125,11 @@ export interface Module<C extends Schema = Record<never, never>, R extends Shape
   /** What it counts, and what each number says to an operator. */
   readonly counts?: Readonly<Record<M, string>>
   setup (host: ModuleHost<C, R, M>): void | Promise<void>
+  /**
+   * Runs when a host stands up whose conf leaves this module out: brings to an end what a life with it has left in its stores, where nobody
+   * would look any more. `host.settings` is empty.
+   */
+  forgo?(host: ModuleHost<C, R, M>): Promise<void>
 }
 
 /** Any module, whatever its settings and stores. */

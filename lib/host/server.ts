@@ -1,5 +1,5 @@
 /** Server: its hosts on one storage; start, reload, stop in order. */
-import type { Clock } from '../base/clock.js'
+import type { Clock, Timer } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import type { Turns } from '../base/turns.js'
@@ -10,6 +10,7 @@ import type { Jid } from '../xmpp/jid.js'
 import { hostOpened, hostRaised } from './events.js'
 import { Host, type HostSettings } from './host.js'
 import { Modules, type Wanted } from './loader.js'
+import type { AnyModule } from './module.js'
 import { Router } from './router.js'
 
 export interface ServerParts {
@@ -32,7 +33,12 @@ export interface HostPlan {
   readonly domain: string
   readonly settings: HostSettings
   readonly modules: readonly Wanted[]
+  /** Modules that it leaves out. */
+  readonly forgone?: readonly AnyModule[]
 }
+
+/** How long the server waits at its stop for what is under way and waits for something outside, in milliseconds. */
+const LAST_WAIT = 5000
 
 interface Standing { readonly host: Host, readonly modules: Modules }
 
@@ -74,7 +80,8 @@ export class Server {
    * cannot be set up.
    */
   async load (plans: readonly HostPlan[]): Promise<void> {
-    const raised: Host[] = []
+    const raised: Standing[] = []
+    const forgone = new Map(plans.map(({ domain, forgone = [] }) => [domain, forgone]))
     for (const plan of plans) {
       const standing = this.#standing.get(plan.domain) ?? await this.#raise(plan)
       await standing.modules.load(plan.modules)
@@ -82,11 +89,14 @@ export class Server {
       const isNew = !this.#standing.has(plan.domain)
       this.#standing.set(plan.domain, standing)
       this.router.add(plan.domain, standing.host)
-      if (isNew) raised.push(standing.host)
+      if (isNew) raised.push(standing)
     }
     // Once all of them stand: what is said to those who were here before may be for any host.
-    for (const host of raised) await host.hooks.fire(hostRaised, {})
-    if (this.#isOpen) for (const host of raised) host.tell(hostOpened, {})
+    for (const { host, modules } of raised) {
+      await host.hooks.fire(hostRaised, {})
+      await modules.forgo(forgone.get(host.domain) ?? [])
+    }
+    if (this.#isOpen) for (const { host } of raised) host.tell(hostOpened, {})
     const wanted = new Set(plans.map(plan => plan.domain))
     for (const [domain, standing] of [...this.#standing]) {
       if (!wanted.has(domain)) await this.#end(domain, standing)
@@ -105,13 +115,23 @@ export class Server {
    * `meanwhile` runs once clients are not heard any more, while their stanzas' answers can still be taken.
    */
   async stop (meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<void> {
-    for (const { host } of this.#standing.values()) host.leave()
-    // A message that still waits for something to be read is stored before storage closes.
-    await Promise.all([...this.#standing.values()].map(({ host }) => host.settled()))
-    await this.storage.flush()
+    for (const host of this.hosts) host.leave()
+    await this.#settled()
     await meanwhile()
-    await Promise.all([...this.#standing.values()].map(({ host }) => host.park()))
+    await this.#settled() // what came from other servers until then
+    await Promise.all(this.hosts.map(host => host.park()))
     for (const [domain, standing] of [...this.#standing]) await this.#end(domain, standing)
+    await this.storage.flush()
+  }
+
+  /** Resolves once all that has come is stored, and has been delivered; what waits for something outside is not waited for much longer. */
+  async #settled (): Promise<void> {
+    let timer: Timer | undefined
+    await Promise.race([
+      Promise.all(this.hosts.map(host => host.settled())),
+      new Promise<void>(resolve => { timer = this.clock.after(LAST_WAIT, resolve) }),
+    ])
+    timer?.cancel()
     await this.storage.flush()
   }
 

@@ -148,7 +148,7 @@ export class Session {
   get unanswered (): number { return this.lastRead >= this.#lastWritten ? 0 : this.#broken }
   /** Counts and keeps what it sends, where its stream is managed (XEP-0198). */
   get manager (): Manager | undefined { return this.#manager }
-  /** Nothing of what its device says is taken any more. */
+  /** No stanza of its device is taken any more. */
   get isFrozen (): boolean { return this.#isFrozen }
   /** Its device is here, and takes what is written: little waits. Long answers go on while this holds. */
   get hasRoom (): boolean { return this.#connection !== undefined && this.#connection.backlog <= DRAW_WATER }
@@ -257,11 +257,11 @@ export class Session {
     this.#manager = manager
   }
 
-  /** What its device says from now on is not taken: the server ends, and the device will say it again. */
-  freeze (): void {
-    this.#isFrozen = true
-    this.#connection?.pause()
-  }
+  /**
+   * No stanza of its device is taken from now on: the server ends, and the device says them again when it resumes. The stream is still
+   * read, for the device may close it (XEP-0198 §6), or acknowledge what it has.
+   */
+  freeze (): void { this.#isFrozen = true }
 
   /** Runs `then` once commit `number` has settled, and behind all that this session released before: its stanzas keep their order. */
   release (number: number, then: (error: Error | undefined) => void): void {

@@ -9,7 +9,7 @@ import type { Answering, Handling, IqTable, OwnAnswering } from './iq.js'
 import type { AnyModule, ModuleHost } from './module.js'
 
 /** Puts something in place, and returns what takes it out again. */
-type Installation = () => () => void
+type Installation = () => (isReplaced: boolean) => void
 
 export class Setup {
   readonly module: AnyModule
@@ -18,7 +18,7 @@ export class Setup {
   readonly #features: (of: 'host' | 'account') => readonly string[]
   readonly #scope = new Scope()
   readonly #waiting: Installation[] = []
-  readonly #installed: (() => void)[] = []
+  readonly #installed: ((isReplaced: boolean) => void)[] = []
   /** What this module provides: seen by those set up after it, before it is installed. */
   readonly #provided = new Named()
   #companions: readonly Setup[] = []
@@ -34,11 +34,18 @@ export class Setup {
   /** Opens its stores and runs its setup; nothing takes effect yet. `companions`: this one and those before it. */
   async prepare (companions: readonly Setup[]): Promise<void> {
     this.#companions = companions
+    await this.module.setup(this.#view(await this.#open()))
+  }
+
+  /** Opens the stores of a module that is off, and has it deal with what it left there. */
+  async forgo (): Promise<void> { await this.module.forgo?.(this.#view(await this.#open())) }
+
+  async #open (): Promise<Stores<Shapes>> {
     const stores: Record<string, unknown> = {}
     for (const [name, shape] of Object.entries(this.module.stores ?? {})) {
       stores[name] = await this.#host.storage.open(`${this.module.name}.${name}`, shape)
     }
-    await this.module.setup(this.#view(stores))
+    return stores
   }
 
   install (): void {
@@ -46,8 +53,9 @@ export class Setup {
     for (const installation of this.#waiting.splice(0)) this.#installed.push(installation())
   }
 
-  uninstall (): void {
-    for (const undo of this.#installed.splice(0).reverse()) undo()
+  /** `isReplaced`: by another setup of the same module. */
+  uninstall (isReplaced = false): void {
+    for (const undo of this.#installed.splice(0).reverse()) undo(isReplaced)
   }
 
   async dispose (): Promise<void> {

@@ -52,6 +52,8 @@ export interface StreamFeature<S = unknown> {
   offered (stream: Negotiation): Element | undefined
   /** The peer's request: a nonza of this namespace, or an iq with a payload of it. Left out: the feature is an announcement only. */
   take?(stream: Negotiation, request: Element): Promise<Outcome<S>>
+  /** The answer to a nonza of this namespace that comes too early, after which the stream goes on; undefined: it does not. */
+  refusal?(stream: Negotiation, request: Element): Element | undefined
 }
 
 /** What a client says of itself (XEP-0388 §2.3): for the owner of the account, and for nobody else. */

@@ -18,12 +18,18 @@ export interface NegotiationGround<S> {
   identified (identity: Jid): void
   /** `announce`: what the stream has beside its session is to be told first, by `announce ()`. */
   established (session: S, announce: boolean): void
+  /** A session was made for a stream that was over by then: nobody has heard of it. */
+  abandoned? (session: S): void
+  /** What a request is answered that comes too early, as its feature has it; undefined: it does not. */
+  refusal? (element: ParsedElement): Element | undefined
   /** A step went wrong in a way that ends the stream, if that has not ended already. */
   failed (error: unknown): void
 }
 
 /** More steps than any client needs, failed logins included. */
 const MOST_STEPS = 32
+/** Requests that come too early and are answered; the next one ends the stream. */
+const MOST_REFUSALS = 10
 /** Namespaces of negotiation: out of place here, rather than unknown. */
 const KNOWN: ReadonlySet<string> = new Set<string>([
   NS.TLS, NS.SASL, NS.SASL2, NS.BIND, NS.BIND2, NS.SM, NS.CSI, NS.FAST, NS.DIALBACK, 'http://jabber.org/protocol/compress',
@@ -39,6 +45,7 @@ export class Negotiator<S> {
   #waiting: Waiting | undefined
   #turn: (() => void) | undefined
   #steps = 0
+  #refusals = 0
   #over = false
 
   constructor (stream: Negotiation, ground: NegotiationGround<S>) {
@@ -67,6 +74,8 @@ export class Negotiator<S> {
 
   /** The peer's next element. Resolves when another may come: while a feature is at work, nothing is read. Throws StreamError. */
   receive (element: ParsedElement): Promise<void> {
+    const refusal = this.#ground.refusal?.(element)
+    if (refusal !== undefined) return this.#refuse(refusal)
     const waiting = this.#waiting
     if (waiting === undefined && this.#taking) throw new Error('two steps of a negotiation at once')
     const step = waiting === undefined ? this.#chosen(element) : undefined
@@ -78,6 +87,13 @@ export class Negotiator<S> {
     if (step === undefined) waiting?.resolve(element)
     else void this.#take(step)
     return turn
+  }
+
+  /** What is under way goes on. */
+  #refuse (answer: Element): Promise<void> {
+    if (++this.#refusals > MOST_REFUSALS) throw new StreamError('policy-violation', 'too many requests that come too early')
+    this.#ground.send(octets(answer))
+    return Promise.resolve()
   }
 
   /** Resolves with the peer's next nonza. */
@@ -104,6 +120,7 @@ export class Negotiator<S> {
       const outcome = await take()
       this.#taking = false
       if (!this.#over) this.#follow(outcome)
+      else if (outcome.go === 'session') this.#ground.abandoned?.(outcome.session)
     } catch (error) {
       this.#taking = false
       this.#ground.failed(error)

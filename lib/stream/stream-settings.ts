@@ -41,6 +41,8 @@ export interface StreamHandlers {
   opened (header: StreamHeader, root: ParsedElement): void
   /** One element; the next comes when this has been handled. May throw or reject with StreamError. */
   element (element: ParsedElement, source: Source): Maybe<void>
+  /** Once it is established: an element has come that waits for those before it; what comes after it may not even be read. */
+  waits? (): void
   /** The peer has closed its side in order, and ours is closed next: the last may be said before that. */
   ending? (): Maybe<void>
   /** Nothing is read or sent any more. Told once. */

@@ -76,6 +76,8 @@ export class Stream<T = unknown> {
   get state (): StreamState<T> { return this.#state }
   /** Nothing is read or sent any more. */
   get isOver (): boolean { return this.#isOver }
+  /** An element is being handled; those that come now wait. */
+  get isBusy (): boolean { return this.#queue.busy }
   /** The peer's header; undefined until it has come. */
   get header (): StreamHeader | undefined { return this.#header }
   /** Of the stream: made by whom it was opened to (RFC 6120 §4.7.3). */
@@ -261,6 +263,7 @@ export class Stream<T = unknown> {
     if (wait > 0) this.#rest(wait)
     // While it is negotiated, what comes behind an element may belong to another stream: it is not even parsed.
     if (this.#state.at !== 'established') this.#hold(WORK)
+    else if (this.#queue.busy) this.#handlers.waits?.()
     const bytes = source.octets.length
     this.#queued += bytes
     this.#queue.run(() => {

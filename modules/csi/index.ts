@@ -145,7 +145,12 @@ export default defineModule({
       session.manager?.rouse()
     })
     // Where it is resumed behind the next start, it is among what is written down for that.
-    host.on(hostParting, ({ sessions }) => { for (const session of sessions) flush(session) }, 'screen')
+    host.on(hostParting, ({ sessions }) => {
+      for (const session of sessions) {
+        flush(session)
+        session.put(inactive, undefined) // nothing waits from now on: it would be gone with the process
+      }
+    }, 'screen')
     // A message that its device will not have is for the others of the account, or waits for it there.
     host.on(sessionClosed, ({ session }) => {
       const held = session.get(inactive)

@@ -1,6 +1,9 @@
 /** What has come from a device (XEP-0198 §4): counted in the order in which it came, and acknowledged once that is stored. */
 import { Arrivals, management } from '../../lib/api.js'
-import type { Arrival, Batch } from '../../lib/api.js'
+import type { Arrival, Batch, Timer } from '../../lib/api.js'
+
+/** How long an answer to `<r/>` may wait for what came before it to be stored, in milliseconds (XEP-0198 §4). */
+const LONGEST = 5000
 
 /** How the count is stored, and told to the device. */
 export interface InboundHome {
@@ -13,6 +16,8 @@ export interface InboundHome {
   tell (octets: string): void
   /** What settled a stanza has thrown: a defect, to be logged. */
   failed (error: unknown): void
+  /** Runs `run` in so many milliseconds. */
+  after (ms: number, run: () => void): Timer
 }
 
 export class Inbound {
@@ -24,6 +29,9 @@ export class Inbound {
   #submitted: number
   /** The device waits to hear of so many. */
   #owed: number | undefined
+  /** The device has asked, and has heard nothing since. */
+  #isAsked = false
+  #patience: Timer | undefined
 
   constructor (home: InboundHome, count = 0) {
     this.#home = home
@@ -33,6 +41,10 @@ export class Inbound {
 
   /** How many have come and are settled. */
   get count (): number { return this.#count }
+  /** So many of them are stored: the device may forget these. */
+  get stored (): number { return this.#stored }
+  /** The device has asked, and has heard nothing since. */
+  get isAsked (): boolean { return this.#isAsked }
   /** All of them are stored: they may be told. */
   get isStored (): boolean { return this.#stored >= this.#count }
   /** Storage has not been told of all of them. */
@@ -40,12 +52,25 @@ export class Inbound {
 
   arrive (): Arrival { return this.#arrivals.arrive() }
 
-  /** `<r/>`: it is answered with all that came before it. */
+  /**
+   * `<r/>`: it is answered with all that came before it, as soon as that is stored. §4: the answer is not withheld. After 5 s it says what
+   * is stored so far, and is given once more when the rest is.
+   */
   asked (): void {
+    this.#isAsked = true
     this.#arrivals.behind(() => {
       this.#owed = this.#count
       if (!this.#answer() && this.isBehind) this.#home.commit()
     })
+    if (this.isAsked) this.#patience ??= this.#home.after(LONGEST, () => { this.#late(() => false) })
+  }
+
+  /** What the device says waits for stanzas before it: it may have asked among that. If it still does after 5 s, it is answered. */
+  waits (isSo: () => boolean): void { this.#patience ??= this.#home.after(LONGEST, () => { this.#late(isSo) }) }
+
+  #late (isBlocked: () => boolean): void {
+    this.#patience = undefined
+    if (this.#isAsked || isBlocked()) this.#tell()
   }
 
   /** The count is part of this batch. */
@@ -67,14 +92,28 @@ export class Inbound {
     return new Promise(resolve => { this.#arrivals.behind(() => { resolve(this.#count) }) })
   }
 
-  /** Who resumes is told by `<resumed/>`. */
-  forget (): void { this.#owed = undefined }
+  /** Nothing is owed any more: who resumes is told by `<resumed/>`. */
+  forget (): void {
+    this.#owed = undefined
+    this.#rest()
+  }
 
   /** Says what is owed, if it is stored by now. */
   #answer (): boolean {
     if (this.#owed === undefined || this.#stored < this.#owed) return false
     this.#owed = undefined
-    this.#home.tell(management.answer(management.counted(this.#stored, 0)))
+    this.#tell()
     return true
+  }
+
+  #tell (): void {
+    this.#rest()
+    this.#home.tell(management.answer(management.counted(this.#stored, 0)))
+  }
+
+  #rest (): void {
+    this.#isAsked = false
+    this.#patience?.cancel()
+    this.#patience = undefined
   }
 }

@@ -3,9 +3,9 @@ import {
   attributeOf, Cache, defineModule, heartbeats, hostParting, hostRaised, localName, management, NS, sessionClosed, sessionDetached,
   sessionParting, sessionResumed, setting, StreamError, xml,
 } from '../../lib/api.js'
-import type { Element, Jid, Negotiation, Session, Timer } from '../../lib/api.js'
+import type { Element, Jid, ModuleHost, Negotiation, Session, Timer, Write } from '../../lib/api.js'
 import { Managed, type ManagedHome } from './managed.js'
-import { recall } from './recall.js'
+import { forgo, recall } from './recall.js'
 import { Shares } from './shares.js'
 import { shapes } from './stores.js'
 import { undelivered } from './undelivered.js'
@@ -15,8 +15,6 @@ const { countIn, failed, isTrue, secondsIn } = management
 /** How many sessions that have ended are remembered: their devices hear how far they had come (§5). */
 const ENDED = 10_000
 const SECOND = 1000
-/** How long what still comes in may take when the process ends, in milliseconds. */
-const LAST_WAIT = 2000
 
 /** What somebody who enables it hears, and where that went well, what is to begin behind it. */
 interface Enabled { readonly element: Element, readonly managed: Managed | undefined }
@@ -57,6 +55,7 @@ export default defineModule({
       stores,
       bounds: settings,
       now: () => host.clock.now(),
+      after: (ms, run) => host.clock.after(ms, run),
       id: () => host.ids.next(),
       dirty: managed => {
         dirty.add(managed)
@@ -64,11 +63,7 @@ export default defineModule({
       },
       commit: managed => store([managed]),
       undelivered: (octets, at, removing) => { undelivered(host, octets, at, removing) },
-      discard: removing => {
-        const batch = host.batch()
-        batch.add(removing)
-        batch.commit().catch(trouble)
-      },
+      submit: write => { submit(host, write) },
       defect: error => { host.log.error('stanza not settled', { error }) },
       overflowed: managed => {
         host.count('overflowed')
@@ -139,13 +134,24 @@ export default defineModule({
       return { managed, element: xml('enabled', { xmlns: NS.SM, ...patience === 0 ? {} : { id, resume: 'true', max: patience / SECOND } }) }
     }
 
-    host.nonza(NS.SM, 'enable', async (request, session) => {
-      // §3: one attempt is all there is.
-      if (session.manager !== undefined) throw new StreamError('policy-violation', 'stream management is on')
-      await session.input.settled() // what came before is not counted, and is settled before all that is
+    /** Devices that will hear in a moment whether it is on. */
+    const beginning = new Set<Promise<void>>()
+
+    async function begin (session: Session, request: Element): Promise<void> {
+      const before = session.input.settled()
+      if (before !== undefined) await before // what came before is not counted, and is settled before all that is
+      if (session.connection === 'closed') return
       const { element, managed } = await enable(session, request)
       session.write(element)
       managed?.begin()
+    }
+
+    host.nonza(NS.SM, 'enable', (request, session) => {
+      // §3: one attempt is all there is.
+      if (session.manager !== undefined) throw new StreamError('policy-violation', 'stream management is on')
+      const work = begin(session, request).finally(() => { beginning.delete(work) })
+      beginning.add(work)
+      return work
     })
 
     host.offerInline({
@@ -255,12 +261,16 @@ export default defineModule({
       offered: ({ identity, state }) => identity === undefined || isManaged(state) ? undefined : xml('sm', { xmlns: NS.SM }),
       async take (stream, request) {
         const { identity } = stream
-        // §3: only once a resource is bound.
         const result: Resumed = identity === undefined || localName(request) !== 'resume'
           ? { element: failed('unexpected-request') }
           : await resume(stream, identity.bare, request)
         stream.send(result.element)
         return result.session === undefined ? { go: 'continue' } : { go: 'session', session: result.session }
+      },
+      // §3: the order is enforced. A session is resumed by whom it is the session of, and enabled once there is one.
+      refusal: ({ identity }, request) => {
+        const name = localName(request)
+        return name === 'enable' || name === 'resume' && identity === undefined ? failed('unexpected-request') : undefined
       },
     })
     host.nonza(NS.SM, 'resume', (_, session) => { session.write(failed('unexpected-request')) })
@@ -295,23 +305,25 @@ export default defineModule({
       if (event.session.manager instanceof Managed && event.session.manager.patience > 0) event.keep = true
     })
     host.on(hostParting, async ({ sessions }) => {
-      const parting = sessions.map(({ manager }) => manager).filter(manager => manager instanceof Managed)
-      await settled(parting)
+      await Promise.allSettled(beginning)
+      const all = sessions.map(({ manager }) => manager).filter(manager => manager instanceof Managed)
+      // What its device has not been told it cannot resume.
+      for (const { hasBegun, session } of all) if (!hasBegun) session.close(new StreamError('system-shutdown'))
+      const parting = all.filter(({ hasBegun }) => hasBegun)
       const batch = host.batch()
       for (const managed of parting) managed.park(batch)
-      dirty.clear()
       await batch.commit()
       for (const managed of parting) managed.farewell()
     })
 
-    /** Resolves once all that has come is settled. What waits for something outside is not waited for much longer. */
-    async function settled (all: readonly Managed[]): Promise<void> {
-      let timer: Timer | undefined
-      await Promise.race([
-        Promise.all(all.map(managed => managed.claim())),
-        new Promise<void>(resolve => { timer = host.clock.after(LAST_WAIT, resolve) }),
-      ])
-      timer?.cancel()
+    /**
+     * The module is turned off. Whoever waits for a device would do so for ever, and attached devices would go on to count and to ask: they
+     * come back, and find that it is not offered. What is not confirmed goes the way of messages to devices that are gone.
+     */
+    function end (): void {
+      for (const { isParked, session } of [...byId.values()]) {
+        if (!isParked) session.close(new StreamError('reset', 'stream management is turned off')) // RFC 6120 §4.9.3.16
+      }
     }
 
     host.on(hostRaised, async () => {
@@ -329,14 +341,32 @@ export default defineModule({
         enter(manager)
         if (manager.session.connection === 'waiting') wait(manager)
       }
-      return () => {
+      return isReplaced => {
+        if (!isReplaced) end()
         writing?.cancel()
+        void write() // the next life of the module, or of the process, finds what this one knows
         for (const timer of waits.values()) timer.cancel()
         waits.clear()
       }
     })
   },
+
+  /** Sessions that were written down for their devices: these cannot resume any more, and what waits for them goes elsewhere. */
+  async forgo (host) {
+    await forgo(host, {
+      stores: host.stores,
+      undelivered: (octets, at, removing) => { undelivered(host, octets, at, removing) },
+      submit: write => { submit(host, write) },
+    })
+  },
 })
+
+/** Stores this on its own. */
+function submit (host: Pick<ModuleHost, 'batch' | 'log'>, write: Write): void {
+  const batch = host.batch()
+  batch.add(write)
+  batch.commit().catch((error: unknown) => { host.log.warn('session not written down', { error }) })
+}
 
 /** Its session is there, and managed from its binding on. */
 function isManaged (state: Negotiation['state']): boolean {

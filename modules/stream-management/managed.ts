@@ -1,37 +1,13 @@
 /** A managed session (XEP-0198): acknowledged both ways, and kept, connection or none, until its device is back or it is too late. */
-import { flatten, fromOctets, management, namespaceOf, NS, toOctets } from '../../lib/api.js'
+import { flatten, fromOctets, management, toOctets } from '../../lib/api.js'
 import type { Arrival, Batch, Booking, Entry, Handed, Manager, Session, Stanza, Write } from '../../lib/api.js'
+import type { ManagedHome, Past } from './home.js'
 import { Inbound } from './inbound.js'
+import { isLasting } from './lasting.js'
 import { Outbound, type Item } from './outbound.js'
-import type { Counts, Row, SessionState, Stores } from './stores.js'
+import type { Row, SessionState } from './stores.js'
 
-/** What a managed session asks of the module. */
-export interface ManagedHome {
-  readonly stores: Stores
-  /** The most that may be unconfirmed before the session ends. */
-  readonly bounds: { readonly stanzas: number, readonly bytes: number }
-  now (): number
-  id (): string
-  /** It has something to be written down within a second. */
-  dirty (managed: Managed): void
-  /** It is written down now. */
-  commit (managed: Managed): Promise<void>
-  /** Its device has not got this: others may, or it waits. `removing` is stored with what becomes of it. */
-  undelivered (octets: string, at: number, removing: Write | undefined): void
-  /** Stores this on its own. */
-  discard (removing: Write): void
-  /** Something failed that should not: it is logged. */
-  defect (error: unknown): void
-  /** More is unconfirmed than may be. */
-  overflowed (managed: Managed): void
-  /** So many bytes more are unconfirmed, or fewer. May end its session, or another one. */
-  holds (managed: Managed, by: number): void
-  /** The devices of its account hold far less than they may. */
-  hasRoom (managed: Managed): boolean
-}
-
-/** What is known of a session that lived before this process. */
-export interface Past { readonly counts: Counts, readonly rows: readonly (readonly [Entry<Row>, Handed])[], readonly isWhole: boolean }
+export type { ManagedHome, Past } from './home.js'
 
 export class Managed implements Manager {
   readonly session: Session
@@ -56,6 +32,10 @@ export class Managed implements Manager {
   #counted: number | undefined
   /** They wait for the device to confirm something. */
   #confirming: (() => void)[] = []
+  /** The process ends: all that is not confirmed is written down, and what is sent from now on at once. */
+  #isParked = false
+  /** The device knows that it is managed, and by what its session can be resumed. */
+  #hasBegun: boolean
   #claims = 0
 
   /** `past`: what it was before this process. */
@@ -64,12 +44,14 @@ export class Managed implements Manager {
     this.session = session
     this.id = terms.id
     this.patience = terms.patience
+    this.#hasBegun = past !== undefined
     this.#inbound = new Inbound({
       write: batch => { this.write(batch) },
-      unstored: () => { this.home.dirty(this) },
+      unstored: () => { if (!this.#isEnded) this.home.dirty(this) },
       commit: () => { void this.home.commit(this).catch(() => {}) },
       tell: octets => { session.write(octets) },
       failed: error => { this.home.defect(error) },
+      after: (ms, run) => this.home.after(ms, run),
     }, past?.counts.in)
     this.#outbound = new Outbound({
       write: octets => { session.write(octets) },
@@ -89,7 +71,9 @@ export class Managed implements Manager {
   // ---- What goes out ----------------------------------------------------------------------
 
   send (stanza: Stanza): 'sent' | 'kept' | 'full' {
-    this.#outbound.place(this.#item(stanza, undefined, 'ready'))
+    const item = this.#item(stanza, undefined, 'ready')
+    if (this.#isParked) this.home.submit(this.#appending(item))
+    this.#outbound.place(item)
     this.#sent()
     if (this.session.connection === 'closed') return 'full'
     return this.session.connection === 'attached' && this.#outbound.isClear ? 'sent' : 'kept'
@@ -98,11 +82,7 @@ export class Managed implements Manager {
   book (stanza: Stanza, handed: Handed | undefined, batch: Batch): Booking {
     const item = this.#item(stanza, handed, 'waiting')
     if (!this.#isEnded) {
-      item.seq = this.#outbound.next
-      if (isLasting(stanza)) {
-        item.row = this.home.id()
-        batch.add(this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item)))
-      }
+      if (this.#isParked || isLasting(stanza)) batch.add(this.#appending(item))
       this.#outbound.place(item)
       this.#count()
     }
@@ -121,9 +101,13 @@ export class Managed implements Manager {
     }
   }
 
+  get hasBegun (): boolean { return this.#hasBegun }
+  get isParked (): boolean { return this.#isParked }
+
   /** The device knows that it is managed: what was sent meanwhile goes out behind that. */
   begin (): void {
-    this.#outbound.begin()
+    this.#hasBegun = true
+    if (!this.#isParked) this.#outbound.begin()
     this.#sent()
   }
 
@@ -227,6 +211,8 @@ export class Managed implements Manager {
 
   arrive (): Arrival { return this.#inbound.arrive() }
 
+  async settled (): Promise<void> { await this.#inbound.settled() }
+
   settling (batch: Batch, isEmpty: boolean): void {
     if (isEmpty) this.home.dirty(this)
     else this.write(batch)
@@ -235,9 +221,12 @@ export class Managed implements Manager {
   /** `<r/>` */
   asked (): void { this.#inbound.asked() }
 
+  waits (isSo: () => boolean): void { if (!this.#isEnded) this.#inbound.waits(isSo) }
+
   // ---- What is written down --------------------------------------------------------------------
 
   changed (): void {
+    if (this.#isEnded) return
     this.#hasChanged = true
     this.home.dirty(this)
   }
@@ -251,13 +240,20 @@ export class Managed implements Manager {
     this.#tidy(batch)
     if (!this.#hasChanged) return
     this.#hasChanged = false
-    batch.add(sessions.putting(this.#owner, this.id, this.#state(false)))
+    batch.add(sessions.putting(this.#owner, this.id, this.#state()))
     batch.failed(() => { this.changed() })
   }
 
-  /** The process ends, and the session does not: all of it is written down, in its order. */
+  /**
+   * The process ends, and the session does not: all of it is written down, in its order. Nothing that is sent later goes out, for the
+   * device would count it, and it might not be written down; it gets its row at once.
+   */
   park (batch: Batch): void {
+    if (this.#isEnded) return
     const { counts, sessions, unacknowledged } = this.home.stores
+    this.#isParked = true
+    this.#outbound.hold()
+    this.#inbound.forget()
     const all = this.#outbound.all()
     const rows = [...this.#gone, ...all.flatMap(item => item.row ?? [])]
     if (rows.length > 0) batch.add(unacknowledged.removing(this.#owner, rows))
@@ -265,14 +261,18 @@ export class Managed implements Manager {
       item.row = this.home.id()
       batch.add(unacknowledged.appending(this.#owner, this.#entry(item)))
     }
+    this.#gone = []
+    this.#moved.clear()
+    this.#hasChanged = false
     batch.add(counts.putting(this.#owner, this.id, { in: this.#inbound.count, out: this.#outbound.confirmed }))
-    batch.add(sessions.putting(this.#owner, this.id, this.#state(this.#outbound.isWhole)))
-    this.#isEnded = true
+    this.#inbound.submitted(batch)
+    batch.add(sessions.putting(this.#owner, this.id, this.#state()))
+    batch.failed(() => { this.#isParked = false }) // the next start finds it as after a crash
   }
 
-  /** The last that the device hears before the process ends: all that has come from it is stored. */
+  /** The last that the device hears before the process ends: so much of what has come from it is stored. */
   farewell (): void {
-    this.session.write(management.answer(management.counted(this.#inbound.count, 0)))
+    this.session.write(management.answer(management.counted(this.#inbound.stored, 0)))
   }
 
   #tidy (batch: Batch): void {
@@ -293,7 +293,7 @@ export class Managed implements Manager {
     })
   }
 
-  #state (isWhole: boolean): SessionState {
+  #state (): SessionState {
     const { session } = this
     return {
       resource: session.jid.resource,
@@ -305,8 +305,15 @@ export class Managed implements Manager {
       priority: session.priority,
       slots: session.texts(),
       patience: this.patience,
-      isWhole,
+      isWhole: this.#isParked && this.#outbound.isWhole,
     }
+  }
+
+  /** Gives the next item its number and its row. */
+  #appending (item: Item): Write {
+    item.seq = this.#outbound.next
+    item.row = this.home.id()
+    return this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item))
   }
 
   #entry (item: Item): Entry<Row> {
@@ -349,6 +356,7 @@ export class Managed implements Manager {
     this.#isEnded = true
     this.#count()
     this.#confirm()
+    this.#inbound.forget()
     for (const item of items) if (item.state === 'ready') this.#lose(item)
     batch.add(sessions.putting(this.#owner, this.id, undefined))
     batch.add(counts.putting(this.#owner, this.id, undefined))
@@ -359,7 +367,7 @@ export class Managed implements Manager {
     const isLost = item.handed?.lose(item.confirmed) ?? true
     const removing = item.row === undefined ? undefined : this.home.stores.unacknowledged.removing(this.#owner, [item.row])
     if (!isLost) {
-      if (removing !== undefined) this.home.discard(removing)
+      if (removing !== undefined) this.home.submit(removing)
       return
     }
     try {
@@ -370,14 +378,3 @@ export class Managed implements Manager {
     }
   }
 }
-
-/** What is not to go with a crash: messages, but for those that mean nothing later (XEP-0085, XEP-0334). */
-function isLasting (stanza: Stanza): boolean {
-  if (stanza.kind !== 'message' || stanza.has(NS.HINTS, 'no-store')) return false
-  for (const child of stanza.children()) {
-    const namespace = namespaceOf(child)
-    if (namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID && child.getName() !== 'thread') return true
-  }
-  return false
-}
-

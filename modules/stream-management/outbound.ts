@@ -89,6 +89,9 @@ export class Outbound {
     this.drain()
   }
 
+  /** What is placed from now on does not go out in this life of the process. */
+  hold (): void { this.#isHeld = true }
+
   drain (): void {
     if (this.#isHeld) return
     for (const item of this.#places.splice(0, this.#due())) {

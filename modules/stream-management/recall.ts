@@ -4,6 +4,9 @@ import type { Entry, Former, Jid, ModuleHost, Presence, Session } from '../../li
 import { Managed, type ManagedHome } from './managed.js'
 import type { Row, SessionState, Stores } from './stores.js'
 
+/** What is done with that which belongs to no session any more. */
+type Heir = Pick<ManagedHome, 'stores' | 'undelivered' | 'submit'>
+
 const PAGE = 500
 
 /** Each of them, its presence and its slots as they were; what cannot be resumed goes the way of a session that has ended. */
@@ -13,6 +16,24 @@ export async function * recall (host: Pick<ModuleHost, 'domain' | 'restore' | 'l
       for (const managed of await recallAccount(host, home, parseJid(owner))) yield managed
     } catch (error) {
       host.log.error('sessions not recalled', { account: owner, error })
+    }
+  }
+}
+
+/** None of them can be resumed, for the module is off: what they have not confirmed goes the way of sessions that have ended. */
+export async function forgo (host: Pick<ModuleHost, 'domain' | 'log' | 'batch'>, heir: Heir): Promise<void> {
+  const { stores } = heir
+  for (const owner of await ownersOf(stores, host.domain)) {
+    try {
+      const { rows } = await rowsOf(stores, owner)
+      const batch = host.batch()
+      batch.add(stores.sessions.clearing(owner))
+      batch.add(stores.counts.clearing(owner))
+      await batch.commit()
+      const groups = new Map<string, Handed>()
+      for (const entry of [...rows.values()].flat()) giveBack(heir, owner, entry, groups)
+    } catch (error) {
+      host.log.error('sessions not ended', { account: owner, error })
     }
   }
 }
@@ -78,7 +99,7 @@ async function restored (
 }
 
 /** What no device can have any more goes the way of a message to one that is gone. */
-function giveBack (home: ManagedHome, owner: string, entry: Entry<Row>, groups: Map<string, Handed>): void {
+function giveBack (home: Heir, owner: string, entry: Entry<Row>, groups: Map<string, Handed>): void {
   const { id, at, value } = entry
   const removing = home.stores.unacknowledged.removing(owner, [id])
   const handed = handedOf(value, groups)
@@ -86,7 +107,7 @@ function giveBack (home: ManagedHome, owner: string, entry: Entry<Row>, groups: 
   handed.confirm() // what becomes of it now is all that is to become of it
   try {
     if (isLost) home.undelivered(toOctets(value.octets), at, removing)
-    else home.discard(removing)
+    else home.submit(removing)
   } catch (error) {
     void home.stores.unacknowledged.setAside(owner, entry, error)
   }

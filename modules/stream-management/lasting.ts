@@ -1,0 +1,14 @@
+/** Which stanzas outlive a crash. */
+import { namespaceOf, NS } from '../../lib/api.js'
+import type { Stanza } from '../../lib/api.js'
+
+/** What is not to go with a crash: messages, but for those that mean nothing later (XEP-0085, XEP-0334). */
+export function isLasting (stanza: Stanza): boolean {
+  if (stanza.kind !== 'message' || stanza.has(NS.HINTS, 'no-store')) return false
+  for (const child of stanza.children()) {
+    const namespace = namespaceOf(child)
+    if (namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID && child.getName() !== 'thread') return true
+  }
+  return false
+}
+
