@@ -2,6 +2,7 @@
 import { channelBindings, type ChannelBinding } from '../auth/binding.js'
 import { offered, type MechanismContext, type SaslDialogue, type SaslFailure, type SaslStep } from '../auth/mechanisms.js'
 import { shortened } from '../base/text.js'
+import type { Attempt, Tried } from '../auth/throttle.js'
 import type { Host } from '../host/host.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { xml } from '../xml/element.js'
@@ -67,7 +68,8 @@ export class Login {
     return types.length === 0 ? undefined : types
   }
 
-  context (stream: Negotiation): MechanismContext {
+  /** `by`: a token cannot be guessed, and whoever comes with one waits for nobody. */
+  context (stream: Negotiation, by: 'password' | 'token' = 'password'): MechanismContext {
     return {
       accounts: this.#home.accounts,
       ids: this.#world.ids,
@@ -75,7 +77,7 @@ export class Login {
       bindings: this.#bindingsOf(stream),
       certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
       allowed: this.#world.authentication.mechanisms,
-      admit: account => this.#admit(stream, account),
+      admit: account => by === 'token' ? this.#begin(account) : this.#admit(stream, account),
       trouble: error => { this.#world.log.warn('keys not stored', { error }) },
     }
   }
@@ -97,14 +99,26 @@ export class Login {
     }
   }
 
-  /** Who has waited looks again: others may have failed meanwhile. */
   #admit (stream: Negotiation, account: Jid): void | Promise<void> {
+    const attempt = this.#world.throttle.attempt(this.#tried(account.toString(), stream))
+    this.#decided = () => { attempt.end() }
+    return this.#enter(stream, account, attempt)
+  }
+
+  /** Who has waited looks again: others may have failed meanwhile. */
+  #enter (stream: Negotiation, account: Jid, attempt: Attempt): void | Promise<void> {
     if (stream.isOver) throw new StreamOver()
-    const { throttle } = this.#world
-    const name = shortened(account.toString(), LONGEST_LOGGED)
-    const wait = throttle.delayFor(name, stream.address)
-    if (wait > 0) return stream.wait(wait).then(() => this.#admit(stream, account))
-    this.#decided = throttle.begins(name, stream.address)
+    const wait = attempt.delay()
+    if (wait > 0) return stream.wait(wait).then(() => this.#enter(stream, account, attempt))
+    attempt.begin()
+    this.#begin(account)
+  }
+
+  #tried (account: string, { address }: Negotiation): Tried {
+    return { account: shortened(account, LONGEST_LOGGED), address, device: this.device }
+  }
+
+  #begin (account: Jid): void {
     this.over()
     this.#underWay = this.#home.logins.begins({ account, device: this.device, end: this.#end })
   }
@@ -116,7 +130,7 @@ export class Login {
   }
 
   succeeded (stream: Negotiation, account: Jid, mechanism: string): void {
-    this.#world.throttle.succeeded(account.toString(), stream.address)
+    this.#world.throttle.succeeded(this.#tried(account.toString(), stream))
     this.#world.log.info('login', { account: account.toString(), address: stream.address, mechanism })
   }
 
@@ -128,7 +142,8 @@ export class Login {
     const { log, throttle, authentication } = this.#world
     this.over()
     const account = failure.who === undefined ? undefined : shortened(`${failure.who}@${stream.domain}`, LONGEST_LOGGED)
-    if (account !== undefined && failure.condition === 'not-authorized') throttle.failed(account, stream.address)
+    const isGuess = failure.condition === 'not-authorized' && !mechanism.startsWith('HT-')
+    if (account !== undefined && isGuess) throttle.failed(this.#tried(account, stream))
     if (failure.condition === 'aborted') return
     // One line, with the address: what fail2ban reads.
     log.warn('login failed', { address: stream.address, account, mechanism: shortened(mechanism, LONGEST_NAME), reason: failure.condition })

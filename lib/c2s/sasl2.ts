@@ -111,7 +111,7 @@ class Attempt {
 
   #tokensFor (asked: Authenticate): TokenAttempt | undefined {
     if (!asked.fast || this.#tokenMechanisms.length === 0) return undefined
-    return attemptByToken(asked, { ...this.#ground.login.context(this.#stream), now: this.#ground.now() }, this.#host.clients)
+    return attemptByToken(asked, { ...this.#ground.login.context(this.#stream, 'token'), now: this.#ground.now() }, this.#host.clients)
   }
 
   async #decide (asked: Authenticate, tokens: TokenAttempt | undefined): Promise<Decided> {

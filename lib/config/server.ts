@@ -44,7 +44,7 @@ const authentication = table({
   attempts: count({ min: 1, max: 20 }).default(10)
     .says('Failed logins after which a connection is closed.'),
   delay: duration({ max: '1m' }).default('1s')
-    .says('How long the answer to a failed login waits. It doubles with each further failure from the same IP address, up to a minute.'),
+    .says('How long the answer to a failed login waits. It doubles with each further failure of the same account from the same IP address, up to a minute, or to 10s if the account has logged in from there before. A failure of many accounts from one address delays all that were never there. A token (XEP-0484) is never delayed.'),
   forget: duration({ min: '1s', max: '1d' }).default('10m')
     .says('How long after its last failure an IP address is answered at once again.'),
 }).says('How clients prove who they are.')

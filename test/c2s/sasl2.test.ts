@@ -242,7 +242,15 @@ scene('a token is good for its mechanism, its client and its account alone', {},
     { ...byToken(token), initial: elsewhere },
   ]) {
     t.equal(failureIn(await login(s, asking)), 'not-authorized')
-    await s.pass(10_000) // the throttle
+  }
+  t.match((await login(s, byToken(token))).heard, /<success/)
+})
+
+scene('a token waits for nobody, however many passwords were wrong', {}, async (t, s) => {
+  const token = tokenIn(await login(s, { more: request() }))
+  for (let failures = 0; failures < 4; failures++) {
+    await s.pass(60_000)
+    t.equal(failureIn(await login(s, { initial: Buffer.from('\0romeo\0wrong').toString('base64'), agent: DESK })), 'not-authorized')
   }
   t.match((await login(s, byToken(token))).heard, /<success/)
 })
