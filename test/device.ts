@@ -78,7 +78,10 @@ export class Device {
 
   /** Sends this, and waits until all that follows from it has happened. */
   async says (...stanzas: readonly string[]): Promise<void> {
-    for (const stanza of stanzas) this.#line.write(stanza)
+    for (const stanza of stanzas) {
+      this.#s.secrets.heard(stanza)
+      this.#line.write(stanza)
+    }
     await this.#s.settled()
   }
 

@@ -19,6 +19,7 @@ import type { Schema } from '../lib/config/schema.js'
 import { parseJid, type Jid } from '../lib/xmpp/jid.js'
 import { Device } from './device.js'
 import { FakeClock } from './fake-clock.js'
+import { Secrets, STAGE_PASSWORD } from './secrets.js'
 
 export { Device }
 
@@ -73,6 +74,7 @@ export async function scenario (t: Test, scene: Scene = {}): Promise<Scenario> {
     if (s.clock.timers > 0) throw new Error(`${s.clock.timers} timers are left`)
     const errors = s.lines.filter(line => line.level === 'error').map(line => [line.event, String(line.fields['error'])])
     if (!isDeepStrictEqual(errors, s.expectedErrors)) throw new Error(`something failed unforeseen: ${JSON.stringify(errors)}`)
+    s.checkSecrets()
   })
   return s
 }
@@ -81,6 +83,8 @@ export class Scenario {
   readonly clock: FakeClock
   readonly storage: MemoryStorage
   readonly lines: Line[] = []
+  /** What none of them may hold. */
+  readonly secrets = new Secrets()
   /** Log lines of level error that the test wants: [event, text of the error]. */
   readonly expectedErrors: (readonly [string, string])[] = []
   readonly server: Server
@@ -127,7 +131,7 @@ export class Scenario {
     const jid = parseJid(address).bare
     if (this.server.host(jid.domain) === undefined) await this.raise([jid.domain])
     const { accounts } = this.host(jid.domain)
-    if (!await accounts.exists(jid)) await this.host(jid.domain).createAccount(jid, 'a secret for tests')
+    if (!await accounts.exists(jid)) await this.host(jid.domain).createAccount(jid, STAGE_PASSWORD)
     return jid
   }
 
@@ -197,6 +201,14 @@ export class Scenario {
     for (let quiet = 0; quiet < 3; quiet++) {
       await this.storage.flush()
       await new Promise(resolve => { setImmediate(resolve) })
+    }
+  }
+
+  /** Throws if a line of the log, at any level, holds a password, a token or a body. */
+  checkSecrets (): void {
+    for (const { event, fields } of this.lines) {
+      const secret = this.secrets.in(event, fields)
+      if (secret !== undefined) throw new Error(`the log line '${event}' holds '${secret}'`)
     }
   }
 

@@ -16,6 +16,7 @@ import { memoryPair, type MemoryTransport } from '../../lib/stream/memory-transp
 import { selfSigned } from '../../lib/stream/self-signed.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { FakeClock } from '../fake-clock.js'
+import { Secrets } from '../secrets.js'
 
 export const PASSWORD = 'a secret of Verona'
 export const DOMAIN = 'montague.lit'
@@ -53,6 +54,7 @@ export function scene (title: string, how: StageSettings, play: (t: Test, s: Sta
     t.equal(stage.gone, stage.clients.length, 'each connection was given back')
     t.equal(stage.clock.timers, 0, 'no timer is left')
     t.same(stage.lines.filter(line => line.level === 'error' && !stage.expected.includes(line.event)), [], 'nothing failed unforeseen')
+    t.equal(stage.lines.map(({ event, fields }) => stage.secrets.in(event, fields)).find(secret => secret !== undefined), undefined, 'no log line holds a secret')
   })
 }
 
@@ -60,6 +62,8 @@ export class Stage {
   readonly clock = new FakeClock()
   readonly storage = new MemoryStorage()
   readonly lines: Line[] = []
+  /** What no line may hold. */
+  readonly secrets = new Secrets(PASSWORD)
   readonly clients: Client[] = []
   readonly server: Server
   readonly world: ClientWorld
@@ -194,7 +198,11 @@ export class Client {
     this.served = served
     this.transport = transport
     transport.open({
-      data: chunk => { this.heard += Buffer.from(chunk).toString() },
+      data: chunk => {
+        const text = Buffer.from(chunk).toString()
+        stage.secrets.heard(text)
+        this.heard += text
+      },
       drained: () => {},
       closed: () => { this.isClosed = true },
     })
@@ -202,6 +210,7 @@ export class Client {
 
   async says (...texts: readonly string[]): Promise<void> {
     for (const text of texts) {
+      this.#stage.secrets.heard(text)
       this.saidBytes += Buffer.byteLength(text)
       this.transport.write(Buffer.from(text).toString('latin1'))
     }

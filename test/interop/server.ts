@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { Secrets } from '../secrets.js'
 import { freePorts, Program, run } from './process.js'
 
 export interface ServerUnderTest {
@@ -43,12 +44,18 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
   const conf = join(folder, 'sestina.toml')
   writeFileSync(conf, sestinaConf(port, directPort, more))
   const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
-  t.teardown(() => server.stop())
+  const secrets = new Secrets()
+  t.teardown(async () => {
+    await server.stop()
+    const secret = secrets.inText(server.said)
+    if (secret !== undefined) throw new Error(`a log line holds '${secret}'`)
+  })
   await server.says(/\bready\b|server started/i, 60)
   return {
     host: '127.0.0.1', port, directPort, domain: DOMAIN, folder,
     certificate: join(folder, 'data', 'certificates', DOMAIN, 'fullchain.pem'),
     addUser: async (local, password) => {
+      secrets.add(password)
       await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
     },
     asked: async (...words) => JSON.parse(await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])) as unknown,
@@ -59,6 +66,9 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
 function sestinaConf (port: number, directPort: number, more: string): string {
   return `
 data = "data"
+
+[log]
+level = "debug"
 
 [[listen]]
 for = "clients"
