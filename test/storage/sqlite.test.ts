@@ -148,6 +148,15 @@ t.test('when too many writes wait the next one fails, in its turn', async t => {
   t.same([...(await roster.all('a')).keys()], ['1', '2'])
 })
 
+t.test('writes that wait are bounded in bytes, too: one more is taken while less waits', async t => {
+  const storage = await driver(t, { mostBytes: 1000 })
+  const texts = await storage.open('test.texts', records<string>(1))
+  const put = (key: string): Promise<unknown> => failureOf(stored(storage, [texts.putting('a', key, 'x'.repeat(2000))]))
+  t.match(await Promise.all([put('1'), put('2')]), [undefined, { message: /too many writes wait/ }])
+  t.equal(await put('3'), undefined, 'once the first is stored there is room')
+  t.same([...(await texts.all('a')).keys()], ['1', '3'])
+})
+
 t.test('a store of an older version is upgraded, every value once', async t => {
   const file = join(t.testdir(), 'test.db')
   const first = await SqliteStorage.open({ file, durability: 'os', log: silent })

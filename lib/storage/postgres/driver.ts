@@ -2,6 +2,7 @@
 import { Aside } from '../aside.js'
 import { Commits } from '../commits.js'
 import { Items } from '../items.js'
+import { bytesIn, MOST_WAITING_BYTES } from '../room.js'
 import type { Shape, Storage, Write } from '../store.js'
 import { loadPg, type Pg } from './client.js'
 import { PostgresJournal } from './journal.js'
@@ -18,6 +19,8 @@ const MOST_WAITING = 100_000
 export interface PostgresSettings extends WriterSettings {
   /** Batches that may wait for the writer. */
   readonly mostWaiting?: number
+  /** Bytes of them. */
+  readonly mostBytes?: number
 }
 
 /** No store has this number. */
@@ -26,7 +29,7 @@ const EVERY_STORE = 0
 /** An owner's rows in a store. */
 function placeOf (store: number, owner: string): string { return `${store} ${owner}` }
 
-interface Waiting { readonly rows: readonly Row[], readonly refused: Error | undefined }
+interface Waiting { readonly rows: readonly Row[], readonly bytes: number, readonly refused: Error | undefined }
 
 export class PostgresStorage implements Storage {
   readonly #settings: PostgresSettings
@@ -35,6 +38,7 @@ export class PostgresStorage implements Storage {
   readonly aside = new Aside(this)
   /** Batches by number that have not settled, in order. */
   readonly #waiting = new Map<number, Waiting>()
+  #waitingBytes = 0
   /** The last of them that touches an owner's rows in a store, by `placeOf`. */
   readonly #touched = new Map<string, number>()
   /** Who reads and wants to know whether these rows are written to meanwhile. */
@@ -81,10 +85,12 @@ export class PostgresStorage implements Storage {
 
   submit (writes: readonly Write[]): number {
     if (this.#closing !== undefined) throw new Error('storage is closed')
-    const refused = this.#waiting.size < (this.#settings.mostWaiting ?? MOST_WAITING) ? undefined : new Error('too many writes wait for the database')
+    const refused = this.#hasRoom ? undefined : new Error('too many writes wait for the database')
     const rows = refused === undefined ? writes.flatMap(write => (write as PostgresWrite).rows) : []
     const number = this.#commits.next()
-    this.#waiting.set(number, { rows, refused })
+    const bytes = rows.reduce((sum, row) => sum + bytesIn(Object.values(row)), 0)
+    this.#waiting.set(number, { rows, bytes, refused })
+    this.#waitingBytes += bytes
     for (const { store, owner } of rows) {
       const place = placeOf(store, owner)
       this.#touched.set(place, number)
@@ -92,6 +98,11 @@ export class PostgresStorage implements Storage {
     }
     if (this.#turn.push(rows) === 1) setImmediate(() => { this.#post() })
     return number
+  }
+
+  get #hasRoom (): boolean {
+    const { mostWaiting = MOST_WAITING, mostBytes = MOST_WAITING_BYTES } = this.#settings
+    return this.#waiting.size < mostWaiting && this.#waitingBytes < mostBytes
   }
 
   get settled (): number { return this.#commits.settled }
@@ -177,6 +188,7 @@ export class PostgresStorage implements Storage {
     const number = this.#commits.settled + 1
     const waiting = this.#waiting.get(number)
     const error = waiting?.refused ?? failure
+    this.#waitingBytes -= this.#waiting.get(number)?.bytes ?? 0
     this.#waiting.delete(number)
     for (const { store, owner } of waiting?.rows ?? []) {
       const place = placeOf(store, owner)

@@ -5,6 +5,7 @@ import type { Logger } from '../../base/logger.js'
 import { Aside } from '../aside.js'
 import { Commits } from '../commits.js'
 import { Items } from '../items.js'
+import { bytesIn, MOST_WAITING_BYTES } from '../room.js'
 import type { Shape, Storage, Write } from '../store.js'
 import { connect, takeSteps } from './connection.js'
 import { SqliteJournal } from './journal.js'
@@ -23,9 +24,11 @@ export interface SqliteSettings extends WriterSettings {
   readonly closed?: () => void
   /** Batches that may wait for the writer. */
   readonly mostWaiting?: number
+  /** Bytes of them. */
+  readonly mostBytes?: number
 }
 
-interface Waiting { readonly rows: readonly Row[], readonly refused: Error | undefined }
+interface Waiting { readonly rows: readonly Row[], readonly bytes: number, readonly refused: Error | undefined }
 
 export class SqliteStorage implements Storage {
   readonly #settings: SqliteSettings
@@ -39,6 +42,7 @@ export class SqliteStorage implements Storage {
   readonly aside = new Aside(this)
   /** Batches by number that have not settled, in order. */
   readonly #waiting = new Map<number, Waiting>()
+  #waitingBytes = 0
   /** Those of this turn of the event loop. */
   #turn: (readonly Row[])[] = []
   /** What the commit that settles just now has changed. */
@@ -87,12 +91,19 @@ export class SqliteStorage implements Storage {
 
   submit (writes: readonly Write[]): number {
     if (this.#closing !== undefined) throw new Error('storage is closed')
-    const refused = this.#waiting.size < (this.#settings.mostWaiting ?? MOST_WAITING) ? undefined : new Error('too many writes wait for the disk')
+    const refused = this.#hasRoom ? undefined : new Error('too many writes wait for the disk')
     const rows = refused === undefined ? writes.map(write => (write as SqliteWrite).row) : []
     const number = this.#commits.next()
-    this.#waiting.set(number, { rows, refused })
+    const bytes = rows.reduce((sum, row) => sum + bytesIn(row), 0)
+    this.#waiting.set(number, { rows, bytes, refused })
+    this.#waitingBytes += bytes
     if (this.#turn.push(rows) === 1) setImmediate(() => { this.#post() })
     return number
+  }
+
+  get #hasRoom (): boolean {
+    const { mostWaiting = MOST_WAITING, mostBytes = MOST_WAITING_BYTES } = this.#settings
+    return this.#waiting.size < mostWaiting && this.#waitingBytes < mostBytes
   }
 
   get settled (): number { return this.#commits.settled }
@@ -184,6 +195,7 @@ export class SqliteStorage implements Storage {
   #settle ([changes, text]: Result): void {
     const number = this.#commits.settled + 1
     const error = this.#waiting.get(number)?.refused ?? (text === undefined ? undefined : new Error(text))
+    this.#waitingBytes -= this.#waiting.get(number)?.bytes ?? 0
     this.#waiting.delete(number)
     this.#changes = changes
     const before = this.trouble
