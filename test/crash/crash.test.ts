@@ -8,11 +8,13 @@ t.setTimeout(1_200_000)
 
 t.test('kill -9 at any instant loses nothing that was acknowledged, and no session', t => plays(t, 'play', 20))
 
+t.test('nor does it when every other time the server is stopped in order: then every session outlives it', t => plays(t, 'play', 10, 'stops'))
+
 t.test('nor what is on its way to another server: it arrives, or comes back to its sender', t => plays(t, 'neighbours', 6))
 
-async function plays (t: Test, name: string, kills: number): Promise<void> {
-  const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills)], { input: '' })
+async function plays (t: Test, name: string, kills: number, mode?: 'stops'): Promise<void> {
+  const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills), ...mode === undefined ? [] : [mode]], { input: '' })
   t.teardown(() => play.stop())
   t.equal(await play.ended, 0, play.said)
-  t.match(play.said, new RegExp(`^${kills} kills, .* nothing lost, nothing twice`))
+  t.match(play.said, new RegExp(`^${mode === 'stops' ? `${kills / 2} stops, ${kills / 2}` : kills} kills, .* nothing lost, nothing twice`))
 }

@@ -1,4 +1,7 @@
-/** Kills a server under load, and reconciles what clients saw acknowledged with what was delivered: `npm run test:crash [KILLS]`. */
+/**
+ * Kills a server under load, and reconciles what clients saw acknowledged with what was delivered: `npm run test:crash [KILLS] [stops]`.
+ * With `stops`, every other time it is stopped in order instead (SIGTERM).
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +12,8 @@ import { DOMAIN } from './line.js'
 import { addUser, startServer } from './server.js'
 
 const kills = Number(process.argv[2] ?? 300)
+const mode = process.argv[3]
+if (mode !== undefined && mode !== 'stops') throw new Error(`there is no mode '${mode}'`)
 const folder = mkdtempSync(join(tmpdir(), 'sestina-crash-'))
 const conf = join(folder, 'sestina.toml')
 const [port = 0] = await freePorts(1)
@@ -61,18 +66,21 @@ try {
       await sleep(1 + Math.random() * 4)
     }
     const killed = Date.now()
-    server.signal('SIGKILL')
-    await server.ended
+    const isStop = mode === 'stops' && kill % 2 === 0
+    server.signal(isStop ? 'SIGTERM' : 'SIGKILL')
+    const code = await server.ended
     before = server.said
     for (const caller of callers) await caller.gone
+    if (isStop) checkStop(code)
     server = await startServer(conf, port)
-    for (const caller of callers) await arrive(caller, killed)
+    // In order, the server keeps every session, however young.
+    for (const caller of callers) await arrive(caller, isStop ? Infinity : killed)
   }
   for (const caller of callers) await caller.settles()
   await quiet()
   for (const caller of callers) doubt(caller.unsure)
   check()
-  console.log(`${kills} kills, ${sent.length} messages, ${resumed} sessions resumed, ${anew} anew: nothing lost, nothing twice`)
+  console.log(`${mode === 'stops' ? `${Math.ceil(kills / 2)} stops, ${Math.floor(kills / 2)} kills` : `${kills} kills`}, ${sent.length} messages, ${resumed} sessions resumed, ${anew} anew: nothing lost, nothing twice`)
 } catch (error) {
   console.log(`failed after ${sent.length} messages: ${error instanceof Error ? error.stack : String(error)}\n${before.slice(-4000)}\n${server.said.slice(-4000)}`)
   process.exitCode = 1
@@ -82,13 +90,18 @@ try {
   rmSync(folder, { recursive: true, force: true })
 }
 
+function checkStop (code: number | string): void {
+  if (code !== 0) throw new Error(`stopped, the server ended with ${code}`)
+  for (const caller of callers) if (caller.isClosed || caller.ending !== '') throw new Error(`the stream of ${caller.account} was closed: ${caller.ending}`)
+}
+
 async function arrive (caller: Caller, killed: number): Promise<void> {
   const former = caller.chain
   doubt(await caller.arrives(port))
   if (former !== undefined && caller.chain === former) resumed++
   else anew++
   if (former !== undefined && caller.chain !== former && former.since < killed - WRITTEN) {
-    throw new Error(`a session of ${(Date.now() - former.since) / 1000} s did not outlive the crash ${Date.now() - killed} ms ago: ${caller.refused}`)
+    throw new Error(`a session of ${(Date.now() - former.since) / 1000} s did not outlive the ${killed === Infinity ? 'stop' : `crash ${Date.now() - killed} ms ago`}: ${caller.refused}`)
   }
 }
 
