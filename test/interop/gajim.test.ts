@@ -1,14 +1,13 @@
 /** Gajim, as a person at a desktop uses it: an account, a contact, a conversation that is there to be seen. */
 import Database from 'better-sqlite3'
-import { randomUUID } from 'node:crypto'
-import { copyFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Desktop } from './desktop.js'
+import { settle } from './gajim.js'
 import { missing, Program, run } from './process.js'
-import { startServer, type ServerUnderTest } from './server.js'
+import { startServer } from './server.js'
 
 const skip = missing({
   gajim: 'gajim', Xvfb: 'xvfb', 'dbus-daemon': 'dbus-daemon', xdotool: 'xdotool', import: 'imagemagick',
@@ -28,7 +27,7 @@ t.test('a person with Gajim', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet']) await server.addUser(local, PASSWORD)
   const jid = (local: string): string => `${local}@${server.domain}`
-  const desktop = await Desktop.open(t, home => { settle(server, home) })
+  const desktop = await Desktop.open(t, home => { settle(server, home, { local: 'romeo', contact: 'juliet', password: PASSWORD }) })
   const goHow = { env: { HOME: server.folder, SSL_CERT_FILE: server.certificate } }
   const goArgs = (local: string): string[] => ['--username', jid(local), '--password', PASSWORD, '--jserver', `${server.domain}:${server.port}`]
   const says = async (from: string, to: string, text: string): Promise<unknown> =>
@@ -91,33 +90,4 @@ function messagesIn (desktop: Desktop): readonly string[] {
   const found = logs.prepare<[], string>('SELECT trim(message, char(10)) FROM logs WHERE message IS NOT NULL').pluck().all()
   logs.close()
   return found.sort()
-}
-
-/** What the assistant for new accounts would write, and the certificate as a person has accepted it. */
-function settle (server: ServerUnderTest, home: string): void {
-  const config = join(home, 'config', 'gajim')
-  const certificates = join(home, 'data', 'gajim', 'cert_store')
-  for (const folder of [config, certificates]) mkdirSync(folder, { recursive: true })
-  copyFileSync(server.certificate, join(certificates, 'localhost'))
-  const settings = new Database(join(config, 'settings.sqlite'))
-  settings.exec('CREATE TABLE settings (name TEXT UNIQUE, settings TEXT); CREATE TABLE account_settings (account TEXT UNIQUE, settings TEXT); PRAGMA user_version=5')
-  const put = settings.prepare('INSERT INTO settings (name, settings) VALUES (?, ?)')
-  const app = {
-    remote_control: true, use_keyring: false, check_for_update: false, show_trayicon: false, show_notifications: false,
-    mainwin_width: 960, mainwin_height: 600,
-  }
-  const chat = { account: 'verona', jid: { __type: 'JID', value: `juliet@${server.domain}` }, type: 'contact', pinned: false, position: -1 }
-  const workspaces = { [randomUUID()]: { name: 'Verona', chats: [chat] } }
-  for (const [name, values] of Object.entries({ app, soundevents: {}, status_presets: {}, proxies: {}, plugins: {}, workspaces })) {
-    put.run(name, JSON.stringify(values))
-  }
-  settings.prepare('INSERT INTO account_settings (account, settings) VALUES (?, ?)').run('verona', JSON.stringify({
-    account: {
-      account_label: 'Verona', name: 'romeo', hostname: server.domain, password: PASSWORD, savepass: true, active: true, autoconnect: true,
-      use_custom_host: true, custom_host: server.host, custom_port: server.port, custom_type: 'START TLS', resource: 'gajim',
-    },
-    contact: {},
-    group_chat: {},
-  }))
-  settings.close()
 }

@@ -18,6 +18,8 @@ export interface ServerUnderTest {
   /** A folder of the test's own. */
   readonly folder: string
   addUser (local: string, password: string): Promise<void>
+  /** Gives an account another password; of Sestina alone. */
+  sets (local: string, password: string): Promise<void>
   /** What the command answers, asked with `--json`; of Sestina alone. */
   asked (...words: readonly string[]): Promise<unknown>
   /** What the server has printed so far. */
@@ -57,6 +59,9 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
     addUser: async (local, password) => {
       secrets.add(password)
       await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
+    },
+    sets: async (local, password) => {
+      await run(process.execPath, [SESTINA, 'user', 'password', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
     },
     asked: async (...words) => JSON.parse(await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])) as unknown,
     get said () { return server.said },
@@ -135,6 +140,7 @@ VirtualHost "${DOMAIN}"
   return {
     host: '127.0.0.1', port, directPort, domain: DOMAIN, folder, certificate,
     addUser: async (local, password) => { await run('prosodyctl', ['--config', conf, '--root', 'register', local, DOMAIN, password]) },
+    sets: () => Promise.reject(new Error('it is about Sestina')),
     asked: () => Promise.reject(new Error('Prosody has no such command')),
     get said () { return server.said },
   }
