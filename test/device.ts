@@ -73,6 +73,8 @@ export class Device {
   get paused (): boolean { return this.#line.paused }
   /** Bytes that were written to it and that it has not read. */
   get backlog (): number { return this.#line.backlog }
+  /** Everything that the server sends from now on, as octets. */
+  overhear (to: (octets: string) => void): void { this.#line.overheard = to }
   /** What it has not read yet. */
   get unread (): readonly Element[] { return this.#inbox }
 
@@ -181,6 +183,7 @@ class Line implements Connection {
   readonly #queue: Queue
   #session: Session | undefined
   hears: (element: Element) => void = () => {}
+  overheard: (octets: string) => void = () => {}
   lastRead: number
   isSlow = false
   #unread = ''
@@ -222,6 +225,7 @@ class Line implements Connection {
   /** From the server. */
   send (text: string): void {
     if (this.closed || !this.#passes) return
+    this.overheard(text)
     if (this.isSlow) this.#unread += text
     else this.#down.write(Buffer.from(text, 'latin1'))
   }

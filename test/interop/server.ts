@@ -63,7 +63,10 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
     sets: async (local, password) => {
       await run(process.execPath, [SESTINA, 'user', 'password', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
     },
-    asked: async (...words) => JSON.parse(await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])) as unknown,
+    asked: async (...words) => {
+      const told = await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])
+      return JSON.parse(told.slice(told.search(/^[[{"]/m))) as unknown // after the lines about its progress
+    },
     get said () { return server.said },
   }
 }

@@ -1,0 +1,13 @@
+/** A short run of each target of `npm run fuzz`, with cases that are the same each time. */
+import t from 'tap'
+import { TARGETS } from './targets.js'
+
+t.setTimeout(240_000)
+
+for (const [name, { target, quick }] of Object.entries(TARGETS)) {
+  if (name === 'forwarded') continue // it has a test of its own
+  t.test(`${name}: ${target.about}`, async t => {
+    await target.run(quick, 12)
+    t.pass(`${quick} cases`)
+  })
+}
