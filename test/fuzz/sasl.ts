@@ -8,25 +8,32 @@ import { cases, text, type Target } from './target.js'
 const SASL2 = 'urn:xmpp:sasl:2'
 const base64 = (given: string): string => Buffer.from(given).toString('base64')
 
-/** What SCRAM says first and last, PLAIN, hashed tokens, and nonsense; `%n` stands for the nonce that was heard last. */
-const message = fc.oneof(
-  fc.tuple(fc.constantFrom('n,,', 'y,,', 'p=tls-exporter,,', 'n,a=juliet@montague.lit,', ''), fc.constantFrom('romeo', 'nobody', 'ROMEO', '=2C'))
-    .map(([gs2, name]) => `${gs2}n=${name},r=abc`),
-  fc.tuple(fc.constantFrom('biws', 'eSws', ''), fc.constantFrom('AAAA', 'A'.repeat(27) + '=', 'A'.repeat(43) + '=')).map(([binding, proof]) => `c=${binding},r=%n,p=${proof}`),
-  fc.tuple(fc.constantFrom('romeo', 'nobody', ''), text).map(([name, guess]) => `\0${name}\0${guess === PASSWORD ? '' : guess}`),
-  fc.constantFrom('romeo\0' + 'x'.repeat(32), '', '\0\0\0'),
-  text,
-)
+/** What SCRAM says first; last, where `%n` stands for the nonce that was heard before; PLAIN; hashed tokens; and nonsense. */
+const first = fc.tuple(fc.constantFrom('n,,', 'y,,', 'p=tls-exporter,,', 'n,a=juliet@montague.lit,', ''), fc.constantFrom('romeo', 'nobody', 'ROMEO', '=2C'))
+  .map(([gs2, name]) => `${gs2}n=${name},r=abc`)
+const last = fc.tuple(fc.constantFrom('biws', 'eSws', ''), fc.constantFrom('AAAA', 'A'.repeat(27) + '=', 'A'.repeat(43) + '='))
+  .map(([binding, proof]) => `c=${binding},r=%n,p=${proof}`)
+const plain = fc.tuple(fc.constantFrom('romeo', 'juliet', 'nobody', ''), fc.oneof(text, fc.constant('a guess')))
+  .map(([name, guess]) => `\0${name}\0${guess === PASSWORD ? '' : guess}`)
+const token = fc.constantFrom('romeo\0' + 'x'.repeat(32), 'nobody\0' + 'x'.repeat(32))
+const message = fc.oneof(first, last, plain, token, fc.constantFrom('', '\0\0\0'), text)
 const mechanism = fc.oneof(fc.constantFrom('PLAIN', 'SCRAM-SHA-1', 'SCRAM-SHA-256', 'SCRAM-SHA-256-PLUS', 'EXTERNAL', 'HT-SHA-256-NONE', 'X'))
+/** A mechanism and what begins it, mostly as they fit each other. */
+const begin = fc.oneof(
+  fc.tuple(fc.constant('PLAIN'), plain),
+  fc.tuple(fc.constantFrom('SCRAM-SHA-1', 'SCRAM-SHA-256'), first),
+  fc.tuple(fc.constant('HT-SHA-256-NONE'), token),
+  fc.tuple(mechanism, message),
+)
 const more = fc.constantFrom('', "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'/>", "<fast xmlns='urn:xmpp:fast:0'/>", "<bind xmlns='urn:xmpp:bind:0'/>",
   "<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>", "<upgrade xmlns='urn:xmpp:sasl:upgrade:0'>UPGR-SCRAM-SHA-256</upgrade>")
 
 const step = fc.oneof(
-  fc.tuple(mechanism, message).map(([name, said]) => ({ said, make: (given: string) => `<auth xmlns='${SASL}' mechanism='${name}'>${given}</auth>` })),
-  fc.tuple(mechanism, message, fc.array(more, { maxLength: 3 })).map(([name, said, others]) => ({
+  begin.map(([name, said]) => ({ said, make: (given: string) => `<auth xmlns='${SASL}' mechanism='${name}'>${given}</auth>` })),
+  fc.tuple(begin, fc.array(more, { maxLength: 3 })).map(([[name, said], others]) => ({
     said, make: (given: string) => `<authenticate xmlns='${SASL2}' mechanism='${name}'><initial-response>${given}</initial-response>${others.join('')}</authenticate>`,
   })),
-  fc.tuple(fc.constantFrom(SASL, SASL2), message).map(([space, said]) => ({ said, make: (given: string) => `<response xmlns='${space}'>${given}</response>` })),
+  fc.tuple(fc.constantFrom(SASL, SASL2), fc.oneof(last, message)).map(([space, said]) => ({ said, make: (given: string) => `<response xmlns='${space}'>${given}</response>` })),
   fc.constantFrom(SASL, SASL2).map(space => ({ said: '', make: () => `<abort xmlns='${space}'/>` })),
   fc.constantFrom("<next xmlns='urn:xmpp:sasl:2' task='UPGR-SCRAM-SHA-256'/>", "<task-data xmlns='urn:xmpp:sasl:2'/>", `<success xmlns='${SASL}'/>`,
     "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>", header(), '<presence/>').map(fixed => ({ said: '', make: () => fixed })),
