@@ -34,7 +34,10 @@ export default defineModule({
 
     host.on(messageAddressed, ({ message, account, recipients, batch, handed }) => {
       if (!isCopied(message, account)) return
-      for (const device of otherDevices(account, recipients)) device.sendWith(batch, copy('received', message, device), handed)
+      for (const device of otherDevices(account, recipients)) {
+        // What finds nobody waits for the first device that comes: one that comes meanwhile gets it then, and not twice.
+        if (recipients.length > 0 || device.priority < 0) device.sendWith(batch, copy('received', message, device), handed)
+      }
     }, 'observe')
 
     host.provide(carbons, { goesTo: (message, device) => device.get(enabled) && isCopied(message, device.account) })

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import {
   accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, boundInline, checkedPage, children, clone,
   defineModule, follow, formatDateTime, fromOctets, isFirstIn, isText, JidError, journal, Kept, localName, messageAddressed,
-  messageArriving, messageUndelivered, namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid,
+  messageUndelivered, namespaceOf, NS, octets, offlineMessages, parseDateTime, parseElement, parseJid,
   sessionPresent, setting, Stanza, StanzaError, toOctets, xml,
 } from '../lib/api.js'
 import type { Batch, Element, Entry, Jid, JournalPage, JournalQuery, Maybe, Message, Session } from '../lib/api.js'
@@ -37,12 +37,8 @@ export default defineModule({
   setup (host) {
     const { messages } = host.stores
     const waiting = new Kept<Waiting>(async owner => ({ ...await messages.size(owner) }), IDLE)
-    /** Accounts whose messages are being handed over: what arrives meanwhile comes behind. */
-    const handing = new Map<string, Promise<void>>()
     /** Messages that a device has had and that are still stored, because their removal could not be. */
     const given = new Set<string>()
-
-    host.on(messageArriving, ({ account }) => handing.get(account.toString()), 'screen')
 
     host.on(messageAddressed, event => {
       if (event.recipients.length > 0 || event.kept) return undefined
@@ -103,14 +99,15 @@ export default defineModule({
     /** XEP-0160 §2: to the first device whose priority is not negative. */
     host.on(sessionPresent, ({ session, before }) => {
       if (session.priority < 0 || before.available && before.priority >= 0) return
-      const owner = session.account.toString()
-      if (handing.has(owner)) return
-      const work = handOver(session, owner).catch((error: unknown) => { host.log.error('offline messages stay', { jid: session.jid.toString(), error }) })
-      handing.set(owner, work.finally(() => { handing.delete(owner) }))
+      // In the account's turn: what found nobody before is stored by then, and what comes later comes after it.
+      host.turn(session.account, () => handOver(session).catch((error: unknown) => {
+        host.log.error('offline messages stay', { jid: session.jid.toString(), error })
+      }))
     }, 'observe')
 
-    async function handOver (session: Session, owner: string): Promise<void> {
-      if ((await waiting.of(owner)).entries === 0) return
+    async function handOver (session: Session): Promise<void> {
+      const owner = session.account.toString()
+      if (!mayTake(session) || (await waiting.of(owner)).entries === 0) return
       for (let after: string | undefined; ;) {
         const { entries: found, complete } = await readable(session.account, { limit: PAGE, ...after === undefined ? {} : { after } })
         // What a device has had already, and could not be removed then: a full disk must not bring it again at each login.
@@ -127,6 +124,11 @@ export default defineModule({
         if (sent.length > 0 && !await isRemoved(owner, sent)) after = sent.at(-1)?.id
         if (complete || sent.length < entries.length) return
       }
+    }
+
+    /** RFC 6121 §8.5.2.1.1: a device that is gone by now, or wants nothing, leaves the messages to the next. */
+    function mayTake (session: Session): boolean {
+      return session.connection !== 'closed' && session.available && session.priority >= 0
     }
 
     /**

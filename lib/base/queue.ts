@@ -45,6 +45,12 @@ export class Queue {
     return true
   }
 
+  /** The same, before all tasks that wait, whatever the bound. */
+  runNext (task: Task): void {
+    if (this.#busy) this.#tasks.splice(this.#head, 0, task)
+    else this.run(task)
+  }
+
   /** Forgets the tasks that wait. The running one goes on. */
   clear (): void {
     this.#tasks = []

@@ -1,8 +1,6 @@
 /** The last part of a stanza's way: to a local account or to the host itself (RFC 6121 §8.5). */
 import type { Hook, Hooks } from '../base/hook.js'
 import { follow, type Maybe } from '../base/maybe.js'
-import { Queue } from '../base/queue.js'
-import { BACKLOG } from '../stream/bounds.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { addressed, isIq, isMessage, isPresence, resultReply, type Addressed, type Message } from '../xmpp/stanza.js'
@@ -14,6 +12,7 @@ import { formatDateTime } from '../xmpp/datetime.js'
 import { iqArriving, messageAddressed, messageArriving, messageDelivered, messageUndelivered, presenceArriving } from './events.js'
 import { payloadOf, type IqHandlers, type IqTarget, type PendingRequests } from './iq.js'
 import { Handed } from './handed.js'
+import { Lanes } from './lanes.js'
 import { unlessHandled, type Passage, type Router } from './router.js'
 import type { Session } from './session.js'
 import type { Sessions } from './sessions.js'
@@ -34,33 +33,26 @@ export interface DeliveryHome {
 }
 
 const NOBODY: readonly Session[] = []
-/** How many stanzas may wait for one account while a handler waits for the disk. */
-const LANE = 1000
-/** And how many bytes, for one account, and over all; an account for which less than the least waits is refused nothing. */
-const LANE_BYTES = BACKLOG
-const ALL_LANES = 8 * BACKLOG
-const LEAST_LANE = BACKLOG / 32
-
-/** What waits for one account. */
-interface Lane { readonly queue: Queue, bytes: number }
 
 export class Delivery {
   readonly #home: DeliveryHome
   /** Accounts for which something waits: what comes behind keeps its place. */
-  readonly #lanes = new Map<string, Lane>()
-  /** Bytes that wait in all of them. */
-  #laneBytes = 0
-  #idle: (() => void)[] = []
+  readonly #lanes: Lanes
 
-  constructor (home: DeliveryHome) { this.#home = home }
+  constructor (home: DeliveryHome) {
+    this.#home = home
+    const { storage, turns } = home.router
+    this.#lanes = new Lanes({ storage, turns, defect: error => { home.defect(error) } })
+  }
 
   /** Resolves when nothing waits for a handler any more: what it was to store has been handed to storage. */
-  idle (): Promise<void> {
-    return new Promise(resolve => {
-      if (this.#lanes.size === 0) resolve()
-      else this.#idle.push(resolve)
-    })
-  }
+  idle (): Promise<void> { return this.#lanes.idle() }
+
+  /** Runs `work` once all that came for the account is stored; what comes later waits until it is done. */
+  turn (account: Jid, work: () => Promise<void>): void { this.#lanes.turn(account.toString(), work) }
+
+  /** Resolves once all that has come for the account so far is stored; undefined where it is. */
+  stored (account: Jid): Promise<void> | undefined { return this.#lanes.stored(account.toString()) }
 
   /** Takes a stanza to its recipients; errors are thrown. */
   deliver (stanza: Addressed, passage: Passage): Maybe<void> {
@@ -119,27 +111,22 @@ export class Delivery {
   /** Messages and presence to an account keep their order, also where one of them waits for the disk. */
   #inLane (stanza: Addressed, passage: Passage, work: () => Maybe<void>): Maybe<void> {
     const key = stanza.to.bare.toString()
-    const lane = this.#lanes.get(key)
-    if (lane !== undefined) {
-      const bytes = stanza.octets().length
-      const isTaken = this.#mayWait(lane, bytes) && lane.queue.run(() => {
-        this.#count(lane, -bytes)
+    const { router } = this.#home
+    if (this.#lanes.isBusy(key)) {
+      const isTaken = this.#lanes.after(key, stanza.octets().length, () => {
         passage.isWaiting = false
-        return follow(this.#home.router.guard(stanza, passage, work), () => { this.#home.router.close(stanza, passage) })
+        return follow(router.guard(stanza, passage, work), () => { router.close(stanza, passage) })
       })
       if (!isTaken) throw new StanzaError('resource-constraint')
-      this.#count(lane, bytes)
       this.#waits(passage)
       return undefined
     }
-    const wait = this.#home.router.guard(stanza, passage, work)
+    const wait = router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
-    const queue = new Queue(LANE, error => { this.#home.defect(error) }, () => { this.#emptied(key) }, this.#home.router.turns)
-    this.#lanes.set(key, { queue, bytes: 0 })
     this.#waits(passage)
-    queue.run(() => wait.then(() => {
+    this.#lanes.begin(key, wait.then(() => {
       passage.isWaiting = false
-      this.#home.router.close(stanza, passage)
+      router.close(stanza, passage)
     }))
     return undefined
   }
@@ -150,20 +137,11 @@ export class Delivery {
     passage.arrival ??= passage.session?.input.arrive()
   }
 
-  #mayWait (lane: Lane, more: number): boolean {
-    const bytes = lane.bytes + more
-    return bytes <= LANE_BYTES && (this.#laneBytes + more <= ALL_LANES || bytes <= LEAST_LANE)
-  }
-
-  #count (lane: Lane, by: number): void {
-    lane.bytes += by
-    this.#laneBytes += by
-  }
-
-  #emptied (key: string): void {
-    this.#lanes.delete(key)
-    if (this.#lanes.size > 0) return
-    for (const resolve of this.#idle.splice(0)) resolve()
+  /** Settles what has its recipients: if it has to wait for its sender's other stanzas, whoever comes next to this account knows. */
+  #settle (stanza: Addressed, passage: Passage): void {
+    const { router } = this.#home
+    router.settle(stanza, passage, () => {})
+    if (passage.isOver !== true) this.#lanes.passes(stanza.to.bare.toString(), new Promise(resolve => { passage.over = resolve }))
   }
 
   #exists (account: Jid): Maybe<boolean> {
@@ -194,18 +172,18 @@ export class Delivery {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
         for (const session of chosen.recipients) session.sendWith(batch, chosen.message, handed)
         batch.committed(() => { this.#home.tell(messageDelivered, chosen) })
-        router.settle(message, passage, () => {})
+        this.#settle(message, passage)
       }, () => { router.settle(message, passage, () => {}) })
     }, () => { router.settle(message, passage, () => {}) })
   }
 
   /** RFC 6121 §4.3.2, §8.5.1: presence to a name that nobody has is answered as a stranger's to an account is. */
   #presenceToAccount (presence: Addressed<'presence'>, exists: boolean, passage: Passage): Maybe<void> {
-    const { hooks, router } = this.#home
+    const { hooks } = this.#home
     const event = { presence, account: presence.to.bare, exists, session: passage.session, recipients: NOBODY, batch: passage.batch }
     const deliver = (): void => {
       for (const session of event.recipients) session.sendWith(passage.batch, event.presence)
-      router.settle(presence, passage, () => {})
+      this.#settle(presence, passage)
     }
     return unlessHandled(hooks.fire(presenceArriving, event), deliver, () => {
       event.recipients = NOBODY

@@ -245,6 +245,12 @@ export class Host implements Destination, SessionHome {
     return answer
   }
 
+  /** Runs `work` once all that came for the account is stored; what comes for it later waits until the work is done. */
+  turn (account: Jid, work: () => Promise<void>): void { this.#delivery.turn(account, work) }
+
+  /** Resolves once all that has come for the account so far is stored; undefined where it is. */
+  stored (account: Jid): Promise<void> | undefined { return this.#delivery.stored(account) }
+
   exists (account: Jid): Maybe<boolean> { return this.accounts.exists(account) }
 
   /** What leaves this address of the host, in one order. */

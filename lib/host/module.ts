@@ -81,6 +81,13 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
    * instead. `timeout` in milliseconds.
    */
   ask (to: Jid, payload: Element, how?: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number }): Promise<Element>
+  /**
+   * Runs `work` in the account's turn: messages and presence for the account that have found their recipients before are stored by then,
+   * and all others wait until the work is done. The work must not wait for any of those. What it throws is logged as a defect.
+   */
+  turn (account: Jid, work: () => Promise<void>): void
+  /** Resolves once all that has come for the account so far is stored; undefined where it is. */
+  stored (account: Jid): Promise<void> | undefined
   /** What leaves an address at this host (an account, a room), in one order; long answers in pieces. */
   outlet (from: Jid): Outlet
   /** A batch for writes that belong to no stanza; `commit` stores it. */

@@ -24,6 +24,10 @@ export interface Passage {
   ended?: boolean
   /** It waits behind others for the same account. */
   isWaiting?: boolean
+  /** It is submitted, or has failed. */
+  isOver?: boolean
+  /** Told of that. */
+  over?: () => void
 }
 
 /** What stands behind a domain of this server. */
@@ -109,6 +113,7 @@ export class Router {
       this.fail(stanza, passage, error)
       return
     }
+    leaves(passage)
     const stored = (error: Error | undefined): void => {
       if (error !== undefined) this.fail(stanza, passage, later(error))
       else this.#stored(stanza, passage, then)
@@ -149,6 +154,7 @@ export class Router {
   fail (stanza: Stanza, passage: Passage, thrown: unknown): void {
     passage.ended = true
     this.#giveBack(passage.batch, thrown)
+    leaves(passage)
     passage.arrival?.settle(() => {})
     if (thrown instanceof StreamError) {
       if (passage.session === undefined) this.#defect(stanza, thrown)
@@ -190,6 +196,12 @@ export class Router {
     this.#log.error('stanza failed', { kind: stanza.kind, type: stanza.type, from: stanza.from.toString(), to: stanza.to?.toString(), error: thrown })
     return new StanzaError('internal-server-error', undefined, { cause: thrown })
   }
+}
+
+/** It is submitted, or never will be. */
+function leaves (passage: Passage): void {
+  passage.isOver = true
+  passage.over?.()
 }
 
 /** What is asked for cannot be stored, or read, for now. */

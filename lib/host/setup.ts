@@ -102,6 +102,8 @@ export class Setup {
       offerInline: feature => { this.#put(() => added(host.inline, feature)) },
       nonza: (namespace, element, handler) => { this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler)) },
       ask: (to, payload, how) => host.ask(to, payload, how),
+      turn: (account, work) => { host.turn(account, work) },
+      stored: account => host.stored(account),
       outlet: from => host.outlet(from),
       batch: () => {
         const batch = new PendingBatch()

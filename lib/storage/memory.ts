@@ -19,6 +19,8 @@ export class MemoryStorage implements Storage {
   readonly #pending: (readonly Write[])[] = []
   #scheduled = false
   #isHeld = false
+  /** Reads that wait; undefined where none has to. */
+  #reads: (() => void)[] | undefined
   /** While it is set, every commit fails with it: a disk that is full. */
   failing: Error | undefined
 
@@ -36,6 +38,7 @@ export class MemoryStorage implements Storage {
     return this.#commits.next()
   }
 
+  get submitted (): number { return this.#commits.last }
   get settled (): number { return this.#commits.settled }
   get trouble (): Error | undefined { return this.#commits.trouble }
   after (number: number, then: (error: Error | undefined) => void): void { this.#commits.after(number, then) }
@@ -46,6 +49,21 @@ export class MemoryStorage implements Storage {
   release (): void {
     this.#isHeld = false
     this.#schedule()
+  }
+
+  /** No read answers until `releaseReads`: tests see who waits. */
+  holdReads (): void { this.#reads ??= [] }
+  releaseReads (): void {
+    const reads = this.#reads ?? []
+    this.#reads = undefined
+    for (const answer of reads) answer()
+  }
+
+  /** Answers with what a read finds: now, or once reads are released. */
+  async read<T> (find: () => T): Promise<T> {
+    const reads = this.#reads
+    if (reads !== undefined) await new Promise<void>(resolve => { reads.push(resolve) })
+    return find()
   }
 
   erasing (owner: string): Write {
@@ -132,7 +150,7 @@ class MemoryRecords implements Records<unknown> {
 
   get (owner: string, key: string): Promise<unknown> {
     const value = this.#owners.get(owner)?.get(key)
-    if (value === undefined) return Promise.resolve(undefined)
+    if (value === undefined) return this.#storage.read(() => undefined)
     return this.items.one(owner, key, jsonOf(value), error => this.#move(owner, key, value, error))
   }
 
@@ -255,8 +273,10 @@ class MemoryJournal implements Journal<unknown> {
   }
 
   size (owner: string): Promise<{ entries: number, bytes: number }> {
-    const entries = this.#owners.get(owner) ?? []
-    return Promise.resolve({ entries: entries.length, bytes: entries.reduce((sum, { value }) => sum + bytesOf(value), 0) })
+    return this.#storage.read(() => {
+      const entries = this.#owners.get(owner) ?? []
+      return { entries: entries.length, bytes: entries.reduce((sum, { value }) => sum + bytesOf(value), 0) }
+    })
   }
 
   owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {

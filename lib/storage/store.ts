@@ -219,6 +219,8 @@ export interface Storage {
    * their commit number, which is one more than the last. All or nothing of them is stored.
    */
   submit (writes: readonly Write[]): number
+  /** The number of the last commit that was submitted; 0 before the first. */
+  readonly submitted: number
   /** The highest commit number at and below which everything has settled, stored or failed. */
   readonly settled: number
   /**

@@ -142,6 +142,7 @@ export default defineModule({
     host.iq.set('self', NS.MAM, 'query', async ({ session, payload }) => {
       const query = readQuery(payload)
       const { account } = session
+      await host.stored(account) // no page ends before a message that this device would not be sent
       const { entries, complete, count } = await find(messages, account.toString(), query, settings.page)
       const id = attributeOf(payload, 'queryid')
       const isSent = await host.outlet(account).draw(session, results(query.isFlipped ? [...entries].reverse() : entries, session, id))
@@ -159,6 +160,7 @@ export default defineModule({
 
     /** §4.4 */
     async function metadata (account: Jid): Promise<Element> {
+      await host.stored(account)
       const owner = account.toString()
       const [oldest] = (await messages.page(owner, { limit: 1 })).entries
       const [newest] = (await messages.page(owner, { limit: 1, last: true })).entries

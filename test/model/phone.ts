@@ -47,8 +47,11 @@ export class Phone {
     this.resource = resource
   }
 
-  /** A new session. What the server has not acknowledged of the old one may have been taken or not. */
-  async bind (s: Scenario, manner: Manner): Promise<readonly number[]> {
+  /**
+   * A new session. What the server has not acknowledged of the old one may have been taken or not. `meanwhile`: happens right before its
+   * presence comes, and is not over by then.
+   */
+  async bind (s: Scenario, manner: Manner, meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<readonly number[]> {
     const unsure = this.over()
     const isManaged = manner !== 'plain'
     const jid = await s.account(this.account)
@@ -62,6 +65,7 @@ export class Phone {
     this.chain = { account: this.account, isManaged, got: [], confirmed: 0, isAlive: true }
     this.state = 'on'
     await this.posts("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+    await meanwhile()
     await this.posts('<presence/>')
     return unsure
   }

@@ -6,10 +6,10 @@ import { Phone, type Chain, type Manner } from './phone.js'
 
 const KINDS = [
   'say', 'say', 'say', 'say to one', 'say to one', 'type', 'type', 'ask', 'ack', 'ack', 'half', 'cut', 'cut', 'fade', 'resume', 'resume',
-  'takeover', 'bind', 'close', 'pass', 'rest', 'wake', 'restart', 'kill', 'say and kill',
+  'takeover', 'bind', 'bind as it comes', 'close', 'pass', 'rest', 'wake', 'restart', 'kill', 'say and kill',
 ] as const
 /** What there is to do beside that where there is an archive. */
-const ARCHIVE_KINDS = ['page', 'page', 'page', 'page by form', 'page and fade', 'bind inline', 'bind plainly', 'bind plainly'] as const
+const ARCHIVE_KINDS = ['page', 'page', 'page', 'page by form', 'page and fade', 'bind inline', 'bind plainly', 'bind plainly', 'bind plainly as it comes'] as const
 
 type Kind = typeof KINDS[number] | typeof ARCHIVE_KINDS[number]
 
@@ -65,7 +65,7 @@ export class World {
       settings: { 'stream-management': { patience: '1h' }, offline },
     }
     const world = new World(name, scene, await stand(scene))
-    for (const phone of world.#phones) await world.#bind(phone, 'managed')
+    for (const phone of world.#phones) await world.#binds(phone, 'managed')
     return world
   }
 
@@ -84,9 +84,11 @@ export class World {
     const phone = this.#phones[index] as Phone
     const isOn = phone.state === 'on'
     switch (kind) {
-      case 'bind': await this.#bind(phone, 'managed'); return
-      case 'bind inline': await this.#bind(phone, 'inline'); return
-      case 'bind plainly': await this.#bind(phone, 'plain'); return
+      case 'bind': await this.#binds(phone, 'managed'); return
+      case 'bind inline': await this.#binds(phone, 'inline'); return
+      case 'bind as it comes': await this.#bindAsItComes(phone, 'managed', minutes); return
+      case 'bind plainly as it comes': await this.#bindAsItComes(phone, 'plain', minutes); return
+      case 'bind plainly': await this.#binds(phone, 'plain'); return
       case 'resume': if (phone.state === 'cut') await this.#resume(phone); return
       case 'pass': await this.#s.pass(`${minutes}m`); return
       case 'restart': await this.#restart(); return
@@ -123,7 +125,7 @@ export class World {
     this.#step++
     for (const phone of this.#phones) {
       if (phone.state === 'cut') await this.#resume(phone)
-      if (phone.state === 'off') await this.#bind(phone, 'managed')
+      if (phone.state === 'off') await this.#binds(phone, 'managed')
     }
     for (const phone of this.#phones) {
       await phone.says(`<active ${CSI}/>`)
@@ -224,11 +226,37 @@ export class World {
     }
   }
 
-  async #bind (phone: Phone, manner: Manner): Promise<void> {
+  async #bind (phone: Phone, manner: Manner, meanwhile?: () => Promise<void>): Promise<void> {
     phone.reads()
-    this.#doubt(await phone.bind(this.#s, manner))
+    this.#doubt(await phone.bind(this.#s, manner, meanwhile))
     this.#chains.push({ chain: phone.chain as Chain, born: this.#step })
-    await this.#s.pass('1s') // what the session is is written down by then
+  }
+
+  /** The same, and what the session is is written down when it is over. */
+  async #binds (phone: Phone, manner: Manner): Promise<void> {
+    await this.#bind(phone, manner)
+    await this.#s.pass('1s')
+  }
+
+  /** Messages to its account are on their way to the disk, or wait for what is read from there, as its presence comes. */
+  async #bindAsItComes (phone: Phone, manner: Manner, minutes: number): Promise<void> {
+    const { storage } = this.#s
+    const sender = this.#phones.find(other => other.account !== phone.account && other.state === 'on')
+    const isRead = minutes % 2 === 0
+    await this.#bind(phone, manner, async () => {
+      if (isRead) storage.holdReads()
+      else storage.hold()
+      if (sender !== undefined) for (let said = 0; said <= minutes % 3; said++) await this.#say(sender, phone.account)
+    })
+    // What is said after its presence comes after all that.
+    if (sender !== undefined) await this.#say(sender, phone.account)
+    if (minutes % 5 === 0) storage[isRead ? 'hold' : 'holdReads']()
+    storage[isRead ? 'releaseReads' : 'release']()
+    await this.#s.settled()
+    storage.release()
+    storage.releaseReads()
+    for (let rounds = 0; rounds < 3; rounds++) await this.#s.settled()
+    await this.#s.pass('1s')
   }
 
   async #cut (phone: Phone): Promise<void> {

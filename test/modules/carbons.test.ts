@@ -71,6 +71,18 @@ t.test('the sent copy of a note to oneself names the id under which the archive 
   }
 })
 
+t.test('a device that asks for copies before its first presence gets a message that waits once', async t => {
+  const s = await scenario(t, { modules: [...MODULES, 'offline'] })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
+  await juliet.says(ENABLE)
+  juliet.forget()
+  await romeo.says("<message to='juliet@capulet.lit' type='chat'><body>Soft</body></message>")
+  await juliet.getsNothing()
+  await juliet.says('<presence/>')
+  t.same(juliet.unread.filter(({ name }) => name === 'message').map(element => element.getChildText('body')), ['Soft'])
+})
+
 const COPIED: readonly (readonly [content: string, copied: boolean | 'sent only'])[] = [
   ["type='chat'><body>x</body>", true],
   ["type='normal'><body>x</body>", true],

@@ -105,6 +105,7 @@ export class PostgresStorage implements Storage {
     return this.#waiting.size < mostWaiting && this.#waitingBytes < mostBytes
   }
 
+  get submitted (): number { return this.#commits.last }
   get settled (): number { return this.#commits.settled }
   get trouble (): Error | undefined { return this.#writer.trouble ?? this.#commits.trouble }
   after (number: number, then: (error: Error | undefined) => void): void { this.#commits.after(number, then) }
