@@ -22,6 +22,8 @@ export interface ServerUnderTest {
   sets (local: string, password: string): Promise<void>
   /** What the command answers, asked with `--json`; of Sestina alone. */
   asked (...words: readonly string[]): Promise<unknown>
+  /** Stops it in order (SIGTERM), and starts it again on the same data and ports; of Sestina alone. */
+  restart (): Promise<void>
   /** What the server has printed so far. */
   readonly said: string
 }
@@ -45,7 +47,8 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
   const [port = 0, directPort = 0] = await freePorts(2)
   const conf = join(folder, 'sestina.toml')
   writeFileSync(conf, sestinaConf(port, directPort, more))
-  const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
+  const start = (): Program => new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
+  let server = start()
   const secrets = new Secrets()
   t.teardown(async () => {
     await server.stop()
@@ -66,6 +69,13 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
     asked: async (...words) => {
       const told = await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])
       return JSON.parse(told.slice(told.search(/^[[{"]/m))) as unknown // after the lines about its progress
+    },
+    restart: async () => {
+      server.signal('SIGTERM')
+      const code = await server.ended
+      if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${server.said}`)
+      server = start()
+      await server.says(/\bready\b|server started/i, 60)
     },
     get said () { return server.said },
   }
@@ -145,6 +155,7 @@ VirtualHost "${DOMAIN}"
     addUser: async (local, password) => { await run('prosodyctl', ['--config', conf, '--root', 'register', local, DOMAIN, password]) },
     sets: () => Promise.reject(new Error('it is about Sestina')),
     asked: () => Promise.reject(new Error('Prosody has no such command')),
+    restart: () => Promise.reject(new Error('Prosody is not restarted here')),
     get said () { return server.said },
   }
 }

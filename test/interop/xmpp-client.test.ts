@@ -83,6 +83,18 @@ t.test('a person with @xmpp/client', { skip }, async t => {
     t.match(server.said, /session resumed/)
   })
 
+  t.test('outlives a planned stop of the server: it resumes by itself, and messages arrive', { skip: AGAINST_PROSODY }, async t => {
+    const resumed = [romeo, juliet].map(({ xmpp }) => new Promise<void>(resolve => {
+      (xmpp as unknown as { streamManagement: Emitter }).streamManagement.on('resumed', resolve)
+    }))
+    await server.restart()
+    await Promise.all(resumed)
+    await juliet.xmpp.send(xml('message', { to: `romeo@${server.domain}`, type: 'chat' }, xml('body', {}, 'to the account')))
+    t.equal((await romeo.gets(hears('to the account'))).attrs['from'], juliet.full)
+    await romeo.xmpp.send(xml('message', { to: juliet.full, type: 'chat' }, xml('body', {}, 'to the device')))
+    await juliet.gets(hears('to the device'))
+  })
+
   t.test('is told who it is that cannot log in', async t => {
     const stranger = client({ service: `xmpp://${server.domain}:${server.port}`, domain: server.domain, username: 'romeo', password: 'wrong' })
     stranger.on('error', () => undefined)
