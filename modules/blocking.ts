@@ -65,19 +65,24 @@ export default defineModule({
     }))
 
     host.iq.set('self', NS.BLOCKING, 'block', ({ session, payload, batch }) => {
-      const items = itemsOf(payload)
-      if (items.length === 0) throw new StanzaError('bad-request', 'nobody is named') // §3.3
-      return follow(listOf(session.account), list => {
+      const named = children(payload, NS.BLOCKING, 'item')
+      if (named.length === 0) throw new StanzaError('bad-request', 'nobody is named') // §3.3
+      return follow(addressesOf(named), items => follow(listOf(session.account), list => {
         const fresh = items.filter(jid => !list.has(jid.toString()))
         room(list, fresh)
         leave(session.account, fresh) // while it may still be sent to them
         change(session.account, list, fresh, true, batch)
         batch.committed(() => { push(session.account, payload) })
-      })
+      }))
     })
 
-    host.iq.set('self', NS.BLOCKING, 'unblock', ({ session, payload, batch }) => follow(listOf(session.account), list => {
-      const items = itemsOf(payload)
+    /** Their preparation may take long: others have their turns meanwhile. */
+    function addressesOf (items: readonly Element[]): Maybe<readonly Jid[]> {
+      const addresses: Jid[] = []
+      return follow(host.router.each(items, item => { addresses.push(addressIn(attributeOf(item, 'jid'))) }), () => addresses)
+    }
+
+    host.iq.set('self', NS.BLOCKING, 'unblock', ({ session, payload, batch }) => follow(addressesOf(children(payload, NS.BLOCKING, 'item')), items => follow(listOf(session.account), list => {
       // §3.5: none named, all meant
       const gone = items.length === 0 ? [...list].map(parseJid) : items.filter(jid => list.has(jid.toString()))
       change(session.account, list, gone, false, batch)
@@ -85,7 +90,7 @@ export default defineModule({
         push(session.account, payload)
         comeBack(session.account, list, gone)
       })
-    }))
+    })))
 
     // The next who has the name blocks nobody.
     host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { lists.forget(account.toString()) }) }, 'record')

@@ -21,6 +21,7 @@ export default defineModule({
   settings: {
     session: setting.count({ min: 1, max: 100_000 }).default(50).says('Stanzas a second that a device may send on average.'),
     address: setting.count({ min: 1, max: 1_000_000 }).default(200).says('Stanzas a second that all devices of one IP address (IPv6: one /64) may send together. Each account there has the same part of it for itself, and takes what the others leave.'),
+    cost: setting.count({ min: 10, max: 1_000_000 }).default(2000).says('What a device may cost the server a second on average: one for each device or contact that its stanzas are brought to, for each KiB that it is answered with, and for ten messages of the archive. With more it is read more slowly.'),
     messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that a user of this server, or the users of another one together, may send to accounts that have not got them in their rosters, nor entered their room. One user of another server may send as many as are left for the others there.'),
     requests: setting.count({ min: 1, max: 1_000_000 }).default(60).says('Subscription requests a minute that a user of this server, or the users of another one together, may send. One user of another server may send as many as are left for the others there.'),
   },
@@ -37,6 +38,7 @@ export default defineModule({
     const counted = new WeakMap<Session, string>()
 
     host.on(sessionBound, ({ session }) => {
+      session.budget = new TokenBucket(host.clock, host.settings.cost, host.settings.cost * BURST)
       const { address } = host.settings
       const network = networkOf(session.address)
       const known = addresses.get(network) ?? new SharedRate(host.clock, address, BURST, LEAST)

@@ -1,4 +1,5 @@
 /** Shares the event loop: whoever has used up a turn of it goes on in the next, and nobody keeps it from the others. */
+import type { Maybe } from './maybe.js'
 
 /** Milliseconds that the work of one turn may take. One piece of work, and what else runs in the turn, come on top. */
 const LONGEST = 10
@@ -40,5 +41,26 @@ export class Turns {
     while (next < waiting.length && (next === 0 || !this.isSpent)) waiting[next++]?.()
     this.#waiting = waiting.slice(next)
     if (this.#waiting.length > 0) setImmediate(this.#run)
+  }
+}
+
+/** Items that are worked on before anybody else gets a word in. */
+const AT_ONCE = 32
+
+/**
+ * Does `work` for each item in order, in as many turns of the event loop as it takes; at once, and without a promise, if the items are
+ * few or there is nobody to share with. Throws, or rejects with, what `work` throws; the items after that one are left out.
+ */
+export function inTurns<T> (turns: Turns | undefined, items: readonly T[], work: (item: T) => void): Maybe<void> {
+  const first = turns === undefined ? items.length : Math.min(items.length, AT_ONCE)
+  for (const item of items.slice(0, first)) work(item)
+  return turns === undefined || first === items.length ? undefined : goOn(turns, items, first, work)
+}
+
+async function goOn<T> (turns: Turns, items: readonly T[], from: number, work: (item: T) => void): Promise<void> {
+  for (let next = from; next < items.length; next += AT_ONCE) {
+    await Promise.resolve() // what the items before have begun goes on first, and counts
+    if (turns.isSpent) await new Promise<void>(resolve => { turns.later(resolve) })
+    for (const item of items.slice(next, next + AT_ONCE)) work(item)
   }
 }

@@ -11,6 +11,7 @@ import { NS } from '../xml/namespaces.js'
 import { formatDateTime } from '../xmpp/datetime.js'
 import { iqArriving, messageAddressed, messageArriving, messageDelivered, messageUndelivered, presenceArriving } from './events.js'
 import { payloadOf, type IqHandlers, type IqTarget, type PendingRequests } from './iq.js'
+import { costOfBytes, PER_RECIPIENT } from './cost.js'
 import { Handed } from './handed.js'
 import { Lanes } from './lanes.js'
 import { unlessHandled, type Passage, type Router } from './router.js'
@@ -171,6 +172,7 @@ export class Delivery {
       return unlessHandled(hooks.fire(messageAddressed, chosen), () => {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
         for (const session of chosen.recipients) session.sendWith(batch, chosen.message, handed)
+        charge(passage, chosen.recipients.length * PER_RECIPIENT)
         batch.committed(() => { this.#home.tell(messageDelivered, chosen) })
         this.#settle(message, passage)
       }, () => { router.settle(message, passage, () => {}) })
@@ -182,6 +184,7 @@ export class Delivery {
     const { hooks } = this.#home
     const event = { presence, account: presence.to.bare, exists, session: passage.session, recipients: NOBODY, batch: passage.batch }
     const deliver = (): void => {
+      charge(passage, event.recipients.length * PER_RECIPIENT)
       for (const session of event.recipients) session.sendWith(passage.batch, event.presence)
       this.#settle(presence, passage)
     }
@@ -234,13 +237,22 @@ export class Delivery {
       const answer = handlers.find(target, iq.type, payload)
       if (answer === undefined) continue
       const handle = (): Maybe<void> => follow(answer({ stanza: iq, payload, session: passage.session, batch: passage.batch }), result => {
-        router.settle(iq, passage, () => { router.reply(resultReply(iq, result ?? undefined), passage) })
+        router.settle(iq, passage, () => {
+          const reply = resultReply(iq, result ?? undefined)
+          if (result !== undefined) charge(passage, costOfBytes(reply.octets().length))
+          router.reply(reply, passage)
+        })
       })
       const caughtUp = passage.session?.caughtUp(passage.arrival)
       return caughtUp === undefined ? handle() : caughtUp.then(handle)
     }
     throw new StanzaError('service-unavailable')
   }
+}
+
+function charge ({ session, payer }: Passage, units: number): void {
+  if (session !== undefined) session.charge(units)
+  else payer?.charge(units)
 }
 
 /** XEP-0198 §4, XEP-0203: with the time when it first came; a delay that we have written already says that. */

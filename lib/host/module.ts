@@ -62,6 +62,8 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   readonly router: {
     route (stanza: Addressed): void
     serves (domain: string): boolean
+    /** Does `work` for each item in order, in as many turns of the event loop as it takes; at once if the items are few. */
+    each<T> (this: void, items: readonly T[], work: (item: T) => void): Maybe<void>
     /** Has a message go the way of one to a device that is gone. `removing` is stored with what becomes of it. */
     redeliver (message: Message, at: number, removing?: Write): void
   }

@@ -9,12 +9,15 @@ import { Traffic } from '../stream/traffic.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { errorReply, isAddressed, type Addressed, type Stanza } from '../xmpp/stanza.js'
 import type { Arrival } from './arrivals.js'
+import type { Payer } from './cost.js'
 import type { ReleaseOrder } from './order.js'
 import type { Session } from './session.js'
 
 /** One stanza's way: whose order it keeps, and what it commits. */
 export interface Passage {
   readonly session: Session | undefined
+  /** Who pays for what it costs, if that is no session. */
+  readonly payer?: Payer | undefined
   /** Of the stream of another server that it came on. */
   readonly order?: ReleaseOrder
   readonly batch: PendingBatch

@@ -1,5 +1,6 @@
 /** Session: one device of one user. It outlives its stream: a resumed stream is attached to the same session. */
 import type { Clock, Timer } from '../base/clock.js'
+import type { TokenBucket } from '../base/rate.js'
 import { Named, type Slot } from '../base/slot.js'
 import type { Turns } from '../base/turns.js'
 import type { Batch, Storage } from '../storage/store.js'
@@ -77,6 +78,8 @@ export class Session {
   readonly since: number
   /** What passes the gate now may wait for what may not, where its stream is managed: set in the gate, stanza by stanza (XEP-0352). */
   isPatient = false
+  /** What it may cost the server; undefined: as much as it likes. */
+  budget: TokenBucket | undefined
   /** What its device says. */
   readonly input: Input
   readonly #home: SessionHome
@@ -93,6 +96,8 @@ export class Session {
   #presence: Presence | undefined
   #priority = 0
   #paused: Timer | undefined
+  /** Until when its device is not read, in milliseconds since 1970. */
+  #pausedUntil = 0
   #lastAddress: string
   #lastRead: number
   #lastWritten: number
@@ -287,11 +292,20 @@ export class Session {
     this.close(error instanceof StreamError ? error : new StreamError('internal-server-error'))
   }
 
+  /** It has cost the server this many units (lib/host/cost.ts). Over its budget its device is read more slowly. */
+  charge (units: number): void {
+    const wait = this.budget?.take(units) ?? 0
+    if (wait > 0) this.pause(wait)
+  }
+
   /** Stops reading its device for so many milliseconds. Calls add up to the longest. */
   pause (ms: number): void {
     const connection = this.#connection
     if (connection === undefined) return
+    const until = this.#home.clock.now() + ms
+    if (this.#paused !== undefined && this.#pausedUntil >= until) return
     this.#paused?.cancel()
+    this.#pausedUntil = until
     connection.pause()
     this.#paused = this.#home.clock.after(ms, () => {
       this.#paused = undefined

@@ -1,4 +1,5 @@
 /** One module on one host: what it took, installed at once and given back at once. */
+import { inTurns } from '../base/turns.js'
 import { Scope } from '../base/scope.js'
 import { Named, type Service } from '../base/slot.js'
 import type { Shapes, Stores } from '../storage/store.js'
@@ -92,6 +93,7 @@ export class Setup {
       router: {
         route: stanza => { host.router.route(stanza) },
         serves: domain => host.router.serves(domain),
+        each: (items, work) => inTurns(host.router.turns, items, work),
         redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },
       },
       restore: (jid, former) => host.restore(jid, former),

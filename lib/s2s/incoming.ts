@@ -1,4 +1,5 @@
 /** A stream from another server, and for which domains it may speak (RFC 6120 §13.7, XEP-0178, XEP-0220). */
+import { SERVER_BUDGET } from '../host/cost.js'
 import { TokenBucket } from '../base/rate.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
@@ -81,6 +82,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
     this.#stream = new Stream<Incoming>(transport, {
       role: 'receiving',
       namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
+      budget: new TokenBucket(clock, SERVER_BUDGET.rate, SERVER_BUDGET.burst),
       clock,
       ids,
       log: world.log.with({ address: transport.address }),
@@ -115,6 +117,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
     this.#stream.start()
   }
 
+  charge (units: number): void { this.#stream.charge(units) }
   end (error: StreamError): void { this.#stream.close(error) }
   close (): void { this.#stream.close() }
   cut (reason: Error): void { this.#stream.cut(reason) }

@@ -1,4 +1,6 @@
 /** A stream that we open to another server: secured, and then ours for each pair of domains that we prove (RFC 6120 §13.7, XEP-0220). */
+import { TokenBucket } from '../base/rate.js'
+import { SERVER_BUDGET } from '../host/cost.js'
 import type { Maybe } from '../base/maybe.js'
 import type { StreamHeader } from '../stream/header.js'
 import { Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
@@ -72,6 +74,7 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#stream = new Stream<Outgoing>(transport, {
       role: 'initiating',
       namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
+      budget: new TokenBucket(clock, SERVER_BUDGET.rate, SERVER_BUDGET.burst),
       clock,
       ids,
       log: world.log.with({ to: remote, address: transport.address }),
@@ -83,6 +86,7 @@ export class Outgoing implements StreamHandlers, Carrier {
 
   get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
   get isOver (): boolean { return this.#stream.isOver }
+  charge (units: number): void { this.#stream.charge(units) }
   get backlog (): number { return this.#stream.transport.backlog }
   get address (): string { return this.#stream.transport.address }
   get proven (): ReadonlySet<string> { return this.#proven }

@@ -1,6 +1,7 @@
 /** A stanza as another server sent it: who it is from and to is checked here, and once (RFC 6120 §8.1.1.2, §8.1.2.2). */
 import type { Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
+import type { Payer } from '../host/cost.js'
 import { enterFromServer } from '../host/remote.js'
 import { attributeOf, localName, type ParsedElement, type Source } from '../xml/element.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
@@ -11,7 +12,7 @@ import type { Outgoing } from './outgoing.js'
 import { pairKey } from './waiting.js'
 import type { FederationWorld } from './world.js'
 
-export interface Receiving {
+export interface Receiving extends Payer {
   readonly order: ReleaseOrder
   /** xml:lang of the stream. */
   readonly lang: string | undefined
@@ -42,12 +43,13 @@ export function receive (world: FederationWorld, stream: Receiving, element: Par
 
 /** Takes the stanzas that come back on a stream that we have opened (XEP-0288). */
 export function receiverOn (
-  outgoing: Pick<Outgoing, 'proven' | 'managed'>, world: FederationWorld, isAnswer: Receiving['isAnswer'],
+  outgoing: Pick<Outgoing, 'proven' | 'managed' | 'charge'>, world: FederationWorld, isAnswer: Receiving['isAnswer'],
 ): (element: ParsedElement, source: Source) => Maybe<void> {
   const { router } = world
   const order = new ReleaseOrder(router.storage)
   const receiving: Receiving = {
     order,
+    charge: units => { outgoing.charge(units) },
     lang: undefined,
     // Whom we have proven ourselves to there was found, and believed, as our policy wants it (XEP-0288 §2.2).
     mayCarry: (local, remote) => outgoing.proven.has(pairKey(local, remote)),
@@ -76,7 +78,7 @@ function take (
   if (stream.lang !== undefined && element.attrs['xml:lang'] === undefined) element.attrs['xml:lang'] = stream.lang
   const stanza = addressed(new Stanza(kind, element, from, to, source), to)
   if (kind === 'iq' && to.local === '' && from.local === '' && isReply(stanza) && stream.isAnswer(to.domain, from.domain, stanza.id ?? '')) return 'taken'
-  return enterFromServer(world.router, world.host(to.domain), stanza, stream.order, arrival)
+  return enterFromServer(world.router, world.host(to.domain), stanza, stream.order, arrival, stream)
 }
 
 /** RFC 6120 §8.3.3.8: by one of ours, for the address itself cannot be written. One user's fault does not end the link of all. */

@@ -152,6 +152,12 @@ export class Stream<T = unknown> {
   /** Runs `then` once the system has taken all that was written; never, if the stream ends before. To be called while something waits. */
   drained (then: () => void): void { if (!this.#isOver) this.#draining.push(then) }
 
+  /** The peer has cost this many units of its budget: over that it is read more slowly. */
+  charge (units: number): void {
+    const wait = this.#how.budget?.take(units) ?? 0
+    if (wait > 0) this.#rest(wait)
+  }
+
   pause (): void { this.#hold(OWNER) }
   resume (): void { this.#release(OWNER) }
 

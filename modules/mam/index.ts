@@ -1,6 +1,7 @@
 /** XEP-0313 Message Archive Management, XEP-0441 preferences: what an account has said and heard, to be read on any device. */
 import {
-  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, defineModule, follow, formatDateTime,
+  accountExporting, accountImporting, accountRemoved, addressed, archives, attributeOf, costOfBytes, costOfRows, defineModule,
+  follow, formatDateTime,
   fromOctets, hasForm, isFirstIn, isText, journal, Kept, localName, messageAddressed, messageSent, messageUndelivered, namespaceOf,
   NS, pagingElement, records, rosters, setting, StanzaError, xml,
 } from '../../lib/api.js'
@@ -8,7 +9,7 @@ import type { Addressed, Archives, Batch, Element, Entry, Jid, Maybe, Message, S
 import { command } from './command.js'
 import { arePreferences, bytesOf, preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { entryIn, written } from './moving.js'
-import { find, queryForm, readQuery, resultStanza } from './query.js'
+import { find, queryForm, readQuery, resultStanza, type Query } from './query.js'
 import { Retention, type Limits } from './retention.js'
 import { aliasOf, retract, retractedBy } from './retraction.js'
 import { isWorthArchiving, textIn } from './worth.js'
@@ -20,6 +21,10 @@ const IDLE_BYTES = 16 * 1024 * 1024
 /** Addresses that an account may list in its preferences. */
 const ADDRESSES = 1000
 const PREFERENCES = 'preferences'
+/** Characters of a `queryid` (XEP-0313 §4.1). */
+const LONGEST_QUERY_ID = 1024
+/** What a search costs before anything is found, in units (lib/host/cost.ts). */
+const SEARCH = 200
 
 export default defineModule({
   name: 'mam',
@@ -141,10 +146,13 @@ export default defineModule({
 
     host.iq.set('self', NS.MAM, 'query', async ({ session, payload }) => {
       const query = readQuery(payload)
+      const id = attributeOf(payload, 'queryid')
+      // Each result repeats it: a client needs no long one.
+      if (id !== undefined && id.length > LONGEST_QUERY_ID) throw new StanzaError('bad-request', 'the queryid is too long')
       const { account } = session
       await host.stored(account) // no page ends before a message that this device would not be sent
       const { entries, complete, count } = await find(messages, account.toString(), query, settings.page)
-      const id = attributeOf(payload, 'queryid')
+      charge(session, query, entries)
       const isSent = await host.outlet(account).draw(session, results(query.isFlipped ? [...entries].reverse() : entries, session, id))
       if (!isSent) throw new StanzaError('resource-constraint', 'the answer is not read', { type: 'wait' })
       return xml('fin', { xmlns: NS.MAM, ...complete ? { complete: 'true' } : {} },
@@ -190,16 +198,17 @@ export default defineModule({
 
     host.iq.set('self', NS.MAM, 'prefs', ({ session, payload, batch }) => {
       const owner = session.account.toString()
-      const wanted = readPreferences(payload, ADDRESSES)
-      batch.add(preferences.putting(owner, PREFERENCES, wanted))
-      // They hold for what comes next; until they are stored, nobody may read the old ones.
-      wishes.holdAs(owner, wanted)
-      batch.committed(() => { wishes.release(owner) })
-      batch.failed(() => {
-        wishes.forget(owner)
-        wishes.release(owner)
+      return follow(readPreferences(payload, ADDRESSES, host.router.each), wanted => {
+        batch.add(preferences.putting(owner, PREFERENCES, wanted))
+        // They hold for what comes next; until they are stored, nobody may read the old ones.
+        wishes.holdAs(owner, wanted)
+        batch.committed(() => { wishes.release(owner) })
+        batch.failed(() => {
+          wishes.forget(owner)
+          wishes.release(owner)
+        })
+        return preferencesElement(wanted)
       })
-      return preferencesElement(wanted)
     })
 
     // ---- Accounts that move (XEP-0227 §4.11) ------------------------------------------------------------
@@ -218,7 +227,7 @@ export default defineModule({
     host.on(accountImporting, async ({ account, element, within, batch }) => {
       const owner = account.toString()
       if (within === undefined && namespaceOf(element) === NS.MAM && localName(element) === 'prefs') {
-        batch.add(preferences.putting(owner, PREFERENCES, readPreferences(element, ADDRESSES)))
+        batch.add(preferences.putting(owner, PREFERENCES, await readPreferences(element, ADDRESSES, host.router.each)))
         batch.committed(() => { wishes.forget(owner) })
         return 'handled'
       }
@@ -243,6 +252,11 @@ export default defineModule({
     }, 'record')
   },
 })
+
+function charge (session: Session, { filter }: Query, entries: readonly Entry<string>[]): void {
+  const bytes = entries.reduce((sum, { value }) => sum + value.length, 0)
+  session.charge(costOfRows(entries.length) + costOfBytes(bytes) + (filter.text === undefined ? 0 : SEARCH))
+}
 
 /** XEP-0359: the id that the archive of this account has given it; nobody else can have written that. */
 function archivedAs (children: Iterable<Element>, account: Jid): string | undefined {

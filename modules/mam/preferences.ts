@@ -1,6 +1,6 @@
 /** XEP-0441 Message Archive Management Preferences: whose messages an account wants to be kept. */
-import { attributeOf, child, children, hasForm, JidError, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
-import type { Element, Jid } from '../../lib/api.js'
+import { attributeOf, child, children, follow, hasForm, JidError, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
+import type { Element, Jid, Maybe } from '../../lib/api.js'
 
 export type Habit = 'always' | 'never' | 'roster'
 
@@ -38,26 +38,42 @@ export function bytesOf ({ always, never }: Preferences): number {
   return [...always, ...never].reduce((sum, address) => sum + Buffer.byteLength(address), 0)
 }
 
-/** Throws StanzaError: bad-request, jid-malformed; resource-constraint if there are more than `most` addresses, or they are too long. */
-export function readPreferences (element: Element, most: number): Preferences {
+/** Does something for each of the addresses: their preparation may take long. */
+export type Each = (items: readonly Element[], work: (item: Element) => void) => Maybe<void>
+
+/**
+ * Throws, or rejects with, StanzaError: bad-request, jid-malformed; resource-constraint if there are more than `most`, or they are
+ * too long.
+ */
+export function readPreferences (element: Element, most: number, each: Each): Maybe<Preferences> {
   const habit = attributeOf(element, 'default')
   if (habit !== 'always' && habit !== 'never' && habit !== 'roster') throw new StanzaError('bad-request', 'no such default')
-  const [always, never] = [addressesIn(element, 'always'), addressesIn(element, 'never')]
-  if (always.length + never.length > most) throw new StanzaError('resource-constraint', 'too many addresses', { type: 'modify' })
-  const preferences: Preferences = { habit, always, never }
-  if (bytesOf(preferences) > MOST_BYTES) throw new StanzaError('resource-constraint', 'the addresses are too long', { type: 'modify' })
-  return preferences
+  const [always, never] = [listed(element, 'always'), listed(element, 'never')]
+  return follow(prepared(always, each), always => follow(prepared(never, each), never => {
+    if (always.length + never.length > most) throw tooMany()
+    const preferences: Preferences = { habit, always, never }
+    if (bytesOf(preferences) > MOST_BYTES) throw new StanzaError('resource-constraint', 'the addresses are too long', { type: 'modify' })
+    return preferences
+  }))
 }
 
-function addressesIn (element: Element, name: string): readonly string[] {
+function tooMany (): StanzaError {
+  return new StanzaError('resource-constraint', 'too many addresses', { type: 'modify' })
+}
+
+function listed (element: Element, name: string): readonly Element[] {
   const list = child(element, NS.MAM, name)
-  const jids = list === undefined ? [] : children(list, NS.MAM, 'jid').map(jid => {
+  return list === undefined ? [] : children(list, NS.MAM, 'jid')
+}
+
+function prepared (elements: readonly Element[], each: Each): Maybe<readonly string[]> {
+  const jids = new Set<string>()
+  return follow(each(elements, element => {
     try {
-      return parseJid(textOf(jid).trim()).toString()
+      jids.add(parseJid(textOf(element).trim()).toString())
     } catch (error) {
       if (!(error instanceof JidError)) throw error
       throw new StanzaError('jid-malformed', undefined, { cause: error })
     }
-  })
-  return [...new Set(jids)]
+  }), () => [...jids])
 }

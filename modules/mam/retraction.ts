@@ -1,10 +1,16 @@
 /** XEP-0424 §4: what its sender has retracted is gone from archives; that it was there is not. */
 import { createHash } from 'node:crypto'
 import { attributeOf, children, formatDateTime, fromOctets, NS, octets, parseElement, readEntries, toOctets, xml } from '../../lib/api.js'
-import type { Batch, Element, Journal, Message } from '../../lib/api.js'
+import type { Batch, Element, Entry, Journal, Message } from '../../lib/api.js'
 
 /** Messages that one retraction takes back: one, and its corrections. */
 const MOST = 100
+/** Entries, and bytes of them, that are looked at in one turn of the event loop. */
+const FEW = 10
+const PAGE = 128 * 1024
+
+type OwnBatch = Batch & { commit (): Promise<void> }
+
 /** Characters of an alias that stays as it is. */
 const LONGEST_NAME = 200
 
@@ -27,9 +33,25 @@ export function retractedBy (message: Message): string | undefined {
 /** Puts tombstones in place of what the owner's archive has of it, and of its corrections. `contact`: the other party's bare address. */
 export async function retract (
   archive: Journal<string>, owner: string, contact: string, retraction: Message, id: string, at: number,
-  batch: () => Batch & { commit (): Promise<void> },
+  batch: () => OwnBatch,
 ): Promise<void> {
-  const { entries } = await archive.page(owner, { alias: nameOf(retraction, id), with: contact, limit: MOST })
+  let left = MOST
+  let after: string | undefined
+  for (let isOver = false; !isOver && left > 0;) {
+    // A few at a time: each is parsed on the main thread, and others are to have their turn in between.
+    const page = await archive.page(owner, {
+      alias: nameOf(retraction, id), with: contact, limit: Math.min(left, FEW), bytes: PAGE, ...after === undefined ? {} : { after },
+    })
+    await replace(archive, owner, page.entries, retraction, at, batch)
+    left -= page.entries.length
+    after = page.entries.at(-1)?.id
+    isOver = page.complete || after === undefined
+  }
+}
+
+async function replace (
+  archive: Journal<string>, owner: string, entries: readonly Entry<string>[], retraction: Message, at: number, batch: () => OwnBatch,
+): Promise<void> {
   const found = readEntries(archive, owner, entries, entry => {
     const element = parseElement(toOctets(entry.value))
     return mayRetract(element, retraction) ? [{ id: entry.id, value: tombstone(element, retraction.id ?? '', at) }] : []

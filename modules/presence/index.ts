@@ -72,13 +72,15 @@ export default defineModule({
           const isNews = says(session, presence)
           host.sessions.present(session, presence, priority)
           return follow(roster(session.account), contacts => {
-            if (isNews) broadcast(session.account, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts, session)
-            else spare(session, presence, contacts)
-            if (before === undefined) {
-              here.changed(session.jid)
-              look(session, contacts)
-            }
-            return 'handled' as const
+            if (before === undefined) here.changed(session.jid)
+            // Over several turns it may have gone meanwhile: then nobody hears any more that it is there.
+            const now = session.presence
+            const isThere = (): boolean => session.presence === now
+            const told = isNews
+              ? broadcast(session.account, host.find(capabilities)?.trimmed(presence, before) ?? presence, contacts, session, isThere)
+              : spare(session, presence, contacts)
+            const seen = before === undefined ? follow(told, () => look(session, contacts)) : told
+            return follow(seen, () => 'handled' as const)
           })
         }
         case 'unavailable':
@@ -142,38 +144,44 @@ export default defineModule({
     }
 
     /** §4.2.2, §4.4.2, §4.5.2: to the subscribers, and to the account's own devices, itself included. */
-    function broadcast (account: Jid, presence: Presence, contacts: Roster, self?: Session): void {
+    function broadcast (account: Jid, presence: Presence, contacts: Roster, self?: Session, isMeant = (): boolean => true): Maybe<void> {
       const blocked = host.find(blocklists)
-      for (const item of contacts.items()) {
-        const { jid } = item
-        if (!hasFrom(item)) continue
+      const subscribers = [...contacts.items()].filter(hasFrom)
+      self?.charge(subscribers.length)
+      const told = host.router.each(subscribers, ({ jid }) => {
+        if (!isMeant()) return
         void follow(blocked?.blocks(account, jid) ?? false, isBlocked => {
           if (!isBlocked) host.router.route(addressed(presence.with({ to: jid }), jid))
         })
-      }
-      for (const device of host.sessions.of(account)) {
-        if (device.available || device === self) device.send(presence.with({ to: device.jid }))
-      }
+      })
+      return follow(told, () => {
+        if (!isMeant()) return
+        for (const device of host.sessions.of(account)) {
+          if (device.available || device === self) device.send(presence.with({ to: device.jid }))
+        }
+      })
     }
 
     /** §4.2.2, §4.3.1: a device that has come sees who is there: what is known at once, the rest when it is answered. */
-    function look (session: Session, contacts: Roster): void {
+    function look (session: Session, contacts: Roster): Maybe<void> {
       for (const device of host.sessions.of(session.account)) {
         if (device !== session && device.presence !== undefined) session.send(device.presence.with({ to: session.jid }))
       }
       const now = host.clock.now()
       session.put(looked, now)
-      for (const item of contacts.items()) {
-        if (!hasTo(item)) continue
-        const probe = stanza(xml('presence', { type: 'probe' }), session.jid, item.jid)
+      const seen = [...contacts.items()].filter(hasTo)
+      session.charge(seen.length)
+      return host.router.each(seen, ({ jid }) => {
+        if (!session.available) return
+        const probe = stanza(xml('presence', { type: 'probe' }), session.jid, jid)
         // §4.2.2: a probe is sent in the absence of presence information.
-        if (known.tell(session, item.jid, now)) {
+        if (known.tell(session, jid, now)) {
           count('probe', 1, probe)
-          continue
+          return
         }
-        if (!host.router.serves(item.jid.domain)) known.ask(session.account, item.jid, now)
+        if (!host.router.serves(jid.domain)) known.ask(session.account, jid, now)
         host.router.route(probe)
-      }
+      })
     }
 
     /** §4.5.2, §4.6.5: everyone who was told that it is here is told that it is not. */
@@ -185,15 +193,17 @@ export default defineModule({
       session.put(directed, new Told())
       for (const key of told.keys()) here.changed(session.jid, key)
       session.put(broadcasted, { content: '', at: 0 })
-      return follow(roster(session.account), contacts => { gone(presence, contacts, wasAvailable, told.values(), session) })
+      return follow(roster(session.account), contacts => gone(presence, contacts, wasAvailable, told.values(), session))
     }
 
     /** To subscribers, where it was available, and to whom it has told besides. */
-    function gone (presence: Presence, contacts: Roster, wasAvailable: boolean, told: Iterable<Jid>, self?: Session): void {
-      if (wasAvailable) broadcast(presence.from.bare, presence, contacts, self)
-      for (const to of told) {
-        if (!wasAvailable || !isSubscriber(contacts, to)) host.router.route(addressed(presence.with({ to }), to))
-      }
+    function gone (presence: Presence, contacts: Roster, wasAvailable: boolean, told: Iterable<Jid>, self?: Session): Maybe<void> {
+      const heard = wasAvailable ? broadcast(presence.from.bare, presence, contacts, self) : undefined
+      return follow(heard, () => {
+        for (const to of told) {
+          if (!wasAvailable || !isSubscriber(contacts, to)) host.router.route(addressed(presence.with({ to }), to))
+        }
+      })
     }
 
     host.on(sessionClosed, ({ session }) => {
@@ -225,7 +235,7 @@ export default defineModule({
         const hasGone = available && session?.available !== true
         if (hasGone) here.changed(device)
         if (session === undefined) for (const key of told) here.changed(device, key)
-        gone(absence(device), contacts, hasGone, session === undefined ? told.map(address => parseJid(address)) : [])
+        await gone(absence(device), contacts, hasGone, session === undefined ? told.map(address => parseJid(address)) : [])
       }
     }
 
