@@ -7,6 +7,7 @@ export interface Documented {
   readonly name: string
   readonly xeps?: readonly string[]
   readonly settings?: Schema
+  readonly isOff?: boolean
 }
 
 /** What the core speaks without a module: 'number vVersion', or an RFC. */
@@ -78,12 +79,12 @@ The file is [TOML](https://toml.io). Durations, sizes and rates are quoted words
 A secret is written as \`{ file = "…" }\` or \`{ env = "…" }\`, never as itself.
 Mistakes are told all at once, each with its file, line and column.
 
-${configReference(schemasIn(modules))}`
+${configReference(modules)}`
 }
 
 /** conf/sestina.schema.json. */
 export function schemaFile (modules: ReadonlyMap<string, Documented>): string {
-  return JSON.stringify(jsonSchema(schemasIn(modules)), null, 2) + '\n'
+  return JSON.stringify(jsonSchema(modules), null, 2) + '\n'
 }
 
 /** The README with its table made anew. Throws where the markers are not there. */
@@ -113,8 +114,4 @@ function rowOf (text: string, where: string): { readonly order: string, readonly
     ? `[XEP-${xep}](https://xmpp.org/extensions/xep-${xep}.html)`
     : `[${rfc}](https://www.rfc-editor.org/rfc/rfc${rfc.slice(4)})`
   return { order: rfc ?? `XEP-${xep} ${where}`, line: `| ${link} | ${version} | ${title} | ${where} |` }
-}
-
-function schemasIn (modules: ReadonlyMap<string, Documented>): ReadonlyMap<string, Schema> {
-  return new Map([...modules].map(([name, { settings = {} }]) => [name, settings]))
 }

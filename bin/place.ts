@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 import { loadConfig, type Config } from '../lib/config/load.js'
-import { findModules, schemasOf } from '../lib/main.js'
+import { findModules } from '../lib/main.js'
 
 /** The folder of the modules, beside this file's own. */
 export const MODULES = join(PACKAGE_ROOT, import.meta.url.endsWith('.ts') ? 'modules' : 'dist/modules')
@@ -20,7 +20,7 @@ export function confFile (given: string | undefined): string {
 
 /** Throws ConfigProblems. */
 export async function readConf (file: string): Promise<Config> {
-  return loadConfig(file, schemasOf(await findModules(MODULES)), env)
+  return loadConfig(file, await findModules(MODULES), env)
 }
 
 export function socketOf (config: Config): string { return join(config.server.data, 'admin.sock') }

@@ -8,7 +8,7 @@ import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
 import { openLogger, type Logger } from '../lib/base/logger.js'
 import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
 import { loadConfig } from '../lib/config/load.js'
-import { findModules, goesOn, schemasOf, start, type Running } from '../lib/main.js'
+import { findModules, goesOn, start, type Running } from '../lib/main.js'
 import { greeting } from './greeting.js'
 import { confFile, env, MODULES, socketOf } from './place.js'
 
@@ -22,7 +22,7 @@ interface Up { readonly running: Running, readonly admin: AdminSocket }
 /** Starts, and resolves when the server is up; it ends the process itself. Throws what keeps it from starting. */
 export async function serve (file: string): Promise<void> {
   const modules = await findModules(MODULES)
-  const { log: wanted, data } = loadConfig(file, schemasOf(modules), env).server
+  const { log: wanted, data } = loadConfig(file, modules, env).server
   const format = wanted.format === 'auto' ? process.stdout.isTTY ? 'pretty' : 'json' : wanted.format
   const log = openLogger({ level: wanted.level, format, output: process.stdout })
 

@@ -8,7 +8,6 @@ import { Throttle } from './auth/throttle.js'
 import { ClientListener } from './c2s/listener.js'
 import type { ClientWorld } from './c2s/settings.js'
 import { loadConfig, type Config, type Environment, type HostConfig } from './config/load.js'
-import type { Schema } from './config/schema.js'
 import type { ListenSettings, ServerSettings } from './config/server.js'
 import { findModules } from './host/loader.js'
 import type { AnyModule } from './host/module.js'
@@ -38,19 +37,15 @@ const TAKE_A_RESTART = ['data', 'log', 'storage', 'tls', 'listen'] as const
 /** Where a listener of the conf listens. */
 export interface Listening { readonly for: 'clients' | 'servers', readonly address: string, readonly port: number, readonly tls: 'required' | 'direct' | 'none' }
 
-/** The modules in a folder, and their schemas for the conf. */
+/** The modules in a folder. */
 export { findModules, restoreStorage }
-
-export function schemasOf (modules: ReadonlyMap<string, AnyModule>): ReadonlyMap<string, Schema> {
-  return new Map([...modules].map(([name, module]) => [name, module.settings ?? {}]))
-}
 
 /**
  * Starts what the conf file describes. Throws ConfigProblems, or what keeps storage or a port from being had; then nothing is
  * left standing.
  */
 export async function start (parts: StartParts): Promise<Running> {
-  const config = loadConfig(parts.file, schemasOf(parts.modules), parts.env)
+  const config = loadConfig(parts.file, parts.modules, parts.env)
   const { data, storage: wanted } = config.server
   const { driver, durability, url } = wanted
   const storage = await openStorage({ driver, folder: data, durability, log: parts.log, ...url === undefined ? {} : { url } })
@@ -150,7 +145,7 @@ export class Running {
   }
 
   async #reload (): Promise<readonly string[]> {
-    const config = loadConfig(this.#parts.file, schemasOf(this.#parts.modules), this.#parts.env)
+    const config = loadConfig(this.#parts.file, this.#parts.modules, this.#parts.env)
     const waiting = TAKE_A_RESTART.filter(name => JSON.stringify(config.server[name]) !== JSON.stringify(this.#started[name]))
     await this.server.load(plansOf(config, this.#parts.modules))
     this.#config = config

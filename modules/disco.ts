@@ -11,13 +11,13 @@ export default defineModule({
 
   setup (host) {
     const identities: Identity[] = [{ category: 'server', type: 'im', name: 'Sestina' }]
-    const forms: (() => Element)[] = []
+    const forms: (() => Element | undefined)[] = []
     const items: DiscoItem[] = []
 
     const info = (node?: string): Element => xml('query', node === undefined ? { xmlns: NS.DISCO_INFO } : { xmlns: NS.DISCO_INFO, node },
       ...identities.map(identityElement),
       ...host.features('host').map(featureElement),
-      ...forms.map(make => make()))
+      ...forms.flatMap(make => make() ?? []))
 
     host.provide(discovery, {
       identity: identity => added(identities, identity),

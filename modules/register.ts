@@ -19,6 +19,7 @@ export default defineModule({
   about: 'Lets users change their password and remove their account, and strangers make one where that is allowed.',
   xeps: ['0077 v2.4'],
   features: { host: [NS.REGISTER] },
+  isOff: true,
   settings: {
     open: setting.flag().default(false).says('Whether anybody may make an account here.'),
     hourly: setting.count({ min: 1, max: 100_000 }).default(5).says('Accounts that one IP address may make in an hour.'),

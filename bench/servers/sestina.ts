@@ -91,7 +91,8 @@ const MODULES = [
 
 async function configuration (place: Place, root: string, { archive = false, neighbour }: Features): Promise<string> {
   const files = await readdir(join(root, 'dist', 'modules'))
-  const built = [...MODULES, ...archive ? ['mam'] : []].filter(name => files.includes(name) || files.includes(`${name}.js`))
+  const there = files.filter(file => /\.js$|^[^.]+$/.test(file)).map(file => file.replace(/\.js$/, ''))
+  const built = [...MODULES, ...archive ? ['mam'] : []].filter(name => there.includes(name))
   const listen = (whom: string, port: number, tls: string): string =>
     `[[listen]]\nfor = "${whom}"\nport = ${port}\naddress = ["${place.address}"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
   const clients = [listen('clients', place.plainPort, 'none'), listen('clients', place.tlsPort, 'required'), listen('clients', place.directPort, 'direct')]
@@ -112,7 +113,7 @@ iterations = ${ITERATIONS}
 connections = 100000
 ${neighbour === undefined ? '' : listen('servers', place.serverPort, 'required') + federation(neighbour)}
 [modules]
-${built.map(name => `${name} = true`).join('\n')}
+${there.map(name => `${name} = ${built.includes(name)}`).join('\n')}
 [host."${place.domain}"]
 admins = []
 `

@@ -11,7 +11,7 @@ export interface Row { readonly path: string, readonly value: string, readonly f
 
 /** Every setting in force: the server's, then host by host. `from` is a place such as `conf/sestina.toml:12:9`, or 'default'. */
 export function describe (config: Config): readonly Row[] {
-  const { source, schemas } = config
+  const { source, terms } = config
   const rows: Row[] = []
   const inForce = (schema: Schema, path: Path, written: unknown, origin: (inner: Path) => Path): void => {
     for (const row of rowsOf(schema, [], written)) {
@@ -25,10 +25,10 @@ export function describe (config: Config): readonly Row[] {
     inForce(hostSchema, here, at(source.root, here), inner => [...here, ...inner])
     for (const name of modules.keys()) {
       const origin = ([setting, ...deeper]: Path): Path => [...modulePath(source.root, domain, name, String(setting)), ...deeper]
-      const schema = schemas.get(name) ?? {}
+      const schema = terms.get(name)?.settings ?? {}
       const written = Object.fromEntries(Object.keys(schema).map(setting => [setting, at(source.root, origin([setting]))]))
-      const turnedOn = [...at(source.root, [...here, 'modules', name]) === undefined ? [] : here, 'modules', name]
-      rows.push({ path: dotted([...here, 'modules', name]), value: 'true', from: writePlace(source.keyPlace(turnedOn)) })
+      const turnedOn = [[...here, 'modules', name], ['modules', name]].find(path => at(source.root, path) !== undefined)
+      rows.push({ path: dotted([...here, 'modules', name]), value: 'true', from: turnedOn === undefined ? 'default' : writePlace(source.keyPlace(turnedOn)) })
       inForce(schema, [...here, 'modules', name], written, origin)
     }
   }

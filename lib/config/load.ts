@@ -26,23 +26,32 @@ export interface Config {
   readonly hosts: ReadonlyMap<string, HostConfig>
   /** What was written, and where: for `describe`. */
   readonly source: Source
-  readonly schemas: Schemas
+  readonly terms: AllModules
 }
 
-/** The settings of each module there is, by its name. */
-export type Schemas = ReadonlyMap<string, Schema>
+/** What the conf has to know of a module; a module itself is one. */
+export interface ModuleTerms {
+  readonly settings?: Schema
+  /** Modules without which it cannot run. */
+  readonly requires?: readonly string[]
+  /** It is off unless the conf turns it on. */
+  readonly isOff?: boolean
+}
+
+/** Each module there is, by its name. */
+export type AllModules = ReadonlyMap<string, ModuleTerms>
 /** A variable of the environment, for secrets: handed in, for only `bin` looks at the process. */
 export type Environment = (name: string) => string | undefined
 
 /** Reads the conf file. Throws ConfigProblems with everything that is wrong. */
-export function loadConfig (file: string, modules: Schemas, env: Environment = () => undefined): Config {
+export function loadConfig (file: string, modules: AllModules, env: Environment = () => undefined): Config {
   const loading = new Loading(file, modules, env)
   const { source, problems } = loading
   const server = loading.server()
   loading.modulesOfAll()
   const hosts = loading.hosts()
   if (server === undefined || problems.length > 0) throw new ConfigProblems(problems, source.files)
-  return { file, server, hosts, source, schemas: modules }
+  return { file, server, hosts, source, terms: modules }
 }
 
 /** Where a module's setting was written: at the host, for all hosts, or nowhere. */
@@ -54,13 +63,13 @@ export function modulePath (root: Tree, domain: string, name: string, setting: s
 class Loading {
   readonly source: Source
   readonly problems: Problem[]
-  readonly #schemas: Schemas
+  readonly #terms: AllModules
   readonly #world: World
 
-  constructor (file: string, schemas: Schemas, env: Environment) {
+  constructor (file: string, terms: AllModules, env: Environment) {
     this.source = new Source(file)
     this.problems = [...this.source.problems]
-    this.#schemas = schemas
+    this.#terms = terms
     this.#world = { folder: resolve(dirname(file)), env, file: path => readFileSync(path, 'utf8') }
   }
 
@@ -101,18 +110,48 @@ class Loading {
     const { modules: own = {}, ...rest } = value
     if (!isTree(own)) return this.#problem([...path, 'modules'], `${dotted([...path, 'modules'])} is not a table`)
     this.#modules(own, [...path, 'modules'])
-    this.#unknown(rest, { ...hostSchema, modules: own }, path)
+    this.#unquoted(rest, path)
+    const isKnown = ([key, value]: readonly [string, unknown]): boolean => Object.hasOwn(hostSchema, key) || !isTree(value)
+    this.#unknown(Object.fromEntries(Object.entries(rest).filter(isKnown)), { ...hostSchema, modules: own }, path)
     const known = Object.fromEntries(Object.entries(rest).filter(([key]) => Object.hasOwn(hostSchema, key)))
     const settings = this.#read(table(hostSchema), known, inner => [...path, ...inner], dotted(path))
     const modules = new Map<string, ModuleSettings>()
-    for (const [name, schema] of this.#schemas) {
-      const written = effective(this.source.root, domain, name)
+    for (const [name, { settings: schema = {}, isOff }] of this.#terms) {
+      const written = effective(this.source.root, domain, name, isOff !== true)
       if (written === undefined) continue
       const place = (inner: Path): Path => this.#placeOf(domain, name, inner)
       const values = this.#read(table(schema), written, place, name)
       if (values !== undefined) modules.set(name, values)
+      this.#required(domain, name)
     }
     return settings && { domain, ...settings, modules }
+  }
+
+  /** `[host.two.example]`: TOML reads it as a table within a table, and the domain was meant. */
+  #unquoted (within: Tree, path: Path): void {
+    for (const [key, value] of Object.entries(within)) {
+      if (Object.hasOwn(hostSchema, key) || key === 'modules' || !isTree(value)) continue
+      const deeper = Object.keys(value)[0] ?? ''
+      if (isTree(value[deeper]) && deeper !== 'modules') {
+        this.#unquoted(value, [...path, key])
+        continue
+      }
+      const domain = [...path.slice(1), key].join('.')
+      this.#problem([...path, key], `[${dotted([...path, key])}] is no host: a domain stands in quotes, [host.${JSON.stringify(domain)}]`, true)
+    }
+  }
+
+  /** A module that is on says of each module it requires if that is off. */
+  #required (domain: string, name: string): void {
+    const { own, all } = moduleEntries(this.source.root, domain)
+    for (const required of this.#terms.get(name)?.requires ?? []) {
+      const terms = this.#terms.get(required)
+      if (terms !== undefined && effective(this.source.root, domain, required, terms.isOff !== true) !== undefined) continue
+      const above = own[required] === undefined ? [] : ['host', domain]
+      const isWritten = (own[required] ?? all[required]) !== undefined
+      const path = isWritten ? [...above, 'modules', required] : [...own[name] === undefined ? [] : ['host', domain], 'modules', name]
+      this.#problem(path, `${required} is off, and ${name} requires it: turn ${required} on, or ${name} off as well (${name} = false)`, true)
+    }
   }
 
   #placeOf (domain: string, name: string, [setting, ...deeper]: Path): Path {
@@ -127,12 +166,12 @@ class Loading {
   /** Names that no module has, and values that are no settings; the settings themselves where all of them stand here. */
   #modules (entries: Tree, path: Path): void {
     for (const name of Object.keys(entries)) {
-      const [here, value, schema] = [[...path, name], entries[name], this.#schemas.get(name)]
-      if (schema === undefined) {
-        this.#problem(here, `there is no module '${name}'${didYouMean(name, this.#schemas.keys())}`, true)
+      const [here, value, terms] = [[...path, name], entries[name], this.#terms.get(name)]
+      if (terms === undefined) {
+        this.#problem(here, `there is no module '${name}'${didYouMean(name, this.#terms.keys())}`, true)
       } else if (isTree(value)) {
         // What is missing here may stand at each host.
-        this.#read(table(schema), value, inner => [...here, ...inner], name, message => message !== MISSING)
+        this.#read(table(terms.settings ?? {}), value, inner => [...here, ...inner], name, message => message !== MISSING)
       } else if (typeof value !== 'boolean') {
         this.#problem(here, `${name}: ${shown(value)} is not true, false or a table of settings`)
       }
@@ -175,10 +214,10 @@ class Loading {
   }
 }
 
-/** What is written of a module for a host: its own settings over those of all hosts. Undefined where it is off. */
-function effective (root: Tree, domain: string, name: string): Tree | undefined {
+/** What is written of a module for a host: its own settings over those of all hosts. Undefined if it is off; unnamed, it is `usual`. */
+function effective (root: Tree, domain: string, name: string, usual: boolean): Tree | undefined {
   const { own: { [name]: own }, all: { [name]: all } } = moduleEntries(root, domain)
-  if (own === false || own === undefined && (all === undefined || all === false)) return undefined
+  if ((own ?? all ?? usual) === false) return undefined
   return { ...isTree(all) ? all : {}, ...isTree(own) ? own : {} }
 }
 

@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import { parse, TomlDate, TomlError } from 'smol-toml'
 import type { AST } from 'toml-eslint-parser'
-import { ConfigProblems, type Place } from './problem.js'
+import { ConfigProblems, writePlace, type Place } from './problem.js'
 import { dotted } from './words.js'
 
 /** A TOML table. It has no prototype: `constructor` and `__proto__` are keys like any other. */
@@ -48,10 +48,44 @@ function parsed (file: string, text: string): Tree {
     return parse(text, { unsafeKeyBehaviour: 'keep', maxDepth: 16 })
   } catch (error) {
     if (!(error instanceof TomlError)) throw error
+    const twice = error.message.includes('trying to redefine') ? firstMention(file, text, error.line) : undefined
+    if (twice !== undefined) {
+      const place = { file, line: error.line, column: error.column }
+      throw new ConfigProblems([{ place, text: `${twice.name} is set twice: also at ${writePlace(twice.place)}; put both together in one place` }])
+    }
     const [reason = ''] = error.message.replace(/^Invalid TOML document: /, '').split('\n')
     throw new ConfigProblems([{ place: { file, line: error.line, column: error.column }, text: `this is not TOML: ${reason}` }])
   }
 }
+
+/** What the line sets, and where that was set before; undefined if the lines cannot be read by themselves. */
+function firstMention (file: string, text: string, line: number): { readonly name: string, readonly place: Place } | undefined {
+  const lines = text.split('\n')
+  const before = lines.slice(0, line - 1).join('\n')
+  try {
+    const node = lastIn(lines[line - 1] ?? '')
+    if (node === undefined) return undefined
+    const isTable = node.type === 'TOMLTable'
+    const path = isTable ? node.resolvedKey.filter(step => typeof step === 'string') : [...tableAtEnd(before), ...keysOf(node)]
+    const places = placesIn(file, before)
+    for (let length = path.length; length > 0; length--) {
+      const place = places.get(dotted(path.slice(0, length)))?.key
+      if (place !== undefined) return { name: isTable ? `[${dotted(path.slice(0, length))}]` : dotted(path.slice(0, length)), place }
+    }
+  } catch {
+    // It is told without the first place.
+  }
+  return undefined
+}
+
+function lastIn (text: string): AST.TOMLTopLevelTable['body'][number] | undefined { return syntaxTree(text).body[0].body.at(-1) }
+
+function tableAtEnd (text: string): Path {
+  const node = lastIn(text)
+  return node?.type === 'TOMLTable' ? node.resolvedKey : []
+}
+
+function keysOf ({ key }: AST.TOMLKeyValue): Path { return key.keys.map(part => part.type === 'TOMLBare' ? part.name : part.value) }
 
 function datesIn (value: unknown, path: Path): Path[] {
   if (value instanceof TomlDate) return [path]

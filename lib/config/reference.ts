@@ -1,7 +1,7 @@
 /** The schema told to others: to editors as a JSON Schema, to readers as the reference page. */
 import { z } from 'zod'
 import { toml } from './describe.js'
-import type { Schemas } from './load.js'
+import type { AllModules } from './load.js'
 import { list, text, type Kind, type Schema } from './schema.js'
 import { host as hostSchema, server as serverSchema } from './server.js'
 
@@ -9,7 +9,7 @@ const INCLUDE = list(text()).default([])
   .says('More files with settings, such as ["conf.d/*.toml"]. Tables are merged; what is set twice is an error.')
 
 /** The conf file's JSON Schema (draft 7, which editors of TOML read). */
-export function jsonSchema (modules: Schemas): object {
+export function jsonSchema (modules: AllModules): object {
   const names = [...modules.keys()].sort()
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
@@ -37,13 +37,13 @@ export function jsonSchema (modules: Schemas): object {
         properties: Object.fromEntries(names.map(name => [name, { $ref: `#/definitions/module-${name}` }])),
         additionalProperties: false,
       },
-      ...Object.fromEntries(names.map(name => [`module-${name}`, jsonOfModule(modules.get(name) ?? {})])),
+      ...Object.fromEntries(names.map(name => [`module-${name}`, jsonOfModule(modules.get(name)?.settings ?? {})])),
     },
   }
 }
 
 /** The reference of every setting, in Markdown: docs/configuration.md. */
-export function configReference (modules: Schemas): string {
+export function configReference (modules: AllModules): string {
   const single = Object.entries(serverSchema).filter(([, kind]) => tableIn(kind) === undefined)
   const tables = Object.entries(serverSchema).filter(([, kind]) => tableIn(kind) !== undefined)
   const parts = [
@@ -54,10 +54,11 @@ export function configReference (modules: Schemas): string {
     }),
     '## Settings of a host', '### `[host."example.org"]`', rowsOf(hostSchema),
     '## Settings of modules',
-    'A module is turned on under `[modules]` for every host, or under `[host."example.org".modules]` for one: ' +
-    '`name = true`, or `name = { … }` with its settings. `name = false` turns it off.',
-    ...[...modules].sort(([a], [b]) => a < b ? -1 : 1).flatMap(([name, schema]) =>
-      [`### \`${name}\``, Object.keys(schema).length === 0 ? 'It has no settings.' : rowsOf(schema)]),
+    'Every module is on unless its section says otherwise, so a conf names only what differs. `[modules]` holds for every host, ' +
+    '`[host."example.org".modules]` for one: `name = false` turns a module off, `name = true` turns it on, and `name = { … }` turns it on with settings.',
+    ...[...modules].sort(([a], [b]) => a < b ? -1 : 1).flatMap(([name, { settings = {}, isOff }]) =>
+      [`### \`${name}\``, isOff === true ? 'It is off unless the conf turns it on.' : '',
+        Object.keys(settings).length === 0 ? 'It has no settings.' : rowsOf(settings)]),
   ]
   return parts.filter(part => part !== '').join('\n\n') + '\n'
 }

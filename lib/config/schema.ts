@@ -133,6 +133,11 @@ export function jid (): Kind<string, string> {
   return matching('address', 'an address such as "romeo@example.org"', /^(?:[^@/\s"&'<>:]{1,1023}@)?[^@/\s"&'<>]{1,1023}$/)
 }
 
+/** A text that looks like the bare address of an account. */
+export function account (): Kind<string, string> {
+  return matching('account', 'the address of an account, with its domain, such as "romeo@example.org"', /^[^@/\s"&'<>:]{1,1023}@[^@/\s"&'<>]{1,1023}$/)
+}
+
 /** A domain, or an IP address. */
 export function domain (): Kind<string, string> {
   return matching('domain', 'a domain such as "example.org"', DOMAIN)

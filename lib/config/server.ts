@@ -1,7 +1,7 @@
 /** The settings of the server itself. Those of modules stand in the modules. */
 import type { Path } from './read.js'
 import {
-  address, choice, count, domain, DOMAINS, duration, flag, ipRange, jid, list, named, optional, path, port, rate, secret, size, socket,
+  account, address, choice, count, domain, DOMAINS, duration, flag, ipRange, list, named, optional, path, port, rate, secret, size, socket,
   table, type Values,
 } from './schema.js'
 
@@ -135,7 +135,7 @@ export const server = {
 
 /** The settings of a host, but for `modules`. */
 export const host = {
-  admins: list(jid()).default([]).says('Accounts that may administer this host.'),
+  admins: list(account()).default([]).says('Accounts that may administer this host.'),
   federation: choice('all', 'listed', 'off').default('all')
     .says('Whom its users may talk to elsewhere. "all": every domain that [federation] allows. "listed": those in `partners`. "off": nobody.'),
   partners: list(domain()).default([]).says('The other domains that this host talks to, with federation = "listed".'),

@@ -51,6 +51,8 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   readonly domain: string
   /** The domain as an address. */
   readonly jid: Jid
+  /** Bare addresses of the accounts that may administer the host, as the conf has them now. */
+  readonly admins: readonly string[]
   readonly settings: Values<C>
   readonly stores: Stores<R>
   readonly log: Logger
@@ -129,6 +131,8 @@ export interface Module<C extends Schema = Record<never, never>, R extends Shape
   readonly requires?: readonly string[]
   /** Set up before this one where the conf has it. */
   readonly after?: readonly string[]
+  /** A host runs it only if the conf turns it on; every other module runs unless the conf turns it off. */
+  readonly isOff?: boolean
   readonly settings?: C
   readonly stores?: R
   /** What it counts, and what each number says to an operator. */

@@ -7,7 +7,7 @@ import { Accounts, accountsShape, indexShape, secretShape } from '../auth/accoun
 import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/store.js'
 import type { Jid } from '../xmpp/jid.js'
-import { hostOpened, hostRaised } from './events.js'
+import { hostOpened, hostRaised, offersChanged } from './events.js'
 import { Host, type HostSettings } from './host.js'
 import { Modules, type Wanted } from './loader.js'
 import type { AnyModule } from './module.js'
@@ -85,7 +85,10 @@ export class Server {
     for (const plan of plans) {
       const standing = this.#standing.get(plan.domain) ?? await this.#raise(plan)
       await standing.modules.load(plan.modules)
+      const { admins } = standing.host.settings
       standing.host.settings = plan.settings
+      // What disco says of the host may name them.
+      if (admins.join() !== plan.settings.admins.join()) standing.host.tell(offersChanged, {})
       const isNew = !this.#standing.has(plan.domain)
       this.#standing.set(plan.domain, standing)
       this.router.add(plan.domain, standing.host)

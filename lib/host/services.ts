@@ -105,8 +105,8 @@ export interface DiscoItem { readonly jid: Jid, readonly node?: string, readonly
 /** What modules add to the host's answers to disco, and what takes it out again; features they declare in their definition. */
 export interface Discovery {
   identity (identity: Identity): () => void
-  /** A form of XEP-0128, made anew for each answer. */
-  form (make: () => Element): () => void
+  /** A form of XEP-0128, made anew for each answer; undefined: none now. */
+  form (make: () => Element | undefined): () => void
   item (item: DiscoItem): () => void
   /** The disco#info answer of the host itself: what its caps hash is computed from. */
   info (): Element

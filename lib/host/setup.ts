@@ -77,6 +77,7 @@ export class Setup {
     return {
       domain: host.domain,
       jid: host.jid,
+      get admins () { return host.settings.admins },
       settings: this.settings,
       stores,
       log: host.log.with({ module: name }),

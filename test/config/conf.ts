@@ -1,28 +1,28 @@
 /** Conf files for tests, and what comes of them. */
 import type { Test } from 'tap'
 import { join } from 'node:path'
-import { loadConfig, type Config, type Environment } from '../../lib/config/load.js'
+import { loadConfig, type AllModules, type Config, type Environment } from '../../lib/config/load.js'
 import { ConfigProblems } from '../../lib/config/problem.js'
 import { choice, count, duration, jid, optional, secret, table, type Schema } from '../../lib/config/schema.js'
 
-/** Modules as a conf file may name them. */
-export const MODULES: ReadonlyMap<string, Schema> = new Map<string, Schema>([
-  ['carbons', {}],
-  ['roster', {}],
-  ['offline', {
+/** Modules as a conf file may name them: all of them are off unless it does. */
+export const MODULES: AllModules = new Map(Object.entries<Schema>({
+  carbons: {},
+  roster: {},
+  offline: {
     keep: count({ min: 0, max: 100_000 }).default(200).says('How many messages are kept.'),
     expire: duration().default('30d').says('How long they are kept.'),
-  }],
-  ['mam', {
+  },
+  mam: {
     retain: duration({ min: '1d' }).default('1y').says('How long messages are kept.'),
     default: choice('always', 'never', 'roster').default('always').says('Which messages | all or some.'),
-  }],
-  ['push', {
+  },
+  push: {
     service: jid().says('Where to.'),
     retry: table({ attempts: count().default(3).says('How often.'), wait: duration().says('How long between.') }),
     token: optional(secret()).says('Who we are.'),
-  }],
-])
+  },
+}).map(([name, settings]) => [name, { settings, isOff: true }]))
 
 /** The least that makes a conf file right. */
 export const HOST = '[host."example.org"]\n'

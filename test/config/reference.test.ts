@@ -97,6 +97,6 @@ t.test('readers get a page with every setting', async t => {
     '| `token` | { file = "…" } or { env = "…" } | none | Who we are. |',
     'It has no settings.',
   ]) t.ok(page.includes(line), line)
-  const lists = configReference(new Map([['rooms', { open: list(table({ name: text().says('What.') })).default([]).says('Which.') }]]))
+  const lists = configReference(new Map([['rooms', { settings: { open: list(table({ name: text().says('What.') })).default([]).says('Which.') } }]]))
   t.match(lists, '| `open` | list of tables | `[]` | Which. |\n| `open[].name` | text | **required** | What. |')
 })

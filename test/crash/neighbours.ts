@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePorts } from '../interop/process.js'
 import { Caller } from './caller.js'
+import { only } from '../only.js'
 import { addUser, startServer } from './server.js'
 
 const kills = Number(process.argv[2] ?? 100)
@@ -98,13 +99,12 @@ queue = { time = "1m" }
 host = "127.0.0.1"
 port = ${others.servers}
 [modules]
-roster = true
+${only(`roster = true
 presence = true
 message = true
 carbons = true
 offline = { keep = 100000 }
-stream-management = true
-[host."${own.domain}"]
+stream-management = true`)}[host."${own.domain}"]
 `)
   return file
 }

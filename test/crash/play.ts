@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { freePorts } from '../interop/process.js'
 import { Caller, type Chain } from './caller.js'
+import { only } from '../only.js'
 import { DOMAIN } from './line.js'
 import { addUser, startServer } from './server.js'
 
@@ -28,13 +29,12 @@ address = ["127.0.0.1"]
 tls = "none"
 rate = "10MiB/s"
 [modules]
-roster = true
+${only(`roster = true
 presence = true
 message = true
 carbons = true
 offline = { keep = 100000 }
-stream-management = true
-[host.${DOMAIN}]
+stream-management = true`)}[host.${DOMAIN}]
 `)
 
 /** A session whose `<enabled/>` came so long before a kill is resumed, in milliseconds. */

@@ -19,7 +19,7 @@ void t.test('on a full disk removals are stored, nothing comes twice, and there 
   const script = `mount -t tmpfs -o size=8m tmpfs "$0" && head -c ${BALLAST} /dev/zero > "$0/ballast" && exec "$@"`
   const server = await ServerProcess.start(t, {
     folder, storage: 'sqlite', durability: 'os', under: ['unshare', '--mount', 'sh', '-c', script, data],
-    modules: ['presence', 'message', 'roster', 'offline = { keep = 100000, bytes = "64MiB" } #'],
+    modules: ['presence', 'message', 'roster', 'offline = { keep = 100000, bytes = "64MiB" }'],
     listener: 'rate = "1GiB/s"', limits: '{ session = 100000, address = 1000000, messages = 1000000 }',
   })
   await server.account('romeo')

@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { only } from '../only.js'
 import type { Listening } from '../../lib/main.js'
 import type { Turns } from './turns.js'
 
@@ -141,5 +142,5 @@ const MODULES = [
 function confOf ({ conf = '', limits = 'true', listener = '', storage = 'memory', durability = 'disk', modules = MODULES }: ServerHow): string {
   const listen = (['none', 'required', 'direct'] as const)
     .map(tls => `[[listen]]\nfor = "clients"\naddress = ["127.0.0.1"]\nport = 0\ntls = "${tls}"\n${listener}\n`).join('')
-  return `data = "data"\n[storage]\ndriver = "${storage}"\ndurability = "${durability}"\n${listen}[authentication]\niterations = 4096\n${conf}\n[modules]\n${modules.map(name => `${name} = true\n`).join('')}limits = ${limits}\n[host.${DOMAIN}]\n`
+  return `data = "data"\n[storage]\ndriver = "${storage}"\ndurability = "${durability}"\n${listen}[authentication]\niterations = 4096\n${conf}\n[modules]\n${only(`${modules.map(name => `${name}${name.includes(' ') ? '' : ' = true'}\n`).join('')}limits = ${limits}`)}[host.${DOMAIN}]\n`
 }

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { only } from '../only.js'
 import { Secrets } from '../secrets.js'
 import { freePorts, Program, run } from './process.js'
 
@@ -100,7 +101,7 @@ address = ["127.0.0.1"]
 tls = "direct"
 
 [modules]
-roster = true
+${only(`roster = true
 presence = true
 message = true
 carbons = true
@@ -118,8 +119,7 @@ version = true
 time = true
 ping = true
 register = true
-${more}
-[host.${DOMAIN}]
+${more}`)}[host.${DOMAIN}]
 `
 }
 

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { only } from '../only.js'
 import type { Element } from '../../lib/xml/element.js'
 import { Caller } from '../crash/caller.js'
 import { DOMAIN } from '../crash/line.js'
@@ -187,13 +188,12 @@ address = ["127.0.0.1"]
 tls = "direct"
 rate = "10MiB/s"
 [modules]
-roster = true
+${only(`roster = true
 presence = true
 message = true
 carbons = true
 offline = { keep = 100000 }
 mam = true
-stream-management = true
-[host.${DOMAIN}]
+stream-management = true`)}[host.${DOMAIN}]
 `
 }

@@ -128,3 +128,14 @@ t.test('the server says whom to turn to', async t => {
   const later = await romeo.asks("<iq type='get' id='j' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
   t.notMatch(later.toString(), /abuse/)
 })
+
+t.test('unless the conf says otherwise, whom to turn to is the first admin of the host', async t => {
+  const admins = ['kölne?@montague.lit', 'second@montague.lit']
+  const s = await scenario(t, { modules: ['presence', 'disco', 'contact-addresses'], host: { admins } })
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const asked = async (): Promise<string> =>
+    (await romeo.asks("<iq type='get' id='i' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")).toString()
+  t.match(await asked(), /<field var="admin-addresses" type="list-multi"><value>xmpp:k%C3%B6lne%3F@montague.lit<\/value><\/field>/)
+  await s.reload('contact-addresses', { admin: [] })
+  t.notMatch(await asked(), /admin-addresses/)
+})

@@ -8,6 +8,7 @@ import { GeneralName } from '@peculiar/asn1-x509'
 import { client, xml, type Client } from '@xmpp/client'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../../lib/base/package.js'
+import { only } from '../../only.js'
 import { makeAuthority, type Authority } from '../../auth/authority.js'
 import { Program, run } from '../process.js'
 import { Zone } from './dns.js'
@@ -144,15 +145,14 @@ private = ["127.0.0.0/8"]
 queue = { stanzas = ${Math.max(1000, kept)} }
 ${more}
 [modules]
-roster = true
+${only(`roster = true
 presence = true
 message = true
 offline = { keep = ${kept} }
 disco = true
 ping = true
 limits = { session = 10000, address = 10000, messages = 1000000 }
-${modules}
-${domains.map(domain => `[host."${domain}"]`).join('\n')}
+${modules}`)}${domains.map(domain => `[host."${domain}"]`).join('\n')}
 `)
   let server: Program | undefined
   let before = ''
