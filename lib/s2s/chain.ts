@@ -31,6 +31,8 @@ const SIGNATURES: ReadonlySet<string> = new Set([
 ])
 /** Bits of an RSA key. A longer one costs more time than it is worth. */
 const RSA = { least: 2048, most: 8192 }
+/** The largest public exponent of an RSA key. With one as long as the key, each signature of a stranger would cost up to 25 ms. */
+const LARGEST_EXPONENT = 0xffffffffn
 const CURVES: readonly (string | undefined)[] = ['prime256v1', 'secp384r1', 'secp521r1']
 /** Critical extensions that are obeyed here. RFC 5280 §4.2: one that is not understood makes the certificate useless. */
 const UNDERSTOOD: ReadonlySet<string> = new Set([
@@ -254,8 +256,8 @@ function checkStrength ({ key, signature }: Read): void {
 }
 
 function checkKey ({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): void {
-  const { modulusLength: bits = 0, namedCurve } = details ?? {}
+  const { modulusLength: bits = 0, publicExponent = LARGEST_EXPONENT + 1n, namedCurve } = details ?? {}
   const isStrong = type === 'ed25519' || type === 'ed448' || type === 'ec' && CURVES.includes(namedCurve) ||
-    type === 'rsa' && bits >= RSA.least && bits <= RSA.most
+    type === 'rsa' && bits >= RSA.least && bits <= RSA.most && publicExponent <= LARGEST_EXPONENT
   if (!isStrong) throw new Doubt('a key is weak')
 }

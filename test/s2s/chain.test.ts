@@ -1,6 +1,8 @@
 /** Certificates for servers alone: a chain is verified anew, and whatever is wrong with it is found. */
 import 'reflect-metadata'
-import { GeneralName, Name } from '@peculiar/asn1-x509'
+import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { AsnConvert } from '@peculiar/asn1-schema'
+import { Certificate, GeneralName, Name, SubjectPublicKeyInfo } from '@peculiar/asn1-x509'
 import * as x509 from '@peculiar/x509'
 import { rootCertificates } from 'node:tls'
 import t, { type Test } from 'tap'
@@ -139,6 +141,19 @@ void t.test('the search is bounded: in the length of a chain, in signatures, and
   const maze = await Promise.all(Array.from({ length: 9 }, () => same.authority('Maze', { subject: 'CN=Maze' })))
   wrong(t, 'a maze', /./, await (maze[0] ?? same).server(DOMAIN), ...maze)
   wrong(t, 'what comes too late is not looked at', /not trusted/, await middle.server(DOMAIN), ...Array.from({ length: 12 }, () => maze[0] ?? same), middle)
+})
+
+void t.test('a key is refused before it is used if its public exponent makes each signature dear', async t => {
+  const odd = await verona.authority('Odd', { key: 'RSA-2048' })
+  const { n, d } = createPrivateKey(await odd.key()).export({ format: 'jwk' })
+  const exponent = { kty: 'RSA', ...n === undefined ? {} : { n }, ...d === undefined ? {} : { e: d } }
+  const certificate = AsnConvert.parse(odd.der, Certificate)
+  const key = createPublicKey({ key: exponent, format: 'jwk' }).export({ format: 'der', type: 'spki' })
+  certificate.tbsCertificate.subjectPublicKeyInfo = AsnConvert.parse(key, SubjectPublicKeyInfo)
+  delete certificate.tbsCertificateRaw
+  wrong(t, 'as long as the key', /key is weak/, await odd.server(DOMAIN), { der: new Uint8Array(AsnConvert.serialize(certificate)) })
+  wrong(t, 'another authority, with the usual exponent', /not trusted/, await (await root('Mantua', { key: 'RSA-2048' })).server(DOMAIN))
+  right(t, 'the usual exponent', await odd.server(DOMAIN), odd)
 })
 
 void t.test('an authority that is constrained to names certifies no others', async t => {
