@@ -66,6 +66,7 @@ function copy (direction: 'sent' | 'received', message: Stanza<'message'>, devic
 /** XEP-0280 §6.1. Any element of the carbons namespace forbids: a wish for privacy, or a carbon itself. */
 function isWanted (message: Message): boolean {
   if (message.has(NS.CARBONS) || message.has(NS.HINTS, 'no-copy')) return false
+  if (message.has(NS.MAM, 'result')) return false // for the one who asked for it
   switch (message.type) {
     case 'groupchat': return false
     case 'error': return false // eligible only as the answer to an eligible one, which would need tracking

@@ -1,5 +1,5 @@
 /** RFC 6121 §8.5: which of an account's sessions a message goes to. */
-import { defineModule, messageArriving, StanzaError } from '../lib/api.js'
+import { defineModule, messageArriving, NS, StanzaError } from '../lib/api.js'
 import type { Jid, Message, Session, Sessions } from '../lib/api.js'
 
 export default defineModule({
@@ -23,7 +23,8 @@ function choose (sessions: Sessions, message: Message, account: Jid): readonly S
   if (match !== undefined) return [match] // §8.5.3.1: whatever its priority
   // §8.5.3.2.1: only chat is taken for the account; the others are an error, or nothing.
   switch (message.type) {
-    case 'chat': return toBare(sessions, 'chat', account)
+    // A page of an archive is for the session that asked for it (XEP-0313 §4.2), and for no other one.
+    case 'chat': return message.has(NS.MAM, 'result') ? 'ignored' : toBare(sessions, 'chat', account)
     case 'headline': case 'error': return 'ignored'
     default: throw new StanzaError('service-unavailable')
   }

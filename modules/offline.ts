@@ -264,7 +264,7 @@ function archivedAs (value: string, account: string): string | undefined {
 
 /** XEP-0160 §3, XEP-0334 §4: what a user wants to find later. */
 function isWorthKeeping (message: Message): boolean {
-  if (message.has(NS.HINTS, 'no-store')) return false
+  if (message.has(NS.HINTS, 'no-store') || message.has(NS.MAM, 'result')) return false
   if (message.type !== 'chat' && message.type !== 'normal') return false
   if (message.has(NS.HINTS, 'store')) return true
   return message.type === 'normal' || [...message.children()].some(isContent)

@@ -90,11 +90,12 @@ export interface Manager {
 
 /**
  * What is to be delivered again where a device has not got this: the message itself; of a copy of one that had come (XEP-0280), that
- * message; of a copy of one that was sent, or out of the archive (XEP-0313), nothing.
+ * message; of a copy of one that was sent, or out of an archive (XEP-0313), whosever that is, nothing.
  */
 export function original (message: Message): Message | undefined {
+  if (message.has(NS.MAM, 'result')) return undefined
   if (!message.from.equals(message.to.bare)) return message
-  if (message.has(NS.CARBONS, 'sent') || message.has(NS.MAM, 'result')) return undefined
+  if (message.has(NS.CARBONS, 'sent')) return undefined
   const received = message.child(NS.CARBONS, 'received')
   if (received === undefined) return message
   const forwarded = child(received, NS.FORWARD, 'forwarded')

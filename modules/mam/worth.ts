@@ -5,6 +5,7 @@ import type { Element, Message } from '../../lib/api.js'
 /** Whether the account wants to find it later. Rooms keep their own history; headlines and errors are for now. */
 export function isWorthArchiving (message: Message): boolean {
   if (message.type !== 'chat' && message.type !== 'normal') return false
+  if (message.has(NS.MAM, 'result')) return false // a page of an archive elsewhere, for the one who asked for it
   if (message.has(NS.HINTS, 'no-store') || message.has(NS.HINTS, 'no-permanent-store')) return false
   if (message.has(NS.HINTS, 'store')) return true
   return [...message.children()].some(isContent)

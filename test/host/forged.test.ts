@@ -16,8 +16,8 @@ const query = (id: string, to = ROOM): string => `<iq type='set' id='${id}' to='
 
 interface Abroad { readonly s: Scenario, readonly romeo: Device, readonly says: (text: string) => Promise<void> }
 
-async function abroad (t: Test): Promise<Abroad> {
-  const s = await scenario(t, { modules: ['message', 'disco', 'carbons', 'roster', 'presence'] })
+async function abroad (t: Test, more: readonly string[] = []): Promise<Abroad> {
+  const s = await scenario(t, { modules: ['message', 'disco', 'carbons', 'roster', 'presence', ...more] })
   s.server.router.remote = { deliver () {}, bounced () {} }
   const order = new ReleaseOrder(s.storage)
   const romeo = await s.device(`${ROMEO}/orchard`)
@@ -70,6 +70,25 @@ t.test('a page that was not asked for loses its result, whoever sends it, and to
   for (let n = 0; n < 2; n++) {
     t.notMatch((await romeo.gets("<message from='mallory@montague.lit/cave'/>")).toString(), 'result', 'a client has no archive')
   }
+})
+
+t.test('a page of an archive elsewhere is for the one who asked for it: it is not archived, not copied, and goes to no other device', async t => {
+  const { s, romeo, says } = await abroad(t, ['mam', 'offline', 'stream-management'])
+  const phone = await s.device(`${ROMEO}/phone`)
+  await phone.asks("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+  await romeo.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>", query('a'))
+  romeo.forget()
+  phone.forget()
+  for (const type of ['normal', 'chat']) await says(page().replace('<message ', `<message type='${type}' `))
+  t.equal(romeo.unread.filter(one => one.toString().includes('<result ')).length, 2)
+  await phone.says("<iq type='set' id='own'><query xmlns='urn:xmpp:mam:2'/></iq>")
+  t.match((await phone.gets("<iq id='own' type='result'/>")).toString(), 'complete="true"', 'no page of an archive, and no copy')
+  romeo.session.close()
+  await s.settled()
+  t.notMatch(phone.unread.join(' '), '<result ', 'nor does another device get what was not confirmed')
+  phone.forget()
+  await says(page().replace('<message ', "<message type='chat' "))
+  t.notMatch((await phone.gets('<message/>')).toString(), 'result', 'the page that comes too late has no result')
 })
 
 t.test('a session has a bounded number of archive queries open: with more, the oldest brings nothing', async t => {
