@@ -142,9 +142,7 @@ export class Federation {
   }
 
   /** Nothing more is taken. Resolves once the others have said what has come to them, or have had the time. */
-  async rest (): Promise<void> {
-    await Promise.all([this.links.confirmed(LAST_WORDS), ...this.#listeners.map(listener => listener.rest(LAST_WORDS))])
-  }
+  rest (): Promise<void> { return takeNoMore(this.links, this.#listeners) }
 
   /** Ends all streams, and writes down what goes on behind the next start. Resolves when every connection is gone. */
   async close (): Promise<void> {
@@ -152,6 +150,14 @@ export class Federation {
     await Promise.all(this.#listeners.map(listener => listener.close()))
     await this.world.outbox.close(this.links.resumables.handled())
   }
+}
+
+/** The server stops: nothing more is taken of other servers, once they have said what has come to them, or have had the time. */
+export async function takeNoMore (links: Links, listeners: readonly ServerListener[]): Promise<void> {
+  // All of them before any rests: what one stream has carried may be confirmed on another (XEP-0199).
+  await Promise.all([links.confirmed(LAST_WORDS), ...listeners.map(listener => listener.confirmed(LAST_WORDS))])
+  links.rest()
+  for (const listener of listeners) listener.rest()
 }
 
 function resolverOf ({ resolver, dane }: FederationPlan, clock: Clock): Resolver {

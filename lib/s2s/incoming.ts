@@ -38,6 +38,8 @@ export interface ServerListenerSettings {
 const BURST = 10
 /** Failures to prove anything on one stream. */
 const MOST_FAILURES = 16
+/** Requests of stream management on one stream before anything is proven that are answered. */
+const MOST_EARLY = 10
 /** A peer keeps a link open as long as it likes: TCP finds out who is gone. In milliseconds. */
 const LONGEST_SILENCE = 86_400_000
 
@@ -68,7 +70,10 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
   #failures = 0
   /** Until the first pair of domains is proven there is none. */
   #management: IncomingManagement | undefined
-  #isEnding = false
+  /** 'resting': nothing more is taken. 'finishing': and the stream ends. */
+  #ending: 'no' | 'resting' | 'finishing' = 'no'
+  /** Requests of stream management that came too early. */
+  #early = 0
 
   constructor (world: FederationWorld, links: Links, settings: ServerListenerSettings, transport: Transport, home: AcceptedHome<Incoming>) {
     const { clock, ids, limits } = world
@@ -123,15 +128,27 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
   cut (reason: Error): void { this.#stream.cut(reason) }
   send (item: Waiting): void { this.#management?.managed.send(item) }
 
-  /** Takes nothing more, once the peer has said what has come to it; after so many milliseconds at the latest. */
-  async rest (ms: number): Promise<void> {
-    await this.#management?.managed.confirmed(ms)
-    this.#isEnding = true
+  /** Resolves once the peer has said what has come to it; after this number of milliseconds at the latest. */
+  async confirmed (ms: number): Promise<void> { await this.#management?.managed.confirmed(ms) }
+
+  /**
+   * The server stops: takes nothing more. A peer that can resume says it again then. Any other must not lose what it says from now on: its
+   * stream ends, or, if that carries stanzas to the peer as well, ends by the next stanza that comes.
+   */
+  rest (): void {
+    if (this.#ending !== 'no') return
+    this.#ending = 'resting'
+    if (this.isProven && !this.isBidi) this.#late()
+  }
+
+  #late (): void {
+    if (this.#ending === 'resting' && this.#management?.isResumable !== true) void this.finish(new StreamError('system-shutdown'))
   }
 
   /** Takes nothing more, and ends once what has come is stored. */
   async finish (error: StreamError): Promise<void> {
-    this.#isEnding = true
+    if (this.#ending === 'finishing') return
+    this.#ending = 'finishing'
     await this.#management?.farewell()
     // XEP-0198 §7: closed, it could not be taken up behind our next start.
     if (this.#management?.isResumable === true) this.#stream.leave()
@@ -208,7 +225,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
     switch (element.ns) {
       case NS.CLIENT:
         if (!this.isProven) throw new StreamError('not-authorized')
-        if (this.#isEnding) return undefined
+        if (this.#ending !== 'no') { this.#late(); return undefined }
         this.#management?.stanza()
         return receive(this.#world, this, element, source)
       case NS.DIALBACK: this.#claims.element(element); return undefined
@@ -216,10 +233,16 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
       case NS.BIDI: this.#wantsBidi(); return undefined
       case NS.SM:
         if (this.#management !== undefined) return this.#management.element(element)
-        this.say(failed('unexpected-request')) // XEP-0198 §3: the order is kept
+        this.#tooEarly()
         return undefined
       default: throw new StreamError(element.ns === NS.TLS ? 'policy-violation' : 'unsupported-stanza-type')
     }
+  }
+
+  /** XEP-0198 §3: the stream goes on. A stranger does not have it answer for ever. */
+  #tooEarly (): void {
+    if (++this.#early > MOST_EARLY) throw new StreamError('policy-violation', 'too many requests that come too early')
+    this.say(failed('unexpected-request'))
   }
 
   ending (): Maybe<void> { return this.#management?.farewell() }

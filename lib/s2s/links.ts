@@ -50,6 +50,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
   readonly queues = sharedQueues()
   #bytes = 0
   #checks = 0
+  /** The server stops: nothing more is taken. Then nothing more goes out, either. */
+  #isResting = false
   #isClosed = false
 
   /** `chance`: from 0 to 1, for back-off. */
@@ -130,8 +132,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     let link: Link | undefined
     try {
       link = this.#linkOf(local, remote)
-      const outgoing = await link.outgoing()
-      return await outgoing.verify(local, remote, id, key)
+      return await (await link.outgoing()).verify(local, remote, id, key)
     } catch (error) {
       if (error instanceof StanzaError) throw new LinkError(error.condition, 'too many links', { isPassing: true, mender: 'us' })
       throw error
@@ -180,7 +181,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
   #lost (items: readonly Waiting[]): void {
     if (items.length === 0) return
     this.world.count('unacknowledged', items.length)
-    if (this.#isClosed) { this.world.outbox.park(items, 'unsure'); return }
+    if (this.#isResting) { this.world.outbox.park(items, 'unsure'); return } // its sender may not be here any more
     const error = new StanzaError('remote-server-timeout', 'the connection broke before it was acknowledged')
     for (const item of items) this.bounce(item, error)
   }
@@ -230,12 +231,12 @@ export class Links implements Destination, LinkHome, ManagedHome {
 
   /** Resolves with whether the other server has answered. */
   asks (outgoing: Outgoing): Promise<boolean> {
-    const { local, remote } = outgoing
-    return this.#pings.asks(local, remote, { write: text => { outgoing.write(text) } })
+    return this.#pings.asks(outgoing.local, outgoing.remote, { write: text => { outgoing.write(text) } })
   }
 
   #ownerOf (outgoing: Outgoing): OutgoingOwner {
     return {
+      isResting: () => this.#isResting,
       received: receiverOn(outgoing, this.world, (local, remote, id) => this.isAnswer(local, remote, id)),
       former: () => undefined,
       resumed: () => {},
@@ -310,8 +311,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     this.#failures.forget(key)
     this.#amends.back(link.local, link.remote)
     this.world.count('opened')
-    const { carrier } = link
-    this.world.log.info('link established', { local: link.local, remote: link.remote, security: carrier?.security })
+    this.world.log.info('link established', { local: link.local, remote: link.remote, security: link.carrier?.security })
   }
 
   trouble (local: string, remote: string): LinkError | undefined { return this.#failures.of(pairKey(local, remote)) }
@@ -340,9 +340,7 @@ export class Links implements Destination, LinkHome, ManagedHome {
     } else this.resumables.restore({ managed, pairs: pairs.map(addressesIn), isBidi, leave: () => {} })
   }
 
-  #again (items: readonly Waiting[]): void {
-    for (const [pair, some] of byPair(items)) this.#linkFor(pair).again(some)
-  }
+  #again (items: readonly Waiting[]): void { for (const [pair, some] of byPair(items)) this.#linkFor(pair).again(some) }
 
   #linkFor (pair: string): Link {
     const { from, to } = addressesIn(pair)
@@ -352,10 +350,13 @@ export class Links implements Destination, LinkHome, ManagedHome {
   /** Gives the others time to say what has come to them, so many milliseconds at the most. */
   async confirmed (ms: number): Promise<void> { await Promise.all([...this.#outgoing.keys()].map(outgoing => outgoing.confirmed(ms))) }
 
+  /** The server stops: takes nothing more on streams of ours, nor on those that are opened from now on. */
+  rest (): void { this.#isResting = true }
+
   /** Ends all streams; what waits goes out behind the next start. Resolves when their connections are gone. */
   async close (): Promise<void> {
     if (this.#isClosed) return
-    this.#isClosed = true
+    this.#isResting = this.#isClosed = true
     this.#rounds.cancel()
     const { outbox } = this.world
     for (const [own, { managed, pairs }] of this.#formers.close()) outbox.parkOurs(managed, own, pairs)
@@ -391,9 +392,8 @@ export class Links implements Destination, LinkHome, ManagedHome {
   }
 
   #makeAmends (): void {
-    const { router } = this.world
     for (const { local, remote, owed } of this.#amends.settle()) {
-      for (const stanza of owed) router.route(stanza)
+      for (const stanza of owed) this.world.router.route(stanza)
       void this.world.host(local)?.hooks.fire(serverReturned, { peer: remote })
     }
   }

@@ -47,11 +47,14 @@ export class ServerListener {
   /** Takes over a connection. */
   accept (transport: Transport, network: string): void { this.#acceptor.accept(transport, network) }
 
-  /** Accepts nobody more, and takes nothing more of those who are here: what they say from now on they will say again. */
-  async rest (ms: number): Promise<void> {
+  /** Accepts nobody more. Resolves once those who are here have said what has come to them; after `ms` milliseconds at the latest. */
+  async confirmed (ms: number): Promise<void> {
     this.#acceptor.close()
-    await Promise.all([...this.streams].map(incoming => incoming.rest(ms)))
+    await Promise.all([...this.streams].map(incoming => incoming.confirmed(ms)))
   }
+
+  /** Takes nothing more of those who are here: they say it again on the resumed stream, or hear that the server stops. */
+  rest (): void { for (const incoming of [...this.streams]) incoming.rest() }
 
   /** Stops accepting, and ends all streams. Resolves when every connection is gone. */
   close (): Promise<void> {

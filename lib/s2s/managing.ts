@@ -87,6 +87,9 @@ export interface IncomingStream extends Bearer {
   offer (): void
 }
 
+/** Requests to enable or to resume that are refused on one stream; the next one ends it. */
+const MOST_REFUSALS = 10
+
 export class IncomingManagement implements Resumable {
   managed: Managed
   readonly #stream: IncomingStream
@@ -94,6 +97,8 @@ export class IncomingManagement implements Resumable {
   /** The peer has taken up a former stream, or has not. */
   #hasBegun = false
   #isLeft = false
+  /** Requests that were refused. */
+  #refusals = 0
 
   constructor (stream: IncomingStream, resumables: Resumables, managed: Managed) {
     this.#stream = stream
@@ -161,12 +166,18 @@ export class IncomingManagement implements Resumable {
   async #resume (element: ParsedElement): Promise<void> {
     const stream = this.#stream
     const h = countIn(element)
-    if (h === undefined) { stream.say(failed('bad-request')); return }
-    if (this.managed.isCounting || this.#hasBegun) { stream.say(failed('unexpected-request')); return }
+    if (h === undefined) { this.#refuse(failed('bad-request')); return }
+    if (this.managed.isCounting || this.#hasBegun) { this.#refuse(failed('unexpected-request')); return }
     const found = await this.#resumables.take(attributeOf(element, 'previd') ?? '', this.#first, new StreamError('conflict', 'resumed elsewhere'))
-    if (found === undefined || typeof found === 'number') { stream.say(failed('item-not-found', found)); return }
+    if (found === undefined || typeof found === 'number') { this.#refuse(failed('item-not-found', found)); return }
     if (stream.isOver) { this.#resumables.back(found); return }
     this.#takeOver(found, h)
+  }
+
+  /** XEP-0198 §3, §5: the stream goes on; but nobody asks for ever. */
+  #refuse (answer: Element): void {
+    if (++this.#refusals > MOST_REFUSALS) throw new StreamError('policy-violation', 'too many requests that are refused')
+    this.#stream.say(answer)
   }
 
   #takeOver (found: Resumable, h: number): void {

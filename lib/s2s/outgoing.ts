@@ -22,6 +22,8 @@ import { LinkError, limitsOnceProven, type FederationWorld } from './world.js'
 
 /** What its owner hears of a stream. */
 export interface OutgoingOwner extends FormerHome {
+  /** The server stops, and takes nothing more. */
+  isResting (): boolean
   /** A stanza that came back on it: it serves both directions (XEP-0288). */
   received (element: ParsedElement, source: Source): Maybe<void>
   over (end: StreamEnd): void
@@ -30,6 +32,7 @@ export interface OutgoingOwner extends FormerHome {
 }
 
 const NOBODY: OutgoingOwner = {
+  isResting: () => false,
   received: () => { throw new StreamError('not-authorized') },
   former: () => undefined, resumed: () => {}, notResumed: () => {}, over: () => {}, closed: () => {},
 }
@@ -269,6 +272,14 @@ export class Outgoing implements StreamHandlers, Carrier {
   /** Resolves once the peer has said that all has come; after so many milliseconds at the latest. */
   async confirmed (ms: number): Promise<void> { await this.managed?.confirmed(ms) }
 
+  /**
+   * A stanza that comes when nothing more is taken. A peer that can resume the stream says it again then, for it is not counted (XEP-0198
+   * §5). Any other is told that it was not taken: the stream ends.
+   */
+  #late (): void {
+    if (this.managed === undefined || this.managed.id === '') this.close(new StreamError('system-shutdown'))
+  }
+
   /** Writes what is counted nowhere. */
   write (octets: string): void { this.#stream.send(octets) }
 
@@ -300,7 +311,7 @@ export class Outgoing implements StreamHandlers, Carrier {
       // RFC 6120 §8.1.1: a stream serves the one direction, unless both have agreed on more.
       if (!this.isBidi || this.#proven.size === 0) throw new StreamError('not-authorized')
       this.lastUsed = this.#world.clock.now()
-      return this.#isEnding ? undefined : this.owner.received(element, source)
+      return this.#isEnding || this.owner.isResting() ? this.#late() : this.owner.received(element, source)
     }
     if (element.ns === NS.SM) return this.#managing(element)
     if (element.ns === NS.DIALBACK) { this.#questions.answered(element); return undefined }

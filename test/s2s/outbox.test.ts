@@ -1,6 +1,7 @@
 /** What is on its way to another server when ours stops, or falls: it goes out behind the next start, or comes back. */
 import t from 'tap'
 import { randomIds } from '../../lib/base/ids.js'
+import { takeNoMore } from '../../lib/s2s/federation.js'
 import { Outbox, type Left } from '../../lib/s2s/outbox.js'
 import type { MemoryStorage } from '../../lib/storage/memory.js'
 import { journal, type NewEntry } from '../../lib/storage/store.js'
@@ -42,8 +43,7 @@ async function resumed (town: Town, { id }: Managed): Promise<Device> {
 /** As the process stops: sessions are parked, streams end. */
 async function stops (net: Net, town: Town): Promise<MemoryStorage> {
   const closing = (async () => {
-    const rest = Promise.all([town.links.confirmed(2000), town.listener.rest(2000)])
-    await town.s.server.stop(async () => { await rest })
+    await town.s.server.stop(() => takeNoMore(town.links, [town.listener]))
     await town.links.close()
     await town.listener.close()
     await town.world.outbox.close(town.links.resumables.handled())
