@@ -5,11 +5,12 @@ import { relative } from 'node:path'
 import type { AdminWorld } from '../lib/admin/commands.js'
 import type { Measure } from '../lib/admin/metrics.js'
 import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
-import { openLogger, type Logger } from '../lib/base/logger.js'
+import { openLogger, type Logger, type LogLevel } from '../lib/base/logger.js'
 import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
 import { loadConfig } from '../lib/config/load.js'
 import { findModules, goesOn, start, type Running } from '../lib/main.js'
 import { greeting } from './greeting.js'
+import { serverOutput, watchTerminal } from './output.js'
 import { confFile, env, MODULES, socketOf } from './place.js'
 
 /** File descriptors below which a server of many clients would run out of them. */
@@ -23,8 +24,9 @@ interface Up { readonly running: Running, readonly admin: AdminSocket }
 export async function serve (file: string): Promise<void> {
   const modules = await findModules(MODULES)
   const { log: wanted, data } = loadConfig(file, modules, env).server
-  const format = wanted.format === 'auto' ? process.stdout.isTTY ? 'pretty' : 'json' : wanted.format
-  const log = openLogger({ level: wanted.level, format, output: process.stdout })
+  const output = serverOutput()
+  const format = wanted.format === 'auto' ? output.isTTY ? 'pretty' : 'json' : wanted.format
+  const log = openLogger({ level: wanted.level, format, output })
 
   // Before anything is opened: a signal that comes meanwhile ends the server in order, once it stands.
   let stopping: Promise<void> | undefined
@@ -34,16 +36,23 @@ export async function serve (file: string): Promise<void> {
     void stop()
   }
   process.on('SIGTERM', told).on('SIGINT', told)
-  process.on('SIGHUP', () => { void up.then(({ running }) => running.reload()).catch((error: unknown) => { log.error('not reloaded', { error }) }) })
+  const isTerminalClosed = watchTerminal()
+  process.on('SIGHUP', () => {
+    // The kernel, the shell and npm may each send one when a terminal is closed.
+    if (isTerminalClosed()) void stop()
+    else void up.then(({ running }) => running.reload()).catch((error: unknown) => { log.error('not reloaded', { error }) })
+  })
 
-  const up = raise(async () => await start({ file, modules, log, env }), () => stop(), log)
+  const setLogLevel = (level: LogLevel): void => { log.setLevel(level) }
+  const up = raise(async () => await start({ file, modules, log, setLogLevel, env }), () => stop(), log)
   const { running } = await up
   goesOn(log)
+  warnOfRoot(log)
   warnOfFiles(log)
   warnOfFolder(data, log)
   notify('READY=1')
   log.info('ready', { version: VERSION, conf: file })
-  if (format === 'pretty') process.stdout.write(greet(running, file)) // machines read on
+  if (format === 'pretty') output.write(greet(running, file)) // machines read on
 }
 
 /** Asked twice to end, by somebody who does not want to wait. */
@@ -146,6 +155,12 @@ function warnOfFiles (log: Logger): void {
   const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? []
   if (soft === undefined || Number(soft) >= FEW_FILES) return
   log.warn('few file descriptors', { limit: Number(soft), wanted: FEW_FILES, hint: 'ulimit -n, or LimitNOFILE= in the unit' })
+}
+
+/** A defect of the server, or of what it is built on, would be one of the whole machine. */
+function warnOfRoot (log: Logger): void {
+  if (process.getuid?.() !== 0) return
+  log.warn('running as root', { hint: 'start it as a user of its own; ports below 1024 need no more than CAP_NET_BIND_SERVICE' })
 }
 
 /** Messages and keys are in there: the folder that we make is for its owner alone, and one that was there before is the operator's. */

@@ -2,7 +2,7 @@
 import { systemClock, type Clock } from './base/clock.js'
 import type { Count } from './base/counters.js'
 import { randomIds, type Ids } from './base/ids.js'
-import type { Logger } from './base/logger.js'
+import type { Logger, LogLevel } from './base/logger.js'
 import { Turns } from './base/turns.js'
 import { Throttle } from './auth/throttle.js'
 import { ClientListener } from './c2s/listener.js'
@@ -24,6 +24,8 @@ export interface StartParts {
   readonly file: string
   readonly modules: ReadonlyMap<string, AnyModule>
   readonly log: Logger
+  /** Called by a reload with the `log.level` that the conf file now has. */
+  readonly setLogLevel?: (level: LogLevel) => void
   readonly env?: Environment
   readonly clock?: Clock
   readonly ids?: Ids
@@ -33,6 +35,11 @@ export interface StartParts {
 
 /** Settings of the server that a running one does not take over. */
 const TAKE_A_RESTART = ['data', 'log', 'storage', 'tls', 'listen'] as const
+
+/** The part of a setting that only a restart changes, as a text to compare. */
+function fixed (settings: ServerSettings, name: typeof TAKE_A_RESTART[number]): string {
+  return JSON.stringify(name === 'log' ? settings.log.format : settings[name])
+}
 
 /** Where a listener of the conf listens. */
 export interface Listening { readonly for: 'clients' | 'servers', readonly address: string, readonly port: number, readonly tls: 'required' | 'direct' | 'none' }
@@ -146,9 +153,10 @@ export class Running {
 
   async #reload (): Promise<readonly string[]> {
     const config = loadConfig(this.#parts.file, this.#parts.modules, this.#parts.env)
-    const waiting = TAKE_A_RESTART.filter(name => JSON.stringify(config.server[name]) !== JSON.stringify(this.#started[name]))
+    const waiting = TAKE_A_RESTART.filter(name => fixed(config.server, name) !== fixed(this.#started, name))
     await this.server.load(plansOf(config, this.#parts.modules))
     this.#config = config
+    this.#parts.setLogLevel?.(config.server.log.level)
     const world = this.#world
     if (world !== undefined) {
       world.limits = config.server.limits

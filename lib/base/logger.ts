@@ -13,23 +13,32 @@ export interface Logger {
   with (fields: Fields): Logger
 }
 
+/** A logger whose level can change; what `with` made of it changes along. */
+export interface LeveledLogger extends Logger {
+  /** From now on lines below this level are not written. */
+  setLevel (level: LogLevel): void
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
 /** Where lines go: process.stdout, or what a test hands in. */
 export interface LogOutput { write (line: string): unknown }
 
 /** A logger whose lines are JSON, or made for the eyes of a person. Field `error` is written with its stack. */
-export function openLogger (how: { level: LogLevel, format: 'pretty' | 'json', output: LogOutput }): Logger {
+export function openLogger (how: { level: LogLevel, format: 'pretty' | 'json', output: LogOutput }): LeveledLogger {
   const output = how.format === 'pretty' ? prettyStream(how.output) : how.output
   const log = pino({
-    level: how.level,
+    level: 'debug', // the gate decides: a child of pino would keep the level that it was made with
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: label => ({ level: label }) },
     serializers: { error: pino.stdSerializers.err },
   }, { write: line => { output.write(line) } })
-  return over(log)
+  const gate = { least: RANK[how.level] }
+  return { ...over(log, gate), setLevel: level => { gate.least = RANK[level] } }
 }
+
+const RANK: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3 }
 
 /** Says nothing. */
 export const silent: Logger = { debug () {}, info () {}, warn () {}, error () {}, with: () => silent }
@@ -71,12 +80,12 @@ function harmless (key: string, value: unknown): unknown {
   return value.replace(control, character => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
 }
 
-function over (log: pino.Logger): Logger {
+function over (log: pino.Logger, gate: { readonly least: number }): Logger {
   return {
-    debug: (event, fields) => { log.debug(fields ?? {}, event) },
-    info: (event, fields) => { log.info(fields ?? {}, event) },
-    warn: (event, fields) => { log.warn(fields ?? {}, event) },
+    debug: (event, fields) => { if (gate.least <= RANK.debug) log.debug(fields ?? {}, event) },
+    info: (event, fields) => { if (gate.least <= RANK.info) log.info(fields ?? {}, event) },
+    warn: (event, fields) => { if (gate.least <= RANK.warn) log.warn(fields ?? {}, event) },
     error: (event, fields) => { log.error(fields ?? {}, event) },
-    with: fields => over(log.child(fields)),
+    with: fields => over(log.child(fields), gate),
   }
 }

@@ -109,7 +109,7 @@ export const server = {
   data: path().default('data')
     .says('The folder of all that the server stores: one folder to back up, locked by one process.'),
   log: table({
-    level: choice('debug', 'info', 'warn', 'error').default('info').says('The least that is worth a line.'),
+    level: choice('debug', 'info', 'warn', 'error').default('info').says('The least that is worth a line. A reload takes it over.'),
     format: choice('auto', 'pretty', 'json').default('auto')
       .says('"pretty": for the eyes of a person. "json": one JSON object a line. "auto": pretty on a terminal, JSON elsewhere.'),
   }).says('What the server tells of itself, on its standard output.'),

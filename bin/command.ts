@@ -1,0 +1,222 @@
+/** The one command: starts a server, and asks it things over its local socket; accounts also while no server runs. */
+import { readFileSync } from 'node:fs'
+import { Resolver } from 'node:dns/promises'
+import { resolve } from 'node:path'
+import { password as askPassword, isCancel } from '@clack/prompts'
+import { Command, CommanderError } from 'commander'
+import { answer, checkAccount, type Question } from '../lib/admin/commands.js'
+import { dnsRecords } from '../lib/admin/dns.js'
+import { askAdmin } from '../lib/admin/socket.js'
+import { CommandError, type Told } from '../lib/admin/talk.js'
+import { silent } from '../lib/base/logger.js'
+import { VERSION } from '../lib/base/package.js'
+import { describe } from '../lib/config/describe.js'
+import type { Config } from '../lib/config/load.js'
+import { ConfigProblems } from '../lib/config/problem.js'
+import { explain } from './explain.js'
+import { findModules, restoreStorage, start } from '../lib/main.js'
+import { endWithReader } from './output.js'
+import { confFile, env, MODULES, readConf, socketOf } from './place.js'
+import { serve, worldOf } from './serve.js'
+import { Meanwhile, show } from './show.js'
+
+/** sysexits.h: what an init system and a script understand. */
+const EXIT = { failed: 1, usage: 64, data: 65, unavailable: 69, conf: 78 } as const
+/** How long one question to DNS may take, and how often it is asked: milliseconds. */
+const DNS = { timeout: 2000, tries: 2 } as const
+
+endWithReader()
+
+const program = new Command('sestina').description('Sestina, an XMPP server').version(VERSION)
+  .exitOverride().showHelpAfterError('(--help says more)').enablePositionalOptions()
+
+program.command('start').description('Start the server, and stay in the foreground').option('--conf <file>', 'the conf file')
+  .action(async ({ conf }: { readonly conf?: string }) => { await serve(confFile(conf)) })
+
+// ---- Check -------------------------------------------------------------------------------
+
+interface Checking {
+  readonly conf?: string
+  readonly full?: boolean
+  readonly dns?: boolean
+  readonly resolver?: string
+  readonly json?: boolean
+}
+
+program.command('check').description('Say what is wrong with the conf file, without touching the server').argument('[file]', 'the conf file')
+  .option('--conf <file>', 'the conf file').option('--full', 'print the settings in force, each with the place it came from')
+  .option('--dns', 'print the SRV records to set, and what DNS says today')
+  .option('--resolver <address>', 'ask this DNS server (IP, or IP:port) instead of the usual one').option('--json', 'print JSON')
+  .action(async (given: string | undefined, how: Checking) => {
+    const file = confFile(given ?? how.conf)
+    const config = await readConf(file)
+    const json = how.json === true
+    if (how.full === true) show(describe(config), json)
+    if (how.dns === true) show(await dnsOf(config, how.resolver), json)
+    if (how.full !== true && how.dns !== true) show(json ? { file, problems: [] } : `${file} is fine`, json)
+  })
+
+async function dnsOf (config: Config, server: string | undefined): Promise<readonly unknown[]> {
+  const dns = new Resolver(DNS)
+  try {
+    if (server !== undefined) dns.setServers([server])
+  } catch (error) {
+    throw new CommandError(`'${String(server)}' is not the IP address of a DNS server`, { cause: error })
+  }
+  return await dnsRecords([...config.hosts.keys()], config.server.listen, {
+    srv: name => dns.resolveSrv(name),
+    addresses: async name => {
+      const [four, six] = await Promise.allSettled([dns.resolve4(name), dns.resolve6(name)])
+      if (four.status === 'rejected' && six.status === 'rejected') throw four.reason
+      return [four, six].flatMap(found => found.status === 'fulfilled' ? found.value : [])
+    },
+  })
+}
+
+// ---- What the server is asked ------------------------------------------------------------------
+
+interface Asking {
+  readonly conf?: string
+  readonly json?: boolean
+  readonly passwordStdin?: boolean
+  readonly strict?: boolean
+  readonly merge?: boolean
+}
+
+interface Needs {
+  /** A password is read, for the account that the first word names. */
+  readonly password?: boolean
+  /** It works while no server runs, too. */
+  readonly offline?: boolean
+  /** How many of the words, from the first on, are files. */
+  readonly files?: number
+  /** Options that go to the server as words. */
+  readonly flags?: Readonly<Record<'strict' | 'merge', string>>
+}
+
+const user = program.command('user').description('Accounts')
+ask(user, 'add', '<jid>', 'Add an account', { password: true, offline: true })
+ask(user, 'password', '<jid>', 'Set a password', { password: true, offline: true })
+ask(user, 'remove', '<jid>', 'Remove an account and all it has', { offline: true })
+ask(user, 'list', '[domain]', 'List the accounts', { offline: true })
+ask(user, 'show', '<jid>', 'Show an account', { offline: true })
+ask(user, 'lock', '<jid> [reason...]', 'Keep an account from logging in, and end its sessions', { offline: true })
+ask(user, 'unlock', '<jid>', 'Let it log in again', { offline: true })
+const session = program.command('session').description('Devices that are online')
+ask(session, 'list', '[jid]', 'List them: all, those of a host or those of an account')
+ask(session, 'kick', '<jid>', 'End the sessions of an account, or one of them')
+const s2s = ask(program, 's2s', '', 'List the links to other servers')
+ask(s2s, 'test', '<domain> [from]', 'Try the way to another domain, from the first host or that one, and say what fails and who has to mend it')
+ask(program, 'status', '', 'Say how the server is')
+ask(program, 'metrics', '', 'Print all that is counted and measured, in the text format of Prometheus')
+ask(program, 'traffic', '', 'Say how much came and went by kind since the start, what share each has, and what was spared')
+ask(program, 'mam', '<jid> [setting] [value]', 'Show how much the archive of an account holds, or say how long it keeps what (expire 30d, keep 1000, default)')
+ask(program, 'push', '<jid>', 'List the app servers that call the devices of an account')
+ask(program, 'reload', '', 'Take over the conf file')
+ask(program, 'stop', '', 'Stop the server; returns when it has stopped')
+ask(program, 'hooks', '', 'List what runs at each hook, in order')
+ask(program, 'backup', '<file>', 'Write a consistent copy of the storage, also while the server runs', { offline: true, files: 1 })
+ask(program, 'export', '<file> [jid...]', 'Write accounts, of all hosts or of those named, into a file that other servers read (XEP-0227)', { offline: true, files: 1 })
+ask(program, 'import', '<file...>', 'Take accounts over from files of XEP-0227; run it again to go on where it was interrupted', {
+  offline: true,
+  files: Infinity,
+  flags: { strict: 'end at the first thing that cannot be taken, instead of leaving it out', merge: 'accounts that are here already take over what the files have, too' },
+})
+
+program.command('restore').description('Put a backup in the place of what is stored, while no server runs').argument('<file>', 'what `sestina backup` wrote')
+  .option('--conf <file>', 'the conf file').option('--overwrite', 'where there is a database already, put it aside').option('--json', 'print JSON')
+  .action(async (file: string, how: { readonly conf?: string, readonly overwrite?: boolean, readonly json?: boolean }) => {
+    const { data, storage } = (await readConf(confFile(how.conf))).server
+    const restored = restoreStorage({ driver: storage.driver, folder: data }, resolve(file), how.overwrite === true)
+    show(how.json === true ? restored : `restored: ${restored.rows} rows in ${restored.stores} stores`, how.json === true)
+  })
+
+function ask (parent: Command, name: string, args: string, about: string, how: Needs = {}): Command {
+  const command = parent.command(`${name} ${args}`.trim()).description(about)
+    .option('--conf <file>', 'the conf file').option('--json', 'print JSON')
+  if (how.password === true) command.option('--password-stdin', 'read the password from standard input')
+  for (const [flag, says] of Object.entries(how.flags ?? {})) command.option(`--${flag}`, says)
+  command.action(async (...given: readonly unknown[]) => {
+    const options = command.opts<Asking>()
+    const words = given.slice(0, -2).flat().filter(word => typeof word === 'string')
+    const files = how.files ?? 0
+    const flags = (['strict', 'merge'] as const).filter(flag => options[flag] === true).map(flag => `--${flag}`)
+    // Before a password is asked for, twice.
+    if (how.password === true) checkAccount(words[0])
+    const input = how.password === true ? await readPassword(options.passwordStdin === true) : undefined
+    const question: Question = {
+      command: parent === program ? name : `${parent.name()} ${name}`,
+      args: [...words.map((word, index) => index < files ? resolve(word) : word), ...flags],
+      ...input === undefined ? {} : { input },
+    }
+    const said = await put(question, confFile(options.conf), how.offline === true)
+    show(said, options.json === true)
+    if (hasProblems(said)) process.exitCode = EXIT.data
+    if (hasFailed(said)) process.exitCode = EXIT.failed
+  })
+  return command
+}
+
+/** To the server that runs; for accounts, to one that is woken for the question where none does. */
+async function put (question: Question, file: string, offline: boolean): Promise<unknown> {
+  const config = await readConf(file)
+  const meanwhile = new Meanwhile()
+  const heard = (told: Told): void => { meanwhile.heard(told) }
+  try {
+    const said = await askAdmin(socketOf(config), question, heard)
+    if (said !== undefined) return said.result
+    if (!offline) throw new Unavailable('no server runs with this conf file')
+    if (config.server.storage.driver === 'memory') throw new Unavailable('no server runs with this conf file, and its storage is in its memory')
+    return await woken(question, file, heard)
+  } finally {
+    meanwhile.clear()
+  }
+}
+
+async function woken (question: Question, file: string, heard: (told: Told) => void): Promise<unknown> {
+  const running = await start({ file, modules: await findModules(MODULES), log: silent, env, quiet: true })
+  let gone = false
+  const interrupt = (): void => { gone = true }
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
+  try {
+    const talk = {
+      get gone () { return gone },
+      tell: async (told: Told) => { heard(told); return Promise.resolve() },
+    }
+    return await answer(worldOf(running, () => Promise.resolve()), question, talk)
+  } finally {
+    await running.stop()
+  }
+}
+
+class Unavailable extends Error {}
+
+/** A list of steps, the last of which is the verdict. */
+function hasFailed (said: unknown): boolean {
+  const last: unknown = Array.isArray(said) ? said.at(-1) : undefined
+  return typeof last === 'object' && last !== null && 'ok' in last && last.ok === 'FAILS'
+}
+
+function hasProblems (said: unknown): boolean {
+  return typeof said === 'object' && said !== null && 'problems' in said && typeof said.problems === 'number' && said.problems > 0
+}
+
+async function readPassword (fromStdin: boolean): Promise<string> {
+  if (fromStdin) return readFileSync(0, 'utf8').split('\n', 1)[0]?.replace(/\r$/, '') ?? ''
+  if (!process.stdin.isTTY) throw new CommandError('there is no terminal to ask for a password; use --password-stdin')
+  const first = await askPassword({ message: 'Password' })
+  const second = isCancel(first) ? first : await askPassword({ message: 'Once more' })
+  if (isCancel(first) || isCancel(second)) throw new CommandError('nothing was changed')
+  if (first !== second) throw new CommandError('these are two passwords; nothing was changed')
+  return first
+}
+
+/** What went wrong, in words and as a number. */
+function fail (error: unknown): never {
+  // It has said what is wrong itself; 0 is help and the version.
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT.usage)
+  process.stderr.write(`${explain(error)}\n`)
+  process.exit(error instanceof ConfigProblems ? EXIT.conf : error instanceof Unavailable ? EXIT.unavailable : EXIT.failed)
+}
+
+await program.parseAsync().catch(fail)

@@ -1,0 +1,186 @@
+/** What the process owes its system: terminals and pipes that close, signals, an old Node. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { freePorts, missing, Program } from '../interop/process.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+const TERMINAL = join(PACKAGE_ROOT, 'test', 'bin', 'terminal.py')
+/** How often a server that starts is asked whether it is up: each try is a process. */
+const TRIES = 100
+/** Seconds that a step may take on a busy machine. */
+const PATIENCE = 240
+
+t.setTimeout(1_200_000)
+
+interface Place { readonly conf: string, write (level: string, format?: string): void }
+
+/** A conf file in a folder of its own, for one listener at a free port. */
+async function place (t: Test): Promise<Place> {
+  const [port = 0] = await freePorts(1)
+  const conf = join(t.testdir({}), 'sestina.toml')
+  const write = (level: string, format = 'json'): void => {
+    writeFileSync(conf, `data = "data"\n[log]\nlevel = "${level}"\nformat = "${format}"\n[[listen]]\nfor = "clients"\nport = ${port}\n` +
+      'address = ["127.0.0.1"]\n[host.localhost]\n')
+  }
+  write('info')
+  return { conf, write }
+}
+
+const words = (conf: string, ...given: readonly string[]): string[] => [SESTINA, ...given, '--conf', conf]
+
+async function sestina (conf: string, ...given: readonly string[]): Promise<{ readonly code: number | string, readonly said: string }> {
+  const program = new Program(process.execPath, words(conf, ...given), { input: '' })
+  return { code: await program.ended, said: program.said }
+}
+
+async function started (t: Test, conf: string): Promise<Program> {
+  const server = new Program(process.execPath, words(conf, 'start'), { input: '' })
+  t.teardown(() => server.stop())
+  await server.says(/"msg":"ready"/, PATIENCE)
+  return server
+}
+
+/** A server in a terminal of its own, and the id of its process. */
+async function inTerminal (t: Test, conf: string): Promise<{ readonly terminal: Program, readonly pid: number }> {
+  const terminal = new Program('python3', [TERMINAL, process.execPath, ...words(conf, 'start')])
+  const [, pid = ''] = await terminal.says(/^runs as (\d+)/m, PATIENCE)
+  t.teardown(async () => {
+    try {
+      process.kill(Number(pid), 'SIGKILL')
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error // it has ended
+    }
+    await terminal.stop()
+  })
+  await terminal.says(/"msg":"ready"/, PATIENCE)
+  return { terminal, pid: Number(pid) }
+}
+
+/** Runs the command, and closes the pipe that reads its output at once. */
+function unread (t: Test, args: readonly string[]): { readonly child: ChildProcess, readonly ended: Promise<unknown>, complaints: string } {
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  child.stdout.destroy()
+  const ended = new Promise(resolve => { child.once('close', (code, signal) => { resolve(code ?? signal) }) })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const run = { child, ended, complaints: '' }
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { run.complaints += text })
+  return run
+}
+
+/** Resolves after the server has answered. */
+async function answers (conf: string): Promise<boolean> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    if ((await sestina(conf, 'status')).code === 0) return true
+  }
+  return false
+}
+
+t.test('a server whose terminal is closed stops in order', { skip: missing({ python3: 'python3' }) }, async t => {
+  const { conf } = await place(t)
+  const { terminal } = await inTerminal(t, conf)
+  terminal.type('close\n')
+  const [, code] = await terminal.says(/^ended with (-?\d+)$/m, PATIENCE)
+  t.equal(code, '0')
+  t.match(await sestina(conf, 'status'), { code: 69 }, 'and its socket answers no more')
+})
+
+t.test('SIGHUP reloads a server in a terminal that is open', { skip: missing({ python3: 'python3' }) }, async t => {
+  const { conf } = await place(t)
+  const { terminal, pid } = await inTerminal(t, conf)
+  process.kill(pid, 'SIGHUP')
+  await terminal.says(/"msg":"reloaded"/, PATIENCE)
+  process.kill(pid, 'SIGTERM')
+  await terminal.says(/^ended with 0$/m, PATIENCE)
+  t.match(terminal.said, /"msg":"stopped"/)
+})
+
+t.test('SIGHUP reloads a server that never had a terminal', async t => {
+  const server = await started(t, (await place(t)).conf)
+  server.signal('SIGHUP')
+  await server.says(/"msg":"reloaded"/, PATIENCE)
+})
+
+t.test('a server whose output nobody reads answers, takes over its conf, and ends by SIGTERM', async t => {
+  const { conf, write } = await place(t)
+  const { child, ended } = unread(t, words(conf, 'start'))
+  t.ok(await answers(conf), 'although the pipe broke while it started')
+  write('debug')
+  t.match(await sestina(conf, 'reload'), { code: 0 })
+  t.ok(await answers(conf))
+  child.kill('SIGTERM')
+  t.equal(await ended, 0)
+})
+
+t.test('a server whose output breaks while it runs answers, and ends by SIGTERM', async t => {
+  const { conf } = await place(t)
+  const child = spawn(process.execPath, words(conf, 'start'), { stdio: ['ignore', 'pipe', 'pipe'] })
+  t.teardown(() => { child.kill('SIGKILL') })
+  const ended = new Promise(resolve => { child.once('close', (code, signal) => { resolve(code ?? signal) }) })
+  await new Promise(resolve => { child.stdout.setEncoding('utf8').on('data', (text: string) => { if (text.includes('"ready"')) resolve(undefined) }) })
+  child.stdout.destroy()
+  child.stderr.destroy()
+  t.match(await sestina(conf, 'status'), { code: 0 })
+  t.match(await sestina(conf, 'reload'), { code: 0 })
+  child.kill('SIGTERM')
+  t.equal(await ended, 0)
+})
+
+t.test('a command whose output nobody reads ends quietly', async t => {
+  const { conf } = await place(t)
+  for (const given of [['user', 'list'], ['check', '--full'], ['--help'], ['user', '--help']]) {
+    const run = unread(t, given.includes('--help') ? [SESTINA, ...given] : words(conf, ...given))
+    t.equal(await run.ended, 0, given.join(' '))
+    t.equal(run.complaints, '', given.join(' '))
+  }
+})
+
+t.test('SIGUSR1 opens no debugger, and SIGUSR2 does not end the server', async t => {
+  const { conf } = await place(t)
+  const server = await started(t, conf)
+  server.signal('SIGUSR1')
+  t.match(await sestina(conf, 'status'), { code: 0 })
+  t.notMatch(server.said, /Debugger listening/)
+  server.signal('SIGUSR2')
+  t.match(await sestina(conf, 'status'), { code: 0 })
+  server.signal('SIGTERM')
+  t.equal(await server.ended, 0)
+})
+
+t.test('a reload takes over the log level, for what was already being logged as well', async t => {
+  const { conf, write } = await place(t)
+  const server = await started(t, conf)
+  write('error')
+  t.match(await sestina(conf, 'reload'), { code: 0, said: 'reloaded\n' })
+  const quiet = server.said.length
+  t.match(await sestina(conf, 'status'), { code: 0 })
+  write('info')
+  t.match(await sestina(conf, 'reload'), { code: 0, said: 'reloaded\n' })
+  const between = server.said.slice(quiet)
+  t.notMatch(between, /"command":"status"/)
+  t.match(between, /"msg":"reloaded"/)
+  write('info', 'pretty')
+  t.match(await sestina(conf, 'reload'), { code: 0, said: /log takes a restart/ }, 'the format cannot change')
+})
+
+t.test('a server that runs as root warns of it', async t => {
+  const server = await started(t, (await place(t)).conf)
+  const warns = /"level":"warn".*"msg":"running as root"/.test(server.said)
+  t.equal(warns, process.getuid?.() === 0)
+})
+
+t.test('the command on an old Node says which version it needs', t => {
+  const { engines } = JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8'))
+  const [, least = ''] = /(\d+\.\d+)/.exec(engines.node) ?? []
+  const folder = t.testdir({})
+  for (const [version, code] of [['12.22.9', 1], ['18.20.4', 1], ['20.18.3', 1], ['20.19.0', 0], ['22.14.0', 0], ['100.0.0', 0]] as const) {
+    const preload = join(folder, `${version}.cjs`)
+    writeFileSync(preload, `Object.defineProperty(process.versions, 'node', { value: '${version}' })`)
+    const { status, stderr } = spawnSync(process.execPath, ['--require', preload, SESTINA, '--version'], { encoding: 'utf8' })
+    t.equal(status, code, version)
+    if (code === 1) t.equal(stderr.split('\n')[0], `Sestina needs Node ${least} or later, and this is Node ${version}. See https://nodejs.org/en/download`)
+  }
+  t.end()
+})
