@@ -12,7 +12,7 @@ const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 const PASSWORD = 'wherefore-art-thou'
 const BODY = 'a-body-that-no-log-may-show'
 
-t.setTimeout(240_000)
+t.setTimeout(1_200_000)
 
 interface Place { readonly folder: string, readonly conf: string, readonly port: number }
 interface Said { readonly code: number | string, readonly said: string }

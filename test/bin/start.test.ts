@@ -11,7 +11,7 @@ import { freePorts, Program } from '../interop/process.js'
 
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 
-t.setTimeout(120_000)
+t.setTimeout(1_200_000)
 
 /** A conf file in a folder of its own, for one listener at this port. */
 function conf (t: Test, port: number, more = ''): string {
