@@ -142,8 +142,8 @@ export class Running {
   }
 
   /**
-   * Takes over the conf file as it is now: hosts, modules, certificates, limits. Throws ConfigProblems, and changes nothing then. Answers
-   * with the names of settings that have changed and take a restart.
+   * Takes over the conf file as it is now: hosts, modules, certificates, limits. Throws ConfigProblems, and changes nothing then; the same
+   * with an Error when the server is told to stop. Answers with the names of settings that have changed and take a restart.
    */
   reload (): Promise<readonly string[]> {
     const reload = this.#reloading.then(() => this.#reload())
@@ -152,6 +152,7 @@ export class Running {
   }
 
   async #reload (): Promise<readonly string[]> {
+    if (this.#stopping !== undefined) throw new Error('the server is stopping')
     const config = loadConfig(this.#parts.file, this.#parts.modules, this.#parts.env)
     const waiting = TAKE_A_RESTART.filter(name => fixed(config.server, name) !== fixed(this.#started, name))
     await this.server.load(plansOf(config, this.#parts.modules))
@@ -169,13 +170,18 @@ export class Running {
     return waiting
   }
 
-  /** Ends it all in order: no new clients, the sessions, the modules, the storage. All that was acknowledged is stored then. */
+  /**
+   * Ends it all in order: no new clients, a reload that is under way, the sessions, the modules, the storage. All that was acknowledged is
+   * stored then.
+   */
   stop (): Promise<void> {
     return this.#stopping ??= this.#stop()
   }
 
   async #stop (): Promise<void> {
     for (const listener of this.#listeners) listener.rest()
+    // A host that a reload raises later would end with nothing of it stored.
+    await this.#reloading
     await this.server.stop(async () => { await this.#federation?.rest() })
     // After the hosts have left the sessions that live on: a stream that is closed ends its session (XEP-0198 §5).
     await Promise.all(this.#listeners.map(listener => listener.close()))
