@@ -1,18 +1,15 @@
 /** The one command: starts a server, and asks it things over its local socket; accounts also while no server runs. */
 import { readFileSync } from 'node:fs'
-import { Resolver } from 'node:dns/promises'
 import { resolve } from 'node:path'
 import { password as askPassword, isCancel } from '@clack/prompts'
 import { Command, CommanderError } from 'commander'
 import { answer, checkAccount, type Question } from '../lib/admin/commands.js'
-import { dnsRecords } from '../lib/admin/dns.js'
 import { askAdmin } from '../lib/admin/socket.js'
 import { CommandError, type Told } from '../lib/admin/talk.js'
 import { silent } from '../lib/base/logger.js'
 import { VERSION } from '../lib/base/package.js'
-import { describe } from '../lib/config/describe.js'
-import type { Config } from '../lib/config/load.js'
 import { ConfigProblems } from '../lib/config/problem.js'
+import { check, type Checking } from './check.js'
 import { explain } from './explain.js'
 import { findModules, restoreStorage, start } from '../lib/main.js'
 import { endWithReader } from './output.js'
@@ -22,8 +19,6 @@ import { Meanwhile, show } from './show.js'
 
 /** sysexits.h: what an init system and a script understand. */
 const EXIT = { failed: 1, usage: 64, data: 65, unavailable: 69, conf: 78 } as const
-/** How long one question to DNS may take, and how often it is asked: milliseconds. */
-const DNS = { timeout: 2000, tries: 2 } as const
 
 endWithReader()
 
@@ -35,43 +30,14 @@ program.command('start').description('Start the server, and stay in the foregrou
 
 // ---- Check -------------------------------------------------------------------------------
 
-interface Checking {
-  readonly conf?: string
-  readonly full?: boolean
-  readonly dns?: boolean
-  readonly resolver?: string
-  readonly json?: boolean
-}
-
-program.command('check').description('Say what is wrong with the conf file, without touching the server').argument('[file]', 'the conf file')
+program.command('check').description('Say what a start would meet: mistakes in the conf file, certificates, ports, storage; touches no server').argument('[file]', 'the conf file')
   .option('--conf <file>', 'the conf file').option('--full', 'print the settings in force, each with the place it came from')
-  .option('--dns', 'print the SRV records to set, and what DNS says today')
+  .option('--dns', 'print the SRV records to set, and what DNS says today; ends with 1 unless all of it is right')
   .option('--resolver <address>', 'ask this DNS server (IP, or IP:port) instead of the usual one').option('--json', 'print JSON')
-  .action(async (given: string | undefined, how: Checking) => {
-    const file = confFile(given ?? how.conf)
-    const config = await readConf(file)
-    const json = how.json === true
-    if (how.full === true) show(describe(config), json)
-    if (how.dns === true) show(await dnsOf(config, how.resolver), json)
-    if (how.full !== true && how.dns !== true) show(json ? { file, problems: [] } : `${file} is fine`, json)
+  .action(async (given: string | undefined, how: Checking & { readonly conf?: string }) => {
+    const verdict = await check(confFile(given ?? how.conf), how)
+    if (verdict !== 'fine') process.exitCode = verdict === 'conf' ? EXIT.conf : EXIT.failed
   })
-
-async function dnsOf (config: Config, server: string | undefined): Promise<readonly unknown[]> {
-  const dns = new Resolver(DNS)
-  try {
-    if (server !== undefined) dns.setServers([server])
-  } catch (error) {
-    throw new CommandError(`'${String(server)}' is not the IP address of a DNS server`, { cause: error })
-  }
-  return await dnsRecords([...config.hosts.keys()], config.server.listen, {
-    srv: name => dns.resolveSrv(name),
-    addresses: async name => {
-      const [four, six] = await Promise.allSettled([dns.resolve4(name), dns.resolve6(name)])
-      if (four.status === 'rejected' && six.status === 'rejected') throw four.reason
-      return [four, six].flatMap(found => found.status === 'fulfilled' ? found.value : [])
-    },
-  })
-}
 
 // ---- What the server is asked ------------------------------------------------------------------
 

@@ -22,8 +22,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'lib/admin': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/auth', 'lib/storage', 'lib/config', 'lib/host'],
   'lib/api.ts': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/host', 'lib/storage', 'lib/config'],
   'lib/main.ts': ['lib'],
+  'lib/check.ts': ['lib'],
   'modules': ['lib/api.ts'],
-  'bin': ['lib/base', 'lib/main.ts', 'lib/admin', 'lib/config'],
+  'bin': ['lib/base', 'lib/main.ts', 'lib/check.ts', 'lib/admin', 'lib/config'],
 }
 
 /** Where a package or a part of Node may be used: folders or files. */

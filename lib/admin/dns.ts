@@ -1,4 +1,4 @@
-/** The SRV records that clients need to find the server (RFC 6120 §3.2, XEP-0368), and what DNS says of them today. */
+/** The SRV records that clients and other servers need to find the server (RFC 6120 §3.2, XEP-0368), and what DNS says of them today. */
 
 /** What DNS is asked; either rejects with an error that has a `code`, such as ENOTFOUND or ETIMEOUT. */
 export interface Resolver {
@@ -12,8 +12,8 @@ export interface SrvRecord { readonly name: string, readonly port: number, reado
 /** One record: how to write it, what is there, and what is wrong with that. */
 export interface RecordLine { readonly record: string, readonly today: string, readonly verdict: string }
 
-/** What a host's clients connect to. */
-export interface Offered { readonly tls: 'required' | 'direct' | 'none', readonly port: number }
+/** What clients or other servers connect to. */
+export interface Offered { readonly for: 'clients' | 'servers', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
 
 /** Questions that are open at a time. */
 const AT_ONCE = 8
@@ -23,7 +23,7 @@ export async function dnsRecords (
   domains: readonly string[], offered: readonly Offered[], resolver: Resolver,
 ): Promise<readonly RecordLine[]> {
   const services = offered.filter(({ tls, port }) => tls !== 'none' && port !== 0)
-    .map(({ tls, port }) => ({ prefix: tls === 'direct' ? '_xmpps-client' : '_xmpp-client', port }))
+    .map(({ for: whom, tls, port }) => ({ prefix: `${tls === 'direct' ? '_xmpps' : '_xmpp'}-${whom === 'clients' ? 'client' : 'server'}`, port }))
   const once = new Map(services.map(service => [`${service.prefix} ${service.port}`, service]))
   const wanted = domains.flatMap(domain => [...once.values()].map(({ prefix, port }) => ({ name: `${prefix}._tcp.${domain}`, domain, port })))
   const lines: RecordLine[] = []

@@ -54,7 +54,9 @@ function parsed (file: string, text: string): Tree {
       throw new ConfigProblems([{ place, text: `${twice.name} is set twice: also at ${writePlace(twice.place)}; put both together in one place` }])
     }
     const [reason = ''] = error.message.replace(/^Invalid TOML document: /, '').split('\n')
-    throw new ConfigProblems([{ place: { file, line: error.line, column: error.column }, text: `this is not TOML: ${reason}` }])
+    const isOpen = reason.includes('not allowed in strings') && text.split(/\r?\n/)[error.line - 1]?.length === error.column - 1
+    const why = isOpen ? 'a text in quotes does not end on its line: a quote is missing' : reason
+    throw new ConfigProblems([{ place: { file, line: error.line, column: error.column }, text: `this is not TOML: ${why}` }])
   }
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { Logger } from '../base/logger.js'
 import { holdFolder } from './lock.js'
 import { MemoryStorage } from './memory.js'
+import { probePostgres } from './postgres/client.js'
 import { PostgresStorage } from './postgres/driver.js'
 import { SqliteStorage } from './sqlite/driver.js'
 import { DATABASE, restoreSqlite, type Restored } from './sqlite/restore.js'
@@ -41,6 +42,9 @@ export async function openStorage (how: StorageSettings): Promise<Storage> {
     throw error
   }
 }
+
+/** Connects to the database and leaves it. Throws why it cannot be reached, without the secret in `url`. */
+export async function probeStorage (url: string): Promise<void> { await probePostgres(url) }
 
 /** Puts a backup in the place of what is stored, while no server runs. Throws with the reason where that is not done. */
 export function restoreStorage (how: Pick<StorageSettings, 'driver' | 'folder'>, file: string, overwrite: boolean): Restored {

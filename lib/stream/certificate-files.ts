@@ -1,5 +1,5 @@
 /** Certificates as files: found under the names that certbot, lego and acme.sh give them, read, and checked. */
-import { createHash, X509Certificate, createPrivateKey, constants } from 'node:crypto'
+import { createHash, X509Certificate, createPrivateKey, constants, type KeyObject } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
@@ -24,6 +24,8 @@ export interface Usable {
   readonly notBefore: number
   readonly notAfter: number
   readonly selfSigned: boolean
+  /** How its chain is out of order, and what to do; undefined if it is in order. */
+  readonly disorder: string | undefined
   /** SHA-256, as clients show it. */
   readonly fingerprint: string
   /** What it was made of, for contexts that trust others. */
@@ -120,8 +122,14 @@ export async function writePair (folder: string, pair: CertificateAndKey): Promi
 /** Makes a pair ready for use. Throws CertificateError where it is not a pair. */
 export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable {
   try {
-    const leaf = new X509Certificate(pair.certificate)
-    if (!leaf.checkPrivateKey(createPrivateKey(pair.key))) throw new CertificateError('the key belongs to another certificate')
+    const [leaf = new X509Certificate(pair.certificate), ...above] = chainIn(pair.certificate)
+    const key = keyIn(pair.key)
+    if (!leaf.checkPrivateKey(key)) {
+      const isBelow = above.some(certificate => certificate.checkPrivateKey(key))
+      throw new CertificateError(isBelow
+        ? 'the chain is in the wrong order: the certificate of the domain has to come first, then its issuer, then the issuer of that'
+        : 'the key belongs to another certificate: put the key beside it for which it was issued')
+    }
     return {
       context: contextOf(pair, settings, leaf.fingerprint256),
       certificate: new Uint8Array(leaf.raw),
@@ -129,6 +137,7 @@ export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable 
       notBefore: Date.parse(leaf.validFrom),
       notAfter: Date.parse(leaf.validTo),
       selfSigned: leaf.issuer === leaf.subject && leaf.verify(leaf.publicKey),
+      disorder: disorderOf([leaf, ...above]),
       fingerprint: leaf.fingerprint256,
       pair,
       digest: digestOf(pair, settings),
@@ -137,6 +146,28 @@ export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable 
     if (error instanceof CertificateError) throw error
     throw new CertificateError(error instanceof Error ? error.message : 'it cannot be read', { cause: error })
   }
+}
+
+/** The certificates of a chain, as they stand in the file. */
+function chainIn (text: string): readonly X509Certificate[] {
+  return [...text.matchAll(PEM)].map(([block]) => new X509Certificate(block))
+}
+
+/** RFC 8446 §4.4.2: each certificate is certified by the one after it. TLS 1.3 clients may take others, and many of TLS 1.2 do not. */
+function disorderOf (chain: readonly X509Certificate[]): string | undefined {
+  const isWrong = chain.some((certificate, index) => {
+    const next = chain[index + 1]
+    return next !== undefined && !certificate.checkIssued(next)
+  })
+  return isWrong ? 'its chain in the wrong order: after each certificate has to come that of its issuer' : undefined
+}
+
+/** Throws CertificateError if only a passphrase opens the key (RFC 7468 §11, RFC 1421 §4.6.1.1). */
+function keyIn (text: string): KeyObject {
+  if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(text)) {
+    throw new CertificateError('its key has a passphrase, which a server has nobody to ask for: write it without one (openssl pkey -in OLD -out privkey.pem)')
+  }
+  return createPrivateKey(text)
 }
 
 /** Names a pair under these settings, so that what did not change is not taken over again. */

@@ -55,10 +55,11 @@ interface Standing {
 
 const DAY = 86_400_000
 /** Certificates that renew themselves do so 30 days before their end: with fewer than these, something does not work. */
-const SOON = 14 * DAY
+export const SOON = 14 * DAY
 /** How long the folder must be quiet before it is read: a renewal writes several files. */
 const QUIET = 200
-const MOST_FOLDERS = 2000
+/** Folders of certificates that are read. */
+export const MOST_FOLDERS = 2000
 
 export class Certificates {
   readonly #settings: CertificatesSettings
@@ -212,7 +213,7 @@ export class Certificates {
   }
 
   #reportOf (domain: string, { folder, used, trouble, isOpen }: Standing): CertificateReport {
-    const { names, notBefore, notAfter, selfSigned, fingerprint } = used
+    const { names, notBefore, notAfter, selfSigned, fingerprint, disorder } = used
     const now = this.#settings.clock.now()
     const problems: string[] = []
     const meanwhile = folder === undefined ? 'a self-signed one stands in' : 'the one before stays in use'
@@ -222,6 +223,7 @@ export class Certificates {
     if (now < notBefore) problems.push('it is not valid yet')
     const ascii = asciiOf(domain) ?? domain
     if (!names.includes(ascii) && !names.includes(wildcardOf(ascii))) problems.push('it is not for this domain')
+    if (disorder !== undefined) problems.push(`it has ${disorder}`)
     if (isOpen) problems.push('anyone on this machine may read its key')
     return { domain, folder, names, notBefore, notAfter, selfSigned, fingerprint, problems }
   }
@@ -268,12 +270,12 @@ class Signal {
 }
 
 /** A domain as DNS has it, in lower case and without the dot at its end; undefined for what cannot be one. */
-function asciiOf (name: string | undefined): string | undefined {
+export function asciiOf (name: string | undefined): string | undefined {
   return name === undefined ? undefined : domainToASCII(name.replace(/\.$/, '')) || undefined
 }
 
 /** RFC 9525 §6.3: a wildcard stands for the whole first label, and for one alone. */
-function wildcardOf (ascii: string): string {
+export function wildcardOf (ascii: string): string {
   return `*${ascii.slice(Math.max(ascii.indexOf('.'), 0))}`
 }
 

@@ -187,7 +187,10 @@ t.test('what nobody foresaw is no mistake of the operator', async t => {
 t.test('DNS: each record, what is there today, and what is wrong with it', async t => {
   const failing = (code: string) => async (): Promise<never> => { throw Object.assign(new Error(code), { code }) }
   const srv = (name: string, port: number) => ({ name, port, priority: 5, weight: 0 })
-  const offered = [{ tls: 'required', port: 5222 }, { tls: 'direct', port: 5223 }, { tls: 'none', port: 5224 }, { tls: 'required', port: 5222 }] as const
+  const clients = { for: 'clients' } as const
+  const offered = [
+    { ...clients, tls: 'required', port: 5222 }, { ...clients, tls: 'direct', port: 5223 }, { ...clients, tls: 'none', port: 5224 }, { ...clients, tls: 'required', port: 5222 },
+  ] as const
   const rows: readonly (readonly [string, Partial<Resolver>, string, string])[] = [
     ['right', { srv: async () => [srv('xmpp.lit', 5222), srv('xmpp.lit', 5223)], addresses: async () => ['192.0.2.1'] }, '5 0 5222 xmpp.lit., 5 0 5223 xmpp.lit.', 'fine'],
     ['no name', { srv: failing('ENOTFOUND') }, 'nothing (ENOTFOUND)', 'missing'],
@@ -209,6 +212,10 @@ t.test('DNS: each record, what is there today, and what is wrong with it', async
     ])
     t.match(lines[0], { today, verdict }, name)
   }
+  const servers = [{ for: 'servers', tls: 'required', port: 5269 }, { for: 'servers', tls: 'direct', port: 5270 }] as const
+  t.strictSame((await dnsRecords(['example.org'], servers, { srv: failing('x'), addresses: failing('x') })).map(({ record }) => record), [
+    '_xmpp-server._tcp.example.org. 3600 IN SRV 5 0 5269 example.org.', '_xmpps-server._tcp.example.org. 3600 IN SRV 5 0 5270 example.org.',
+  ])
   let open = 0
   let most = 0
   await dnsRecords(Array.from({ length: 50 }, (_, n) => `${n}.lit`), offered, {

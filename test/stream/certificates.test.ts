@@ -176,7 +176,7 @@ t.test('a renewal is noticed and taken over; half of one is not', async t => {
   link('fullchain.pem', '2.pem')
   await reloaded
   t.equal(certificates.contextFor('example.org').context, before.context, 'a certificate without its key is not taken')
-  const problems = ['the one before stays in use: the key belongs to another certificate']
+  const problems = ['the one before stays in use: the key belongs to another certificate: put the key beside it for which it was issued']
   t.match(said, [{ event: 'certificate problem', fields: { problems } }])
 
   reloaded = certificates.reloaded()
@@ -197,7 +197,7 @@ t.test('whatever lies in the folder, the server has a certificate and says what 
   const standIn = 'a self-signed one stands in: '
   const cases: readonly (readonly [string, Files, string | RegExp])[] = [
     ['the key of another', { 'fullchain.pem': good.certificate, 'privkey.pem': other.key },
-      `${standIn}the key belongs to another certificate`],
+      `${standIn}the key belongs to another certificate: put the key beside it for which it was issued`],
     ['no key', { 'fullchain.pem': good.certificate }, `${standIn}the certificate or its key is missing`],
     ['no certificate', { 'privkey.pem': good.key }, `${standIn}the certificate or its key is missing`],
     ['no PEM', { 'fullchain.pem': 'hello', 'privkey.pem': good.key }, /^a self-signed one stands in: ./],

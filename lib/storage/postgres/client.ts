@@ -45,6 +45,27 @@ export function configOf (pg: Pg, { url, durability }: ConnectionSettings, name:
   }
 }
 
+/** Connects and ends the connection. Throws what `unreachable` says. */
+export async function probePostgres (url: string): Promise<void> {
+  const pg = await loadPg()
+  const client = new pg.Client(configOf(pg, { url, durability: 'disk' }, 'sestina check', true))
+  client.on('error', () => {}) // a connection that breaks later proves nothing
+  try {
+    await client.connect()
+  } catch (error) {
+    throw unreachable(error)
+  } finally {
+    await client.end().catch(() => {})
+  }
+}
+
+/** A failed first connection, in words that name the setting. */
+export function unreachable (error: unknown): Error {
+  // Node tries every address of a name, and puts what each of them said into an error without a text.
+  const texts = error instanceof AggregateError ? error.errors.map(each => plain(each).message) : [plain(error).message]
+  return new Error(`PostgreSQL cannot be reached by storage.url: ${[...new Set(texts)].join('; ')}`, { cause: error })
+}
+
 function isReadable (pg: Pg, url: string): boolean {
   try {
     return new pg.Client({ connectionString: url }).host !== ''

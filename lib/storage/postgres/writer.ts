@@ -3,7 +3,7 @@ import { systemClock, type Clock, type Timer } from '../../base/clock.js'
 import { randomIds } from '../../base/ids.js'
 import type { Logger } from '../../base/logger.js'
 import { StorageUnavailable } from '../store.js'
-import { configOf, isLost, plain, type Client, type ConnectionSettings, type Pg } from './client.js'
+import { configOf, isLost, plain, unreachable, type Client, type ConnectionSettings, type Pg } from './client.js'
 import { hold, nameOf, pause } from './hold.js'
 import { columnsOf, type Result, type Row } from './rows.js'
 import { takeSteps } from './steps.js'
@@ -189,7 +189,7 @@ export class PostgresWriter {
       this.#lose(client, error)
     })
     try {
-      await client.connect()
+      await client.connect().catch((error: unknown) => { throw unreachable(error) })
       await hold(client, this.#clock, this.#backend)
       const { rows: [state] } = await client.query<{ read_only: string, backend: number }>(
         'SELECT current_setting(\'transaction_read_only\') AS read_only, pg_backend_pid() AS backend')

@@ -1,0 +1,76 @@
+/** `sestina check`: says what a start would meet, without touching a server. */
+import { Resolver } from 'node:dns/promises'
+import { dnsRecords, type RecordLine } from '../lib/admin/dns.js'
+import { askAdmin } from '../lib/admin/socket.js'
+import { CommandError } from '../lib/admin/talk.js'
+import { findingsOn, type Finding } from '../lib/check.js'
+import { describe } from '../lib/config/describe.js'
+import type { Config } from '../lib/config/load.js'
+import { ConfigProblems, writePlace } from '../lib/config/problem.js'
+import { readConf, socketOf } from './place.js'
+import { show } from './show.js'
+
+/** How long one question to DNS may take, and how often it is asked: milliseconds. */
+const DNS = { timeout: 2000, tries: 2 } as const
+
+export interface Checking {
+  readonly full?: boolean
+  readonly dns?: boolean
+  readonly resolver?: string
+  readonly json?: boolean
+}
+
+/** Prints what is wrong; answers 'fine', 'conf' for a conf that no server can run with, or 'dns' for DNS that says something else. */
+export async function check (file: string, how: Checking): Promise<'fine' | 'conf' | 'dns'> {
+  const json = how.json === true
+  let config: Config
+  try {
+    config = await readConf(file)
+  } catch (error) {
+    if (!json || !(error instanceof ConfigProblems)) throw error
+    show({ file, problems: error.problems.map(problem => lineOf({ ...problem, level: 'error' })) }, true)
+    return 'conf'
+  }
+  if (how.full === true) show(describe(config), json)
+  const records = how.dns === true ? await dnsOf(config, how.resolver) : []
+  if (how.dns === true) show(records, json)
+  if (how.full === true || how.dns === true) return records.every(({ verdict }) => verdict === 'fine') ? 'fine' : 'dns'
+  const findings = await findingsOn(config, await isRunning(config))
+  if (json) show({ file, problems: findings.map(lineOf) }, true)
+  else tell(file, findings)
+  return findings.some(({ level }) => level === 'error') ? 'conf' : 'fine'
+}
+
+function tell (file: string, findings: readonly Finding[]): void {
+  for (const { place, level, text } of findings) process.stderr.write(`${writePlace(place)}: ${level === 'warning' ? 'warning: ' : ''}${text}\n`)
+  if (findings.some(({ level }) => level === 'error')) return
+  show(findings.length === 0 ? `${file} is fine` : `${file} is fine but for ${findings.length === 1 ? 'one warning' : `${findings.length} warnings`}`, false)
+}
+
+function lineOf ({ place, level, text }: Finding): Readonly<Record<string, string>> { return { place: writePlace(place), level, text } }
+
+/** Whether a server runs with this conf; one that does not answer us runs as well. */
+async function isRunning (config: Config): Promise<boolean> {
+  try {
+    return await askAdmin(socketOf(config), { command: 'hooks', args: [] }, () => {}) !== undefined
+  } catch {
+    return true
+  }
+}
+
+async function dnsOf (config: Config, server: string | undefined): Promise<readonly RecordLine[]> {
+  const dns = new Resolver(DNS)
+  try {
+    if (server !== undefined) dns.setServers([server])
+  } catch (error) {
+    throw new CommandError(`'${String(server)}' is not the IP address of a DNS server`, { cause: error })
+  }
+  return await dnsRecords([...config.hosts.keys()], config.server.listen, {
+    srv: name => dns.resolveSrv(name),
+    addresses: async name => {
+      const [four, six] = await Promise.allSettled([dns.resolve4(name), dns.resolve6(name)])
+      if (four.status === 'rejected' && six.status === 'rejected') throw four.reason
+      return [four, six].flatMap(found => found.status === 'fulfilled' ? found.value : [])
+    },
+  })
+}

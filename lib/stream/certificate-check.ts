@@ -1,0 +1,93 @@
+/** What clients would stumble over in the certificates of a conf, found before a start; nothing is made or changed. */
+import { join } from 'node:path'
+import { CertificateError, filesIn, isOpenToAll, pairIn, readPair, usable, type Usable } from './certificate-files.js'
+import { asciiOf, MOST_FOLDERS, SOON, wildcardOf } from './certificates.js'
+
+export interface CertificateFinding {
+  readonly domain: string
+  /** Whether clients cannot use it; else it is worth a word alone. */
+  readonly isError: boolean
+  /** What is wrong, and what to do. */
+  readonly text: string
+}
+
+interface Asked {
+  /** Holds one folder a domain. */
+  readonly folder: string
+  readonly domains: readonly string[]
+  readonly oldest: 'TLSv1.2' | 'TLSv1.3'
+  /** In milliseconds since 1970. */
+  readonly now: number
+}
+
+/** What one folder holds: a certificate, or the reason why there is none that can be used. */
+type Held = { readonly file: string, readonly key: string, readonly used: Usable } | { readonly trouble: string }
+
+/** What is wrong with the certificate of each domain. Never throws. */
+export async function checkCertificates (asked: Asked): Promise<readonly CertificateFinding[]> {
+  const { folder, domains } = asked
+  try {
+    const held = new Map<string, Held>()
+    for (const name of (await filesIn(folder)).slice(0, MOST_FOLDERS)) {
+      const found = await heldIn(join(folder, name), asked)
+      if (found !== undefined) held.set(name, found)
+    }
+    return (await Promise.all(domains.map(domain => findingsOn(domain, held, asked)))).flat()
+  } catch (error) {
+    return domains.slice(0, 1).map(domain => ({ domain, isError: true, text: `the certificates in ${folder} cannot be read: ${messageOf(error)}` }))
+  }
+}
+
+async function heldIn (folder: string, { oldest }: Asked): Promise<Held | undefined> {
+  try {
+    const files = await pairIn(folder)
+    if (files === 'none') return undefined
+    if (files === 'half') return { trouble: 'there is a certificate without its key, or a key without its certificate: put fullchain.pem and privkey.pem there' }
+    return { file: files.certificate, key: files.key, used: usable(await readPair(files), { oldest, authorities: [] }) }
+  } catch (error) {
+    if (error instanceof CertificateError) return { trouble: error.message }
+    return { trouble: `${messageOf(error)}: the files have to be readable for the user who runs the server` }
+  }
+}
+
+async function findingsOn (domain: string, all: ReadonlyMap<string, Held>, { folder, now }: Asked): Promise<CertificateFinding[]> {
+  const ascii = asciiOf(domain) ?? domain
+  const own = [...all].find(([name]) => name === domain || asciiOf(name) === ascii)
+  const place = join(folder, own?.[0] ?? ascii)
+  const held = own?.[1] ?? coveringIn(all, ascii)
+  if (held === undefined) {
+    const text = `there is no certificate for ${domain}: the server makes a self-signed one, which clients warn about; put fullchain.pem and privkey.pem into ${place}`
+    return [{ domain, isError: false, text }]
+  }
+  if ('trouble' in held) return [{ domain, isError: true, text: `the certificate in ${place} cannot be used: ${held.trouble}` }]
+  return (await faultsOf(held, ascii, now)).map(({ isError, text }) => ({ domain, isError, text: `${held.file} ${text}` }))
+}
+
+/** A certificate in another domain's folder serves this one, too, if it names it; of several, the one that holds for longest. */
+function coveringIn (all: ReadonlyMap<string, Held>, ascii: string): Held | undefined {
+  return [...all.values()].flatMap(held => 'used' in held && covers(held.used, ascii) ? [held] : [])
+    .sort((a, b) => b.used.notAfter - a.used.notAfter)[0]
+}
+
+/** RFC 9525 §6.3 */
+function covers ({ names }: Usable, ascii: string): boolean { return names.includes(ascii) || names.includes(wildcardOf(ascii)) }
+
+async function faultsOf (
+  { key, used }: Exclude<Held, { readonly trouble: string }>, ascii: string, now: number,
+): Promise<readonly { readonly isError: boolean, readonly text: string }[]> {
+  const { names, notBefore, notAfter, disorder } = used
+  const faults: { isError: boolean, text: string }[] = []
+  const found = (isError: boolean, text: string): void => { faults.push({ isError, text }) }
+  const named = names.length === 0 ? 'for no domain at all' : `for ${names.slice(0, 5).join(', ')}`
+  if (!covers(used, ascii)) found(true, `is ${named}, not for ${ascii}: put the certificate of ${ascii} there`)
+  if (now >= notAfter) found(true, `has expired on ${dayOf(notAfter)}: renew it`)
+  else if (now > notAfter - SOON) found(false, `expires on ${dayOf(notAfter)}: see why it is not renewed`)
+  if (now < notBefore) found(true, `is not valid before ${dayOf(notBefore)}: see whether the clock of this machine is right`)
+  if (disorder !== undefined) found(true, `has ${disorder}`)
+  if (await isOpenToAll(key)) found(false, `has a key that anyone on this machine may read: chmod 600 ${key}`)
+  return faults
+}
+
+function dayOf (time: number): string { return new Date(time).toISOString().replace(/T.*/, '') }
+
+function messageOf (error: unknown): string { return error instanceof Error ? error.message : String(error) }
