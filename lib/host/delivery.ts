@@ -168,7 +168,8 @@ export class Delivery {
     return unlessHandled(hooks.fire(messageArriving, event), () => {
       const { batch } = passage
       const handed = new Handed()
-      const chosen = { message: event.message, account: event.account, recipients: event.recipients, kept: false, batch, handed }
+      const payer = passage.session ?? passage.payer
+      const chosen = { message: event.message, account: event.account, recipients: event.recipients, kept: false, batch, payer, handed }
       return unlessHandled(hooks.fire(messageAddressed, chosen), () => {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
         for (const session of chosen.recipients) session.sendWith(batch, chosen.message, handed)

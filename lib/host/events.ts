@@ -14,6 +14,7 @@ import type { Element } from '../xml/element.js'
 import type { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Message, Presence, Stanza } from '../xmpp/stanza.js'
+import type { Payer } from './cost.js'
 import type { Handed } from './handed.js'
 import type { Session } from './session.js'
 
@@ -60,6 +61,8 @@ export interface MessageAddressed {
   readonly recipients: readonly Session[]
   kept: boolean
   readonly batch: Batch
+  /** Who pays for what it costs; undefined: it is the server's own. */
+  readonly payer: Payer | undefined
   /** Who sends copies of it to other devices says so here. */
   readonly handed: Handed
 }

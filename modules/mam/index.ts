@@ -5,13 +5,13 @@ import {
   fromOctets, hasForm, isFirstIn, isText, journal, Kept, localName, messageAddressed, messageSent, messageUndelivered, namespaceOf,
   NS, pagingElement, records, rosters, setting, StanzaError, xml,
 } from '../../lib/api.js'
-import type { Addressed, Archives, Batch, Element, Entry, Jid, Maybe, Message, Session } from '../../lib/api.js'
+import type { Addressed, Archives, Batch, Element, Entry, Jid, Maybe, Message, Payer, Session } from '../../lib/api.js'
 import { command } from './command.js'
 import { arePreferences, bytesOf, preferencesElement, readPreferences, wishFor, type Preferences } from './preferences.js'
 import { entryIn, written } from './moving.js'
 import { find, queryForm, readQuery, resultStanza, type Query } from './query.js'
 import { Retention, type Limits } from './retention.js'
-import { aliasOf, retract, retractedBy } from './retraction.js'
+import { aliasOf, retractionIn, Retractions } from './retraction.js'
 import { isWorthArchiving, textIn } from './worth.js'
 
 const HOUR = 3_600_000
@@ -25,6 +25,9 @@ const PREFERENCES = 'preferences'
 const LONGEST_QUERY_ID = 1024
 /** What a search costs before anything is found, in units (lib/host/cost.ts). */
 const SEARCH = 200
+
+/** What goes with a message, and who pays for what it costs. */
+interface Paid { readonly batch: Batch, readonly payer: Payer | undefined }
 
 export default defineModule({
   name: 'mam',
@@ -57,6 +60,12 @@ export default defineModule({
     })
     /** What was archived under which id, for as long as somebody holds the message. */
     const ids = new WeakMap<object, { readonly account: Jid, readonly id: string }>()
+    const retractions = new Retractions({
+      archive: messages,
+      now: () => host.clock.now(),
+      batch: () => host.batch(),
+      failed: error => { host.log.warn('a retracted message stays', { error }) },
+    })
     const retention = new Retention({ domain: host.domain, messages, limits, settings, log: host.log, now: () => host.clock.now() })
 
     // ---- Archiving (§3, §5.1) ---------------------------------------------------------------
@@ -68,19 +77,19 @@ export default defineModule({
         if (!wanted) return
         const id = host.ids.next()
         // A note to self arrives as well, and is archived then, once. Copies of what was sent name its id already.
-        if (!message.to.bare.equals(account)) append(id, account, message.to, message, batch)
+        if (!message.to.bare.equals(account)) append(id, account, message.to, message, { batch, payer: session })
         ids.set(message, { account, id })
       })
     }, 'record')
 
     host.on(messageAddressed, event => {
-      const { message, account, batch } = event
+      const { message, account } = event
       if (!isWorthArchiving(message)) return undefined
       const known = idOf(account, message)
       return follow(known !== undefined || wants(account, message.from), wanted => {
         if (!wanted) return
         const id = known ?? host.ids.next()
-        append(id, account, message.from, message, batch)
+        append(id, account, message.from, message, event)
         event.message = addressed(message.with({ plus: [xml('stanza-id', { xmlns: NS.STANZA_ID, by: account.toString(), id })] }), message.to)
         ids.set(event.message, { account, id })
       })
@@ -95,7 +104,7 @@ export default defineModule({
       return follow(keeps(event.account, event.message), isThere => { if (isThere) event.kept = true })
     })
 
-    function append (id: string, account: Jid, contact: Jid, message: Message, batch: Batch): void {
+    function append (id: string, account: Jid, contact: Jid, message: Message, { batch, payer }: Paid): void {
       const owner = account.toString()
       // Its time is that of its commit: who pages by time misses nothing that had to wait on its way (§4.1.2).
       batch.submitting(() => {
@@ -104,14 +113,9 @@ export default defineModule({
         batch.add(messages.appending(owner, { id, at, with: contact.toString(), value, ...aliasOf(message), ...textIn(message) }))
       })
       retention.grew(owner)
-      const retracted = retractedBy(message)
+      const retraction = retractionIn(message)
       // Once it is stored: then so is all that came before it, and what it takes back is found.
-      if (retracted !== undefined) {
-        batch.committed(() => {
-          const work = retract(messages, owner, contact.bare.toString(), message, retracted, host.clock.now(), () => host.batch())
-          work.catch((error: unknown) => { host.log.warn('a retracted message stays', { error }) })
-        })
-      }
+      if (retraction !== undefined) batch.committed(() => { retractions.add(owner, contact.bare.toString(), retraction, payer) })
     }
 
     function wants (account: Jid, contact: Jid): Maybe<boolean> {

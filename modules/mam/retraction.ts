@@ -1,10 +1,17 @@
 /** XEP-0424 §4: what its sender has retracted is gone from archives; that it was there is not. */
 import { createHash } from 'node:crypto'
-import { attributeOf, children, formatDateTime, fromOctets, NS, octets, parseElement, readEntries, toOctets, xml } from '../../lib/api.js'
-import type { Batch, Element, Entry, Journal, Message } from '../../lib/api.js'
+import {
+  attributeOf, children, costOfBytes, flatten, formatDateTime, fromOctets, NS, octets, parseElement, readEntries, toOctets, xml,
+} from '../../lib/api.js'
+import type { Batch, Element, Entry, Jid, Journal, Message, Payer } from '../../lib/api.js'
 
-/** Messages that one retraction takes back: one, and its corrections. */
+/** Messages that one retraction takes back, one and its corrections; and characters of them after which no more are looked at. */
 const MOST = 100
+const MOST_READ = 1024 * 1024
+/** Retractions that may wait for one archive. */
+const MOST_WAITING = 100
+/** What is parsed costs so many times what is sent as it is stored. */
+const PARSED = 10
 /** Entries, and bytes of them, that are looked at in one turn of the event loop. */
 const FEW = 10
 const PAGE = 128 * 1024
@@ -24,52 +31,106 @@ export function aliasOf (message: Message): { readonly alias?: string } {
   return id === undefined || id === '' ? {} : { alias: nameOf(message, id) }
 }
 
-/** What a message takes back: an id of its sender's. A retraction without an id of its own leaves nothing that a client could match. */
-export function retractedBy (message: Message): string | undefined {
+/** What a message takes back: something of the same sender's, by the id that they gave it. */
+export interface Retraction { readonly from: Jid, readonly id: string, readonly target: string }
+
+/** What a message takes back, if it does. A retraction without an id of its own leaves nothing that a client could match. */
+export function retractionIn (message: Message): Retraction | undefined {
   const retract = message.child(NS.RETRACT, 'retract')
-  return retract === undefined || message.id === undefined || message.id === '' ? undefined : attributeOf(retract, 'id')
+  const target = retract === undefined ? undefined : attributeOf(retract, 'id')
+  if (target === undefined || message.id === undefined || message.id === '') return undefined
+  return { from: message.from, id: flatten(message.id), target: flatten(target) }
 }
 
-/** Puts tombstones in place of what the owner's archive has of it, and of its corrections. `contact`: the other party's bare address. */
-export async function retract (
-  archive: Journal<string>, owner: string, contact: string, retraction: Message, id: string, at: number,
-  batch: () => OwnBatch,
-): Promise<void> {
-  let left = MOST
-  let after: string | undefined
-  for (let isOver = false; !isOver && left > 0;) {
-    // A few at a time: each is parsed on the main thread, and others are to have their turn in between.
-    const page = await archive.page(owner, {
-      alias: nameOf(retraction, id), with: contact, limit: Math.min(left, FEW), bytes: PAGE, ...after === undefined ? {} : { after },
-    })
-    await replace(archive, owner, page.entries, retraction, at, batch)
-    left -= page.entries.length
-    after = page.entries.at(-1)?.id
-    isOver = page.complete || after === undefined
+export interface RetractionsHome {
+  readonly archive: Journal<string>
+  readonly now: () => number
+  readonly batch: () => OwnBatch
+  /** A retracted message stays. */
+  failed (error: unknown): void
+}
+
+interface Task { readonly contact: string, readonly retraction: Retraction, readonly payer: Payer | undefined }
+interface Line { readonly waiting: Task[], isFull: boolean }
+
+/** One after the other in each archive, for each may read far more than its sender has sent: whoever asks for it pays for that. */
+export class Retractions {
+  readonly #home: RetractionsHome
+  /** By the owner of an archive. */
+  readonly #lines = new Map<string, Line>()
+
+  constructor (home: RetractionsHome) { this.#home = home }
+
+  /**
+   * Puts tombstones in place of what the owner's archive has of it, and of its corrections. `contact`: the other party's bare address.
+   * To be called once the retraction is stored: then so is all that came before it.
+   */
+  add (owner: string, contact: string, retraction: Retraction, payer: Payer | undefined): void {
+    const line = this.#lines.get(owner)
+    const task = { contact, retraction, payer }
+    if (line === undefined) void this.#run(owner, task)
+    else if (line.waiting.length < MOST_WAITING) line.waiting.push(task)
+    else if (!line.isFull) {
+      line.isFull = true
+      this.#home.failed(new Error('too many retractions wait'))
+    }
+  }
+
+  async #run (owner: string, first: Task): Promise<void> {
+    const line: Line = { waiting: [], isFull: false }
+    this.#lines.set(owner, line)
+    for (let task: Task | undefined = first; task !== undefined; task = line.waiting.shift()) {
+      try {
+        await this.#retract(owner, task)
+      } catch (error) {
+        this.#home.failed(error)
+      }
+    }
+    this.#lines.delete(owner)
+  }
+
+  async #retract (owner: string, { contact, retraction, payer }: Task): Promise<void> {
+    const { archive } = this.#home
+    let left = MOST
+    let bytes = MOST_READ
+    let after: string | undefined
+    for (let isOver = false; !isOver && left > 0 && bytes > 0;) {
+      // A few at a time: each is parsed on the main thread, and others are to have their turn in between.
+      const page = await archive.page(owner, {
+        alias: nameOf(retraction, retraction.target), with: contact, limit: Math.min(left, FEW), bytes: PAGE,
+        ...after === undefined ? {} : { after },
+      })
+      const read = page.entries.reduce((sum, { value }) => sum + value.length, 0)
+      payer?.charge(costOfBytes(read) * PARSED)
+      await this.#replace(owner, page.entries, retraction)
+      left -= page.entries.length
+      bytes -= read
+      after = page.entries.at(-1)?.id
+      isOver = page.complete || after === undefined
+    }
+  }
+
+  async #replace (owner: string, entries: readonly Entry<string>[], retraction: Retraction): Promise<void> {
+    const { archive, batch, now } = this.#home
+    const found = readEntries(archive, owner, entries, entry => {
+      const element = parseElement(toOctets(entry.value))
+      return mayRetract(element, retraction) ? [{ id: entry.id, value: tombstone(element, retraction.id, now()) }] : []
+    }).flat()
+    if (found.length === 0) return
+    const writes = batch()
+    for (const { id, value } of found) writes.add(archive.replacing(owner, id, value))
+    await writes.commit()
   }
 }
 
-async function replace (
-  archive: Journal<string>, owner: string, entries: readonly Entry<string>[], retraction: Message, at: number, batch: () => OwnBatch,
-): Promise<void> {
-  const found = readEntries(archive, owner, entries, entry => {
-    const element = parseElement(toOctets(entry.value))
-    return mayRetract(element, retraction) ? [{ id: entry.id, value: tombstone(element, retraction.id ?? '', at) }] : []
-  }).flat()
-  if (found.length === 0) return
-  const writes = batch()
-  for (const { id, value } of found) writes.add(archive.replacing(owner, id, value))
-  await writes.commit()
-}
-
 /** A name short enough for every database's index, however long an id somebody gives. */
-function nameOf ({ from }: Message, id: string): string {
+function nameOf ({ from }: Pick<Message, 'from'>, id: string): string {
   const name = `${from.bare.toString()} ${id}`
   return name.length <= LONGEST_NAME ? name : createHash('sha256').update(name).digest('base64url')
 }
 
 /** §5: the sender's alone; what has come out of a room is that occupant's, whose full address it has. Never a retraction. */
-function mayRetract (element: Element, retraction: Message): boolean {
+function mayRetract (element: Element, retraction: Retraction): boolean {
   if (children(element, NS.RETRACT).length > 0) return false
   const isOfRoom = children(element, NS.MUC_USER, 'x').length > 0
   return !isOfRoom || attributeOf(element, 'from') === retraction.from.toString()
