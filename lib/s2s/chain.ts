@@ -46,7 +46,7 @@ interface Read {
   readonly key: KeyObject
   readonly der: Uint8Array
   readonly isSelfIssued: boolean
-  readonly signature: string | undefined
+  readonly signedWith: string | undefined
   readonly basic: BasicConstraints | undefined
   readonly keyUsage: number | undefined
   readonly purposes: readonly string[] | undefined
@@ -190,6 +190,7 @@ function opened (der: Uint8Array): X509Certificate {
 function read (x509: X509Certificate): Read {
   const der = x509.raw
   const { tbsCertificate: tbs, signatureAlgorithm: { algorithm } } = AsnConvert.parse(der, Certificate)
+  const { algorithm: declared } = tbs.signature
   const found = new Map<string, ArrayBuffer>()
   if (tbs.version !== Version.v3) throw new Doubt('a certificate is of an old version')
   for (const { extnID, critical, extnValue } of tbs.extensions === undefined ? [] : [...tbs.extensions]) {
@@ -208,7 +209,7 @@ function read (x509: X509Certificate): Read {
     der,
     key: x509.publicKey,
     isSelfIssued: x509.subject === x509.issuer,
-    signature: tbs.signature.algorithm === algorithm ? algorithm : undefined,
+    signedWith: declared === algorithm ? algorithm : undefined,
     basic: of(id_ce_basicConstraints, BasicConstraints),
     keyUsage: of(id_ce_keyUsage, KeyUsage)?.toNumber(),
     purposes: purposes === undefined ? undefined : [...purposes],
@@ -250,9 +251,9 @@ function checkDates ({ x509 }: Read, now: number): void {
 }
 
 /** Its own key, and how it was signed. */
-function checkStrength ({ key, signature }: Read): void {
+function checkStrength ({ key, signedWith }: Read): void {
   checkKey(key)
-  if (signature === undefined || !SIGNATURES.has(signature)) throw new Doubt('a signature is weak')
+  if (signedWith === undefined || !SIGNATURES.has(signedWith)) throw new Doubt('a signature is weak')
 }
 
 function checkKey ({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): void {
