@@ -1,8 +1,8 @@
 /** The one command: starts a server, and asks it things over its local socket; accounts also while no server runs. */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { password as askPassword, isCancel } from '@clack/prompts'
-import { Command, CommanderError } from 'commander'
+import { password as askPassword, confirm, isCancel } from '@clack/prompts'
+import { Argument, Command, CommanderError } from 'commander'
 import { answer, checkAccount, type Question } from '../lib/admin/commands.js'
 import { askAdmin } from '../lib/admin/socket.js'
 import { CommandError, type Told } from '../lib/admin/talk.js'
@@ -10,10 +10,11 @@ import { silent } from '../lib/base/logger.js'
 import { VERSION } from '../lib/base/package.js'
 import { ConfigProblems } from '../lib/config/problem.js'
 import { check, type Checking } from './check.js'
+import { completion, SHELLS } from './completion.js'
 import { explain } from './explain.js'
 import { findModules, restoreStorage, start } from '../lib/main.js'
 import { endWithReader } from './output.js'
-import { confFile, env, MODULES, readConf, socketOf } from './place.js'
+import { confFile, env, MODULES, PLACES, readConf, socketOf } from './place.js'
 import { serve, worldOf } from './serve.js'
 import { Meanwhile, show } from './show.js'
 
@@ -23,7 +24,7 @@ const EXIT = { failed: 1, usage: 64, data: 65, unavailable: 69, conf: 78 } as co
 endWithReader()
 
 const program = new Command('sestina').description('Sestina, an XMPP server').version(VERSION)
-  .exitOverride().showHelpAfterError('(--help says more)').enablePositionalOptions()
+  .exitOverride().showHelpAfterError('(--help says more)').enablePositionalOptions().addHelpText('afterAll', `\n${PLACES}`)
 
 program.command('start').description('Start the server, and stay in the foreground').option('--conf <file>', 'the conf file')
   .action(async ({ conf }: { readonly conf?: string }) => { await serve(confFile(conf)) })
@@ -47,11 +48,14 @@ interface Asking {
   readonly passwordStdin?: boolean
   readonly strict?: boolean
   readonly merge?: boolean
+  readonly yes?: boolean
 }
 
 interface Needs {
   /** A password is read, for the account that the first word names. */
   readonly password?: boolean
+  /** It destroys what nothing brings back: it is asked whether it is meant. The question, for the first word. */
+  readonly confirm?: (word: string) => string
   /** It works while no server runs, too. */
   readonly offline?: boolean
   /** How many of the words, from the first on, are files. */
@@ -63,7 +67,7 @@ interface Needs {
 const user = program.command('user').description('Accounts')
 ask(user, 'add', '<jid>', 'Add an account', { password: true, offline: true })
 ask(user, 'password', '<jid>', 'Set a password', { password: true, offline: true })
-ask(user, 'remove', '<jid>', 'Remove an account and all it has', { offline: true })
+ask(user, 'remove', '<jid>', 'Remove an account and all it has', { offline: true, confirm: jid => `Remove ${jid} and all it has?` })
 ask(user, 'list', '[domain]', 'List the accounts', { offline: true })
 ask(user, 'show', '<jid>', 'Show an account', { offline: true })
 ask(user, 'lock', '<jid> [reason...]', 'Keep an account from logging in, and end its sessions', { offline: true })
@@ -101,6 +105,7 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
   const command = parent.command(`${name} ${args}`.trim()).description(about)
     .option('--conf <file>', 'the conf file').option('--json', 'print JSON')
   if (how.password === true) command.option('--password-stdin', 'read the password from standard input')
+  if (how.confirm !== undefined) command.option('--yes', 'do not ask whether it is meant')
   for (const [flag, says] of Object.entries(how.flags ?? {})) command.option(`--${flag}`, says)
   command.action(async (...given: readonly unknown[]) => {
     const options = command.opts<Asking>()
@@ -109,6 +114,7 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
     const flags = (['strict', 'merge'] as const).filter(flag => options[flag] === true).map(flag => `--${flag}`)
     // Before a password is asked for, twice.
     if (how.password === true) checkAccount(words[0])
+    if (how.confirm !== undefined && options.yes !== true) await mustBeMeant(how.confirm(words[0] ?? ''))
     const input = how.password === true ? await readPassword(options.passwordStdin === true) : undefined
     const question: Question = {
       command: parent === program ? name : `${parent.name()} ${name}`,
@@ -177,6 +183,13 @@ async function readPassword (fromStdin: boolean): Promise<string> {
   return first
 }
 
+/** Throws CommandError unless somebody at a terminal says yes. */
+async function mustBeMeant (message: string): Promise<void> {
+  if (!process.stdin.isTTY) throw new CommandError('there is no terminal to ask whether this is meant; use --yes')
+  const said = await confirm({ message, initialValue: false })
+  if (isCancel(said) || !said) throw new CommandError('nothing was changed')
+}
+
 /** What went wrong, in words and as a number. */
 function fail (error: unknown): never {
   // It has said what is wrong itself; 0 is help and the version.
@@ -184,5 +197,9 @@ function fail (error: unknown): never {
   process.stderr.write(`${explain(error)}\n`)
   process.exit(error instanceof ConfigProblems ? EXIT.conf : error instanceof Unavailable ? EXIT.unavailable : EXIT.failed)
 }
+
+program.command('completion').description('Print what a shell completes the command with').addArgument(new Argument('<shell>').choices(SHELLS))
+  .addHelpText('after', '\nbash: source <(sestina completion bash)\nzsh:  source <(sestina completion zsh), after compinit\nfish: sestina completion fish | source')
+  .action((shell: typeof SHELLS[number]) => { process.stdout.write(completion(program, shell)) })
 
 await program.parseAsync().catch(fail)

@@ -12,6 +12,11 @@ import type { Logger } from '../base/logger.js'
 /** Characters of a question: a password, and names. */
 const LONGEST = 64 * 1024
 
+/** While a command is under way, the server sends an empty line this often, in milliseconds: the asker knows then that it is alive. */
+const BEAT = 5000
+/** After this many milliseconds without a byte the asker gives the server up. */
+const SILENCE = 30_000
+
 interface Reply { readonly result?: unknown, readonly error?: string, readonly told?: Told }
 
 export interface AdminSocket {
@@ -89,7 +94,11 @@ function converse (socket: Socket, world: AdminWorld, log: Logger, asked: () => 
   })
   socket.on('end', () => {
     asked()
-    void reply(text, world, log, talkOver(socket)).then(said => { socket.end(lineOf(said)) })
+    const beat = world.server.clock.every(BEAT, () => { if (socket.writableLength === 0) socket.write('\n') })
+    void reply(text, world, log, talkOver(socket)).then(said => {
+      beat.cancel()
+      socket.end(lineOf(said))
+    })
   })
 }
 
@@ -139,9 +148,11 @@ export interface Answered { readonly result: unknown }
 
 /**
  * Asks the server at this path. undefined: nobody is there. `heard` is called for what happens meanwhile. Throws CommandError with its
- * refusal, and where it may not be asked.
+ * refusal, where it may not be asked, and after `silence` milliseconds without a byte.
  */
-export function askAdmin (path: string, question: Question, heard: (told: Told) => void = () => {}): Promise<Answered | undefined> {
+export function askAdmin (
+  path: string, question: Question, heard: (told: Told) => void = () => {}, silence = SILENCE,
+): Promise<Answered | undefined> {
   return new Promise((resolve, reject) => {
     const near = folderOf(path)
     if (near === undefined) {
@@ -160,6 +171,10 @@ export function askAdmin (path: string, question: Question, heard: (told: Told) 
     socket.on('error', error => {
       if (isNobody(error)) resolve(undefined)
       else reject(new CommandError(`the server cannot be asked: ${error.message}`, { cause: error }))
+    })
+    socket.setTimeout(silence, () => {
+      reject(new CommandError(`the server has not said a word for ${silence / 1000} s: it hangs, or it is stopped; what was asked may still happen`))
+      socket.destroy()
     })
     socket.on('close', () => {
       near.close()
@@ -182,7 +197,9 @@ function linesOf (heard: (reply: Reply) => void): (chunk: string) => void {
       text += line
       if (index === lines.length - 1) return
       const read = readJson(text)
+      const isBeat = text === ''
       text = ''
+      if (isBeat) continue
       heard(isReply(read) ? read : { error: 'the server spoke in riddles' })
     }
   }

@@ -1,0 +1,58 @@
+/** The words that a shell completes. */
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { missing } from '../interop/process.js'
+
+const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+
+t.setTimeout(600_000)
+
+function run (program: string, args: readonly string[], input = ''): { readonly status: number | null, readonly stdout: string, readonly stderr: string } {
+  return spawnSync(program, args, { encoding: 'utf8', input })
+}
+
+const script = (shell: string): string => run(process.execPath, [SESTINA, 'completion', shell]).stdout
+
+/** What bash offers for this line, whose last word is the one under the cursor. */
+function offered (line: readonly string[]): readonly string[] {
+  const words = line.map(word => `'${word}'`).join(' ')
+  const ask = `${script('bash')}\nCOMP_WORDS=(${words}); COMP_CWORD=${line.length - 1}; _sestina; printf '%s\\n' "\${COMPREPLY[@]}"`
+  const { stdout, stderr } = run('bash', ['--norc'], ask)
+  t.equal(stderr, '')
+  return stdout.split('\n').filter(word => word !== '')
+}
+
+t.test('bash completes commands, what they are made of, and options', { skip: missing({ bash: 'bash' }) }, async t => {
+  t.strictSame(offered(['sestina', 'sta']), ['start', 'status'])
+  t.strictSame(offered(['sestina', 'user', 're']), ['remove'])
+  t.strictSame(offered(['sestina', 'user', 'remove', 'romeo', '@', 'localhost', '--y']), ['--yes'])
+  t.strictSame(offered(['sestina', 'import', '--']).includes('--merge'), true)
+  t.strictSame(offered(['sestina', 's2s', 'te']), ['test'])
+  t.strictSame(offered(['sestina', 'start', '--conf', '']), [], 'a file: bash completes that by itself')
+  return Promise.resolve()
+})
+
+for (const shell of ['zsh', 'fish']) {
+  t.test(`${shell} reads what it completes with`, { skip: missing({ [shell]: shell }) }, async t => {
+    t.match(run(shell, ['-n'], script(shell)), { status: 0, stderr: '' })
+    return Promise.resolve()
+  })
+}
+
+t.test('zsh and fish are told each command and each option with a sentence', async t => {
+  t.match(script('zsh'), /'user '\*\) found=\('add:Add an account' /)
+  t.match(script('fish'), /^complete -c sestina -f -n '__sestina_given "user "' -a add -d 'Add an account'$/m)
+  t.match(script('fish'), /^complete -c sestina -n '__sestina_given "user remove \*"' -l yes /m)
+  t.equal(run(process.execPath, [SESTINA, 'completion', 'tcsh']).status, 64)
+  return Promise.resolve()
+})
+
+t.test('--help says which conf file is meant, and where what is stored lies', async t => {
+  for (const words of [['--help'], ['user', 'add', '--help']]) {
+    const { stdout } = run(process.execPath, [SESTINA, ...words])
+    for (const place of ['--conf', '$SESTINA_CONF', 'sestina.toml', 'data/admin.sock', 'data/certificates']) t.match(stdout, place, words.join(' '))
+  }
+  return Promise.resolve()
+})
