@@ -1,6 +1,7 @@
 /** Stream management out of its order, and answers to <r/> in time (XEP-0198 §3, §4), over real streams. */
 import { messageSent } from '../../lib/host/events.js'
 import { defineModule, type AnyModule } from '../../lib/host/module.js'
+import { xml } from '../../lib/xml/element.js'
 import streamManagement from '../../modules/stream-management/index.js'
 import message from '../../modules/message.js'
 import presence from '../../modules/presence/index.js'
@@ -22,8 +23,14 @@ const slow = defineModule({
       if (message.element.getChildText('body') === 'slow') await new Promise<void>(resolve => { go.push(resolve) })
       return undefined
     })
+    // Requests whose answer takes as long.
+    host.iq.get('host', 'urn:example:slow', 'query', async () => {
+      await new Promise<void>(resolve => { go.push(resolve) })
+      return xml('query', { xmlns: 'urn:example:slow' })
+    })
   },
 })
+const ASK = `<iq type='get' id='q' to='${DOMAIN}'><query xmlns='urn:example:slow'/></iq>`
 const MODULES = [roster, presence, message, streamManagement] as unknown as readonly AnyModule[]
 const SLOW = [...MODULES, slow as unknown as AnyModule]
 
@@ -53,6 +60,40 @@ scene('it is answered after 5 s if something before it takes longer, with what i
   go[0]?.()
   await s.settled()
   t.same(answers(client), ['1', '2'])
+})
+
+scene('a request of the same device that has no answer yet withholds it for 5 s as well, and no longer', { modules: SLOW }, async (t, s) => {
+  const client = await managed(s)
+  await client.says(`${toSelf('one')}${ASK}${toSelf('two')}${R}`)
+  t.equal(go.length, 1, 'the request is open')
+  await s.pass(4999)
+  t.same(answers(client), [])
+  await s.pass(1)
+  t.same(answers(client), ['1'], 'only what came before the request can be counted')
+  await client.says(R)
+  await s.pass(5000)
+  t.same(answers(client), ['1', '1'], 'each question is answered')
+  go[0]?.()
+  await s.settled()
+  t.match(client.heard, /<iq [^>]*id="q"/)
+  t.same(answers(client), ['1', '1', '3'])
+})
+
+scene('a request that waits for what its device has said before does not withhold it any longer', { modules: SLOW }, async (t, s) => {
+  const client = await managed(s)
+  await client.says(`${toSelf('one')}${toSelf('slow')}${ASK}${R}`)
+  await s.pass(5000)
+  t.same(answers(client), ['1'])
+  go[0]?.()
+  await s.settled()
+  t.equal(go.length, 2, 'now the request is open')
+  await s.pass(5000)
+  await client.says(R)
+  await s.pass(5000)
+  t.equal(answers(client).at(-1), '2')
+  go[1]?.()
+  await s.settled()
+  t.equal(answers(client).at(-1), '3')
 })
 
 scene('it is answered although so much was said before it that it is not read yet', { modules: SLOW }, async (t, s) => {
