@@ -3,6 +3,10 @@ import t, { type Test } from 'tap'
 import { Cluster, MISSING } from '../storage/cluster.js'
 import { Stage } from './stops.js'
 
+/** Messages that each of two devices says right before a stop: in the first rounds, and in those after them. */
+const MUCH = 500
+const LITTLE = 100
+
 t.setTimeout(600_000)
 
 t.test('a planned stop loses no session, no message and no presence, whether it is idle or in the middle of a burst', async t => {
@@ -17,7 +21,9 @@ t.test('nor does it with PostgreSQL', { skip: MISSING }, async t => {
 async function plays (t: Test, rounds: number, storage: string, url = ''): Promise<void> {
   const stage = await Stage.open(t, storage, url)
   for (let round = 0; round < rounds; round++) {
-    await stage.plays({ isBusy: round % 2 === 1, how: round % 4 < 2 ? 'SIGTERM' : 'command' })
+    const isFirst = round < 4
+    const how = round % 4 < 2 ? 'SIGTERM' : isFirst ? 'command' : 'question'
+    await stage.plays({ how, burst: round % 2 === 0 ? 0 : isFirst ? MUCH : LITTLE })
   }
   for (const caller of stage.callers) t.equal(caller.chains.length, 1, `${caller.account} has one session through ${rounds} stops`)
   t.same(stage.seen, [], 'no contact has seen anybody go')

@@ -1,29 +1,32 @@
 /** Four devices of two people, and a server that is stopped and started again while they talk. */
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Test } from 'tap'
+import { askAdmin } from '../../lib/admin/socket.js'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { only } from '../only.js'
 import type { Element } from '../../lib/xml/element.js'
 import { Caller } from '../crash/caller.js'
-import { DOMAIN } from '../crash/line.js'
-import { addUser, startServer } from '../crash/server.js'
+import { DOMAIN, PASSWORD } from '../crash/line.js'
+import { startServer } from '../crash/server.js'
 import { freePorts, run, type Program } from './process.js'
 
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
-/** Messages that each of two devices says in a burst. */
-const BURST = 500
-/** So many of them are there when the server is told to stop. */
-const MIDDLE = 100
+/** The part of a burst that has come when the server is told to stop. */
+const MIDDLE = 0.2
 
-/** How the server is stopped, and whether it is in the middle of a burst then. */
-export interface Round { readonly isBusy: boolean, readonly how: 'SIGTERM' | 'command' }
+/**
+ * `burst`: how many messages each of two devices says right before the stop; 0 for an idle server. `how`: 'command' is `sestina stop`, and
+ * 'question' is what that asks, without a process for it.
+ */
+export interface Round { readonly burst: number, readonly how: 'SIGTERM' | 'command' | 'question' }
 
 /** Two people, each with two devices, and a third one whom both show their presence. */
 export class Stage {
   readonly callers: readonly Caller[]
   readonly seen: string[] = []
   readonly #conf: string
+  readonly #socket: string
   readonly #port: number
   readonly #directPort: number
   readonly #sent: { readonly from: Caller, readonly to: string }[] = []
@@ -31,6 +34,7 @@ export class Stage {
 
   private constructor (conf: string, ports: readonly [number, number], server: Program) {
     this.#conf = conf
+    this.#socket = join(dirname(conf), 'data', 'admin.sock')
     ;[this.#port, this.#directPort] = ports
     this.#server = server
     this.callers = ['romeo', 'juliet'].flatMap(user => ['one', 'two'].map(resource => {
@@ -48,18 +52,19 @@ export class Stage {
     writeFileSync(join(folder, 'url'), `${url}\n`, { mode: 0o600 })
     writeFileSync(conf, confOf(storage, port, directPort))
     const server = await startServer(conf, port)
+    await server.says(/"ready"/, 60) // then it can be asked
     const stage = new Stage(conf, [port, directPort], server)
     t.teardown(() => stage.#end())
-    for (const user of ['romeo', 'juliet', 'mercutio']) await addUser(conf, `${user}@${DOMAIN}`)
+    for (const user of ['romeo', 'juliet', 'mercutio']) await stage.#asks('user add', [`${user}@${DOMAIN}`], PASSWORD)
     for (const caller of stage.callers) await stage.#arrive(caller)
     await stage.#befriend()
     return stage
   }
 
   /** One stop, and what follows it. */
-  async plays ({ isBusy, how }: Round): Promise<void> {
+  async plays ({ burst, how }: Round): Promise<void> {
     const [romeo, , juliet] = this.callers as [Caller, Caller, Caller]
-    if (isBusy) await this.#burst(romeo, juliet)
+    if (burst > 0) await this.#burst(burst, romeo, juliet)
     await this.#stops(how)
     this.#server = await startServer(this.#conf, this.#port)
     await this.#stranger()
@@ -90,22 +95,29 @@ export class Stage {
   }
 
   /** Both speak at once. Resolves when a part of it has come; the rest is on its way. */
-  async #burst (romeo: Caller, juliet: Caller): Promise<void> {
+  async #burst (burst: number, romeo: Caller, juliet: Caller): Promise<void> {
     const before = this.#dueTo(juliet).length
-    for (let n = 0; n < BURST; n++) for (const caller of [romeo, juliet]) this.#says(caller)
-    await juliet.gets(before + MIDDLE)
+    for (let n = 0; n < burst; n++) for (const caller of [romeo, juliet]) this.#says(caller)
+    await juliet.gets(before + burst * MIDDLE)
   }
 
   async #stops (how: Round['how']): Promise<void> {
     const gone = this.#server.ended
     if (how === 'SIGTERM') this.#server.signal('SIGTERM')
-    else await run(process.execPath, [SESTINA, 'stop', '--conf', this.#conf])
+    else if (how === 'command') await run(process.execPath, [SESTINA, 'stop', '--conf', this.#conf])
+    else await this.#asks('stop')
     const code = await gone
     if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${this.#server.said}`)
     for (const caller of this.callers) {
       await caller.gone
       if (caller.isClosed || caller.ending !== '') throw new Error(`${caller.account} heard ${caller.ending}, and ${caller.isClosed ? 'the end of the stream' : 'no end'}`)
     }
+  }
+
+  /** As the command does. */
+  async #asks (command: string, args: readonly string[] = [], input?: string): Promise<void> {
+    const answered = await askAdmin(this.#socket, { command, args, ...input === undefined ? {} : { input } })
+    if (answered === undefined) throw new Error(`nobody has answered '${command}'`)
   }
 
   async #arrive (caller: Caller): Promise<void> {
