@@ -182,19 +182,30 @@ export class Session {
     if (handed !== undefined) handed.devices++
     const stanza = what instanceof Stanza ? what : stanzaOf(what, this.account, this.jid)
     if (this.#manager === undefined) {
-      batch.delivering(() => {
-        if (this.send(stanza) === 'full') {
-          if (handed === undefined || !handed.isConfirmed && !handed.isOpen) this.#home.undelivered(stanza)
-        } else handed?.confirm()
-      })
+      this.#sendOnce(batch, stanza, handed)
       return
     }
     batch.submitting(() => {
+      const manager = this.#manager
+      // It could not be turned on after all: a session that is not managed still gets what was meant for it.
+      if (manager === undefined) {
+        this.#sendOnce(batch, stanza, handed)
+        return
+      }
       const passed = this.#closed ? stanza : this.#home.gate(this, stanza)
-      const booking = passed === undefined ? undefined : this.#manager?.book(passed, handed, batch)
-      if (booking === undefined) return
+      if (passed === undefined) return
+      const booking = manager.book(passed, handed, batch)
       batch.delivering(() => { booking.ready() })
       batch.failed(() => { booking.failed() })
+    })
+  }
+
+  /** Sends it once the batch is stored, where nothing keeps it until the device has it. */
+  #sendOnce (batch: Batch, stanza: Stanza, handed: Handed | undefined): void {
+    batch.delivering(() => {
+      if (this.send(stanza) === 'full') {
+        if (handed === undefined || !handed.isConfirmed && !handed.isOpen) this.#home.undelivered(stanza)
+      } else handed?.confirm()
     })
   }
 

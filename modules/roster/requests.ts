@@ -1,5 +1,5 @@
 /** Subscription requests that wait for an account to answer them (RFC 6121 §3.1.3): each is kept as it came, within bounds. */
-import { clone, flatten, fromOctets, NS, octets, parseElement, siteOf, StanzaError, toOctets, writable, xml } from '../../lib/api.js'
+import { attributeOf, clone, flatten, fromOctets, NS, octets, parseElement, siteOf, StanzaError, toOctets, writable, xml } from '../../lib/api.js'
 import type { Element, Jid } from '../../lib/api.js'
 
 export interface RequestBounds {
@@ -23,7 +23,9 @@ export function requestOf (presence: Element, bounds: RequestBounds): string {
 export function requestElement (request: string): Element {
   if (!request.startsWith(STANZA)) return ofStatus(request)
   try {
-    return parseElement(toOctets(request))
+    const element = parseElement(toOctets(request))
+    // A status of an older version may look like a stanza: it must not say anything but that somebody asks.
+    return element.name === 'presence' && attributeOf(element, 'type') === 'subscribe' ? element : ofStatus(request)
   } catch {
     return ofStatus('') // that somebody asks is known nevertheless
   }

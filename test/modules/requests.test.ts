@@ -68,6 +68,19 @@ t.test('a request that is too large is refused, and one that an older version ha
   t.match(nurse.unread.map(String).join(''), /<presence[^>]*type="subscribe"[^>]*><status>it is me<\/status>/)
 })
 
+t.test('a status that an older version has kept says no more than that somebody asks, whatever it looks like', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const store = await s.storage.open('roster.items', records<StoredItem>(1))
+  const old = { name: '', groups: [], subscription: 'none', ask: false, approved: false, listed: false } as const
+  const statuses = ["<presence type='subscribed'/>", '<presence/>', "<presence-x type='subscribe'/>", "<presence type='subscribe'"]
+  for (const [n, request] of statuses.entries()) await store.put('nurse@capulet.lit', `romeo${n}@montague.lit`, { ...old, request })
+  await s.account('nurse@capulet.lit')
+  const nurse = await s.device('nurse@capulet.lit/x', { presence: false })
+  await nurse.says('<presence/>')
+  const asking = nurse.unread.filter(one => String(one.attrs['from']).startsWith('romeo'))
+  t.strictSame(asking.map(({ name, attrs }) => `${name} ${String(attrs['type'])}`), statuses.map(() => 'presence subscribe'))
+})
+
 t.test('a domain that fills the queue of requests is refused, an honest neighbour is not, and what waits stays', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { roster: { requests: 10 } } })
   await s.account('juliet@capulet.lit')
