@@ -12,6 +12,7 @@ import { ConfigProblems } from '../lib/config/problem.js'
 import { check, type Checking } from './check.js'
 import { completion, SHELLS } from './completion.js'
 import { explain } from './explain.js'
+import { init } from './init.js'
 import { findModules, restoreStorage, start } from '../lib/main.js'
 import { endWithReader } from './output.js'
 import { confFile, env, MODULES, PLACES, readConf, socketOf } from './place.js'
@@ -38,6 +39,18 @@ program.command('check').description('Say what a start would meet: mistakes in t
   .action(async (given: string | undefined, how: Checking & { readonly conf?: string }) => {
     const verdict = await check(confFile(given ?? how.conf), how)
     if (verdict !== 'fine') process.exitCode = verdict === 'conf' ? EXIT.conf : EXIT.failed
+  })
+
+// ---- Init --------------------------------------------------------------------------------
+
+program.command('init').description('Make a conf file and a data folder, and add the first administrator').argument('[folder]', 'where both go; left out, the usual places of this user')
+  .option('--domain <domain>', 'the domain that is served').option('--admin <jid>', 'the first administrator').option('--password-stdin', 'read the password from standard input')
+  .action(async (folder: string | undefined, how: { readonly domain?: string, readonly admin?: string, readonly passwordStdin?: boolean }) => {
+    show(await init({
+      folder, domain: how.domain, admin: how.admin,
+      password: () => readPassword(how.passwordStdin === true),
+      add: (conf, jid, password) => put({ command: 'user add', args: [jid], input: password }, conf, true),
+    }), false)
   })
 
 // ---- What the server is asked ------------------------------------------------------------------

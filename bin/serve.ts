@@ -1,17 +1,18 @@
 /** `sestina start`: a server in the foreground, until a signal or `sestina stop` ends it. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { relative } from 'node:path'
+import { relative, resolve } from 'node:path'
 import type { AdminWorld } from '../lib/admin/commands.js'
 import type { Measure } from '../lib/admin/metrics.js'
 import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
 import { openLogger, type Logger, type LogLevel } from '../lib/base/logger.js'
 import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
 import { loadConfig } from '../lib/config/load.js'
+import { ConfigProblems } from '../lib/config/problem.js'
 import { findModules, goesOn, start, type Running } from '../lib/main.js'
 import { greeting } from './greeting.js'
 import { serverOutput, watchTerminal } from './output.js'
-import { confFile, env, MODULES, socketOf } from './place.js'
+import { env, foundConf, MODULES, socketOf } from './place.js'
 
 /** File descriptors below which a server of many clients would run out of them. */
 const FEW_FILES = 4096
@@ -139,9 +140,19 @@ function greet (running: Running, file: string): string {
   const { config, listening, certificates } = running
   const domains = [...config.hosts.keys()]
   const made = certificates?.report().find(({ domain, selfSigned }) => domain === domains[0] && selfSigned)
-  const conf = confFile(undefined) === file ? '' : ` --conf ${relative(process.cwd(), file)}`
+  const conf = isFound(file) ? '' : ` --conf ${relative(process.cwd(), file)}`
   const command = (words: string): string => `${PACKAGE_ROOT.includes('node_modules') ? 'sestina' : 'npx sestina'} ${words}${conf}`
   return greeting({ version: VERSION, domains, listening, fingerprint: made?.fingerprint, command })
+}
+
+/** Whether the command finds this conf file without its name. */
+function isFound (file: string): boolean {
+  try {
+    return (process.env['SESTINA_CONF'] === undefined ? foundConf() : resolve(process.env['SESTINA_CONF'])) === file
+  } catch (error) {
+    if (error instanceof ConfigProblems) return false
+    throw error
+  }
 }
 
 /** systemd(7): Type=notify. The variable is there only under it. */

@@ -1,6 +1,6 @@
 /** The conf file and what it includes, as the settings in force; or all that is wrong with it at once. */
 import { readFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { dirname, resolve, sep } from 'node:path'
 import type { z } from 'zod'
 import { ConfigProblems, type Problem } from './problem.js'
 import { isTree, type Path, type Tree } from './read.js'
@@ -79,7 +79,17 @@ class Loading {
     const known = Object.fromEntries(Object.entries(rest).filter(([key]) => Object.hasOwn(serverSchema, key)))
     const settings = this.#read(table(serverSchema), known, path => path, '')
     for (const { path, text } of settings === undefined ? [] : contradictions(settings)) this.#problem(path, text)
+    if (settings !== undefined) this.#inPackage(settings.data)
     return settings
+  }
+
+  /** npm empties the folder of a package whenever it installs it anew. */
+  #inPackage (data: string): void {
+    if (!data.split(sep).includes('node_modules')) return
+    const conf = resolve(this.source.files[0] ?? '')
+    const moved = [...conf.split(sep).includes('node_modules') ? [conf] : [], data].map(path => `'${path}'`).join(' ')
+    this.#problem(['data'], `data: ${data} lies inside an installed package, and the next install of it removes all accounts and messages. ` +
+      `Move it, and name the new place: mkdir -p ~/.config/sestina && mv ${moved} ~/.config/sestina/`)
   }
 
   /** What stands under [modules] is checked by itself too: it may be off at every host. */

@@ -1,0 +1,73 @@
+/** `sestina init`: writes a conf file and makes the data folder, both outside of the package, and adds the first administrator. */
+import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { isCancel, text } from '@clack/prompts'
+import { checkAccount } from '../lib/admin/commands.js'
+import { CommandError } from '../lib/admin/talk.js'
+import { SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
+
+export interface InitSettings {
+  /** Where both go; left out, the places of this user, or those of the machine for root. */
+  readonly folder: string | undefined
+  readonly domain: string | undefined
+  readonly admin: string | undefined
+  readonly password: () => Promise<string>
+  /** Adds the account. */
+  readonly add: (conf: string, jid: string, password: string) => Promise<unknown>
+}
+
+/** Answers with what was made. Throws CommandError, and changes nothing, if there is a conf file already or nobody can be asked. */
+export async function init ({ folder, domain, admin, password, add }: InitSettings): Promise<string> {
+  const [confFolder, data] = placesFor(folder)
+  const conf = join(confFolder, 'sestina.toml')
+  if (statSync(conf, { throwIfNoEntry: false }) !== undefined) throw new CommandError(`${conf} is there already; nothing was changed`)
+  const host = domain ?? await asked('Domain, such as example.org: what stands after the @ in addresses', '--domain')
+  checkAccount(`admin@${host}`)
+  const first = admin ?? await asked(`First administrator, such as you@${host}`, '--admin')
+  const jid = first.includes('@') ? first : `${first}@${host}`
+  checkAccount(jid)
+  const secret = await password()
+  make(confFolder, 0o755)
+  make(data, 0o700)
+  writeFileSync(conf, confOf(data, host, jid), { flag: 'wx', mode: 0o644 })
+  chmodSync(conf, 0o644)
+  try {
+    await add(conf, jid, secret)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new CommandError(`${conf} is written, and ${jid} was not added (${why}): sestina user add ${jid} --conf ${conf}`, { cause: error })
+  }
+  const named = folder === undefined ? '' : ` --conf ${conf}`
+  return `conf file: ${conf}\ndata folder: ${data}\nadministrator: ${jid}\nstart the server: sestina start${named}`
+}
+
+function placesFor (folder: string | undefined): readonly [conf: string, data: string] {
+  if (folder !== undefined) return [resolve(folder), join(resolve(folder), 'data')]
+  if (process.getuid?.() === 0) return [SYSTEM_CONF_FOLDER, '/var/lib/sestina']
+  return [userConfFolder(), join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'sestina')]
+}
+
+/** Nobody else may write the folder that was made here, whatever the umask says; one that was there is left as it is. */
+function make (folder: string, mode: number): void {
+  if (mkdirSync(folder, { recursive: true, mode }) !== undefined) chmodSync(folder, mode)
+}
+
+async function asked (message: string, option: string): Promise<string> {
+  if (!process.stdin.isTTY) throw new CommandError(`there is no terminal to ask at; use ${option}`)
+  const said = await text({ message })
+  if (isCancel(said) || said === undefined || said === '') throw new CommandError('nothing was changed')
+  return said
+}
+
+function confOf (data: string, host: string, jid: string): string {
+  return `# The conf file of Sestina: it names what differs from the defaults. docs/configuration.md has every setting.
+data = ${JSON.stringify(data)}
+
+[tls]
+certificates = ${JSON.stringify(join(data, 'certificates'))}
+
+[host.${JSON.stringify(host)}]
+admins = [${JSON.stringify(jid)}]
+`
+}
