@@ -43,7 +43,8 @@ program.command('check').description('Say what a start would meet: mistakes in t
 
 // ---- Init --------------------------------------------------------------------------------
 
-program.command('init').description('Make a conf file and a data folder, and add the first administrator').argument('[folder]', 'where both go; left out, the usual places of this user')
+program.command('init').description('Make a conf file and a data folder, and add the first administrator')
+  .argument('[folder]', 'where both go; left out, the usual places of this user')
   .option('--domain <domain>', 'the domain that is served').option('--admin <jid>', 'the first administrator').option('--password-stdin', 'read the password from standard input')
   .action(async (folder: string | undefined, how: { readonly domain?: string, readonly admin?: string, readonly passwordStdin?: boolean }) => {
     show(await init({

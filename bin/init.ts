@@ -56,7 +56,7 @@ function make (folder: string, mode: number): void {
 async function asked (message: string, option: string): Promise<string> {
   if (!process.stdin.isTTY) throw new CommandError(`there is no terminal to ask at; use ${option}`)
   const said = await text({ message })
-  if (isCancel(said) || said === undefined || said === '') throw new CommandError('nothing was changed')
+  if (isCancel(said) || said === '') throw new CommandError('nothing was changed')
   return said
 }
 

@@ -28,8 +28,8 @@ ${LOOKED.map(file => `  ${file}\n`).join('')}What is stored goes to \`data\` of 
 "data/certificates" and the socket of these commands at "data/admin.sock". \`sestina init\` makes both.`
 
 /**
- * The conf file that is meant: the one that was named, by `--conf` or SESTINA_CONF, or the first that is found. One that was not named is said
- * to be used, once. Throws ConfigProblems if there is none, or if somebody else may have written what was found.
+ * The conf file that is meant: the one that was named, by `--conf` or SESTINA_CONF, or the first that is found. One that was not named is
+ * printed, once. Throws ConfigProblems if there is none, or if somebody else may have written what was found.
  */
 export function confFile (given: string | undefined): string {
   const named = given ?? process.env['SESTINA_CONF']
