@@ -14,6 +14,10 @@ export class Peer {
   socket: Socket
   heard = ''
   isClosed = false
+  /** Bytes that it has heard. */
+  bytes = 0
+  /** It still reads, and forgets what it hears: an attacker does not wait for answers. */
+  isDeaf = false
   #woken = (): void => {}
 
   static async at (port: number, from = '127.0.0.1'): Promise<Peer> {
@@ -118,7 +122,12 @@ export class Peer {
 
   #hear (socket: Socket): void {
     socket.on('error', () => {})
-    socket.on('data', (chunk: Buffer) => { this.heard += chunk.toString('latin1'); this.#woken() })
+    socket.on('data', (chunk: Buffer) => {
+      this.bytes += chunk.length
+      if (this.isDeaf) return
+      this.heard += chunk.toString('latin1')
+      this.#woken()
+    })
     socket.on('close', () => { this.isClosed = true; this.#woken() })
   }
 
@@ -129,6 +138,7 @@ export class Peer {
       this.#woken = () => {
         if (!done()) return
         clearTimeout(timer)
+        this.#woken = () => {}
         resolve()
       }
     })

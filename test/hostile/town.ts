@@ -51,7 +51,7 @@ export class Town {
     }
     await attacked
     const turns = await server.turns()
-    t.comment(`they waited ${worst.toFixed(0)} ms at most; the turns used ${turns.worst.toFixed(1)} ms at most, ${turns.total.toFixed(0)} ms together`)
+    t.comment(`they waited ${worst.toFixed(0)} ms at most; the turns used ${turns.worst.toFixed(1)} ms at most, ${turns.total.toFixed(0)} ms together, a collection ${turns.collection.toFixed(1)} ms`)
     t.ok(turns.worst < LONGEST_TURN, `a turn of the event loop used ${turns.worst.toFixed(1)} ms of CPU`)
     t.same(await server.errors(), [], 'nothing failed unforeseen')
     t.equal(this.#juliet.heard + this.#romeo.heard, '', 'they heard nothing else')

@@ -1,5 +1,6 @@
 /** Measures how much CPU time of the main thread each turn of the event loop uses. */
 import { openSync, readSync } from 'node:fs'
+import { PerformanceObserver } from 'node:perf_hooks'
 
 /** The turns since the last question. */
 export interface Turns {
@@ -8,6 +9,8 @@ export interface Turns {
   /** Milliseconds of all turns together. */
   readonly total: number
   readonly count: number
+  /** The longest collection of garbage, in milliseconds of the clock: if the CPUs are busy it is longer than what it used. */
+  readonly collection: number
 }
 
 const NANOSECONDS = 1e6
@@ -20,21 +23,30 @@ export class TurnMeter {
   #worst = 0
   #total = 0
   #count = 0
+  #collection = 0
+  readonly #collections = new PerformanceObserver(list => {
+    for (const { duration } of list.getEntries()) this.#collection = Math.max(this.#collection, duration)
+  })
 
-  /** An immediate without a reference runs once in each turn, and does not keep the loop from waiting for its sockets. */
-  start (): void { setImmediate(() => { this.#turn() }).unref() }
+  start (): void {
+    this.#collections.observe({ entryTypes: ['gc'] })
+    this.#next()
+  }
 
   /** Answers with the turns so far, and begins anew. */
   take (): Turns {
     this.#mark()
-    const turns = { worst: this.#worst / NANOSECONDS, total: this.#total / NANOSECONDS, count: this.#count }
-    this.#worst = this.#total = this.#count = 0
+    const turns = { worst: this.#worst / NANOSECONDS, total: this.#total / NANOSECONDS, count: this.#count, collection: this.#collection }
+    this.#worst = this.#total = this.#count = this.#collection = 0
     return turns
   }
 
+  /** An immediate without a reference runs once in each turn, and does not keep the loop from waiting for its sockets. */
+  #next (): void { setImmediate(() => { this.#turn() }).unref() }
+
   #turn (): void {
     this.#mark()
-    this.start()
+    this.#next()
   }
 
   #mark (): void {
