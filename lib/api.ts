@@ -60,7 +60,7 @@ export type { Batch, Entry, Journal, JournalPage, JournalQuery, NewEntry, Record
 export { Cache } from './base/cache.js'
 export { networkOf, neighbourhoodOf, siteOf } from './base/network.js'
 export { readDuration, writeDuration } from './base/units.js'
-export { FairClaims, SharedRate, TokenBucket } from './base/rate.js'
+export { Budgets, FairClaims, SharedRate, TokenBucket } from './base/rate.js'
 export { Kept } from './base/kept.js'
 export { FairCache } from './base/fair-cache.js'
 export { Ledger } from './base/ledger.js'

@@ -1,7 +1,7 @@
 /** XEP-0205: limits on what a device, an address and a sending domain may do. Who is too fast is read more slowly, and loses nothing. */
 import {
-  Cache, defineModule, FairClaims, follow, iqSent, messageArriving, messageSent, networkOf, presenceArriving, presences, presenceSent,
-  rosters, sessionBound, sessionClosed, setting, SharedRate, slot, StanzaError, TokenBucket,
+  Budgets, Cache, defineModule, FairClaims, follow, iqSent, messageArriving, messageSent, networkOf, presenceArriving, presences,
+  presenceSent, rosters, sessionBound, sessionClosed, setting, SharedRate, slot, StanzaError, TokenBucket,
 } from '../lib/api.js'
 import type { Addressed, Clock, Jid, Maybe, Session } from '../lib/api.js'
 
@@ -21,7 +21,7 @@ export default defineModule({
   settings: {
     session: setting.count({ min: 1, max: 100_000 }).default(50).says('Stanzas a second that a device may send on average.'),
     address: setting.count({ min: 1, max: 1_000_000 }).default(200).says('Stanzas a second that all devices of one IP address (IPv6: one /64) may send together. Each account there has the same part of it for itself, and takes what the others leave.'),
-    cost: setting.count({ min: 10, max: 1_000_000 }).default(2000).says('What a device may cost the server a second on average: one for each device or contact that its stanzas are brought to, for each KiB that it is answered with, and for ten messages of the archive. With more it is read more slowly.'),
+    cost: setting.count({ min: 10, max: 1_000_000 }).default(2000).says('What the devices of an account may cost the server a second on average, all together: one for each device or contact that its stanzas are brought to, for each KiB that it is answered with, and for ten messages of the archive. With more they are read more slowly.'),
     messages: setting.count({ min: 1, max: 1_000_000 }).default(120).says('Messages a minute that a user of this server, or the users of another one together, may send to accounts that have not got them in their rosters, nor entered their room. One user of another server may send as many as are left for the others there.'),
     requests: setting.count({ min: 1, max: 1_000_000 }).default(60).says('Subscription requests a minute that a user of this server, or the users of another one together, may send. One user of another server may send as many as are left for the others there.'),
   },
@@ -36,21 +36,33 @@ export default defineModule({
     const messages = new Floods(host.clock)
     const requests = new Floods(host.clock)
     const counted = new WeakMap<Session, string>()
+    const budgets = new Budgets(host.clock, host.settings.cost, host.settings.cost * BURST, SENDERS)
 
-    host.on(sessionBound, ({ session }) => {
-      session.budget = new TokenBucket(host.clock, host.settings.cost, host.settings.cost * BURST)
+    host.on(sessionBound, ({ session }) => { join(session) }, 'record')
+    // Those who were here before the settings changed count as well; without this module nobody pays.
+    host.whileUp(() => {
+      for (const session of host.sessions.all()) join(session)
+      return isReplaced => {
+        if (!isReplaced) for (const session of host.sessions.all()) session.budget = undefined
+      }
+    })
+
+    function join (session: Session): void {
+      session.budget = budgets.hold(session.account.toString())
       const { address } = host.settings
       const network = networkOf(session.address)
       const known = addresses.get(network) ?? new SharedRate(host.clock, address, BURST, LEAST)
       known.join(session.account.toString())
       addresses.set(network, known)
       counted.set(session, network)
-    }, 'record')
+    }
+
     host.on(sessionClosed, ({ session }) => {
       const address = counted.get(session)
       const known = address === undefined ? undefined : addresses.get(address)
       if (known === undefined || address === undefined) return
       counted.delete(session)
+      budgets.leave(session.account.toString())
       known.leave(session.account.toString())
       if (known.size === 0) addresses.delete(address)
     }, 'record')

@@ -45,6 +45,54 @@ export class TokenBucket {
   }
 }
 
+/**
+ * Budgets by name, one for an account or a domain: what it has spent on one connection it has not on another, nor on the next one. A budget
+ * that is held stays; of the others those are forgotten first that were used longest ago.
+ */
+export class Budgets {
+  readonly #clock: Clock
+  readonly #rate: number
+  readonly #burst: number
+  readonly #held = new Map<string, { readonly bucket: TokenBucket, holds: number }>()
+  readonly #rested: Cache<string, TokenBucket>
+
+  /** `rate`: units a second. `burst`: units at once after a rest. `max`: budgets that are remembered and not held. */
+  constructor (clock: Clock, rate: number, burst: number, max: number) {
+    this.#clock = clock
+    this.#rate = rate
+    this.#burst = burst
+    this.#rested = new Cache({ max, maxSize: max * CHARACTERS, sizeCalculation: (_, key) => key.length + 1 })
+  }
+
+  /** Budgets that somebody holds. */
+  get held (): number { return this.#held.size }
+
+  of (name: string): TokenBucket {
+    const known = this.#held.get(name)?.bucket ?? this.#rested.get(name)
+    if (known !== undefined) return known
+    const bucket = new TokenBucket(this.#clock, this.#rate, this.#burst)
+    this.#rested.set(name, bucket)
+    return bucket
+  }
+
+  /** The same, and it is held until `leave` was called as often as this. */
+  hold (name: string): TokenBucket {
+    const bucket = this.of(name)
+    const held = this.#held.get(name)
+    if (held === undefined) this.#held.set(name, { bucket, holds: 1 })
+    else held.holds++
+    this.#rested.delete(name)
+    return bucket
+  }
+
+  leave (name: string): void {
+    const held = this.#held.get(name)
+    if (held === undefined || --held.holds > 0) return
+    this.#held.delete(name)
+    this.#rested.set(name, held.bucket)
+  }
+}
+
 interface Member { holds: number, tokens: number, at: number }
 
 /**

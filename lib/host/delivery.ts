@@ -173,7 +173,7 @@ export class Delivery {
       return unlessHandled(hooks.fire(messageAddressed, chosen), () => {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
         for (const session of chosen.recipients) session.sendWith(batch, chosen.message, handed)
-        charge(passage, chosen.recipients.length * PER_RECIPIENT)
+        charge(passage, message, chosen.recipients.length * PER_RECIPIENT)
         batch.committed(() => { this.#home.tell(messageDelivered, chosen) })
         this.#settle(message, passage)
       }, () => { router.settle(message, passage, () => {}) })
@@ -185,7 +185,7 @@ export class Delivery {
     const { hooks } = this.#home
     const event = { presence, account: presence.to.bare, exists, session: passage.session, recipients: NOBODY, batch: passage.batch }
     const deliver = (): void => {
-      charge(passage, event.recipients.length * PER_RECIPIENT)
+      charge(passage, presence, event.recipients.length * PER_RECIPIENT)
       for (const session of event.recipients) session.sendWith(passage.batch, event.presence)
       this.#settle(presence, passage)
     }
@@ -240,7 +240,7 @@ export class Delivery {
       const handle = (): Maybe<void> => follow(answer({ stanza: iq, payload, session: passage.session, batch: passage.batch }), result => {
         router.settle(iq, passage, () => {
           const reply = resultReply(iq, result ?? undefined)
-          if (result !== undefined) charge(passage, costOfBytes(reply.octets().length))
+          if (result !== undefined) charge(passage, iq, costOfBytes(reply.octets().length))
           router.reply(reply, passage)
         })
       })
@@ -251,9 +251,9 @@ export class Delivery {
   }
 }
 
-function charge ({ session, payer }: Passage, units: number): void {
+function charge ({ session, payer }: Passage, { from }: Addressed, units: number): void {
   if (session !== undefined) session.charge(units)
-  else payer?.charge(units)
+  else payer?.charge(units, from)
 }
 
 /** XEP-0198 §4, XEP-0203: with the time when it first came; a delay that we have written already says that. */

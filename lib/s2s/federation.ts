@@ -4,7 +4,9 @@ import type { Clock } from '../base/clock.js'
 import { Counters, type Count } from '../base/counters.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import { Budgets } from '../base/rate.js'
 import { Ranges } from '../base/reach.js'
+import { DOMAIN_BUDGET, DOMAINS } from '../host/cost.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Certificates } from '../stream/certificates.js'
@@ -86,6 +88,7 @@ export class Federation {
       policy: (local, remote) => this.#plan.policy(local, remote),
       host: domain => parts.host(domain),
       count: (metric, by, labels) => { this.counters.count(metric, by, labels) },
+      budgets: new Budgets(clock, DOMAIN_BUDGET.rate, DOMAIN_BUDGET.burst, DOMAINS),
     }
     this.links = new Links(this.world, () => randomInt(1_000_000) / 1_000_000)
     router.remote = this.links

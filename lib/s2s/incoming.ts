@@ -1,5 +1,4 @@
 /** A stream from another server, and for which domains it may speak (RFC 6120 §13.7, XEP-0178, XEP-0220). */
-import { SERVER_BUDGET } from '../host/cost.js'
 import { TokenBucket } from '../base/rate.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
@@ -12,6 +11,7 @@ import { attributeOf, localName, textOf, xml, type Element, type ParsedElement, 
 import { NS } from '../xml/namespaces.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { doubtOfCaller } from './caller.js'
 import { asServer } from './chain.js'
@@ -87,7 +87,6 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
     this.#stream = new Stream<Incoming>(transport, {
       role: 'receiving',
       namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
-      budget: new TokenBucket(clock, SERVER_BUDGET.rate, SERVER_BUDGET.burst),
       clock,
       ids,
       log: world.log.with({ address: transport.address }),
@@ -122,7 +121,7 @@ export class Incoming implements Accepted, StreamHandlers, Carrier, Receiving, C
     this.#stream.start()
   }
 
-  charge (units: number): void { this.#stream.charge(units) }
+  charge (units: number, { domain }: Jid): void { this.#stream.charge(units, this.#world.budgets.of(domain)) }
   end (error: StreamError): void { this.#stream.close(error) }
   close (): void { this.#stream.close() }
   cut (reason: Error): void { this.#stream.cut(reason) }

@@ -1,6 +1,4 @@
 /** A stream that we open to another server: secured, and then ours for each pair of domains that we prove (RFC 6120 §13.7, XEP-0220). */
-import { TokenBucket } from '../base/rate.js'
-import { SERVER_BUDGET } from '../host/cost.js'
 import type { Maybe } from '../base/maybe.js'
 import type { StreamHeader } from '../stream/header.js'
 import { Stream, type StreamEnd, type StreamHandlers } from '../stream/stream.js'
@@ -9,6 +7,7 @@ import { child, childElements, children, localName, textOf, xml, type Element, t
 import { NS } from '../xml/namespaces.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
+import type { Jid } from '../xmpp/jid.js'
 import { doubtOf } from './dane.js'
 import { Dialogue } from './dialogue.js'
 import { addressOf, asciiOf, type Target } from './resolve.js'
@@ -77,7 +76,6 @@ export class Outgoing implements StreamHandlers, Carrier {
     this.#stream = new Stream<Outgoing>(transport, {
       role: 'initiating',
       namespace: NS.SERVER, traffic: world.router.traffic.servers, turns: world.router.turns,
-      budget: new TokenBucket(clock, SERVER_BUDGET.rate, SERVER_BUDGET.burst),
       clock,
       ids,
       log: world.log.with({ to: remote, address: transport.address }),
@@ -89,7 +87,7 @@ export class Outgoing implements StreamHandlers, Carrier {
 
   get tls (): TlsInfo | undefined { return this.#stream.transport.tls }
   get isOver (): boolean { return this.#stream.isOver }
-  charge (units: number): void { this.#stream.charge(units) }
+  charge (units: number, { domain }: Jid): void { this.#stream.charge(units, this.#world.budgets.of(domain)) }
   get backlog (): number { return this.#stream.transport.backlog }
   get address (): string { return this.#stream.transport.address }
   get proven (): ReadonlySet<string> { return this.#proven }

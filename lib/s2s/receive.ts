@@ -1,7 +1,7 @@
 /** A stanza as another server sent it: who it is from and to is checked here, and once (RFC 6120 §8.1.1.2, §8.1.2.2). */
 import type { Maybe } from '../base/maybe.js'
 import { ReleaseOrder } from '../host/order.js'
-import type { Payer } from '../host/cost.js'
+import { PER_REQUEST, type Payer } from '../host/cost.js'
 import { enterFromServer } from '../host/remote.js'
 import { attributeOf, localName, type ParsedElement, type Source } from '../xml/element.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
@@ -49,7 +49,7 @@ export function receiverOn (
   const order = new ReleaseOrder(router.storage)
   const receiving: Receiving = {
     order,
-    charge: units => { outgoing.charge(units) },
+    charge: (units, from) => { outgoing.charge(units, from) },
     lang: undefined,
     // Whom we have proven ourselves to there was found, and believed, as our policy wants it (XEP-0288 §2.2).
     mayCarry: (local, remote) => outgoing.proven.has(pairKey(local, remote)),
@@ -78,6 +78,7 @@ function take (
   if (stream.lang !== undefined && element.attrs['xml:lang'] === undefined) element.attrs['xml:lang'] = stream.lang
   const stanza = addressed(new Stanza(kind, element, from, to, source), to)
   if (kind === 'iq' && to.local === '' && from.local === '' && isReply(stanza) && stream.isAnswer(to.domain, from.domain, stanza.id ?? '')) return 'taken'
+  if (kind !== 'message') stream.charge(PER_REQUEST, from) // a message is charged for its recipients, and bounded by its sender
   return enterFromServer(world.router, world.host(to.domain), stanza, stream.order, arrival, stream)
 }
 

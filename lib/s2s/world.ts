@@ -3,6 +3,7 @@ import type { SecureContext } from 'node:tls'
 import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import type { Budgets } from '../base/rate.js'
 import type { Host } from '../host/host.js'
 import type { Router } from '../host/router.js'
 import type { Transport } from '../stream/transport.js'
@@ -72,6 +73,8 @@ export interface FederationWorld {
   /** The domain that speaks to a peer that named none of ours. */
   readonly domain: string
   readonly count: CountLinks
+  /** What each other domain may cost, on all its streams together. */
+  readonly budgets: Budgets
 }
 
 /** Who has to mend it. */

@@ -22,8 +22,6 @@ export interface StreamSettings {
   readonly domain: string | undefined
   /** What the peer may send in the long run; it is read more slowly when it sends more. */
   readonly rate?: { readonly bytes?: TokenBucket, readonly elements?: TokenBucket }
-  /** What the peer may cost, where the stream itself is charged. */
-  readonly budget?: TokenBucket
   /** Counts what comes and goes. */
   readonly traffic?: Meter
   /** Shares the event loop among streams; without it each takes all the time that its peer can use. */

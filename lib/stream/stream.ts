@@ -2,6 +2,7 @@
 import type { Timer } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
+import type { TokenBucket } from '../base/rate.js'
 import { localName, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { Parser, XmlError, type Limits } from '../xml/parser.js'
@@ -55,6 +56,8 @@ export class Stream<T = unknown> {
   #watch: Watch | undefined
   #deadline: Timer | undefined
   #resting: Timer | undefined
+  /** Until when it reads nothing, in milliseconds since 1970. */
+  #restsUntil = 0
   #patience: Timer | undefined
   /** They wait until the system has taken what was written. */
   #draining: (() => void)[] = []
@@ -152,9 +155,9 @@ export class Stream<T = unknown> {
   /** Runs `then` once the system has taken all that was written; never, if the stream ends before. To be called while something waits. */
   drained (then: () => void): void { if (!this.#isOver) this.#draining.push(then) }
 
-  /** The peer has cost this many units of its budget: over that it is read more slowly. */
-  charge (units: number): void {
-    const wait = this.#how.budget?.take(units) ?? 0
+  /** The peer has cost this many units of a budget: over that it is read more slowly. */
+  charge (units: number, budget: TokenBucket): void {
+    const wait = budget.take(units)
     if (wait > 0) this.#rest(wait)
   }
 
@@ -346,11 +349,18 @@ export class Stream<T = unknown> {
     this.#handlers.over(end)
   }
 
+  /** Reads nothing for this number of milliseconds. Calls do not add up: the longest holds. */
   #rest (ms: number): void {
     if (this.#isOver) return
+    const until = this.#how.clock.now() + ms
+    if (this.#resting !== undefined && this.#restsUntil >= until) return
     this.#resting?.cancel()
+    this.#restsUntil = until
     this.#hold(RATE)
-    this.#resting = this.#how.clock.after(ms, () => { this.#release(RATE) })
+    this.#resting = this.#how.clock.after(ms, () => {
+      this.#resting = undefined
+      this.#release(RATE)
+    })
   }
 
   /** What this turn of the event loop has no time for is read in a later one. */

@@ -4,6 +4,8 @@ import t, { type Test } from 'tap'
 import { GeneralName } from '@peculiar/asn1-x509'
 import { Counters } from '../../lib/base/counters.js'
 import { randomIds } from '../../lib/base/ids.js'
+import { Budgets } from '../../lib/base/rate.js'
+import { DOMAIN_BUDGET, DOMAINS } from '../../lib/host/cost.js'
 import { Anchors } from '../../lib/s2s/chain.js'
 import { DialbackKeys } from '../../lib/s2s/dialback.js'
 import { DnsError } from '../../lib/s2s/dns/client.js'
@@ -72,6 +74,8 @@ export interface TownHow {
   readonly shows?: Wanted | 'nothing'
   /** Whether others trust who issued it. */
   readonly trusted?: boolean
+  /** What another domain may cost a second; ten times that at once. */
+  readonly cost?: number
 }
 
 export class Net {
@@ -232,6 +236,7 @@ export class Town {
       host: domain => s.server.host(domain),
       domain: domains[0] ?? '',
       count: (metric, by, labels) => { this.counters.count(metric, by, labels) },
+      budgets: new Budgets(s.clock, how.cost ?? DOMAIN_BUDGET.rate, (how.cost ?? DOMAIN_BUDGET.rate) * 10, DOMAINS),
     }
     this.links = new Links(this.world, () => 0.5)
     this.listener = new ServerListener(this.world, this.links, this.settings)
