@@ -55,8 +55,9 @@ export async function start (parts: StartParts): Promise<Running> {
   const config = loadConfig(parts.file, parts.modules, parts.env)
   const { data, storage: wanted } = config.server
   const { driver, durability, url } = wanted
-  const storage = await openStorage({ driver, folder: data, durability, log: parts.log, ...url === undefined ? {} : { url } })
-  const running = new Running(parts, config, storage)
+  const turns = new Turns()
+  const storage = await openStorage({ driver, folder: data, durability, log: parts.log, turns, ...url === undefined ? {} : { url } })
+  const running = new Running(parts, config, storage, turns)
   try {
     await running.raise()
   } catch (error) {
@@ -93,7 +94,7 @@ export class Running {
   #stopping: Promise<void> | undefined
   #reloading: Promise<unknown> = Promise.resolve()
 
-  constructor (parts: StartParts, config: Config, storage: Storage) {
+  constructor (parts: StartParts, config: Config, storage: Storage, turns: Turns) {
     this.#parts = parts
     this.#clock = parts.clock ?? systemClock
     this.#ids = parts.ids ?? randomIds
@@ -102,7 +103,7 @@ export class Running {
     this.#storage = storage
     const { iterations } = config.server.authentication
     const shortest = (): number => this.#config.server.authentication.shortest
-    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations, shortest, turns: new Turns() })
+    this.server = new Server({ clock: this.#clock, ids: this.#ids, log: parts.log, storage, iterations, shortest, turns })
   }
 
   get config (): Config { return this.#config }

@@ -1,4 +1,5 @@
 /** Commit numbers: what has settled, and who waits for which. The same for every driver. */
+import type { Turns } from '../base/turns.js'
 
 export class Commits {
   #last = 0
@@ -44,5 +45,57 @@ export class Commits {
   /** Resolves once all that has a number now has settled. */
   flush (): Promise<void> {
     return new Promise(resolve => { this.after(this.#last, () => { resolve() }) })
+  }
+}
+
+/** Commits that settle before what they have resolved runs, and its time counts. */
+const AT_ONCE = 16
+
+/**
+ * Settles what a writer answers, in its order. One answer can hold a thousand commits, and each lets somebody go on: others have their
+ * turns of the event loop in between. Without `turns` all of them settle at once.
+ */
+export class Settling<R> {
+  readonly #turns: Turns | undefined
+  readonly #settle: (result: R) => void
+  readonly #run = (): void => { this.#runSome() }
+  #results: R[] = []
+  #next = 0
+
+  /** `settle`: must not throw. */
+  constructor (turns: Turns | undefined, settle: (result: R) => void) {
+    this.#turns = turns
+    this.#settle = settle
+  }
+
+  /** Answers that have come, and have not settled. */
+  get length (): number { return this.#results.length - this.#next }
+
+  push (results: readonly R[]): void {
+    const isIdle = this.length === 0
+    for (const result of results) this.#results.push(result)
+    if (!isIdle) return
+    if (this.#turns?.isSpent === true) this.#turns.later(this.#run)
+    else this.#runSome()
+  }
+
+  #runSome (): void {
+    const end = this.#turns === undefined ? Infinity : this.#next + AT_ONCE
+    while (this.#next < Math.min(end, this.#results.length)) {
+      // Counted first: whoever goes on may cause the next answer.
+      const result = this.#results[this.#next++]
+      if (result !== undefined) this.#settle(result)
+    }
+    if (this.#next < this.#results.length) {
+      queueMicrotask(() => { this.#goOn() })
+      return
+    }
+    this.#results = []
+    this.#next = 0
+  }
+
+  #goOn (): void {
+    if (this.#turns?.isSpent === true) this.#turns.later(this.#run)
+    else this.#runSome()
   }
 }

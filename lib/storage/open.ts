@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../base/logger.js'
+import type { Turns } from '../base/turns.js'
 import { holdFolder } from './lock.js'
 import { MemoryStorage } from './memory.js'
 import { probePostgres } from './postgres/client.js'
@@ -18,6 +19,8 @@ export interface StorageSettings {
   /** Whether a commit is on the disk, or with the operating system, before anybody hears of it. */
   readonly durability: 'disk' | 'os'
   readonly log: Logger
+  /** Shares the event loop with those who read stanzas. */
+  readonly turns?: Turns
 }
 
 /** Opens it. Throws where another process holds the folder or the database, and where a newer version has written what is there. */
@@ -25,7 +28,7 @@ export async function openStorage (how: StorageSettings): Promise<Storage> {
   if (how.driver === 'memory') return new MemoryStorage()
   if (how.driver === 'postgres') {
     if (how.url === undefined) throw new Error('PostgreSQL needs storage.url')
-    return PostgresStorage.open({ url: how.url, durability: how.durability, log: how.log })
+    return PostgresStorage.open({ url: how.url, durability: how.durability, log: how.log, turns: how.turns })
   }
   if (how.folder === undefined) throw new Error('SQLite needs a data folder')
   mkdirSync(how.folder, { recursive: true, mode: 0o700 })
@@ -35,6 +38,7 @@ export async function openStorage (how: StorageSettings): Promise<Storage> {
       file: join(how.folder, DATABASE),
       durability: how.durability,
       log: how.log,
+      turns: how.turns,
       closed: () => { lock.release() },
     })
   } catch (error) {

@@ -1,6 +1,7 @@
 /** Storage in a PostgreSQL database: one connection that writes, a few that read. */
+import type { Turns } from '../../base/turns.js'
 import { Aside } from '../aside.js'
-import { Commits } from '../commits.js'
+import { Commits, Settling } from '../commits.js'
 import { Items } from '../items.js'
 import { bytesIn, MOST_WAITING_BYTES } from '../room.js'
 import type { Shape, Storage, Write } from '../store.js'
@@ -21,6 +22,8 @@ export interface PostgresSettings extends WriterSettings {
   readonly mostWaiting?: number
   /** Bytes of them. */
   readonly mostBytes?: number
+  /** Shares the event loop, if many commits settle together. */
+  readonly turns?: Turns | undefined
 }
 
 /** No store has this number. */
@@ -63,7 +66,8 @@ export class PostgresStorage implements Storage {
   private constructor (settings: PostgresSettings) { this.#settings = settings }
 
   async #open (pg: Pg): Promise<void> {
-    this.#writer = await PostgresWriter.open(pg, this.#settings, results => { for (const result of results) this.#settle(result) })
+    const settling = new Settling<Result>(this.#settings.turns, result => { this.#settle(result) })
+    this.#writer = await PostgresWriter.open(pg, this.#settings, results => { settling.push(results) })
     this.#reader = new PostgresReader(pg, this.#settings, () => this.#writer.connection())
   }
 

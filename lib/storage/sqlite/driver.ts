@@ -2,8 +2,9 @@
 import { closeSync, openSync, rmSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import type { Logger } from '../../base/logger.js'
+import type { Turns } from '../../base/turns.js'
 import { Aside } from '../aside.js'
-import { Commits } from '../commits.js'
+import { Commits, Settling } from '../commits.js'
 import { Items } from '../items.js'
 import { bytesIn, MOST_WAITING_BYTES } from '../room.js'
 import type { Shape, Storage, Write } from '../store.js'
@@ -20,6 +21,8 @@ const MOST_WAITING = 100_000
 
 export interface SqliteSettings extends WriterSettings {
   readonly log: Logger
+  /** Shares the event loop, if many commits settle together. */
+  readonly turns?: Turns | undefined
   /** Runs once all is closed. */
   readonly closed?: () => void
   /** Batches that may wait for the writer. */
@@ -37,6 +40,7 @@ export class SqliteStorage implements Storage {
   /** Reads that may be long. */
   readonly long: LongReads
   readonly #commits = new Commits()
+  readonly #settling: Settling<Result>
   readonly #statements = new Map<string, Database.Statement>()
   readonly #stores = new Map<string, SqliteRecords | SqliteJournal>()
   readonly aside = new Aside(this)
@@ -69,8 +73,9 @@ export class SqliteStorage implements Storage {
     this.#database = database
     const { file, durability, maxPages } = settings
     this.long = new LongReads({ file, durability })
+    this.#settling = new Settling(settings.turns, result => { this.#settle(result) })
     this.#link = new WriterLink({ file, durability, ...maxPages === undefined ? {} : { maxPages } }, {
-      answered: results => { for (const result of results) this.#settle(result) },
+      answered: results => { this.#settling.push(results) },
       lost: error => { this.#lost(error) },
     })
   }
@@ -208,7 +213,8 @@ export class SqliteStorage implements Storage {
   /** What the writer had in hand may be stored or not: who waits hears that it failed. */
   #lost (error: Error): void {
     this.#settings.log.error('storage-writer-lost', { error })
-    for (let posted = this.#waiting.size - this.#turn.length; posted > 0; posted--) this.#settle([0, `the writer was lost: ${error.message}`])
+    const posted = this.#waiting.size - this.#turn.length - this.#settling.length
+    this.#settling.push(Array.from({ length: Math.max(0, posted) }, (): Result => [0, `the writer was lost: ${error.message}`]))
   }
 
   #writing<T> (run: () => T): T {
