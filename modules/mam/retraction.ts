@@ -101,7 +101,7 @@ export class Retractions {
         ...after === undefined ? {} : { after },
       })
       const read = page.entries.reduce((sum, { value }) => sum + value.length, 0)
-      payer?.charge(costOfBytes(read) * PARSED)
+      payer?.charge(costOfBytes(read) * PARSED, retraction.from)
       await this.#replace(owner, page.entries, retraction)
       left -= page.entries.length
       bytes -= read
