@@ -13,7 +13,7 @@ import type { Scenario } from './scenario.js'
 
 const LIMITS: Limits = { bytes: 262_144, elements: 10_000, depth: 64, attributes: 64, name: 256 }
 /** How long an answer is waited for, in milliseconds. */
-const PATIENCE = 5000
+const PATIENCE = 120_000
 const HEADER = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 
 export class Device {

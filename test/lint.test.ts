@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 
-t.setTimeout(120_000) // the rule asks for types, and those of the whole project are read first
+t.setTimeout(1_200_000) // the rule asks for types, and those of the whole project are read first
 
 /** The lines that `sestina/cut-text` reports in a file of lib with this text. */
 async function cutsIn (lines: readonly string[]): Promise<readonly number[]> {

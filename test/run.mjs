@@ -1,7 +1,11 @@
-/** npm test: builds, lints, runs every test with tap, checks the coverage, and closes with one line of numbers. */
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+/**
+ * npm test: builds, lints, runs every test with tap, checks the coverage, and closes with one line of numbers. Without a terminal it prints a
+ * line for each file when that has ended, with its failures.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { createWriteStream, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { prepare } from '../bin/prepare.mjs'
 
@@ -23,7 +27,7 @@ if (files.length === 0) check('eslint', node('eslint/bin/eslint.js', ['.', '--ma
 mkdirSync(dirname(RESULTS), { recursive: true })
 rmSync(RESULTS, { force: true })
 rmSync(COVERAGE, { force: true })
-const went = node('tap/dist/esm/run.mjs', ['run', '--reporter=terse', '--no-color', `--output-file=${RESULTS}`, ...files])
+const went = await runTests()
 const told = existsSync(RESULTS) ? tell(readFileSync(RESULTS, 'utf8')) : false
 if (!told || (!went && count.failed === 0)) check('tap', false)
 if (files.length === 0) check(`coverage of lib and modules: at least ${LINES.together} % of the lines`, coverage())
@@ -31,6 +35,29 @@ close(faults.join(', '))
 
 function node (script, args) {
   return spawnSync(process.execPath, [join(ROOT, 'node_modules', script), ...args], { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
+}
+
+function runTests () {
+  const script = 'tap/dist/esm/run.mjs'
+  if (process.stdout.isTTY) return node(script, ['run', '--reporter=terse', '--no-color', `--output-file=${RESULTS}`, ...files])
+  const args = [join(ROOT, 'node_modules', script), 'run', '--reporter=tap', '--no-color', ...files]
+  const tap = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
+  // Not by --output-file: together with this reporter, tap prints each line twice.
+  tap.stdout.pipe(createWriteStream(RESULTS))
+  createInterface({ input: tap.stdout }).on('line', progress())
+  return new Promise(resolve => { tap.on('close', code => { resolve(code === 0) }) })
+}
+
+/** Takes TAP line by line, and prints a line for each file, each failed test below it, and what the failure says. */
+function progress () {
+  let explains = false
+  return line => {
+    const [, failed, name] = /^(not )?ok \d+ - (dist\/\S+.*?)(?: \{)?$/.exec(line) ?? []
+    const isFailure = /^ +not ok \d+/.test(line)
+    if (name !== undefined) console.log(`${failed === undefined ? 'passed' : 'FAILED'}: ${name}`)
+    else if (isFailure || explains) console.log(line)
+    explains = (explains || isFailure) && !/^ +(\.\.\.|(not )?ok \d+.*[^{])$/.test(isFailure ? '' : line)
+  }
 }
 
 function check (name, fine) {

@@ -10,7 +10,7 @@ import { silent } from '../../lib/base/logger.js'
 import { scenario } from '../scenario.js'
 import { worldOf } from './world.js'
 
-t.setTimeout(600_000)
+t.setTimeout(1_200_000)
 
 /** A path that is short enough for the kernel (unix(7): 107 bytes). */
 function pathFor (t: Test): string {

@@ -7,7 +7,7 @@ import { missing } from '../interop/process.js'
 
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 
-t.setTimeout(600_000)
+t.setTimeout(1_200_000)
 
 function run (program: string, args: readonly string[], input = ''): { readonly status: number | null, readonly stdout: string, readonly stderr: string } {
   return spawnSync(program, args, { encoding: 'utf8', input })

@@ -40,7 +40,7 @@ export const LIMITS: ClientWorld['limits'] = {
 }
 const MECHANISMS = ['EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN']
 /** How long work in threads is waited for, in milliseconds. */
-const PATIENCE = 20_000
+const PATIENCE = 120_000
 let certificate: Promise<Uint8Array> | undefined
 
 /** A test with romeo@ and juliet@ at two hosts. When it has been played, nothing may be left of any connection. */

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { TARGETS } from './targets.js'
 
-t.setTimeout(240_000)
+t.setTimeout(1_200_000)
 
 for (const [name, { target, quick }] of Object.entries(TARGETS)) {
   if (name === 'forwarded') continue // it has a test of its own

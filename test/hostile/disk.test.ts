@@ -44,7 +44,7 @@ async function traced (t: Test, durability: 'disk' | 'os'): Promise<readonly Cal
   return callsIn(readFileSync(out, 'utf8'), 'mark-')
 }
 
-void t.test('with durability "disk", each answer that says that something is stored comes behind a sync behind its rows', { skip: why, timeout: 120_000 }, async t => {
+void t.test('with durability "disk", each answer that says that something is stored comes behind a sync behind its rows', { skip: why, timeout: 1_200_000 }, async t => {
   const calls = await traced(t, 'disk')
   const acks = calls.flatMap((call, index) => call.what === 'ack' ? [index] : [])
   t.equal(acks.length, 5, 'the answers are seen')
@@ -57,7 +57,7 @@ void t.test('with durability "disk", each answer that says that something is sto
   }
 })
 
-void t.test('with durability "os", rows are written before an answer, and nobody waits for the disk', { skip: why, timeout: 120_000 }, async t => {
+void t.test('with durability "os", rows are written before an answer, and nobody waits for the disk', { skip: why, timeout: 1_200_000 }, async t => {
   const calls = await traced(t, 'os')
   const first = calls.findIndex(call => call.what === 'ack')
   const last = calls.findLastIndex(call => call.what === 'ack')
@@ -66,7 +66,7 @@ void t.test('with durability "os", rows are written before an answer, and nobody
   t.same(calls.slice(first, last).filter(call => call.what === 'sync').map(call => call.line), [], 'no sync')
 })
 
-void t.test('a server with ten thousand accounts starts as quickly as one with none', { timeout: 120_000 }, async t => {
+void t.test('a server with ten thousand accounts starts as quickly as one with none', { timeout: 1_200_000 }, async t => {
   const started = async (accounts: number): Promise<number> => {
     const folder = t.testdir({})
     if (accounts > 0) await fill(join(folder, 'data'), accounts)

@@ -12,7 +12,7 @@ const why = mayMount ? false : 'nothing may be mounted here: run as root'
 const BALLAST = 4_000_000
 const BODY = 'x'.repeat(20_000)
 
-void t.test('on a full disk removals are stored, nothing comes twice, and there is room again', { skip: why, timeout: 240_000 }, async t => {
+void t.test('on a full disk removals are stored, nothing comes twice, and there is room again', { skip: why, timeout: 1_200_000 }, async t => {
   const folder = t.testdir({})
   const data = join(folder, 'data')
   mkdirSync(data)

@@ -8,7 +8,7 @@ import { DOMAIN, PASSWORD } from './server.js'
 export const SASL = 'urn:ietf:params:xml:ns:xmpp-sasl'
 export const STARTTLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 export const HEADER = `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='${DOMAIN}'>`
-const PATIENCE = 20_000
+const PATIENCE = 120_000
 
 export class Peer {
   socket: Socket

@@ -33,7 +33,7 @@ export interface Answer { readonly id: number, readonly value: unknown }
 export const DOMAIN = 'a'
 export const PASSWORD = 'a secret'
 const ENTRY = join(PACKAGE_ROOT, 'dist', 'test', 'hostile', 'entry.js')
-const PATIENCE = 60_000
+const PATIENCE = 300_000
 
 export interface ServerHow {
   /** Beside the listeners, the log and the host. */

@@ -21,7 +21,7 @@ const ANSWER = 'O Romeo, Romeo! Wherefore art thou Romeo?'
 /** Said while Gajim is away: to another device, by that device, and while there is none. */
 const MEANWHILE = ['What man art thou', 'My name, dear saint, is hateful to myself', 'How camest thou hither'] as const
 
-t.setTimeout(360_000)
+t.setTimeout(1_200_000)
 
 t.test('a person with Gajim', { skip }, async t => {
   const server = await startServer(t)

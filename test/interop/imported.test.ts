@@ -14,7 +14,7 @@ const gajim = missing({ gajim: 'gajim', Xvfb: 'xvfb', 'dbus-daemon': 'dbus-daemo
 const PASSWORD = 'a-secret-of-Verona'
 const DOMAIN = 'localhost'
 
-t.setTimeout(300_000)
+t.setTimeout(1_200_000)
 
 /** Has Prosody make an account in its storage of XEP-0227; the file. */
 async function exportedByProsody (folder: string, local: string): Promise<string> {

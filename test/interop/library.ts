@@ -7,7 +7,7 @@ import type { ServerUnderTest } from './server.js'
 
 export const PASSWORD = 'a secret of Verona'
 /** How long something is waited for, in milliseconds. */
-export const PATIENCE = 20_000
+export const PATIENCE = 120_000
 /** How long the library may wait for an answer while it negotiates; it gives two seconds itself, and a busy machine may need more. */
 const NEGOTIATION = 8000
 

@@ -65,7 +65,7 @@ export class Program {
   type (text: string): void { this.#child.stdin?.write(text) }
 
   /** Waits until what it printed, from `after` on, matches. Throws with its last words when it ends or the time is over. */
-  async says (wanted: RegExp, seconds = 30, after = 0): Promise<RegExpExecArray> {
+  async says (wanted: RegExp, seconds = 120, after = 0): Promise<RegExpExecArray> {
     return await new Promise((resolve, reject) => {
       const done = (): void => { clearTimeout(timer); this.#listeners.delete(look) }
       const fail = (why: string): void => { done(); reject(new Failure(`${this.name} ${why} before it said ${String(wanted)}`, this.#said)) }
@@ -79,10 +79,10 @@ export class Program {
     })
   }
 
-  /** Asks the whole group to end, and insists after ten seconds. */
+  /** Asks the whole group to end, and insists after a minute. */
   async stop (): Promise<void> {
     this.signal('SIGTERM')
-    const timer = setTimeout(() => { this.signal('SIGKILL') }, 10_000)
+    const timer = setTimeout(() => { this.signal('SIGKILL') }, 60_000)
     await this.ended
     clearTimeout(timer)
     this.signal('SIGKILL') // children that outlived it
@@ -112,7 +112,7 @@ export class Program {
 }
 
 /** Runs a program to its end and gives what it printed. Throws where it ends otherwise than with 0, or not in time. */
-export async function run (path: string, args: readonly string[], how: Command = {}, seconds = 60): Promise<string> {
+export async function run (path: string, args: readonly string[], how: Command = {}, seconds = 240): Promise<string> {
   const program = new Program(path, args, { input: '', ...how })
   const timer = setTimeout(() => { program.signal('SIGKILL') }, seconds * 1000)
   const ended = await program.ended

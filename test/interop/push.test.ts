@@ -36,7 +36,7 @@ function told (publication: Stanza): Told {
   return { from: publication.attrs['from'], node: publish?.attrs['node'], count: valueOf(form, 'message-count'), secret: valueOf(options, 'secret') }
 }
 
-t.setTimeout(240_000)
+t.setTimeout(1_200_000)
 
 const skip = AGAINST_PROSODY && 'push is no part of it'
 

@@ -9,7 +9,7 @@ const PYTHON = '/usr/bin/python3' // Debian's, which has Debian's python3-slixmp
 const SCENES = join(PACKAGE_ROOT, 'test', 'interop', 'scenes.py')
 const skip = missing({ [PYTHON]: 'python3', '/usr/lib/python3/dist-packages/slixmpp/__init__.py': 'python3-slixmpp', openssl: 'openssl' })
 
-t.setTimeout(240_000)
+t.setTimeout(1_200_000)
 
 t.test('a person with slixmpp', { skip }, async t => {
   const server = await startServer(t)

@@ -9,7 +9,7 @@ import { Terminal } from './terminal.js'
 const skip = missing({ profanity: 'profanity', 'go-sendxmpp': 'go-sendxmpp', tmux: 'tmux', openssl: 'openssl' })
 const PASSWORD = 'a-secret-of-Verona'
 
-t.setTimeout(180_000)
+t.setTimeout(1_200_000)
 
 t.test('people at a terminal', { skip }, async t => {
   const server = await startServer(t)

@@ -12,7 +12,7 @@ interface Line { destroy (): void }
 
 const hears = (body: string) => (stanza: Stanza): boolean => stanza.is('message') && stanza.getChildText('body') === body
 
-t.setTimeout(240_000)
+t.setTimeout(1_200_000)
 
 t.test('a person with @xmpp/client', { skip }, async t => {
   const server = await startServer(t)

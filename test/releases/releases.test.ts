@@ -14,7 +14,7 @@ import { Person } from './person.js'
 const MINUTE = 60_000
 const ENDS = ['stopped', 'killed'] as const
 
-t.setTimeout(120_000)
+t.setTimeout(1_200_000)
 
 const releases = readdirSync(FIXTURES).sort()
 

@@ -25,7 +25,7 @@ import { scenario, type Device, type Scenario } from '../scenario.js'
 import { selfSignedServer } from './issuers.js'
 import { LIMITS, OURS, THEIRS } from './stage.js'
 
-t.setTimeout(120_000)
+t.setTimeout(1_200_000)
 
 interface Verona { readonly t: Test, readonly zone: Zone, readonly authority: Authority, readonly folder: string }
 
@@ -96,7 +96,7 @@ function dns (...names: readonly string[]): Wanted { return { names: names.map(d
 
 /** Waits for what happens outside of our turns: sockets, TLS. */
 async function until (what: string, isSo: () => boolean): Promise<void> {
-  const end = Date.now() + 20_000
+  const end = Date.now() + 120_000
   while (!isSo()) {
     if (Date.now() > end) throw new Error(`${what} has not happened`)
     await new Promise(resolve => { setImmediate(resolve) })

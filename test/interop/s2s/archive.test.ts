@@ -13,7 +13,7 @@ const skip = process.getuid?.() !== 0
   ? 'needs root, for DNS on port 53 and a mount namespace'
   : missing({ 'prosody': 'prosody', 'unshare': 'util-linux', '/usr/lib/python3/dist-packages/slixmpp/__init__.py': 'python3-slixmpp' })
 
-t.setTimeout(300_000)
+t.setTimeout(1_200_000)
 
 t.test('slixmpp pages through the archive of a room on Prosody', { skip }, async t => {
   const quarter = await Quarter.build(t, { trust: 'certificate' })

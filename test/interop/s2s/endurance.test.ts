@@ -19,7 +19,7 @@ type Start = (quarter: Quarter, domain: string) => Promise<Neighbour>
 const startAnother: Start = (quarter, domain) => startSestina(quarter, { domains: [domain], kept: 3 * MANY })
 const NEIGHBOURS: Readonly<Record<string, Start>> = { Prosody: startProsody, ejabberd: startEjabberd, 'another Sestina': startAnother }
 
-t.setTimeout(900_000)
+t.setTimeout(1_200_000)
 
 const chat = (to: string, id: string): Stanza => xml('message', { to, type: 'chat', id }, xml('body', {}, id))
 const ping = (to: string, id: string): Stanza => xml('iq', { to, type: 'get', id }, xml('ping', { xmlns: 'urn:xmpp:ping' }))

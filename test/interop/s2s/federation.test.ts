@@ -10,7 +10,7 @@ const THEIRS = 'capulet.example'
 const NEIGHBOURS = { Prosody: startProsody, ejabberd: startEjabberd }
 const skip = process.getuid?.() !== 0 ? 'needs root, for DNS on port 53 and a mount namespace' : missing({ prosody: 'prosody', erl: 'ejabberd', unshare: 'util-linux' })
 
-t.setTimeout(600_000)
+t.setTimeout(1_200_000)
 
 interface Stage { readonly ours: Neighbour, readonly theirs: Neighbour, readonly romeo: Device, readonly juliet: Device }
 

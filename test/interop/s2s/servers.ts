@@ -15,7 +15,7 @@ import { Zone } from './dns.js'
 
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 export const PASSWORD = 'a secret of Verona'
-const PATIENCE = 30_000
+const PATIENCE = 120_000
 
 export type Stanza = Parameters<Client['send']>[0]
 
