@@ -20,7 +20,7 @@ export function greeting ({ version, domains, listening, fingerprint, command }:
     pc.bold(`Sestina ${version} serves ${domains.join(', ')}`),
     row('add a user', command(`user add you@${domain}`)),
     row('connect', `any XMPP client, as you@${domain}, port ${ports.join(' or ')}`),
-    ...fingerprint === undefined ? [] : [row('', 'the certificate is self-signed: your client will ask once whether to trust it'), row('', fingerprint)],
+    ...fingerprint === undefined ? [] : [row('', 'the certificate is self-signed: most clients ask once whether to trust it; Dino refuses, and README.md says what to do'), row('', fingerprint)],
     row('stop', 'Ctrl-C'),
   ]
   return `\n${lines.join('\n')}\n\n`

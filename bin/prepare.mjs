@@ -23,6 +23,16 @@ function filesBelow (folder, ending) {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith(ending)).map(name => join(folder, name))
 }
 
+/** Says what is begun, in a line; the answer says that it is done and how long it took, and is true. */
+function step (what) {
+  console.error(`${what} …`)
+  const began = performance.now()
+  return () => {
+    console.error(`  done after ${Math.ceil((performance.now() - began) / 1000)} s`)
+    return true
+  }
+}
+
 /** Installs the packages of the lockfile, unless that has been done since the lockfile changed. */
 function install () {
   if (written(join(ROOT, 'node_modules', '.package-lock.json')) >= written(join(ROOT, 'package-lock.json'))) return true
@@ -30,8 +40,8 @@ function install () {
     console.error('node_modules is a link, and npm ci would empty the folder it leads to: install the packages there yourself')
     return false
   }
-  console.error('Installing the packages of package-lock.json (once; the first time takes a few minutes) …')
-  if (run('npm', ['ci', '--no-fund', '--no-audit'])) return true
+  const done = step('Installing the packages of package-lock.json (once; it takes a few minutes)')
+  if (run('npm', ['ci', '--no-fund', '--no-audit', '--loglevel=error'])) return done()
   console.error(`\nThe packages could not be installed; npm says why above.${compiling()}`)
   return false
 }
@@ -61,12 +71,12 @@ function build () {
   const newest = Math.max(...[join(ROOT, 'tsconfig.json'), join(ROOT, 'node_modules', '.package-lock.json'), ...sources].map(written))
   prune(new Set(sources.map(path => relative(ROOT, path))))
   if (written(STAMP) > newest) return true
-  if (!existsSync(STAMP)) console.error('Building (once; some seconds) …')
+  const done = step('Building (after each change; some seconds)')
   if (!run(process.execPath, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', ROOT, '--pretty', 'false'])) return false
   chmodSync(join(ROOT, 'dist', 'bin', 'sestina.js'), 0o755)
   name()
   writeFileSync(STAMP, '')
-  return true
+  return done()
 }
 
 /** `npx sestina` finds the command of this checkout here; npm itself forgets it for good where it is asked before there is a build. */

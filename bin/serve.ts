@@ -29,6 +29,8 @@ export async function serve (file: string): Promise<void> {
   const format = wanted.format === 'auto' ? output.isTTY ? 'pretty' : 'json' : wanted.format
   const log = openLogger({ level: wanted.level, format, output })
 
+  log.info('starting', { version: VERSION, conf: file })
+
   // Before anything is opened: a signal that comes meanwhile ends the server in order, once it stands.
   let stopping: Promise<void> | undefined
   const stop = (): Promise<void> => stopping ??= end(log, up)

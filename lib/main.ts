@@ -57,6 +57,7 @@ export async function start (parts: StartParts): Promise<Running> {
   const { driver, durability, url } = wanted
   const turns = new Turns()
   const storage = await openStorage({ driver, folder: data, durability, log: parts.log, turns, ...url === undefined ? {} : { url } })
+  parts.log.info('storage opened', { driver, ...driver === 'sqlite' && { folder: data } })
   const running = new Running(parts, config, storage, turns)
   try {
     await running.raise()

@@ -1,6 +1,6 @@
 /** What whoever starts a server for the first time reads: how to go on, or what is in the way. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -31,7 +31,10 @@ t.test('a first start says how to add a user, how to connect and how to stop; a 
   t.equal(said.split('\n')[0], `Sestina ${VERSION} serves localhost`)
   t.match(said, /^ {2}add a user {2}npx sestina user add you@localhost --conf \S+sestina\.toml$/m)
   t.match(said, new RegExp(`^ {2}connect .*you@localhost, port ${port} \\(STARTTLS\\)$`, 'm'))
-  t.match(said, /self-signed/)
+  t.match(said, /self-signed.*Dino refuses/)
+  const steps = ['starting', 'storage opened', 'certificate made', 'listening', 'ready'].map(step => first.said.indexOf(`: ${step}`))
+  t.ok(steps.every((at, n) => at > (steps[n - 1] ?? 0)), `a line a step, in order: ${steps.join(' ')}`)
+  t.match(readFileSync(join(PACKAGE_ROOT, 'README.md'), 'utf8'), 'npx sestina user add romeo@localhost', 'the README calls the command by the same name')
   for (const line of first.said.split('\n')) t.match(line, /^(\[\d\d:\d\d:\d\d\] |Sestina | {2}|$)/, 'a line an event')
 
   const second = starting(file)
