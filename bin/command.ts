@@ -41,12 +41,14 @@ program.command('check').description('Say what a start would meet: mistakes in t
     if (verdict !== 'fine') process.exitCode = verdict === 'conf' ? EXIT.conf : EXIT.failed
   })
 
+interface Initiating { readonly domain?: string, readonly admin?: string, readonly passwordStdin?: boolean }
+
 // ---- Init --------------------------------------------------------------------------------
 
 program.command('init').description('Make a conf file and a data folder, and add the first administrator')
   .argument('[folder]', 'where both go; left out, the usual places of this user')
   .option('--domain <domain>', 'the domain that is served').option('--admin <jid>', 'the first administrator').option('--password-stdin', 'read the password from standard input')
-  .action(async (folder: string | undefined, how: { readonly domain?: string, readonly admin?: string, readonly passwordStdin?: boolean }) => {
+  .action(async (folder: string | undefined, how: Initiating) => {
     show(await init({
       folder, domain: how.domain, admin: how.admin,
       password: () => readPassword(how.passwordStdin === true),
@@ -62,6 +64,9 @@ interface Asking {
   readonly passwordStdin?: boolean
   readonly strict?: boolean
   readonly merge?: boolean
+  readonly csv?: boolean
+  readonly search?: string
+  readonly limit?: string
   readonly yes?: boolean
 }
 
@@ -76,13 +81,18 @@ interface Needs {
   readonly files?: number
   /** Options that go to the server as words. */
   readonly flags?: Readonly<Record<'strict' | 'merge', string>>
+  /** Options with a value that go to the server as words. */
+  readonly values?: Readonly<Record<'search' | 'limit', string>>
 }
 
 const user = program.command('user').description('Accounts')
-ask(user, 'add', '<jid>', 'Add an account', { password: true, offline: true })
+ask(user, 'add', '[jid]', 'Add an account, or with --csv those that standard input lists: a line each, address,password', { password: true, offline: true })
+  .option('--csv', 'add many: lines of address,password or address,,SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY from standard input')
 ask(user, 'password', '<jid>', 'Set a password', { password: true, offline: true })
 ask(user, 'remove', '<jid>', 'Remove an account and all it has', { offline: true, confirm: jid => `Remove ${jid} and all it has?` })
-ask(user, 'list', '[domain]', 'List the accounts', { offline: true })
+ask(user, 'list', '[domain]', 'List the accounts: address, since when, why locked; off a terminal a line each, with tabs', {
+  offline: true, values: { search: 'those with this text in their address', limit: 'the first N of them' },
+})
 ask(user, 'show', '<jid>', 'Show an account', { offline: true })
 ask(user, 'lock', '<jid> [reason...]', 'Keep an account from logging in, and end its sessions', { offline: true })
 ask(user, 'unlock', '<jid>', 'Let it log in again', { offline: true })
@@ -121,18 +131,22 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
   if (how.password === true) command.option('--password-stdin', 'read the password from standard input')
   if (how.confirm !== undefined) command.option('--yes', 'do not ask whether it is meant')
   for (const [flag, says] of Object.entries(how.flags ?? {})) command.option(`--${flag}`, says)
+  for (const [option, says] of Object.entries(how.values ?? {})) command.option(`--${option} <value>`, says)
   command.action(async (...given: readonly unknown[]) => {
     const options = command.opts<Asking>()
     const words = given.slice(0, -2).flat().filter(word => typeof word === 'string')
     const files = how.files ?? 0
     const flags = (['strict', 'merge'] as const).filter(flag => options[flag] === true).map(flag => `--${flag}`)
+    const values = (['search', 'limit'] as const).flatMap(name => options[name] === undefined ? [] : [`--${name}=${options[name]}`])
     // Before a password is asked for, twice.
-    if (how.password === true) checkAccount(words[0])
+    const isMany = options.csv === true
+    if (isMany && words.length > 0) throw new CommandError('with --csv the addresses stand in the list')
+    if (how.password === true && !isMany) checkAccount(words[0])
     if (how.confirm !== undefined && options.yes !== true) await mustBeMeant(how.confirm(words[0] ?? ''))
-    const input = how.password === true ? await readPassword(options.passwordStdin === true) : undefined
+    const input = isMany ? readFileSync(0, 'utf8') : how.password === true ? await readPassword(options.passwordStdin === true) : undefined
     const question: Question = {
       command: parent === program ? name : `${parent.name()} ${name}`,
-      args: [...words.map((word, index) => index < files ? resolve(word) : word), ...flags],
+      args: [...words.map((word, index) => index < files ? resolve(word) : word), ...flags, ...values, ...isMany ? ['--csv'] : []],
       ...input === undefined ? {} : { input },
     }
     const said = await put(question, confFile(options.conf), how.offline === true)

@@ -95,6 +95,7 @@ export function worldOf (running: Running, stop: () => Promise<void>): AdminWorl
     server: running.server,
     status: () => ({
       version: VERSION,
+      memory: `${Math.round(process.memoryUsage.rss() / 1048576)} MiB`,
       connections: running.connections,
       listening: running.listening,
       certificates: running.certificates?.report().map(report => ({

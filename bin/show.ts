@@ -3,18 +3,22 @@ import Table from 'cli-table3'
 import pc from 'picocolors'
 import type { Told } from '../lib/admin/talk.js'
 
-/** Prints an answer. */
+/** Prints an answer: JSON, a table on a terminal, and plain lines elsewhere, the cells of a row with a tab between them. */
 export function show (result: unknown, json: boolean): void {
   if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   else if (typeof result === 'string') process.stdout.write(`${result}\n`)
-  else if (Array.isArray(result)) process.stdout.write(`${tableOf(result)}\n`)
+  else if (Array.isArray(result)) process.stdout.write(`${listOf(result)}\n`)
   else if (typeof result === 'object' && result !== null) {
-    for (const [name, value] of Object.entries(result)) {
-      const table = isTable(value) ? tableOf(value) : undefined
-      if (table !== undefined && widthOf(table) <= WIDE) process.stdout.write(`${pc.bold(name)}:\n${table}\n`)
-      else process.stdout.write(`${pc.bold(name)}: ${typeof value === 'string' ? value : JSON.stringify(value)}\n`)
-    }
+    for (const [name, value] of Object.entries(result)) process.stdout.write(`${partOf(name, value)}\n`)
   }
+}
+
+/** One name of an answer: its value beside it, or its rows below it. */
+function partOf (name: string, value: unknown): string {
+  if (!isTable(value)) return `${pc.bold(name)}: ${cellOf(value)}`
+  if (!process.stdout.isTTY) return value.map(row => `${pc.bold(name)}: ${pairsOf(row)}`).join('\n')
+  const table = tableOf(value)
+  return widthOf(table) <= WIDE ? `${pc.bold(name)}:\n${table}` : `${pc.bold(name)}:\n${value.map(row => `  ${pairsOf(row)}`).join('\n')}`
 }
 
 /** A table within an answer is one as long as it stands in a terminal. */
@@ -22,35 +26,82 @@ const WIDE = 120
 
 function widthOf (table: string): number { return table.indexOf('\n') }
 
-function isTable (value: unknown): value is readonly unknown[] {
+function isTable (value: unknown): value is readonly object[] {
   return Array.isArray(value) && value.length > 0 && value.every(row => typeof row === 'object' && row !== null)
 }
 
-function tableOf (rows: readonly unknown[]): string {
+/** What a person reads: no quotes and brackets, and nothing for nothing. */
+function cellOf (value: unknown): string {
+  if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map(cellOf).join(', ')
+  if (typeof value === 'object' && value !== null) return pairsOf(value)
+  return typeof value === 'string' ? value : value === undefined ? '' : JSON.stringify(value)
+}
+
+function pairsOf (row: object): string {
+  return Object.entries(row).flatMap(([name, value]) => {
+    const cell = cellOf(value)
+    return cell === '' ? [] : [`${name} ${cell}`]
+  }).join(', ')
+}
+
+function listOf (rows: readonly unknown[]): string {
   const objects = rows.filter(row => typeof row === 'object' && row !== null)
-  const [first] = objects
-  if (first === undefined) return 'none'
-  const head = Object.keys(first)
+  if (objects.length === 0) return 'none'
+  if (process.stdout.isTTY) return tableOf(objects)
+  const head = Object.keys(objects[0] ?? {})
+  // A tab or a line break within a cell would make two of one.
+  return objects.map(row => cellsOf(row, head).map(cell => cell.replaceAll(/\s/g, ' ')).join('\t')).join('\n')
+}
+
+function tableOf (rows: readonly object[]): string {
+  const head = Object.keys(rows[0] ?? {})
   const table = new Table({ head: head.map(name => pc.bold(name)), style: { head: [], border: [] } })
-  for (const row of objects) {
-    const cells = new Map(Object.entries(row))
-    table.push(head.map(name => String(cells.get(name) ?? '')))
-  }
+  for (const row of rows) table.push(cellsOf(row, head))
   return table.toString()
 }
 
-/** Prints what a long command says meanwhile: problems and notes as lines, and on a terminal one line that says how far it is. */
+function cellsOf (row: object, head: readonly string[]): string[] {
+  const cells = new Map<string, unknown>(Object.entries(row))
+  return head.map(name => cellOf(cells.get(name)))
+}
+
+/** How often a line says how far a command is, off a terminal: milliseconds. */
+const LINE_EVERY = 5000
+
+/** How far a command is, with the time that is left if it goes on as before. `ms`: since it began. */
+export function farOf ({ done, of, text }: Extract<Told, { readonly kind: 'progress' }>, ms: number): string {
+  if (of === 0) return text
+  const left = done === 0 || done >= of ? '' : `, ${timeOf(ms * (of - done) / done)} left`
+  return `${Math.min(100, Math.floor(100 * done / of))} %, ${text}${left}`
+}
+
+function timeOf (ms: number): string {
+  const seconds = Math.ceil(ms / 1000)
+  return seconds < 60 ? `${seconds}s` : seconds < 3600 ? `${Math.floor(seconds / 60)}m ${seconds % 60}s` : `${Math.floor(seconds / 3600)}h ${Math.floor(seconds / 60) % 60}m`
+}
+
+/**
+ * Prints what a long command says meanwhile: problems and notes as lines, and how far it is, on a terminal as one line that changes, elsewhere
+ * as a line every 5 s.
+ */
 export class Meanwhile {
+  readonly #began = performance.now()
   #line = false
+  #last = this.#began
 
   heard (told: Told): void {
     if (told.kind !== 'progress') {
       this.clear()
       process.stderr.write(`${told.text}\n`)
-    } else if (process.stderr.isTTY) {
-      const part = told.of === 0 ? '' : `${Math.floor(100 * told.done / told.of)} %, `
-      process.stderr.write(`\r\x1b[K${part}${told.text}`)
+      return
+    }
+    const now = performance.now()
+    if (process.stderr.isTTY) {
+      process.stderr.write(`\r\x1b[K${farOf(told, now - this.#began)}`)
       this.#line = true
+    } else if (now - this.#last >= LINE_EVERY) {
+      this.#last = now
+      process.stderr.write(`${farOf(told, now - this.#began)}\n`)
     }
   }
 

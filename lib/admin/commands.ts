@@ -10,6 +10,7 @@ import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { PrepError } from '../xmpp/prep.js'
 import { exportAccounts } from './export.js'
 import { importAccounts } from './import.js'
+import { addAccounts } from './many.js'
 import { CommandError, type Talk } from './talk.js'
 import { metricsOf, type Measure } from './metrics.js'
 import { trafficOf } from './traffic.js'
@@ -99,7 +100,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     server.log.info('imported', { ...imported })
     return imported
   },
-  'user add': async ({ server }, [name], { input }) => {
+  'user add': async ({ server }, [name], { input, talk }) => {
+    if (name === '--csv') return await addAccounts(server, needed(input, 'a list of accounts'), talk, isMistake)
     const { host, jid } = accountOf(server, name)
     await host.createAccount(jid, needed(input, 'a password'))
     return `${jid.toString()} added`
@@ -125,7 +127,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     await host.accounts.unlock(jid)
     return `${jid.toString()} unlocked`
   },
-  'user list': ({ server }, [domain]) => listAccounts(server, domain),
+  'user list': ({ server }, words) => listAccounts(server, words),
   'user show': async ({ server }, [name]) => {
     const { host, jid } = await existing(server, name)
     const stored = await host.accounts.stored(jid)
@@ -178,6 +180,10 @@ function hostFor ({ hosts }: Server, command: string, address: string | undefine
 /** What the operator may be told as it stands. */
 const MISTAKES = [JidError, PasswordError, PrepError, AccountExists, AccountMissing, StanzaError, UnitError]
 
+function isMistake (error: unknown): boolean {
+  return error instanceof CommandError || MISTAKES.some(kind => error instanceof kind)
+}
+
 function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
   return locked === undefined ? {} : { locked: { since: new Date(locked.since).toISOString(), reason: locked.reason } }
 }
@@ -185,10 +191,12 @@ function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
 async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unknown>>> {
   const { server } = world
   const hosts = await Promise.all(server.hosts.map(async host => ({
-    host: host.domain, sessions: host.sessions.count, accountsOnline: host.sessions.accounts, notOffered: await notOffered(host),
+    host: host.domain, accounts: await countAccounts(host), sessions: host.sessions.count, accountsOnline: host.sessions.accounts,
+    notOffered: await notOffered(host),
   })))
   return {
     since: new Date(server.since).toISOString(),
+    uptime: ageOf(server.clock.now() - server.since),
     storage: server.storage.trouble === undefined ? 'fine' : server.storage.trouble.message,
     ...world.status(),
     hosts,
@@ -197,6 +205,18 @@ async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unk
 
 /** Accounts that are counted for a status. */
 const MOST_COUNTED = 10_000
+
+/** As a number up to MOST_COUNTED; there the list is not read on. */
+async function countAccounts ({ accounts }: Host): Promise<number | string> {
+  let count = 0
+  for (let after: string | undefined; count < MOST_COUNTED;) {
+    const page = await accounts.list({ limit: PAGE, ...after === undefined ? {} : { after } })
+    count += page.length
+    after = page.at(-1)?.account.local
+    if (page.length < PAGE || after === undefined) return count
+  }
+  return `at least ${count}`
+}
 
 /** The mechanisms that a host does not offer because accounts have no keys for them. */
 async function notOffered ({ accounts }: Host): Promise<string> {
@@ -207,12 +227,19 @@ async function notOffered ({ accounts }: Host): Promise<string> {
   return lines.join(', ')
 }
 
-async function listAccounts (server: Server, domain: string | undefined): Promise<readonly unknown[]> {
+/** `words`: a domain, `--search=TEXT` for addresses with that text, `--limit=N` for the first N. */
+async function listAccounts (server: Server, words: readonly string[]): Promise<readonly unknown[]> {
   const rows: unknown[] = []
+  const domain = words.find(word => !word.startsWith('--'))
+  const search = words.find(word => word.startsWith('--search='))?.slice('--search='.length).toLowerCase() ?? ''
+  const limit = Number(words.find(word => word.startsWith('--limit='))?.slice('--limit='.length) ?? Infinity)
+  if (!(limit >= 1)) throw new CommandError('--limit takes a number from 1 on')
   for (const host of domain === undefined ? server.hosts : [hostNamed(server, domain)]) {
     for (let after: string | undefined; ;) {
       const page = await host.accounts.list({ limit: PAGE, ...after === undefined ? {} : { after } })
       for (const { account, created, locked } of page) {
+        if (!account.toString().includes(search)) continue
+        if (rows.length >= limit) return rows
         rows.push({ account: account.toString(), created: new Date(created).toISOString(), locked: locked === undefined ? '' : locked.reason || 'yes' })
       }
       after = page.at(-1)?.account.local

@@ -41,9 +41,11 @@ export function credentialsInPassword (password: string): Credentials | undefine
 const OLD = /^scram:(?:([a-z0-9]+),)?([^,]+),([^,]+),([^,]+),(\d+)$/
 const OLD_HASHES: ReadonlyMap<string, HashName> = new Map([['sha', 'sha-1'], ['sha256', 'sha-256'], ['sha512', 'sha-512']])
 
-interface Written { readonly iterations: string, readonly salt: string, readonly storedKey: string, readonly serverKey: string }
+/** Keys as another server has written them. */
+export interface Written { readonly iterations: string, readonly salt: string, readonly storedKey: string, readonly serverKey: string }
 
-function credentialsOf (hash: HashName, written: Written): Credentials {
+/** Checks them. Throws StanzaError if no login can be checked against them. */
+export function credentialsOf (hash: HashName, written: Written): Credentials {
   const iterations = /^[1-9]\d{0,6}$/.test(written.iterations) ? Number(written.iterations) : MOST_ITERATIONS + 1
   if (iterations > MOST_ITERATIONS) throw wrong(`not a count of iterations up to ${MOST_ITERATIONS}`)
   const { storedKey, serverKey, salt } = decoded(hash, written)

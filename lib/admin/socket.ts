@@ -9,8 +9,8 @@ import { answer, type AdminWorld, type Question } from './commands.js'
 import { CommandError, type Talk, type Told } from './talk.js'
 import type { Logger } from '../base/logger.js'
 
-/** Characters of a question: a password, and names. */
-const LONGEST = 64 * 1024
+/** Characters of a question: a password and names, or a list of some ten thousand accounts. */
+const LONGEST = 16 * 1024 * 1024
 
 /** While a command is under way, the server sends an empty line this often, in milliseconds: the asker knows then that it is alive. */
 const BEAT = 5000

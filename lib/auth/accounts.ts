@@ -144,11 +144,11 @@ export class Accounts {
   }
 
   /**
-   * The write for an account that comes from elsewhere, with keys of its own (`addKeys`) or a password; without either nobody can log in
-   * to it. The name is taken from now on. A password may be shorter than those that are set here. Throws as `create` does.
+   * The write for an account that comes from elsewhere, with keys of its own (`keys`, or later `addKeys`) or a password; without either nobody
+   * can log in to it. The name is taken from now on. A password may be shorter than those that are set here. Throws as `create` does.
    */
-  async arriving (account: Jid, password: string | undefined): Promise<Write> {
-    const { local, stored } = await this.#make(account, password === undefined ? undefined : preparePassword(password))
+  async arriving (account: Jid, password: string | undefined, keys?: AccountKeys): Promise<Write> {
+    const { local, stored } = await this.#make(account, password === undefined ? undefined : preparePassword(password), keys)
     return this.#records.putting(this.domain, local, stored)
   }
 
@@ -295,10 +295,12 @@ export class Accounts {
     this.#unseen.set(local, { state, at: this.#clock.now() })
   }
 
-  async #make (account: Jid, prepared: string | undefined): Promise<{ readonly local: string, readonly stored: Account }> {
+  async #make (
+    account: Jid, prepared: string | undefined, given: AccountKeys = {},
+  ): Promise<{ readonly local: string, readonly stored: Account }> {
     const local = this.#local(account)
     if (this.#taken(local) || await this.#readState(local) !== 'missing') throw new AccountExists(`${account.toString()} exists`)
-    const keys = prepared === undefined ? {} : await this.#derive(prepared, HASH_NAMES)
+    const keys = prepared === undefined ? given : await this.#derive(prepared, HASH_NAMES)
     // Another may have taken the name meanwhile: nothing waits between here and the reservation.
     if (this.#taken(local)) throw new AccountExists(`${account.toString()} exists`)
     this.#expect(local, 'active')
