@@ -81,7 +81,7 @@ function timeOf (ms: number): string {
 }
 
 /**
- * Prints what a long command says meanwhile: problems and notes as lines, and how far it is, on a terminal as one line that changes, elsewhere
+ * Prints what a long command says: problems and notes as lines, and how far it is, on a terminal as one line that changes, elsewhere
  * as a line every 5 s.
  */
 export class Meanwhile {

@@ -144,7 +144,7 @@ export class Accounts {
   }
 
   /**
-   * The write for an account that comes from elsewhere, with keys of its own (`keys`, or later `addKeys`) or a password; without either nobody
+   * The write for an account that comes from elsewhere, with its own keys (`keys`, or later `addKeys`) or a password; without either nobody
    * can log in to it. The name is taken from now on. A password may be shorter than those that are set here. Throws as `create` does.
    */
   async arriving (account: Jid, password: string | undefined, keys?: AccountKeys): Promise<Write> {

@@ -9,7 +9,7 @@ import { Program } from '../interop/process.js'
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 t.setTimeout(240_000)
 
-t.test('many accounts are added from CSV in one call, lines that cannot be taken are told, and lists are plain lines', async t => {
+t.test('many accounts are added from CSV at once, wrong lines are told, and lists are plain lines', async t => {
   const folder = t.testdir({})
   const conf = join(folder, 'sestina.toml')
   writeFileSync(conf, 'data = "data"\n[authentication]\niterations = 4096\n[host.localhost]\n')
