@@ -2,7 +2,7 @@
 import { setTimeout as rest } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Row } from '../../lib/storage/sqlite/rows.js'
-import { Peer } from './peer.js'
+import { HEADER, SASL, type Peer } from './peer.js'
 import { seed } from './seed.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { Town } from './town.js'
@@ -78,6 +78,7 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
     says: n => `<iq type='set' id='p'><prefs xmlns='urn:xmpp:mam:2' default='always'><always>${domains(n, 865).replaceAll(/<item jid='([^']*)'\/>/g, '<jid>$1</jid>')}</always><never/></prefs></iq>`,
   },
   'presence that goes and comes': { says: () => "<presence/><presence type='unavailable'/>" },
+  'presence to thousands of addresses': { says: n => Array.from({ length: 20 }, (_, i) => `<presence to='x${n}y${i}@${i % 2 === 0 ? DOMAIN : 'elsewhere.invalid'}'/>`).join('') },
   'presence that changes': { says: n => `<presence><status>${n}</status></presence>` },
   'its whole roster': { says: () => "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>" },
   'changes of the roster': { says: n => `<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='contact${n % CONTACTS}@${n % 2 === 0 ? DOMAIN : 'elsewhere.invalid'}' name='${n}'/></query></iq>`, devices: 20 },
@@ -101,6 +102,11 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   'attributes': { says: () => `<message to='${DOMAIN}'>${`<a ${Array.from({ length: 60 }, (_, i) => `x${i}='&#38;&lt;'`).join(' ')}/>`.repeat(150)}</message>` },
   'entities': { says: () => `<message to='nobody@${DOMAIN}'><body>${'&lt;&#x1F600;'.repeat(10_000)}</body></message>` },
 }
+
+/** An answer to whoever asks for what a hash stands for, as large as a stanza may be: its values are sorted. */
+const huge = (id: string): string => `<iq type='result' id='${id}' to='${DOMAIN}'><query xmlns='http://jabber.org/protocol/disco#info'>` +
+  `<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>f</value></field><field var='a'>${
+    Array.from({ length: 9000 }, (_, n) => `<value>${n * 7919 % 9000}</value>`).join('')}</field></x></query></iq>`
 
 const devicesOf = async (town: Town, many: number): Promise<readonly Peer[]> =>
   await Promise.all(Array.from({ length: many }, async (_, n) => await (await town.visitor(50 + n)).comes('mallory', `r${n}`)))
@@ -128,6 +134,7 @@ async function attacks (t: Test, town: Town, { says, first, devices: many = 4 }:
   for (const device of devices) device.drops('reset')
 }
 
+t.setTimeout(600_000)
 t.test('one account asks for as much as it can', { timeout: 280_000 }, async t => {
   const folder = t.testdir({})
   seed(folder, { 'mam.messages': { kind: 'journal', rows: archive }, 'roster.items': { kind: 'records', rows: contacts } })
@@ -135,4 +142,58 @@ t.test('one account asks for as much as it can', { timeout: 280_000 }, async t =
   for (const [what, attack] of Object.entries(ATTACKS)) {
     await t.test(what, { timeout: 1_200_000 }, async t => { await attacks(t, town, attack) })
   }
+})
+
+t.test('strangers, and hashes that nobody can prove', { timeout: 280_000 }, async t => {
+  const town = await Town.open(t, { storage: 'sqlite', durability: 'os', modules: SHIPPED.map(name => name === 'register' ? 'register = { open = true, hourly = 100000 }\n#' : name) })
+
+  await t.test('forms of thousands of values that stand for a hash', async t => {
+    const [device] = await devicesOf(town, 1)
+    if (device === undefined) throw new Error('nobody came')
+    await town.talks(t, async () => {
+      for (let n = 0; n < 2; n++) { // more would wait for the rate of bytes
+        device.says(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='v${n}'/></presence>`)
+        const asked = await device.gets(`n#v${n}`)
+        device.says(huge(/<iq [^>]*?id=["']([^"']+)["']/.exec(asked.slice(asked.lastIndexOf('<iq ')))?.[1] ?? ''))
+      }
+      await device.pings()
+    })
+    device.drops('reset')
+  })
+
+  await t.test('logins that are begun and aborted, and passwords that are wrong', async t => {
+    await town.talks(t, async () => {
+      for (let round = 0; round < 10; round++) {
+        const strangers = await Promise.all(Array.from({ length: 30 }, async (_, n) => await town.visitor(n)))
+        for (const [n, stranger] of strangers.entries()) {
+          stranger.isDeaf = true
+          const scram = `<auth xmlns='${SASL}' mechanism='SCRAM-SHA-1'>${Buffer.from(`n,,n=name${n},r=abcdef`).toString('base64')}</auth><abort xmlns='${SASL}'/>`
+          const plain = `<auth xmlns='${SASL}' mechanism='PLAIN'>${Buffer.from(`\0tybalt${n}\0${'x'.repeat(700)}`).toString('base64')}</auth>`
+          stranger.says(HEADER + (n % 2 === 0 ? scram : plain).repeat(20))
+        }
+        await rest(20)
+        for (const stranger of strangers) stranger.drops('reset')
+      }
+    })
+  })
+
+  await t.test('accounts that are made by thousands', async t => {
+    const made = (name: string): string => `<iq type='set' id='r'><query xmlns='jabber:iq:register'><username>${name}</username><password>${'p'.repeat(500)}</password></query></iq>`
+    const devices = await Promise.all(Array.from({ length: 10 }, async (_, n) => await town.visitor(n)))
+    for (const [i, device] of devices.entries()) {
+      await device.opens()
+      device.says(made(`first${i}`))
+      t.match(await device.gets('<iq').catch(String), /type=["']result/)
+      device.isDeaf = true
+    }
+    await town.talks(t, async () => {
+      for (let n = 0; n < ROUNDS; n++) {
+        for (const [i, device] of devices.entries()) {
+          if (device.socket.writableLength < UNREAD) device.says(made(`made${i}x${n}`))
+        }
+        await rest(1)
+      }
+    })
+    for (const device of devices) device.drops('reset')
+  })
 })
