@@ -7,13 +7,15 @@ import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Program } from '../interop/process.js'
 
 const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+interface Said { readonly code: number | string, readonly said: string }
+
 t.setTimeout(240_000)
 
 t.test('many accounts are added from CSV at once, wrong lines are told, and lists are plain lines', async t => {
   const folder = t.testdir({})
   const conf = join(folder, 'sestina.toml')
   writeFileSync(conf, 'data = "data"\n[authentication]\niterations = 4096\n[host.localhost]\n')
-  const sestina = async (input: string, ...words: readonly string[]): Promise<{ readonly code: number | string, readonly said: string }> => {
+  const sestina = async (input: string, ...words: readonly string[]): Promise<Said> => {
     const program = new Program(process.execPath, [SESTINA, ...words, '--conf', conf], { input })
     return { code: await program.ended, said: program.said }
   }
