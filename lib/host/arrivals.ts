@@ -53,6 +53,7 @@ export class Arrivals {
         if (work === undefined) first.comes()
         else {
           if (first.isCounted) this.#settled()
+          first.comes()
           work()
         }
       } catch (error) {
@@ -83,7 +84,7 @@ class Place implements Arrival {
     else this.#awaiting = run
   }
 
-  /** Its turn has come, and it is not settled yet. */
+  /** Its turn has come. */
   comes (): void {
     const awaiting = this.#awaiting
     this.#awaiting = undefined

@@ -12,17 +12,17 @@ import { formatDateTime } from '../xmpp/datetime.js'
 import { iqArriving, messageAddressed, messageArriving, messageDelivered, messageUndelivered, presenceArriving } from './events.js'
 import { payloadOf, type IqHandlers, type IqTarget, type PendingRequests } from './iq.js'
 import { costOfBytes, PER_RECIPIENT } from './cost.js'
+import type { Arrival } from './arrivals.js'
 import { Handed } from './handed.js'
 import { Lanes } from './lanes.js'
-import { unlessHandled, type Passage, type Router } from './router.js'
+import { Transfers, type TransfersHome } from './transfers.js'
+import { unlessHandled, type Passage } from './router.js'
 import type { Session } from './session.js'
 import type { Sessions } from './sessions.js'
 
 /** What delivery needs of its host. */
-export interface DeliveryHome {
-  readonly domain: string
+export interface DeliveryHome extends TransfersHome {
   readonly hooks: Hooks
-  readonly router: Router
   readonly sessions: Sessions
   readonly handlers: IqHandlers
   readonly requests: PendingRequests
@@ -35,14 +35,21 @@ export interface DeliveryHome {
 
 const NOBODY: readonly Session[] = []
 
+/** The place of a stanza on a stream that keeps no order of arrival. */
+const UNORDERED: Arrival = { isFirst: true, whenFirst: run => { run() }, settle: settle => { settle() } }
+
 export class Delivery {
   readonly #home: DeliveryHome
   /** Accounts for which something waits: what comes behind keeps its place. */
   readonly #lanes: Lanes
+  readonly #transfers: Transfers
+  /** Stanzas of the process before this one that are being delivered. */
+  readonly #resuming = new Set<Passage>()
 
   constructor (home: DeliveryHome) {
     this.#home = home
     const { storage, turns } = home.router
+    this.#transfers = new Transfers(home)
     this.#lanes = new Lanes({ storage, turns, defect: error => { home.defect(error) } })
   }
 
@@ -69,12 +76,62 @@ export class Delivery {
   #deliver (stanza: Addressed, passage: Passage): Maybe<void> {
     if (stanza.to.local === '') return this.#toHost(stanza, passage)
     // Whether the account exists is not asked here: the same handlers answer for both, so that nobody can tell one from the other.
-    if (isIq(stanza)) return this.#iqToAccount(stanza, passage)
-    if (isPresence(stanza)) {
-      return this.#inLane(stanza, passage, () =>
-        follow(this.#exists(stanza.to.bare), exists => this.#presenceToAccount(stanza, exists, passage)))
+    if (isIq(stanza)) return this.#iq(stanza, passage)
+    return this.#inLane(stanza, passage, () => this.#pass(stanza, passage))
+  }
+
+  /** A message or presence, once its turn has come in the lane of its account. */
+  #pass (stanza: Addressed, passage: Passage): Maybe<void> {
+    if (isPresence(stanza)) return follow(this.#exists(stanza.to.bare), exists => this.#presenceToAccount(stanza, exists, passage))
+    return this.#existing(stanza, () => this.#toAccount(stanza, passage))
+  }
+
+  /** What another account takes long to answer holds up its sender for a second at most. */
+  #iq (iq: Addressed<'iq'>, passage: Passage): Maybe<void> {
+    const account = iq.to.bare
+    const { session, order } = passage
+    const isOwn = session === undefined ? order === undefined : session.account.equals(account)
+    if (isOwn) return this.#iqToAccount(iq, passage)
+    // RFC 6120 §10.1: after what its sender has said to the account before, and does not wait for any more.
+    if (this.#transfers.hasAny(iq.from, account)) return this.#inLane(iq, passage, () => this.#iqToAccount(iq, passage))
+    passage.batch = passage.batch.divide()
+    const wait = this.#iqToAccount(iq, passage)
+    if (!(wait instanceof Promise)) return undefined
+    return new Promise(resolve => {
+      if (session === undefined) passage.arrival ??= UNORDERED
+      this.#waits(iq, passage, resolve)
+      void this.#home.router.guard(iq, passage, () => wait)?.then(() => {
+        void this.#finish(iq, passage)
+        resolve()
+      })
+    })
+  }
+
+  /** Takes up what the process before this one has left on its way. What comes for these accounts waits until that is delivered. */
+  async resume (): Promise<void> {
+    for (const account of await this.#transfers.owners()) this.#lanes.turn(account, () => this.#resume(account))
+  }
+
+  async #resume (account: string): Promise<void> {
+    const { router } = this.#home
+    const transfers = this.#transfers
+    for (const { id, at, stanza } of await transfers.left(account)) {
+      if (transfers.isOver) return
+      const passage: Passage = { session: undefined, batch: new PendingBatch(), at }
+      this.#resuming.add(passage)
+      passage.batch.add(transfers.removing(stanza.to.bare, id))
+      // A stanza that is refused is answered with an error, and nothing else becomes of it.
+      passage.batch.failed(() => { if (!transfers.isOver) transfers.remove(stanza.to.bare, id) })
+      await router.guard(stanza, passage, () => this.#pass(stanza, passage))
+      router.close(stanza, passage)
+      this.#resuming.delete(passage)
     }
-    return this.#inLane(stanza, passage, () => this.#existing(stanza, () => this.#toAccount(stanza, passage)))
+  }
+
+  /** The host ends: what waits, and is stored, is delivered after the next start. */
+  end (): void {
+    this.#transfers.end()
+    for (const passage of this.#resuming) passage.isDropped = true
   }
 
   /** A message whose devices ended before they confirmed it: to those that are there now, or to wait. `removing` is stored with that. */
@@ -113,29 +170,39 @@ export class Delivery {
   #inLane (stanza: Addressed, passage: Passage, work: () => Maybe<void>): Maybe<void> {
     const key = stanza.to.bare.toString()
     const { router } = this.#home
+    passage.batch = passage.batch.divide() // from here on it is the recipient's side
     if (this.#lanes.isBusy(key)) {
       const isTaken = this.#lanes.after(key, stanza.octets().length, () => {
-        passage.isWaiting = false
-        return follow(router.guard(stanza, passage, work), () => { router.close(stanza, passage) })
+        if (passage.isDropped === true) passage.transfer?.settle(() => {})
+        else {
+          const wait = router.guard(stanza, passage, work)
+          if (wait !== undefined) return wait.then(() => this.#finish(stanza, passage))
+        }
+        return this.#finish(stanza, passage)
       })
       if (!isTaken) throw new StanzaError('resource-constraint')
-      this.#waits(passage)
+      this.#waits(stanza, passage)
       return undefined
     }
     const wait = router.guard(stanza, passage, work)
     if (wait === undefined) return undefined
-    this.#waits(passage)
-    this.#lanes.begin(key, wait.then(() => {
-      passage.isWaiting = false
-      router.close(stanza, passage)
-    }))
+    this.#waits(stanza, passage)
+    this.#lanes.begin(key, wait.then(() => this.#finish(stanza, passage)))
     return undefined
   }
 
-  /** It waits, and its sender's next stanza does not: that is settled after it all the same. */
-  #waits (passage: Passage): void {
+  /** It waits, and its sender's next stanza does not: that is settled after it all the same, unless the wait is long. */
+  #waits (stanza: Addressed, passage: Passage, offered?: () => void): void {
     passage.isWaiting = true
     passage.arrival ??= passage.session?.input.arrive()
+    this.#transfers.wait(stanza, passage, offered)
+  }
+
+  /** Every handler is done with it. The next in the lane goes on after this: a side that is stored by itself is submitted by then. */
+  #finish (stanza: Addressed, passage: Passage): Promise<void> | undefined {
+    passage.isWaiting = false
+    if (passage.isDropped !== true) this.#home.router.close(stanza, passage)
+    return passage.transfer?.finish()
   }
 
   /** Settles what has its recipients: if it has to wait for its sender's other stanzas, whoever comes next to this account knows. */
@@ -172,7 +239,8 @@ export class Delivery {
       const chosen = { message: event.message, account: event.account, recipients: event.recipients, kept: false, batch, payer, handed }
       return unlessHandled(hooks.fire(messageAddressed, chosen), () => {
         if (chosen.recipients.length === 0 && !chosen.kept) throw new StanzaError('service-unavailable')
-        for (const session of chosen.recipients) session.sendWith(batch, chosen.message, handed)
+        const sent = passage.at === undefined ? chosen.message : late(chosen.message, passage.at, this.#home.domain)
+        for (const session of chosen.recipients) session.sendWith(batch, sent, handed)
         charge(passage, message, chosen.recipients.length * PER_RECIPIENT)
         batch.committed(() => { this.#home.tell(messageDelivered, chosen) })
         this.#settle(message, passage)

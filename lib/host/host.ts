@@ -30,6 +30,7 @@ import { Logins } from './logins.js'
 import { Outlets, type Outlet } from './outlet.js'
 import { Parting } from './parting.js'
 import type { Destination, Passage, Router } from './router.js'
+import type { TransferRows } from './transfers.js'
 import { Session, type Connection, type Former, type SessionHome } from './session.js'
 import { Sessions } from './sessions.js'
 
@@ -54,6 +55,7 @@ export interface HostParts {
   readonly router: Router
   readonly accounts: Accounts
   readonly clients: Clients
+  readonly transfers: TransferRows
 }
 
 export type NonzaHandler = (nonza: Element, session: Session) => Maybe<void>
@@ -73,6 +75,7 @@ export class Host implements Destination, SessionHome {
   readonly router: Router
   readonly accounts: Accounts
   readonly clients: Clients
+  readonly transfers: TransferRows
   readonly hooks: Hooks
   readonly sessions: Sessions
   readonly logins = new Logins()
@@ -107,6 +110,7 @@ export class Host implements Destination, SessionHome {
     this.turns = parts.router.turns
     this.accounts = parts.accounts
     this.clients = parts.clients
+    this.transfers = parts.transfers
     this.hooks = new Hooks((error, place) => { this.log.error('hook failed', { ...place, error }) })
     this.requests = new PendingRequests(parts.clock)
     this.sessions = new Sessions({
@@ -346,6 +350,12 @@ export class Host implements Destination, SessionHome {
     this.#parting.begin()
     this.stop()
   }
+
+  /** Takes up the stanzas that the process before this one has left on their way to accounts of this host. */
+  resume (): Promise<void> { return this.#delivery.resume() }
+
+  /** The last: what is stored on its way is left to the next start. */
+  end (): void { this.#delivery.end() }
 
   /** Writes down those that can. Their connections end, their streams do not (XEP-0198 §6). */
   park (): Promise<void> { return this.#parting.park() }

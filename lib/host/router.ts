@@ -19,8 +19,8 @@ export interface Passage {
   /** Who pays for what it costs, if that is no session. */
   readonly payer?: Payer | undefined
   /** Of the stream of another server that it came on. */
-  readonly order?: ReleaseOrder
-  readonly batch: PendingBatch
+  readonly order?: ReleaseOrder | undefined
+  batch: PendingBatch
   /** Its place among the stanzas of its stream, where those are counted. */
   arrival?: Arrival | undefined
   /** It has been settled, or has failed. */
@@ -31,6 +31,12 @@ export interface Passage {
   isOver?: boolean
   /** Told of that. */
   over?: () => void
+  /** It waits for its recipient's account, and holds up its sender for a second at most. */
+  transfer?: Arrival & { finish (): Promise<void> | undefined }
+  /** Its sender has been told that it cannot be stored, or it is stored for the next start: here it goes no further. */
+  isDropped?: boolean
+  /** When it came, in milliseconds since 1970, if a start has found it stored. */
+  readonly at?: number
 }
 
 /** What stands behind a domain of this server. */
@@ -159,6 +165,7 @@ export class Router {
     this.#giveBack(passage.batch, thrown)
     leaves(passage)
     passage.arrival?.settle(() => {})
+    if (passage.isDropped === true) return
     if (thrown instanceof StreamError) {
       if (passage.session === undefined) this.#defect(stanza, thrown)
       passage.session?.close(thrown)

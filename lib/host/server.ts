@@ -12,6 +12,7 @@ import { Host, type HostSettings } from './host.js'
 import { Modules, type Wanted } from './loader.js'
 import type { AnyModule } from './module.js'
 import { Router } from './router.js'
+import { transfersShape } from './transfers.js'
 
 export interface ServerParts {
   readonly clock: Clock
@@ -99,6 +100,8 @@ export class Server {
       await host.hooks.fire(hostRaised, {})
       await modules.forgo(forgone.get(host.domain) ?? [])
     }
+    // After the sessions are back: a session has what was sent to it before, and gets this after that.
+    for (const { host } of raised) await host.resume()
     if (this.#isOpen) for (const { host } of raised) host.tell(hostOpened, {})
     const wanted = new Set(plans.map(plan => plan.domain))
     for (const [domain, standing] of [...this.#standing]) {
@@ -151,12 +154,16 @@ export class Server {
       ...this.#cached === undefined ? {} : { cached: this.#cached },
     })
     const clients = new Clients(await storage.open('accounts.clients', clientsShape), clock)
-    const host = new Host({ domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts, clients })
+    const transfers = await storage.open('transfers', transfersShape)
+    const host = new Host({
+      domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts, clients, transfers,
+    })
     return { host, modules: new Modules(host) }
   }
 
   async #end (domain: string, standing: Standing): Promise<void> {
     standing.host.stop()
+    standing.host.end()
     this.router.remove(domain)
     this.#standing.delete(domain)
     await standing.modules.unload()

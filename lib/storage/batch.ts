@@ -12,6 +12,8 @@ export class PendingBatch implements Batch {
   #committed: (() => void)[] | undefined
   #failed: ((error: Error) => void)[] | undefined
   #isSubmitted = false
+  /** Goes before it in the same commit. */
+  #first: PendingBatch | undefined
 
   add (write: Write): void { (this.#writes ??= []).push(write) }
   submitting (run: () => void): void { (this.#submitting ??= []).push(run) }
@@ -25,12 +27,48 @@ export class PendingBatch implements Batch {
   /** It was handed over: if it fails now, it was not refused. */
   get isSubmitted (): boolean { return this.#isSubmitted }
 
+  /**
+   * A batch for what is added from now on: one commit stores both, unless `part` is called on it. While this one is empty, it is that batch
+   * itself.
+   */
+  divide (): PendingBatch {
+    if (this.#isEmpty) return this
+    const next = new PendingBatch()
+    next.#first = this
+    return next
+  }
+
+  /** Takes out what was there before `divide`: from now on the two are stored each by itself. */
+  part (): PendingBatch {
+    const first = this.#first ?? new PendingBatch()
+    this.#first = undefined
+    return first
+  }
+
+  get #isEmpty (): boolean {
+    return this.#writes === undefined && this.#submitting === undefined && this.#delivering === undefined &&
+      this.#committed === undefined && this.#failed === undefined && this.#answering === undefined && this.#first === undefined
+  }
+
   /** The last that may add to it do so. Throws what one of them throws: then nothing of the batch may be stored. */
   complete (): void {
-    for (let runs = this.#submitting; runs !== undefined; runs = this.#submitting) {
-      this.#submitting = undefined
+    for (let runs = this.#takeSubmitting(); runs !== undefined; runs = this.#takeSubmitting()) {
       for (const run of runs) run()
     }
+    const first = this.#first
+    if (first === undefined) return
+    const writes = first.#writes
+    if (writes === undefined) return
+    first.#writes = undefined
+    if (this.#writes !== undefined) writes.push(...this.#writes)
+    this.#writes = writes
+  }
+
+  /** What one batch has, or both that are stored together; who asks while these run comes after them. */
+  #takeSubmitting (): (() => void)[] | undefined {
+    const own = this.#submitting
+    this.#submitting = undefined
+    return this.#first === undefined ? own : joined(this.#first.#takeSubmitting(), own)
   }
 
   /** Hands the writes over; their commit number, or 0 where there are none. */
@@ -57,16 +95,38 @@ export class PendingBatch implements Batch {
   }
 
   /** The writes are stored, or there were none: what `failed` was given never runs. */
-  stored (): void { this.#failed = undefined }
+  stored (): void {
+    this.#failed = undefined
+    this.#first?.stored()
+  }
 
   /** It is stored, and the answer is about to go out: runs what goes before it. Throws the first error, after the last has run. */
   answer (): void {
-    const runs = this.#answering
+    let runs = this.#takeAnswering()
     if (runs === undefined) return
-    this.#answering = undefined
     const errors: unknown[] = []
-    for (const run of runs) attempt(run, errors)
+    for (; runs !== undefined; runs = this.#takeAnswering()) {
+      for (const run of runs) attempt(run, errors)
+    }
     if (errors.length > 0) throw errors[0]
+  }
+
+  #takeAnswering (): (() => void)[] | undefined {
+    const own = this.#answering
+    this.#answering = undefined
+    return this.#first === undefined ? own : joined(this.#first.#takeAnswering(), own)
+  }
+
+  #takeDelivering (): (() => void)[] | undefined {
+    const own = this.#delivering
+    this.#delivering = undefined
+    return this.#first === undefined ? own : joined(this.#first.#takeDelivering(), own)
+  }
+
+  #takeCommitted (): (() => void)[] | undefined {
+    const own = this.#committed
+    this.#committed = undefined
+    return this.#first === undefined ? own : joined(this.#first.#takeCommitted(), own)
   }
 
   /**
@@ -75,13 +135,13 @@ export class PendingBatch implements Batch {
    */
   done (): void {
     const errors: unknown[] = []
-    if (this.#answering !== undefined) attempt(() => { this.answer() }, errors)
-    for (let runs = this.#delivering; runs !== undefined; runs = this.#delivering) {
-      this.#delivering = undefined
+    for (let runs = this.#takeAnswering(); runs !== undefined; runs = this.#takeAnswering()) {
       for (const run of runs) attempt(run, errors)
     }
-    for (let runs = this.#committed; runs !== undefined; runs = this.#committed) {
-      this.#committed = undefined
+    for (let runs = this.#takeDelivering(); runs !== undefined; runs = this.#takeDelivering()) {
+      for (const run of runs) attempt(run, errors)
+    }
+    for (let runs = this.#takeCommitted(); runs !== undefined; runs = this.#takeCommitted()) {
       for (const run of runs) attempt(run, errors)
     }
     if (errors.length > 0) throw errors[0]
@@ -99,9 +159,11 @@ export class PendingBatch implements Batch {
     this.#delivering = undefined
     this.#committed = undefined
     this.#failed = undefined
-    if (runs === undefined) return
+    const first = this.#first
+    if (runs === undefined && first === undefined) return
     const errors: unknown[] = []
-    for (const run of runs) attempt(() => { run(error) }, errors)
+    if (first !== undefined) attempt(() => { first.fail(error) }, errors)
+    for (const run of runs ?? []) attempt(() => { run(error) }, errors)
     if (errors.length > 0) throw errors[0]
   }
 }
@@ -114,6 +176,11 @@ function settled (storage: Storage, number: number): Promise<void> {
       else reject(error)
     })
   })
+}
+
+function joined<T> (first: T[] | undefined, own: T[] | undefined): T[] | undefined {
+  if (first === undefined) return own
+  return own === undefined ? first : [...first, ...own]
 }
 
 /** Runs it; what it throws is put to the others. */

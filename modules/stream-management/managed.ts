@@ -1,9 +1,8 @@
 /** A managed session (XEP-0198): acknowledged both ways, and kept, connection or none, until its device is back or it is too late. */
-import { flatten, fromOctets, management, toOctets } from '../../lib/api.js'
+import { flatten, fromOctets, isLasting, management, toOctets } from '../../lib/api.js'
 import type { Arrival, Batch, Booking, Entry, Handed, Manager, Session, Stanza, Write } from '../../lib/api.js'
 import type { ManagedHome, Past } from './home.js'
 import { Inbound } from './inbound.js'
-import { isLasting } from './lasting.js'
 import { Outbound, type Item } from './outbound.js'
 import type { Row, SessionState } from './stores.js'
 

@@ -1,12 +1,14 @@
 /** A server, four phones of two accounts, and what was promised to them: played step by step, and looked at in the end. */
+import { defineModule, messageArriving } from '../../lib/api.js'
 import { journal } from '../../lib/storage/store.js'
 import { parseElement } from '../parse.js'
+import type { AnyModule } from '../../lib/host/module.js'
 import { stand, type Scene, type Scenario } from '../scenario.js'
 import { Phone, type Chain, type Manner } from './phone.js'
 
 const KINDS = [
   'say', 'say', 'say', 'say to one', 'say to one', 'type', 'type', 'ask', 'ack', 'ack', 'half', 'cut', 'cut', 'fade', 'resume', 'resume',
-  'takeover', 'bind', 'bind as it comes', 'close', 'pass', 'rest', 'wake', 'restart', 'kill', 'say and kill',
+  'takeover', 'bind', 'bind as it comes', 'close', 'pass', 'rest', 'wake', 'restart', 'kill', 'say and kill', 'slow', 'slow', 'fast',
 ] as const
 /** What there is to do beside that where there is an archive. */
 const ARCHIVE_KINDS = ['page', 'page', 'page', 'page by form', 'page and fade', 'bind inline', 'bind plainly', 'bind plainly', 'bind plainly as it comes'] as const
@@ -32,6 +34,18 @@ interface Sent {
   isSure: boolean
 }
 
+/** By account: messages for it wait for this. */
+type Slow = Map<string, { readonly wait: Promise<void>, readonly end: () => void }>
+
+/** A module by which they do. */
+function slowness (slow: Slow): AnyModule {
+  return defineModule({
+    name: 'slow',
+    about: 'Has messages wait, for tests.',
+    setup (host) { host.on(messageArriving, ({ account }) => slow.get(account.toString())?.wait, 'screen') },
+  })
+}
+
 const COMPOSING = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
 const CSI = "xmlns='urn:xmpp:csi:0'"
 const ROMEO = 'romeo@montague.lit'
@@ -48,23 +62,29 @@ export class World {
   #lives = 0
   #step = 0
   readonly #chains: { readonly chain: Chain, readonly born: number }[] = []
+  /** By account: what comes for it waits for this. */
+  readonly #slow: Slow
+  /** Its presence is about to come. */
+  #coming: Phone | undefined
   /** When the first device of an account had confirmed a message, by both. */
   readonly #confirmed = new Map<string, number>()
 
-  private constructor (name: WorldName, scene: Scene, s: Scenario) {
+  private constructor (name: WorldName, { scene, slow }: { readonly scene: Scene, readonly slow: Slow }, s: Scenario) {
     this.#hasArchive = name === 'archive'
     this.#scene = scene
+    this.#slow = slow
     this.#s = s
   }
 
   static async begin (name: WorldName): Promise<World> {
     const { modules, offline } = WORLDS[name]
+    const slow: Slow = new Map()
     const scene = {
-      modules: ['presence', 'message', 'carbons', 'offline', 'stream-management', 'csi', ...modules],
+      modules: ['presence', 'message', 'carbons', 'offline', 'stream-management', 'csi', ...modules, slowness(slow)],
       hosts: ['montague.lit', 'capulet.lit'],
       settings: { 'stream-management': { patience: '1h' }, offline },
     }
-    const world = new World(name, scene, await stand(scene))
+    const world = new World(name, { scene, slow }, await stand(scene))
     for (const phone of world.#phones) await world.#binds(phone, 'managed')
     return world
   }
@@ -91,6 +111,8 @@ export class World {
       case 'bind plainly': await this.#binds(phone, 'plain'); return
       case 'resume': if (phone.state === 'cut') await this.#resume(phone); return
       case 'pass': await this.#s.pass(`${minutes}m`); return
+      case 'slow': this.#slows(phone.account); return
+      case 'fast': this.#hurries(); return
       case 'restart': await this.#restart(); return
       case 'kill': await this.#kill(); return
       case 'say and kill': await this.#sayAndKill(phone); return
@@ -123,6 +145,8 @@ export class World {
   /** Everybody comes back, and says so; then every promise is looked at. */
   async end (): Promise<void> {
     this.#step++
+    this.#hurries()
+    await this.#s.settled()
     for (const phone of this.#phones) {
       if (phone.state === 'cut') await this.#resume(phone)
       if (phone.state === 'off') await this.#binds(phone, 'managed')
@@ -209,7 +233,10 @@ export class World {
   async #say (phone: Phone, to: string): Promise<void> {
     const other = this.#other(phone)
     const message = this.#sent.length
-    const audience = this.#phones.flatMap(({ chain }) => chain?.isAlive === true && chain !== phone.chain ? [chain] : [])
+    // If the archive has it, it may find no room to wait for a device whose presence has not come yet.
+    const absent = this.#hasArchive ? this.#coming : undefined
+    const others = this.#phones.filter(other => other !== phone && other !== absent)
+    const audience = others.flatMap(({ chain }) => chain?.isAlive === true ? [chain] : [])
     this.#sent.push({ from: phone, to: other, audience, isSure: true })
     await phone.posts(`<message to='${to}' type='chat'><body>${message}</body></message>`, message)
   }
@@ -228,6 +255,9 @@ export class World {
 
   async #bind (phone: Phone, manner: Manner, meanwhile?: () => Promise<void>): Promise<void> {
     phone.reads()
+    // A login that is told how far the archive goes waits for what comes for its account.
+    this.#hurries()
+    await this.#s.settled()
     this.#doubt(await phone.bind(this.#s, manner, meanwhile))
     this.#chains.push({ chain: phone.chain as Chain, born: this.#step })
   }
@@ -244,10 +274,12 @@ export class World {
     const sender = this.#phones.find(other => other.account !== phone.account && other.state === 'on')
     const isRead = minutes % 2 === 0
     await this.#bind(phone, manner, async () => {
+      this.#coming = phone
       if (isRead) storage.holdReads()
       else storage.hold()
       if (sender !== undefined) for (let said = 0; said <= minutes % 3; said++) await this.#say(sender, phone.account)
     })
+    this.#coming = undefined
     // What is said after its presence comes after all that.
     if (sender !== undefined) await this.#say(sender, phone.account)
     if (minutes % 5 === 0) storage[isRead ? 'hold' : 'holdReads']()
@@ -269,6 +301,7 @@ export class World {
   #fade (phone: Phone): void { this.#doubt(phone.fades()) }
 
   async #resume (phone: Phone): Promise<void> {
+    await this.#s.pass('1s') // what its device has said waits no longer
     if (await phone.resumes(this.#s)) return
     this.#doubt(phone.over())
   }
@@ -297,7 +330,22 @@ export class World {
     return found
   }
 
+  /** From now on messages for the account wait, until `#hurries`: their senders wait for a second. */
+  #slows (account: string): void {
+    if (this.#slow.has(account)) return
+    let end = (): void => {}
+    const wait = new Promise<void>(resolve => { end = resolve })
+    this.#slow.set(account, { wait, end })
+  }
+
+  #hurries (): void {
+    for (const { end } of this.#slow.values()) end()
+    this.#slow.clear()
+  }
+
   async #restart (): Promise<void> {
+    this.#hurries()
+    await this.#s.settled()
     await this.#s.end()
     this.#leave()
     this.#s = await stand({ ...this.#scene, storage: this.#s.storage, ids: `life-${++this.#lives}` })
@@ -306,6 +354,7 @@ export class World {
   async #kill (): Promise<void> {
     await this.#s.pass('1s')
     this.#leave()
+    this.#slow.clear() // the process that waited is gone
     this.#s = await stand({ ...this.#scene, storage: this.#s.storage.remains(), ids: `life-${++this.#lives}` })
     await this.#s.settled()
   }

@@ -1,6 +1,7 @@
 /** Which stanzas outlive a crash. */
-import { namespaceOf, NS } from '../../lib/api.js'
-import type { Stanza } from '../../lib/api.js'
+import { namespaceOf } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import type { Stanza } from '../xmpp/stanza.js'
 
 /** What is not to go with a crash: messages, but for those that mean nothing later (XEP-0085, XEP-0334). */
 export function isLasting (stanza: Stanza): boolean {
@@ -11,4 +12,3 @@ export function isLasting (stanza: Stanza): boolean {
   }
   return false
 }
-
