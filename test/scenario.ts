@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
+import type { Turns } from '../lib/base/turns.js'
 import { readDuration, type Duration } from '../lib/base/units.js'
 import type { Fields, Logger } from '../lib/base/logger.js'
 import { findModules, type Wanted } from '../lib/host/loader.js'
@@ -36,6 +37,8 @@ export interface Scene {
   readonly now?: number
   /** The least characters of a new password; one where it is left out. */
   readonly shortest?: number
+  /** Shares the event loop as a started server does; without it each stanza is taken in the turn in which it comes. */
+  readonly turns?: Turns
 }
 
 /**
@@ -99,7 +102,7 @@ export class Scenario {
     this.#known = known
     this.clock = new FakeClock(scene.now)
     this.storage = scene.storage ?? new MemoryStorage()
-    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.log, storage: this.storage, cached: 100,
+    this.server = new Server({ clock: this.clock, ids: { next: () => `${scene.ids ?? 'id'}-${++this.#ids}` }, log: this.log, storage: this.storage, cached: 100, ...scene.turns === undefined ? {} : { turns: scene.turns },
       shortest: () => scene.shortest ?? 1 })
   }
 

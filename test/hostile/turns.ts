@@ -1,5 +1,5 @@
 /** Measures how much CPU time of the main thread each turn of the event loop uses. */
-import { openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { PerformanceObserver } from 'node:perf_hooks'
 
 /** The turns since the last question. */
@@ -24,6 +24,7 @@ export class TurnMeter {
   #total = 0
   #count = 0
   #collection = 0
+  #isOver = false
   readonly #collections = new PerformanceObserver(list => {
     for (const { duration } of list.getEntries()) this.#collection = Math.max(this.#collection, duration)
   })
@@ -31,6 +32,13 @@ export class TurnMeter {
   start (): void {
     this.#collections.observe({ entryTypes: ['gc'] })
     this.#next()
+  }
+
+  /** Measures nothing any more. */
+  stop (): void {
+    this.#isOver = true
+    this.#collections.disconnect()
+    closeSync(this.#file)
   }
 
   /** Answers with the turns so far, and begins anew. */
@@ -45,6 +53,7 @@ export class TurnMeter {
   #next (): void { setImmediate(() => { this.#turn() }).unref() }
 
   #turn (): void {
+    if (this.#isOver) return
     this.#mark()
     this.#next()
   }
