@@ -169,13 +169,18 @@ export default defineModule({
     function leave (account: Jid, others: readonly Jid[]): void {
       const items = textsOf(others)
       const tell = (device: Session, contact: Jid): void => { host.router.route(stanza(xml('presence', { type: 'unavailable' }), device.jid, contact)) }
-      for (const device of host.sessions.of(account)) {
-        for (const to of host.find(presences)?.told(device) ?? []) if (matches(items, account, to)) tell(device, to)
-        host.find(presences)?.untell(device, to => matches(items, account, to))
-      }
+      const heard = new Set<string>()
       eachSubscriber(account, items, contact => {
+        heard.add(contact.toString())
         for (const device of host.sessions.of(account)) if (device.available) tell(device, contact)
       })
+      for (const device of host.sessions.of(account)) {
+        for (const to of host.find(presences)?.told(device) ?? []) {
+          const hasHeard = device.available && heard.has(to.bare.toString())
+          if (!hasHeard && matches(items, account, to)) tell(device, to)
+        }
+        host.find(presences)?.untell(device, to => matches(items, account, to))
+      }
     }
 
     /** §3.5: who is unblocked sees the user again, unless another item still means them. */

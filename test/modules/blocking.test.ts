@@ -42,6 +42,16 @@ t.test('the blocked reach nobody, and are not told why', async t => {
   await romeo.getsNothing()
 })
 
+t.test('a subscriber who was sent directed presence as well hears once that the user has gone', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { juliet, romeo } = await lovers(s)
+  await juliet.says("<presence to='romeo@montague.lit'/>", "<presence to='romeo@montague.lit/orchard'/>")
+  romeo.forget()
+  await juliet.asks(block('romeo@montague.lit'))
+  await romeo.gets("<presence type='unavailable' from='juliet@capulet.lit/balcony'/>")
+  await romeo.getsNothing()
+})
+
 t.test('whoever writes to somebody they have blocked is told so', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet, romeo } = await lovers(s)
