@@ -190,14 +190,24 @@ function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
 
 async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unknown>>> {
   const { server } = world
+  let unread: string | undefined
+  // A status says most when the storage is away: what cannot be read then is left open.
+  const stored = async <T>(read: Promise<T>): Promise<T | 'unknown'> => {
+    try {
+      return await read
+    } catch (error) {
+      unread = messageOf(error)
+      return 'unknown'
+    }
+  }
   const hosts = await Promise.all(server.hosts.map(async host => ({
-    host: host.domain, accounts: await countAccounts(host), sessions: host.sessions.count, accountsOnline: host.sessions.accounts,
-    notOffered: await notOffered(host),
+    host: host.domain, accounts: await stored(countAccounts(host)), sessions: host.sessions.count, accountsOnline: host.sessions.accounts,
+    notOffered: await stored(notOffered(host)),
   })))
   return {
     since: new Date(server.since).toISOString(),
     uptime: ageOf(server.clock.now() - server.since),
-    storage: server.storage.trouble === undefined ? 'fine' : server.storage.trouble.message,
+    storage: server.storage.trouble?.message ?? unread ?? 'fine',
     ...world.status(),
     hosts,
   }

@@ -71,6 +71,12 @@ t.test('status, hooks, reload and stop', async t => {
   t.match(await asks(s.server, 'status'), { storage: 'no space left' })
 })
 
+t.test('a status is given while nothing stored can be read, and says why', async t => {
+  const s = await scenario(t, { modules: [], hosts: ['montague.lit'] })
+  s.server.hosts[0]!.accounts.list = () => Promise.reject(new Error('PostgreSQL cannot be reached'))
+  t.match(await asks(s.server, 'status'), { storage: 'PostgreSQL cannot be reached', hosts: [{ host: 'montague.lit', accounts: 'unknown', sessions: 0 }] })
+})
+
 t.test('traffic: what came and went by kind, what share each has, and what was spared', async t => {
   const s = await scenario(t, { modules: ['presence', 'csi'], hosts: ['montague.lit', 'capulet.lit'] })
   type Report = { since: string, traffic: { peers: string, kind: string }[], spared: unknown[] }
