@@ -29,16 +29,34 @@ export interface EntryHome {
 export function take (home: EntryHome, session: Session, kind: Kind, element: ParsedElement, source: Source): Maybe<void> {
   const { input } = session
   const counted = session.manager?.arrive()
+  const go = (): Maybe<void> => {
+    const arrival = counted ?? input.place()
+    try {
+      return enter(home, session, kind, element, source, arrival)
+    } catch (error) {
+      arrival?.settle(() => {}) // what came before the fault, and is still under way, has its place
+      throw error
+    }
+  }
   if (input.isBusy) {
     return input.after(source.octets.length, () => {
-      // The session was closed meanwhile: all that is left of its presence is that it is gone.
-      if (kind === 'presence' && session.connection === 'closed') return undefined
-      return enter(home, session, kind, element, source, counted ?? input.place())
+      if (!isObsolete(session, kind)) return go()
+      counted?.settle(() => {})
+      return undefined
     })
   }
-  const wait = enter(home, session, kind, element, source, counted ?? input.place())
+  const wait = go()
   if (wait instanceof Promise) input.waits(wait)
   return undefined
+}
+
+/**
+ * Whether a stanza that has waited means nothing any more, since its session was closed meanwhile. A message does, unless the server has
+ * ended the session: whoever was put out says nothing more. A request has nobody who hears its answer, and of presence all that is left is
+ * that it is gone.
+ */
+function isObsolete (session: Session, kind: Kind): boolean {
+  return session.connection === 'closed' && (kind !== 'message' || session.isExpelled)
 }
 
 /**

@@ -12,34 +12,12 @@ import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { Stanza, stanza as stanzaOf, type Presence } from '../xmpp/stanza.js'
 import type { Arrival } from './arrivals.js'
+import type { Connection } from './connection.js'
 import type { Handed, Manager } from './handed.js'
 import { Input } from './input.js'
 import { ReleaseOrder } from './order.js'
 
-/** What a session needs of a stream. */
-export interface Connection {
-  /** The peer's address, as text. */
-  readonly address: string
-  /** Under TLS. */
-  readonly secure: boolean
-  /** xml:lang of the peer's stream header. */
-  readonly lang: string | undefined
-  /** When the last byte came, in milliseconds since 1970. */
-  readonly lastRead: number
-  /** Bytes not yet taken by the kernel. */
-  readonly backlog: number
-  /** Writes UTF-8, one character a byte; gathered, and written once a turn of the event loop. `kind`: what it is, where that is known. */
-  send (octets: string, kind?: TrafficKind): void
-  /** Runs `then` once the kernel has taken all that was written; never, if the connection ends before. Something has to wait. */
-  drained (then: () => void): void
-  /** Ends the stream, with a stream error if one is given. */
-  close (error?: StreamError): void
-  /** Ends the connection and leaves the stream unfinished, to be resumed (XEP-0198 §7). What was written still goes out. */
-  leave (): void
-  /** Stops reading, and goes on: a session over its limits is not read. */
-  pause (): void
-  resume (): void
-}
+export type { Connection } from './connection.js'
 
 /** What a session asks of its host. */
 export interface SessionHome {
@@ -107,6 +85,7 @@ export class Session {
   #lang: string | undefined
   #manager: Manager | undefined
   #isFrozen = false
+  #isExpelled = false
   /** They wait until the device has taken what was written. */
   #draining: (() => void)[] = []
 
@@ -155,6 +134,8 @@ export class Session {
   get manager (): Manager | undefined { return this.#manager }
   /** No stanza of its device is taken any more. */
   get isFrozen (): boolean { return this.#isFrozen }
+  /** The server has ended it, by a stream error. */
+  get isExpelled (): boolean { return this.#isExpelled }
   /** Its device is here, and takes what is written: little waits. Long answers go on while this holds. */
   get hasRoom (): boolean { return this.#connection !== undefined && this.#connection.backlog <= DRAW_WATER }
 
@@ -383,6 +364,7 @@ export class Session {
   close (reason?: Error): void {
     if (this.#closed) return
     this.#closed = true
+    this.#isExpelled = reason instanceof StreamError
     this.#stopPause()
     const connection = this.#connection
     this.#connection = undefined

@@ -1,6 +1,6 @@
 /** RFC 6120 §10.1: what one client says without waiting for answers is seen in the order in which it was said. */
 import t, { type Test } from 'tap'
-import { defineModule, formatDateTime, messageArriving } from '../../lib/api.js'
+import { defineModule, formatDateTime, messageArriving, StreamError } from '../../lib/api.js'
 import type { AnyModule } from '../../lib/host/module.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
 
@@ -120,6 +120,24 @@ t.test('a client that says much while its request waits is read no further for a
   await s.settled()
   t.same(juliet.unread.map(element => element.getChildText('body')), ['first', ...Array.from({ length: 150 }, (_, i) => String(i))])
 })
+
+for (const [how, reason, arrived] of [
+  ['whose line breaks', new Error('the line broke'), ['first', 'last']],
+  ['that the server puts out', new StreamError('reset'), ['first']],
+] as const) {
+  bothWays(`of a session ${how}, messages that wait for a request are ${arrived.length > 1 ? 'sent' : 'dropped'}, and nothing else`, async (t, isManaged) => {
+    const { s, romeo, juliet } = await lovers(t, isManaged)
+    s.storage.hold()
+    await romeo.says(chat('first'), get('v', "<vCard xmlns='vcard-temp'/>"), set('w', "<vCard xmlns='vcard-temp'><FN>Tybalt</FN></vCard>"),
+      "<presence to='juliet@capulet.lit'/>", chat('last'))
+    romeo.session.close(reason)
+    s.storage.release()
+    await s.settled()
+    t.same(juliet.unread.flatMap(element => element.is('message') ? [element.getChildText('body')] : []), arrived)
+    t.notOk(juliet.unread.some(element => element.is('presence') && element.attrs['type'] === undefined), 'nobody sees it come')
+    t.notMatch((await juliet.asks(`<iq type='get' id='v' to='${ROMEO}'><vCard xmlns='vcard-temp'/></iq>`)).toString(), 'Tybalt')
+  })
+}
 
 /** A module by which messages to the nurse wait. */
 function slow () {
