@@ -42,8 +42,8 @@ for (const shell of ['zsh', 'fish']) {
 }
 
 t.test('zsh and fish are told each command and each option with a sentence', async t => {
-  t.match(script('zsh'), /'user '\*\) found=\('add:Add an account' /)
-  t.match(script('fish'), /^complete -c sestina -f -n '__sestina_given "user "' -a add -d 'Add an account'$/m)
+  t.match(script('zsh'), /'user '\*\) found=\('add:Add an account[^']*' /)
+  t.match(script('fish'), /^complete -c sestina -f -n '__sestina_given "user "' -a add -d 'Add an account[^']*'$/m)
   t.match(script('fish'), /^complete -c sestina -n '__sestina_given "user remove \*"' -l yes /m)
   t.equal(run(process.execPath, [SESTINA, 'completion', 'tcsh']).status, 64)
   return Promise.resolve()

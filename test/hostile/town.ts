@@ -14,7 +14,7 @@ export class Town {
 
   static async open (t: Test, how: ServerHow = {}): Promise<Town> {
     const server = await ServerProcess.start(t, how)
-    for (const name of ['romeo', 'juliet', 'mallory', 'tybalt']) await server.account(name)
+    for (const name of ['romeo', 'juliet', 'mallory', 'tybalt', 'paris']) await server.account(name)
     const [juliet, romeo] = [await Peer.at(server.ports.none, '127.0.9.1'), await Peer.at(server.ports.none, '127.0.9.2')]
     await juliet.comes('juliet', 'balcony')
     await romeo.comes('romeo', 'orchard')
