@@ -140,7 +140,8 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
     const values = (['search', 'limit'] as const).flatMap(name => options[name] === undefined ? [] : [`--${name}=${options[name]}`])
     // Before a password is asked for, twice.
     const isMany = options.csv === true
-    if (isMany && words.length > 0) throw new CommandError('with --csv the addresses stand in the list')
+    if (isMany && words.length > 0) command.error('error: with --csv the addresses stand in the list')
+    if (how.password === true && !isMany && words.length === 0) command.error("error: missing required argument 'jid'")
     if (how.password === true && !isMany) checkAccount(words[0])
     if (how.confirm !== undefined && options.yes !== true) await mustBeMeant(how.confirm(words[0] ?? ''))
     const input = isMany ? readFileSync(0, 'utf8') : how.password === true ? await readPassword(options.passwordStdin === true) : undefined

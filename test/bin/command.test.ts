@@ -128,10 +128,10 @@ t.test('what was backed up, or exported, is there again', async t => {
   t.match(readFileSync(exported, 'utf8'), /<user [^>]*name=["']romeo["']/)
   t.notMatch(readFileSync(exported, 'utf8'), PASSWORD)
   t.equal(statSync(exported).mode & 0o777, 0o600, 'it holds what proves a password')
-  await sestina(conf, ['user', 'remove', 'romeo@localhost'])
+  await sestina(conf, ['user', 'remove', 'romeo@localhost', '--yes'])
   t.match(await sestina(conf, ['import', exported]), { code: 0 })
   t.match((await sestina(conf, ['user', 'list'])).said, /romeo@localhost/)
-  await sestina(conf, ['user', 'remove', 'romeo@localhost'])
+  await sestina(conf, ['user', 'remove', 'romeo@localhost', '--yes'])
   t.not((await sestina(conf, ['restore', backup])).code, 0, 'not under a server that runs')
   await sestina(conf, ['stop'])
   await server.ended
