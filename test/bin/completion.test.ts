@@ -1,5 +1,6 @@
 /** The words that a shell completes. */
 import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
@@ -36,7 +37,9 @@ t.test('bash completes commands, what they are made of, and options', { skip: mi
 
 for (const shell of ['zsh', 'fish']) {
   t.test(`${shell} reads what it completes with`, { skip: missing({ [shell]: shell }) }, async t => {
-    t.match(run(shell, ['-n'], script(shell)), { status: 0, stderr: '' })
+    const file = join(t.testdir({}), `sestina.${shell}`) // fish does not take a script from its standard input
+    writeFileSync(file, script(shell))
+    t.match(run(shell, ['-n', file]), { status: 0, stderr: '' })
     return Promise.resolve()
   })
 }
