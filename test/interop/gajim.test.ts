@@ -17,6 +17,7 @@ const PASSWORD = 'a-secret-of-Verona'
 /** Pixels of the screen that a blinking cursor changes, with much to spare. */
 const CURSOR = 800
 const WORDS = 'But soft! What light through yonder window breaks'
+const LAST_WORDS = 'window breaks'
 const ANSWER = 'O Romeo, Romeo! Wherefore art thou Romeo?'
 /** Said while Gajim is away: to another device, by that device, and while there is none. */
 const MEANWHILE = ['What man art thou', 'My name, dear saint, is hateful to myself', 'How camest thou hither'] as const
@@ -50,7 +51,11 @@ t.test('a person with Gajim', { skip }, async t => {
   t.test('a message that is typed into its window reaches the contact', async t => {
     await desktop.type('Gajim', '', 'alt+1')
     await gajim.says(new RegExp(`Switch to ${jid('juliet')}`))
-    await desktop.type('Gajim', `${WORDS}?`, 'Return')
+    // Keys that are pressed before the place to write has the focus are lost. Then the words are typed once more.
+    for (let turn = 1; turn <= 5 && !listener.said.includes(WORDS); turn++) {
+      await desktop.type('Gajim', `${WORDS}?`, 'Return')
+      await listener.says(new RegExp(`(?:${LAST_WORDS}[^]*?){${turn}}`))
+    }
     const [heard] = await listener.says(new RegExp(`^.*romeo@.*${WORDS}`, 'm'))
     t.match(heard, jid('romeo'))
   })
@@ -78,9 +83,10 @@ t.test('a person with Gajim', { skip }, async t => {
     const again = desktop.start(t, 'gajim', ['--verbose'])
     await again.says(new RegExp(`Request finished: ${jid('romeo')}`), 60)
     const all = [`${WORDS}?`, ANSWER, ...MEANWHILE]
-    for (let turns = 0; turns < 600 && messagesIn(desktop).length < all.length; turns++) await sleep(100)
+    const whole = (): readonly string[] => messagesIn(desktop).filter(text => text.startsWith('But soft') || !text.includes(LAST_WORDS))
+    for (let turns = 0; turns < 600 && whole().length < all.length; turns++) await sleep(100)
     await again.stop()
-    t.same(messagesIn(desktop), all.sort())
+    t.same(whole(), all.sort())
   })
 })
 
