@@ -7,6 +7,7 @@ import { OURS, scene, THEIRS } from './stage.js'
 /** CPU time of the main thread that one turn of the event loop may use: milliseconds. */
 const LONGEST_TURN = 50
 const STANZAS = 4000
+const PIECE = 400
 /** Units of a stanza that reaches nobody. */
 const EACH = 4
 
@@ -22,11 +23,15 @@ for (const [what, stanza] of Object.entries(FLOODS)) {
     const ours = await net.town(OURS, { scene: { turns: new Turns() } })
     const peer = await net.peer(THEIRS)
     const line = await peer.enters(ours, THEIRS, OURS)
-    const flood = Array.from({ length: STANZAS }, (_, n) => stanza(n)).join('')
+    const flood = Array.from({ length: STANZAS }, (_, n) => stanza(n))
     const meter = new TurnMeter()
     meter.start()
     meter.take()
-    await line.says(flood)
+    // In pieces of the size in which a socket is read.
+    for (let n = 0; n < STANZAS; n += PIECE) {
+      await line.says(flood.slice(n, n + PIECE).join(''))
+      await new Promise(resolve => { setImmediate(resolve) })
+    }
     const spent = (): number => DOMAIN_BUDGET.rate * 10 - ours.world.budgets.of(THEIRS).level
     for (let turn = 0; turn < 10_000 && spent() < STANZAS * EACH; turn++) await new Promise(resolve => { setImmediate(resolve) })
     await net.settled()
