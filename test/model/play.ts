@@ -1,9 +1,21 @@
 /** Plays random histories until one breaks the promise, and prints the shortest that does. `npm run test:model [STEPS [SEED]]` */
+import { randomInt } from 'node:crypto'
 import fc from 'fast-check'
 import { World, WORLDS, type WorldName } from './world.js'
 
 const LENGTH = 100
-const [steps = 1_000_000, seed] = process.argv.slice(2).map(Number)
+const [steps = 1_000_000, seed = randomInt(2 ** 31)] = process.argv.slice(2).map(Number)
+interface Step { readonly kind: string, readonly phone: number, readonly minutes: number }
+/** The history that is being played, and how far. */
+let current: { readonly name: WorldName, readonly steps: readonly Step[] } | undefined
+let at = 0
+
+// Something waits for what never comes: Node ends, for there is nothing left to do.
+process.on('exit', code => {
+  if (code !== 13) return
+  console.log(`seed ${seed}, in the world of ${String(current?.name)}: stuck at step ${at}`)
+  for (const { kind, phone, minutes } of current?.steps.slice(0, at + 1) ?? []) console.log(`  ${kind} ${phone} ${minutes}m`)
+})
 
 const historyIn = (name: WorldName) => fc.record({
   name: fc.constant(name),
@@ -13,11 +25,16 @@ const historyIn = (name: WorldName) => fc.record({
 const played = { sessions: 0, archive: 0 }
 
 const outcome = await fc.check(fc.asyncProperty(fc.oneof(historyIn('sessions'), historyIn('archive')), async ({ name, steps }) => {
+  current = { name, steps }
   const world = await World.begin(name)
-  for (const step of steps) await world.play(step)
+  for (const [index, step] of steps.entries()) {
+    at = index
+    await world.play(step)
+  }
+  at = steps.length
   await world.end()
   played[name] += steps.length
-}), { numRuns: Math.ceil(steps / LENGTH), ...seed === undefined ? {} : { seed } })
+}), { numRuns: Math.ceil(steps / LENGTH), seed })
 
 if (outcome.failed) {
   const [history] = outcome.counterexample ?? []
