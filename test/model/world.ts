@@ -301,6 +301,9 @@ export class World {
   #fade (phone: Phone): void { this.#doubt(phone.fades()) }
 
   async #resume (phone: Phone): Promise<void> {
+    // Who resumes is told how far its stanzas were handled: a page that it has asked for waits for what comes for its account.
+    this.#hurries()
+    await this.#s.settled()
     await this.#s.pass('1s') // what its device has said waits no longer
     if (await phone.resumes(this.#s)) return
     this.#doubt(phone.over())
