@@ -38,6 +38,16 @@ export class Items {
     this.#aside = aside
   }
 
+  /** Whether a text is a value of the store: `valueOf` would not throw. */
+  isReadable (json: string): boolean {
+    try {
+      this.valueOf(json)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /** The value that a text is. Throws if it is not JSON, or not what the store holds. */
   valueOf (json: string): unknown {
     const value: unknown = JSON.parse(json)

@@ -90,7 +90,7 @@ export class PostgresRecords implements Records<unknown> {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const found = await this.#storage.undisturbed(this.#id, owner, async () => ({ json: await this.#find(owner, key) }))
         if (found === undefined) continue
-        if (found.json === undefined || this.#isReadable(found.json)) return
+        if (found.json === undefined || this.items.isReadable(found.json)) return
         await this.#putAside(owner, key, found.json, error)
         return
       }
@@ -99,15 +99,6 @@ export class PostgresRecords implements Records<unknown> {
 
   #putAside (owner: string, key: string, text: string, error: unknown): Promise<void> {
     return this.#storage.aside.put({ store: this.#name, owner, id: key, text, error }, this.putting(owner, key, undefined))
-  }
-
-  #isReadable (json: string): boolean {
-    try {
-      this.items.valueOf(json)
-      return true
-    } catch {
-      return false
-    }
   }
 
   #write (row: Row): PostgresWrite { return { store: this.#name, rows: [row] } }

@@ -104,18 +104,9 @@ export class SqliteRecords implements Records<unknown> {
   async #move (owner: string, key: string, error: unknown): Promise<void> {
     await this.#storage.atRest(this.#id, owner, () => {
       const found = this.#find(owner, key)
-      if (found === undefined || this.#isReadable(found)) return undefined
+      if (found === undefined || this.items.isReadable(found)) return undefined
       return this.#storage.aside.put({ store: this.#name, owner, id: key, text: found, error }, this.putting(owner, key, undefined))
     })
-  }
-
-  #isReadable (json: string): boolean {
-    try {
-      this.items.valueOf(json)
-      return true
-    } catch {
-      return false
-    }
   }
 
   #write (row: Row): SqliteWrite { return { store: this.#name, row } }
