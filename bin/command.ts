@@ -221,7 +221,7 @@ async function mustBeMeant (message: string): Promise<void> {
 
 /** What went wrong, in words and as a number. */
 function fail (error: unknown): never {
-  // It has said what is wrong itself; 0 is help and the version.
+  // commander has said what is wrong; 0 is help and the version.
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT.usage)
   process.stderr.write(`${explain(error)}\n`)
   process.exit(error instanceof ConfigProblems ? EXIT.conf : error instanceof Unavailable ? EXIT.unavailable : EXIT.failed)

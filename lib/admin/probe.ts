@@ -18,7 +18,7 @@ export function whyNotWrite (folder: string): string | undefined {
   try {
     if (!statSync(folder).isDirectory()) return `${folder} is not a folder`
   } catch {
-    // It is not there, or what is above it is a file.
+    // The path does not exist, or something above it is a file.
     return dirname(folder) === folder ? undefined : whyNotWrite(dirname(folder))
   }
   try {

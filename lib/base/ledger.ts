@@ -28,7 +28,7 @@ export class Ledger<S extends Share> {
   /** What all hold together. */
   get bytes (): number { return this.#bytes }
 
-  /** The share grows by so many bytes, or shrinks. */
+  /** The share grows by this number of bytes, or shrinks if it is negative. */
   change (share: S, by: number): void {
     if (by === 0) return
     const from = this.#classOf(share.bytes)

@@ -34,7 +34,7 @@ export interface ModuleTerms {
   readonly settings?: Schema
   /** Modules without which it cannot run. */
   readonly requires?: readonly string[]
-  /** It is off unless the conf turns it on. */
+  /** The module is off unless the conf turns it on. */
   readonly isOff?: boolean
 }
 

@@ -75,7 +75,7 @@ function firstMention (file: string, text: string, line: number): { readonly nam
       if (place !== undefined) return { name: isTable ? `[${dotted(path.slice(0, length))}]` : dotted(path.slice(0, length)), place }
     }
   } catch {
-    // It is told without the first place.
+    // The mistake is told without the first place.
   }
   return undefined
 }

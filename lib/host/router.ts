@@ -27,7 +27,7 @@ export interface Passage {
   ended?: boolean
   /** It waits behind others for the same account. */
   isWaiting?: boolean
-  /** It is submitted, or has failed. */
+  /** The batch is submitted, or has failed. */
   isOver?: boolean
   /** Told of that. */
   over?: () => void
@@ -208,7 +208,7 @@ export class Router {
   }
 }
 
-/** It is submitted, or never will be. */
+/** Marks a passage that is submitted, or never will be. */
 function leaves (passage: Passage): void {
   passage.isOver = true
   passage.over?.()

@@ -284,7 +284,7 @@ export class Session {
     this.close(error instanceof StreamError ? error : new StreamError('internal-server-error'))
   }
 
-  /** It has cost the server this many units (lib/host/cost.ts). Over its budget its device is read more slowly. */
+  /** The session has cost the server this many units (lib/host/cost.ts). Over its budget its device is read more slowly. */
   charge (units: number): void {
     const wait = this.budget?.take(units) ?? 0
     if (wait > 0) this.pause(wait)

@@ -24,7 +24,7 @@ export class PendingBatch implements Batch {
 
   get writes (): readonly Write[] { return this.#writes ?? NOTHING }
 
-  /** It was handed over: if it fails now, it was not refused. */
+  /** The batch was handed over: if it fails now, it was not refused. */
   get isSubmitted (): boolean { return this.#isSubmitted }
 
   /**
