@@ -1,6 +1,9 @@
-/** Rules of this project alone, for eslint.config.js. */
+/** Lint rules of this project, for eslint.config.js. */
 
-/** A text is cut to a length by `shortened` alone: anything else may leave half of a surrogate pair, which cannot be written as XML. */
+/**
+ * Requires `shortened` for cutting a text to a length: other ways may leave half of a surrogate pair, which cannot be
+ * written as XML.
+ */
 const cutText = {
   meta: {
     type: 'problem',
@@ -31,8 +34,9 @@ const cutText = {
 }
 
 /**
- * A length that says nothing about the text itself: `60` from a second argument on, `LONGEST`, `settings.longest`, also with a sign or with
- * something added. A number found in the text (`at`, `colon + 1`, `WORD.length`) is a place between characters.
+ * True for a length that does not depend on the text itself: `60` from a second argument on, `LONGEST`,
+ * `settings.longest`, also with a sign or with something added. A number found in the text (`at`, `colon + 1`,
+ * `WORD.length`) is a place between characters.
  */
 function isLength (node, index) {
   switch (node.type) {
@@ -46,9 +50,54 @@ function isLength (node, index) {
   }
 }
 
-/** The text of a digest has no surrogates. */
+/** True for the text of a digest, which has no surrogates. */
 function isDigest (node) {
   return node.type === 'CallExpression' && node.callee.type === 'MemberExpression' && node.callee.property.name === 'digest'
 }
 
-export default { rules: { 'cut-text': cutText } }
+/** Phrases that readers stumble over, each with what to write instead (CONTRIBUTING.md, "Plain English"). */
+const PHRASES = [
+  [/\bbehind\b(?! (?:(?:a|an|the|one|another|its|his|their|carrier) )?(?:reverse )?(?:proxy|proxies|nat|firewall|router|load balancer|address)\b)/i, 'after'],
+  [/\bso (?:many|much|long) (?:bytes|milliseconds|seconds|minutes|hours|days|times|entries|stanzas|characters)\b/i, 'the unit: "in milliseconds"'],
+  [/\bso many\b/i, 'the number that is meant'],
+  [/\bof ours\b/i, 'whose it is'],
+  [/\b(?:is|are|was|be) taken up again\b/i, 'resumed'],
+  [/^\W*(?:It|They|What)\b/, 'the name of the thing, or a verb, as the first word'],
+]
+
+/** Refuses such phrases in comments, in descriptions of settings and in test titles. */
+const plainWords = {
+  meta: {
+    type: 'suggestion',
+    docs: { description: 'write comments, descriptions of settings and test titles in plain English' },
+    schema: [],
+    messages: { phrase: 'Plain English: not "{{ phrase }}", but {{ better }}.' },
+  },
+  create (context) {
+    const check = (node, text) => {
+      for (const [pattern, better] of PHRASES) {
+        const found = pattern.exec(text)
+        if (found !== null) context.report({ node, messageId: 'phrase', data: { phrase: found[0].replace(/^\W+/, ''), better } })
+      }
+    }
+    return {
+      Program () {
+        // Lines of one comment made of several `//` are read together, so that none of them is taken for its beginning.
+        let before
+        for (const comment of context.sourceCode.getAllComments()) {
+          const goesOn = before?.type === 'Line' && comment.type === 'Line' && comment.loc.start.line === before.loc.end.line + 1
+          check(comment, `${goesOn ? 'goes on:' : ''}${comment.value.replace(/\n\s*\*/g, '')}`)
+          before = comment
+        }
+      },
+      CallExpression ({ callee, arguments: [first] }) {
+        const name = callee.type === 'MemberExpression' ? callee.property.name : callee.name
+        if (name !== 'says' && name !== 'test' || first === undefined) return
+        if (first.type === 'Literal' && typeof first.value === 'string') check(first, first.value)
+        if (first.type === 'TemplateLiteral') check(first, first.quasis.map(quasi => quasi.value.cooked).join('…'))
+      },
+    }
+  },
+}
+
+export default { rules: { 'cut-text': cutText, 'plain-words': plainWords } }

@@ -1,11 +1,14 @@
-/** The cheapest XMPP client that can log in: no XML parser, it waits for marks in the text and afterwards only counts a byte. */
+/**
+ * The cheapest XMPP client that can log in. It has no XML parser: it waits for patterns in the text, and afterwards
+ * only counts a byte.
+ */
 import { connect as connectPlain, type Socket } from 'node:net'
 import { createHash, createHmac } from 'node:crypto'
 import { connect as connectTls, TLSSocket } from 'node:tls'
 import { once } from 'node:events'
 import { ScramClient, type Mechanism } from './scram.js'
 
-/** Where a server listens, and how one gets in. */
+/** The place where a server listens, and how to log in. */
 export interface Target {
   readonly host: string
   readonly port: number
@@ -15,9 +18,9 @@ export interface Target {
   readonly password: string
 }
 
-const PATIENCE = 30_000
+const ANSWER_TIMEOUT = 30_000
 
-/** One connection. What arrives is text until listen() or count() is called. */
+/** One connection. Received data is kept as text until listen() or count() is called. */
 export class Client {
   readonly #domain: string
   #socket: Socket
@@ -25,7 +28,7 @@ export class Client {
   #wanted: { readonly mark: RegExp, readonly found: (match: RegExpExecArray) => void } | undefined
   #failed: ((error: Error) => void) | undefined
   #ended: Error | undefined
-  /** The full address, once bound. */
+  /** The full address, after binding. */
   jid = ''
 
   private constructor (socket: Socket, domain: string) {
@@ -34,7 +37,7 @@ export class Client {
     this.#listen()
   }
 
-  /** Opens a stream, encrypts it if the target says so, logs in and binds. Throws where the server refuses. */
+  /** Opens a stream, encrypts it if the target says so, logs in and binds. Throws if the server refuses. */
   static async login (target: Target, user: string, resource: string): Promise<Client> {
     const client = new Client(await open(target), target.domain)
     try {
@@ -48,7 +51,7 @@ export class Client {
     return client
   }
 
-  /** Logs in and resumes a session in which it has received nothing (XEP-0198 §5). Throws where the server does not. */
+  /** Logs in and resumes a session in which nothing was received (XEP-0198 §5). Throws if the server refuses. */
   static async resume (target: Target, user: string, id: string): Promise<Client> {
     const client = new Client(await open(target), target.domain)
     try {
@@ -64,7 +67,9 @@ export class Client {
     return client
   }
 
-  /** The same by a token, in one message behind the header of the stream (XEP-0388, XEP-0484). The target is within TLS. */
+  /**
+   * Resumes with a token, in one message after the stream header (XEP-0388, XEP-0484). The target must use direct TLS.
+   */
   static async resumeAtOnce (target: Target, user: string, id: string, token: string): Promise<Client> {
     const client = new Client(await open(target), target.domain)
     client.send(client.#header() + authenticate(TOKENS, client.#tokenMessage(user, token), user, "<fast xmlns='urn:xmpp:fast:0'/>" + resumption(id)))
@@ -77,36 +82,38 @@ export class Client {
     return client
   }
 
-  /** Logs in and binds within TLS, by password; answers with a token for the next time as well. */
-  static async loginForToken (target: Target, user: string): Promise<{ readonly client: Client, readonly token: string }> {
+  /** Logs in with the password and binds, over direct TLS. Also returns a token for the next login. */
+  static async loginForToken (
+    target: Target, user: string,
+  ): Promise<{ readonly client: Client, readonly token: string }> {
     const client = new Client(await open(target), target.domain)
     const password = Buffer.from(`\0${user}\0${target.password}`).toString('base64')
     client.send(client.#header() + authenticate('PLAIN', password, user,
       `<bind xmlns='urn:xmpp:bind:0'><tag>bench</tag></bind><request-token xmlns='urn:xmpp:fast:0' mechanism='${TOKENS}'/>`))
     const [answer] = await client.expect(/<success[^]*<\/success>|<failure[^]*<\/failure>/)
     const token = /<token [^>]*token=['"]([^'"]+)['"]/.exec(answer)?.[1]
-    if (token === undefined) throw new Error(`${user} was given no token: ${answer}`)
+    if (token === undefined) throw new Error(`${user} received no token: ${answer}`)
     client.jid = /<authorization-identifier>([^<]+)</.exec(answer)?.[1] ?? ''
     return { client, token }
   }
 
-  /** Writes text or octets; nobody waits. */
+  /** Writes text or bytes without waiting. */
   send (text: string | Buffer): void {
     this.#socket.write(text)
   }
 
-  /** Resolves with the first match in what has arrived and not been taken yet. Throws after 30 s, or when the connection ends. */
+  /** Resolves with the first match in the data not yet consumed. Throws after 30 s, or when the connection ends. */
   async expect (mark: RegExp): Promise<RegExpExecArray> {
     if (this.#ended !== undefined) throw this.#ended
     return await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => { this.#settle(); reject(new Error(`waited 30 s for ${mark}, got: ${this.#text.slice(-400)}`)) }, PATIENCE)
+      const timer = setTimeout(() => { this.#settle(); reject(new Error(`waited 30 s for ${mark}, got: ${this.#text.slice(-400)}`)) }, ANSWER_TIMEOUT)
       this.#failed = error => { clearTimeout(timer); this.#settle(); reject(error) }
       this.#wanted = { mark, found: match => { clearTimeout(timer); this.#settle(); resolve(match) } }
       this.#look()
     })
   }
 
-  /** From now on nothing is kept: `heard` gets each chunk, first of all what nobody has taken yet. */
+  /** From now on no data is kept: `heard` gets each chunk, beginning with the data not yet consumed. */
   listen (heard: (chunk: Buffer) => void): void {
     const before = Buffer.from(this.#text, 'latin1')
     this.#text = ''
@@ -115,7 +122,10 @@ export class Client {
     if (before.length > 0) heard(before)
   }
 
-  /** The same; `counted` hears how often the byte occurred in each chunk where it did. */
+  /**
+   * Listens as listen() does, and calls `counted` with the number of occurrences of the byte in each chunk that has
+   * any.
+   */
   count (byte: number, counted: (times: number) => void): void {
     this.listen(chunk => {
       const times = occurrences(chunk, byte)
@@ -123,7 +133,7 @@ export class Client {
     })
   }
 
-  /** XEP-0198: from now on stanzas are counted both ways. Answers with the id by which the session is resumed. */
+  /** Enables stream management (XEP-0198). Returns the id for resuming the session. */
   async enable (): Promise<string> {
     this.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
     const [answer] = await this.expect(/<enabled [^>]*>|<failed[^]*<\/failed>/)
@@ -132,7 +142,7 @@ export class Client {
     return id
   }
 
-  /** Closes the stream in order, and waits (at most 2 s) until the server has closed the connection. */
+  /** Closes the stream in order, and waits at most 2 s for the server to close the connection. */
   async close (): Promise<void> {
     if (this.#ended !== undefined) return
     this.#socket.removeAllListeners('data').resume()
@@ -143,7 +153,7 @@ export class Client {
     clearTimeout(timer)
   }
 
-  /** Drops the connection at once. */
+  /** Closes the connection at once. */
   destroy (): void {
     this.#socket.destroy()
   }
@@ -165,10 +175,10 @@ export class Client {
     const scram = new ScramClient(target.mechanism, user, target.password)
     this.send(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='${target.mechanism}'>${scram.first()}</auth>`)
     const [, challenge] = await this.expect(/<challenge[^>]*>([^<]+)<\/challenge>|<failure.*<\/failure>/)
-    if (challenge === undefined) throw new Error(`${target.mechanism} was refused to ${user}`)
+    if (challenge === undefined) throw new Error(`${target.mechanism} was refused for ${user}`)
     this.send(`<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>${await scram.last(challenge)}</response>`)
     const [answer] = await this.expect(/<success[^>]*>|<failure.*<\/failure>/)
-    if (!answer.startsWith('<success')) throw new Error(`${user} was not let in: ${answer}`)
+    if (!answer.startsWith('<success')) throw new Error(`${user} could not log in: ${answer}`)
   }
 
   async #bind (resource: string): Promise<void> {
@@ -196,9 +206,9 @@ export class Client {
     if (!answer.startsWith('<resumed')) throw new Error(`not resumed: ${answer}`)
   }
 
-  /** draft-schmaus-kitten-sasl-ht: bound to the channel. */
+  /** Makes the message of a login by token with channel binding (draft-schmaus-kitten-sasl-ht). */
   #tokenMessage (user: string, token: string): string {
-    if (!(this.#socket instanceof TLSSocket)) throw new Error('tokens are for TLS alone')
+    if (!(this.#socket instanceof TLSSocket)) throw new Error('tokens need TLS')
     const binding = this.#socket.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0))
     const proof = createHmac('sha256', token).update('Initiator').update(binding).digest()
     return Buffer.concat([Buffer.from(`${user}\0`), proof]).toString('base64')
@@ -210,7 +220,7 @@ export class Client {
       this.#look()
     })
     this.#socket.on('error', error => { this.#end(error) })
-    this.#socket.on('close', () => { this.#end(new Error(`the server closed the connection, its last words: ${this.#text.slice(-400)}`)) })
+    this.#socket.on('close', () => { this.#end(new Error(`the server closed the connection; its last data: ${this.#text.slice(-400)}`)) })
   }
 
   #look (): void {
@@ -232,7 +242,7 @@ export class Client {
   }
 }
 
-/** The mechanism of tokens that are bound to the channel. */
+/** The mechanism for tokens with channel binding. */
 const TOKENS = 'HT-SHA-256-EXPR'
 
 function authenticate (mechanism: string, message: string, user: string, more: string): string {
@@ -240,7 +250,7 @@ function authenticate (mechanism: string, message: string, user: string, more: s
     `<user-agent id='${agentOf(user)}'><software>bench</software></user-agent>${more}</authenticate>`
 }
 
-/** A UUID that is the same for the same user. */
+/** Returns a UUID that is always the same for a user. */
 function agentOf (user: string): string {
   const hex = createHash('sha256').update(user).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`
@@ -261,7 +271,7 @@ async function open (target: Target): Promise<Socket> {
   return socket
 }
 
-/** How often a byte occurs. */
+/** Returns how often a byte occurs in a chunk. */
 export function occurrences (chunk: Buffer, byte: number): number {
   let times = 0
   for (let at = chunk.indexOf(byte); at !== -1; at = chunk.indexOf(byte, at + 1)) times++

@@ -1,18 +1,18 @@
-/** The bench's end of a load generator: starts its process, hands it jobs, waits for the outcome. */
+/** The bench's side of a load generator: starts its process, sends it jobs and waits for the outcomes. */
 import { fork, type ChildProcess } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isReply, type Job, type Outcome } from './jobs.js'
 
-const PATIENCE = 120_000
+const JOB_TIMEOUT = 120_000
 const generators = new Set<Generator>()
 
-/** Ends every load generator that still runs: for the way out. */
+/** Ends every load generator that still runs, when the bench exits. */
 export function endAllGenerators (): void {
   for (const generator of generators) generator.end()
 }
 
-/** One process; one job at a time. */
+/** One process of a load generator. It plays one job at a time. */
 export class Generator {
   readonly #child: ChildProcess
 
@@ -21,7 +21,7 @@ export class Generator {
     generators.add(this)
   }
 
-  /** Plays the job. Throws where it failed or took more than two minutes. */
+  /** Plays the job. Throws if it fails or takes more than two minutes. */
   async play (job: Job): Promise<Outcome> {
     return await new Promise((resolve, reject) => {
       const over = (): void => {
@@ -30,12 +30,12 @@ export class Generator {
       }
       const answered = (reply: unknown): void => {
         over()
-        if (!isReply(reply)) reject(new Error('the load generator spoke in riddles'))
+        if (!isReply(reply)) reject(new Error('the reply of the load generator cannot be read'))
         else if ('outcome' in reply) resolve(reply.outcome)
         else reject(new Error(reply.failure))
       }
       const died = (): void => { over(); reject(new Error('the load generator died')) }
-      const timer = setTimeout(() => { over(); reject(new Error(`${job.kind} took more than ${PATIENCE / 1000} s`)) }, PATIENCE)
+      const timer = setTimeout(() => { over(); reject(new Error(`${job.kind} took more than ${JOB_TIMEOUT / 1000} s`)) }, JOB_TIMEOUT)
       this.#child.on('message', answered).on('exit', died)
       this.#child.send(job)
     })

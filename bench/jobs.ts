@@ -1,23 +1,23 @@
-/** What the bench asks of the load generator, and what it answers: plain values, for they cross a process border. */
+/** The jobs and outcomes that the bench and the load generator exchange. They are plain values, to cross processes. */
 import type { Target } from './client.js'
 
-/** What every job has: where to, and the processes whose cost is measured. */
+/** The fields of every job: the target, and the processes whose cost is measured. */
 interface Aimed { readonly target: Target, readonly pids: readonly number[] }
 
-/** Chat messages between pairs of users, a fixed number of them always on the way. */
+/** Chat messages between pairs of users. A fixed number of messages is always in flight. */
 export interface MessagesJob extends Aimed {
   readonly kind: 'messages'
   readonly users: readonly string[]
   /** Stanzas are acknowledged both ways (XEP-0198). */
   readonly managed: boolean
-  /** Another server, where every second user is at home: each message goes from one server to the other. */
+  /** Another server, which hosts every second user. Each message then goes from one server to the other. */
   readonly elsewhere?: Target
   readonly outstanding: number
   readonly warmSeconds: number
   readonly seconds: number
 }
 
-/** Users who come and go, `concurrency` of them at a time. */
+/** Users who log in and out, `concurrency` of them at a time. */
 export interface LoginsJob extends Aimed {
   readonly kind: 'logins'
   readonly users: readonly string[]
@@ -26,23 +26,23 @@ export interface LoginsJob extends Aimed {
   readonly concurrency: number
 }
 
-/** Users whose connection is cut and who resume on a new one, `concurrency` of them at a time, each of them `times` times. */
+/** Users whose connection is cut and who resume on a new one: `concurrency` of them at a time, each `times` times. */
 export interface ResumeJob extends Aimed {
   readonly kind: 'resume'
   readonly users: readonly string[]
   readonly warmTimes: number
   readonly times: number
   readonly concurrency: number
-  /** All in one message, by a token. */
+  /** Log in with a token and resume in one message. */
   readonly atOnce: boolean
 }
 
-/** An hour of a user with a phone, whose first `contacts` neighbours are online. */
+/** An hour of a user with a desktop client and a phone, while `contacts` neighbours are online. */
 export interface QuietJob extends Aimed {
   readonly kind: 'quiet'
   readonly users: readonly string[]
   readonly contacts: number
-  /** Nobody looks at the phone, and it says so (XEP-0352). */
+  /** The phone is inactive, and has told the server so (XEP-0352). */
   readonly inactive: boolean
 }
 
@@ -61,7 +61,7 @@ export interface FriendsJob extends Aimed {
   readonly contacts: number
 }
 
-/** Users with contacts online who change their presence, `window` changes always on the way. */
+/** Users with online contacts who change their presence. `window` changes are always in flight. */
 export interface PresenceJob extends Aimed {
   readonly kind: 'presence'
   readonly users: readonly string[]
@@ -71,40 +71,47 @@ export interface PresenceJob extends Aimed {
   readonly seconds: number
 }
 
-/** Two users, one of whom writes so many messages, and the other takes them from the archive, `passes` times. */
+/**
+ * Two users: one writes `messages` messages, the other reads them from the archive, `passes` times, or fewer if that
+ * takes longer than `seconds`.
+ */
 export interface CatchupJob extends Aimed {
   readonly kind: 'catchup'
   readonly users: readonly string[]
   readonly messages: number
   readonly passes: number
+  readonly seconds: number
   readonly settleSeconds: number
 }
 
-/** What the load generator can be asked. */
+/** All jobs of the load generator. */
 export type Job = MessagesJob | LoginsJob | ResumeJob | QuietJob | MemoryJob | FriendsJob | PresenceJob | CatchupJob
 
-/** What came of a job. `count`: messages, logins, resumptions, wake-ups, sessions, subscriptions, deliveries or messages of the archive. */
+/**
+ * The outcome of a job. `count` is the number of messages, logins, resumptions, wake-ups, sessions, subscriptions,
+ * deliveries or archived messages, depending on the job.
+ */
 export interface Outcome {
   readonly count: number
-  /** CPU seconds of the servers meanwhile. */
+  /** CPU seconds that the servers used. */
   readonly cpu: number
-  /** Seconds that passed meanwhile. */
+  /** Seconds that passed. */
   readonly wall: number
-  /** CPU seconds of the load generator itself meanwhile. */
+  /** CPU seconds that the load generator itself used. */
   readonly own: number
-  /** By how many bytes the server grew, where memory was asked for; how many came to the phone. */
+  /** For `memory`, the bytes that the server grew by; for `quiet`, the bytes that the phone received; else 0. */
   readonly bytes: number
 }
 
-/** What the load generator sends back: an outcome, or why there is none. */
+/** The reply of the load generator: an outcome, or the reason why there is none. */
 export type Reply = { readonly outcome: Outcome } | { readonly failure: string }
 
-/** Whether an unknown value from the load generator is a reply. */
+/** True if a value from the load generator is a reply. */
 export function isReply (value: unknown): value is Reply {
   return typeof value === 'object' && value !== null && ('outcome' in value || 'failure' in value)
 }
 
-/** Whether an unknown value from the bench is a job. */
+/** True if a value from the bench is a job. */
 export function isJob (value: unknown): value is Job {
   return typeof value === 'object' && value !== null && 'kind' in value && 'target' in value
 }

@@ -1,4 +1,4 @@
-/** The load generator: a process of its own that takes one job after the other from the bench and answers each. */
+/** The load generator: its own process, which plays the bench's jobs one after the other and answers each. */
 import { isJob, type Job, type Outcome, type Reply } from './jobs.js'
 import { catchup } from './scenes/catchup.js'
 import { logins } from './scenes/logins.js'
@@ -8,7 +8,7 @@ import { friends, presence } from './scenes/presence.js'
 import { quiet } from './scenes/quiet.js'
 import { resume } from './scenes/resume.js'
 
-// Ctrl-C goes to the whole group: the bench decides when we end, by closing the channel.
+// Ctrl-C goes to the whole process group. The bench decides when this process ends, by closing the channel.
 process.on('SIGINT', () => undefined)
 process.on('disconnect', () => { process.exit() })
 process.on('message', value => {
@@ -16,7 +16,9 @@ process.on('message', value => {
 })
 
 async function answer (job: Job): Promise<void> {
-  const reply = await play(job).then<Reply, Reply>(outcome => ({ outcome }), (error: unknown) => ({ failure: String(error) }))
+  const reply = await play(job).then<Reply, Reply>(
+    outcome => ({ outcome }), (error: unknown) => ({ failure: String(error) }),
+  )
   process.send?.(reply)
 }
 

@@ -1,4 +1,4 @@
-/** `npm run bench`: Sestina beside Prosody and ejabberd, under the same load, on the loopback of this machine. */
+/** `npm run bench`: compares Sestina with Prosody and ejabberd under the same load, on the loopback of this machine. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -13,12 +13,12 @@ import { SERVERS, Stage, type Pair, type ServerName } from './servers/stage.js'
 import { costOf, report } from './table.js'
 
 const USAGE = `npm run bench -- [options]
-  --servers sestina,prosody,ejabberd   whom to measure (first: whom the others are compared with)
-  --before FOLDER                      another checkout of Sestina, built, to be measured as well
+  --servers sestina,prosody,ejabberd   servers to measure; the others are compared with the first
+  --before FOLDER                      also measure another checkout of Sestina, already built
   --only ${SCENES.join(',')}
-  --rounds N                           how often each is measured (3; with --quick 1)
-  --quick                              fewer users, shorter: about three minutes
-  --json                               all outcomes as JSON on standard output, the table on standard error
+  --rounds N                           how often each scene is measured (3; with --quick 1)
+  --quick                              fewer users and shorter scenes: about three minutes
+  --json                               print all outcomes as JSON on standard output, and the table on standard error
   --help`
 
 await main()
@@ -31,7 +31,7 @@ async function main (): Promise<void> {
   process.on('exit', () => { cleanUp(folder) })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => { process.exit(130) })
   const watchdog = setTimeout(() => {
-    console.error(`broken off after ${plan.limit} s`)
+    console.error(`aborted after ${plan.limit} s`)
     process.exit(1)
   }, plan.limit * 1000)
   const pairs = await installed(options, folder)
@@ -70,7 +70,7 @@ function readOptions (): Options | undefined {
     })
     if (!values.help) {
       const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
-      if (rounds !== undefined && !(Number.isInteger(rounds) && rounds >= 1 && rounds <= 20)) throw new Error('--rounds is a number from 1 to 20')
+      if (rounds !== undefined && !(Number.isInteger(rounds) && rounds >= 1 && rounds <= 20)) throw new Error('--rounds must be a number from 1 to 20')
       const { quick, json, before } = values
       return { servers: values.servers.split(',').map(serverNamed), before, scenes: values.only.split(',').map(sceneNamed), rounds, quick, json }
     }
@@ -84,23 +84,23 @@ function readOptions (): Options | undefined {
 
 function serverNamed (name: string): ServerName {
   if (name === 'sestina' || name === 'prosody' || name === 'ejabberd') return name
-  throw new Error(`there is no server '${name}' to measure`)
+  throw new Error(`there is no server '${name}'`)
 }
 
 function sceneNamed (name: string): Scene {
   const scene = SCENES.find(one => one === name)
-  if (scene === undefined) throw new Error(`there is nothing called '${name}' to measure`)
+  if (scene === undefined) throw new Error(`there is no scene '${name}'`)
   return scene
 }
 
-/** The servers that can be measured; of the others it says how to get them. */
+/** Returns the servers that are installed; prints how to install the others. */
 async function installed ({ servers: names, before }: Options, folder: string): Promise<Pair[]> {
   const stage = await Stage.in(folder)
   const pairs = await Promise.all(names.map(async name => await stage.pair(name)))
   if (before !== undefined) pairs.push(await stage.checkout(resolve(before)))
   const versions = await Promise.all(pairs.map(async ({ server }) => await server.version()))
   return pairs.filter(({ server }, i) => {
-    if (versions[i] === undefined) console.error(`${server.name} is not there and is left out. To install it: ${server.install}`)
+    if (versions[i] === undefined) console.error(`${server.name} is not installed and is left out. To install it: ${server.install}`)
     return versions[i] !== undefined
   })
 }
@@ -113,11 +113,15 @@ async function about (servers: readonly Server[], loadBefore: number): Promise<s
   ]
 }
 
-async function record (servers: readonly Server[], { measurements, failures }: Findings, loadBefore: number): Promise<unknown> {
+async function record (
+  servers: readonly Server[], { measurements, failures }: Findings, loadBefore: number,
+): Promise<unknown> {
   const versions = await Promise.all(servers.map(async server => [server.name, await server.version()] as const))
   return {
     servers: Object.fromEntries(versions),
-    machine: { node: process.version, cpu: cpuName(), cores: availableParallelism(), loadBefore, loadAfter: loadAverage() },
+    machine: {
+      node: process.version, cpu: cpuName(), cores: availableParallelism(), loadBefore, loadAfter: loadAverage(),
+    },
     measurements: measurements.map(one => ({ ...one, cost: costOf(one) })),
     failures,
   }

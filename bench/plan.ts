@@ -1,17 +1,17 @@
-/** How much is measured: numbers of users, seconds, rounds. */
+/** The sizes of a run: numbers of users, seconds and rounds. */
 import type { Target } from './client.js'
 import type { Job } from './jobs.js'
 import type { Server } from './servers/server.js'
 
-/** What can be asked for with --only. */
+/** The scenes, as --only takes them. */
 export const SCENES = ['messages', 'managed', 'federation', 'logins', 'resume', 'memory', 'presence', 'quiet', 'catchup'] as const
 export type Scene = typeof SCENES[number]
 
-/** What is measured at a time: a scene, over TLS or not. */
+/** One measurement: a scene, with or without TLS. */
 export interface Case {
   readonly scene: Scene
   readonly secure: Target['secure']
-  /** Of a phone: nobody looks at it. */
+  /** For `quiet`: the phone is inactive. */
   readonly inactive?: boolean
 }
 
@@ -21,7 +21,7 @@ export interface Plan {
   readonly memoryRounds: number
   /** Seconds after which no further round begins. */
   readonly budget: number
-  /** Seconds after which the run is broken off. */
+  /** Seconds after which the run is aborted. */
   readonly limit: number
   readonly chatUsers: readonly string[]
   readonly idleUsers: readonly string[]
@@ -35,7 +35,7 @@ export interface Plan {
   readonly passes: number
 }
 
-/** The plan of a full run, or of a quick one. */
+/** Returns the plan of a full run, or of a quick one. */
 export function planOf (quick: boolean, rounds: number | undefined): Plan {
   return quick
     ? {
@@ -44,45 +44,45 @@ export function planOf (quick: boolean, rounds: number | undefined): Plan {
       }
     : {
         rounds: rounds ?? 3, memoryRounds: Math.min(rounds ?? 2, 2), budget: 1200, limit: 1500, chatUsers: named('chat', 100),
-        idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 1, seconds: 2.5, logins: 300,
-        settleSeconds: 2, archived: 1000, passes: 10,
+        idleUsers: named('idle', 1000), friendUsers: named('friend', 200), contacts: 20, warmSeconds: 3, seconds: 3, logins: 600,
+        settleSeconds: 2, archived: 1000, passes: 40,
       }
 }
 
-/** The cases of some scenes, in the order of the table. */
+/** Returns the cases of some scenes, in the order of the table. */
 export function casesOf (scenes: readonly Scene[]): Case[] {
   return SCENES.filter(scene => scenes.includes(scene)).flatMap<Case>(scene => {
     switch (scene) {
       case 'messages': case 'logins': case 'memory': return [{ scene, secure: 'none' }, { scene, secure: 'starttls' }]
       case 'resume': return [{ scene, secure: 'none' }, { scene, secure: 'starttls' }, { scene, secure: 'direct' }]
       case 'quiet': return [{ scene, secure: 'none' }, { scene, secure: 'none', inactive: true }]
-      // Without TLS for their clients: what it adds, messages show.
+      // These run without TLS for clients. The scene `messages` shows what TLS adds.
       default: return [{ scene, secure: 'none' }]
     }
   })
 }
 
-/** Whether a server can do this at all. */
+/** True if a server supports this case. */
 export function isPossible ({ scene, secure }: Case, server: Server): boolean {
   return scene !== 'resume' || secure !== 'direct' || server.resumesAtOnce
 }
 
-/** How often a scene is measured. */
+/** Returns how often a scene is measured. */
 export function roundsOf (plan: Plan, scene: Scene): number {
   if (scene === 'memory') return plan.memoryRounds
-  // What comes to a phone is counted, and the same each time.
+  // The bytes for the phone are counted, and are the same each time.
   return scene === 'quiet' ? 1 : plan.rounds
 }
 
 const CHATTING: readonly Scene[] = ['messages', 'managed', 'federation', 'logins', 'resume']
 const ARCHIVE_USERS = named('archive', 2)
 
-/** Whether one of the scenes is among friends. */
+/** True if one of the scenes needs users who are each other's contacts. */
 export function needsFriends (scenes: readonly Scene[]): boolean {
   return scenes.includes('presence') || scenes.includes('quiet')
 }
 
-/** The accounts that some scenes need. */
+/** Returns the accounts that some scenes need. */
 export function accountsOf (plan: Plan, scenes: readonly Scene[]): string[] {
   return [
     ...scenes.some(scene => CHATTING.includes(scene)) ? plan.chatUsers : [],
@@ -92,7 +92,7 @@ export function accountsOf (plan: Plan, scenes: readonly Scene[]): string[] {
   ]
 }
 
-/** What the load generator is asked to do for a case. `neighbour`: the other of two servers that speak with each other. */
+/** Returns the load generator's job for a case. `neighbour` is the other server, for the case of two servers. */
 export function jobOf (plan: Plan, { scene, secure, inactive = false }: Case, server: Server, neighbour: Server): Job {
   const aimed = { target: server.target(secure), pids: [server.pid] }
   const { warmSeconds, seconds, contacts, settleSeconds } = plan
@@ -104,19 +104,19 @@ export function jobOf (plan: Plan, { scene, secure, inactive = false }: Case, se
       outstanding: 20, warmSeconds, seconds, managed: false,
     }
     case 'resume': return {
-      kind: 'resume', ...aimed, users: plan.chatUsers, warmTimes: 1, times: plan.logins / plan.chatUsers.length, concurrency: 32,
+      kind: 'resume', ...aimed, users: plan.chatUsers, warmTimes: 2, times: plan.logins / plan.chatUsers.length, concurrency: 32,
       atOnce: secure === 'direct',
     }
     case 'quiet': return { kind: 'quiet', ...aimed, users: plan.friendUsers, contacts, inactive }
-    case 'logins': return { kind: 'logins', ...aimed, users: plan.chatUsers, warmLogins: plan.chatUsers.length, logins: plan.logins, concurrency: 32 }
+    case 'logins': return { kind: 'logins', ...aimed, users: plan.chatUsers, warmLogins: plan.logins / 2, logins: plan.logins, concurrency: 32 }
     case 'memory': return { kind: 'memory', ...aimed, users: plan.idleUsers, warmUsers: plan.idleUsers.length / 5, settleSeconds }
     case 'presence':
       return { kind: 'presence', ...aimed, users: plan.friendUsers, contacts, window: plan.friendUsers.length, warmSeconds, seconds }
-    case 'catchup': return { kind: 'catchup', ...aimed, users: ARCHIVE_USERS, messages: plan.archived, passes: plan.passes, settleSeconds }
+    case 'catchup': return { kind: 'catchup', ...aimed, users: ARCHIVE_USERS, messages: plan.archived, passes: plan.passes, seconds: 3 * seconds, settleSeconds }
   }
 }
 
-/** What makes friends of the users of the presence scene. */
+/** Returns the job that makes contacts of the users of the presence scene. */
 export function friendsOf (plan: Plan, server: Server): Job {
   return { kind: 'friends', target: server.target('none'), pids: [server.pid], users: plan.friendUsers, contacts: plan.contacts }
 }

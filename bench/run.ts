@@ -1,30 +1,30 @@
-/** One run of the bench: sets the servers up, measures them in turns, and stops them. */
+/** One run of the bench: sets up the servers, measures them in turn, and stops them. */
 import { Generator } from './generator.js'
 import type { Outcome } from './jobs.js'
 import { accountsOf, casesOf, friendsOf, isPossible, jobOf, needsFriends, roundsOf, type Case, type Plan, type Scene } from './plan.js'
 import type { Features } from './servers/server.js'
 import type { Pair } from './servers/stage.js'
 
-/** One outcome: what was measured, of whom, in which round. */
+/** One outcome, with its case, server and round. */
 export interface Measurement extends Case {
   readonly server: string
   readonly round: number
   readonly outcome: Outcome
 }
 
-/** What a run yields; failures are sentences. */
+/** The results of a run. Failures are sentences. */
 export interface Findings {
   readonly measurements: Measurement[]
   readonly failures: string[]
 }
 
-/** Hears how it goes on. */
+/** Reports the progress of the run. */
 type Say = (text: string) => void
 
-/** A pair under test with the load generator that is its own: it keeps the salted passwords of its accounts. */
+/** A pair of servers with its own load generator, which keeps the salted passwords of its accounts. */
 interface Contestant extends Pair { readonly generator: Generator }
 
-/** Measures the scenes on each of the servers. */
+/** Measures the scenes on each server. */
 export async function run (pairs: readonly Pair[], scenes: readonly Scene[], plan: Plan, say: Say): Promise<Findings> {
   return await new Run(scenes, plan, say).play(pairs)
 }
@@ -54,7 +54,7 @@ class Run {
     return this.#findings
   }
 
-  /** Starts the servers and gives them accounts and friendships, all at the same time: nothing is measured here. */
+  /** Starts the servers and makes accounts and contacts, on all servers at the same time. Nothing is measured here. */
   async #setUp (pairs: readonly Pair[]): Promise<Contestant[]> {
     const ready = await Promise.all(pairs.map(async (pair): Promise<Contestant | undefined> => {
       const { server } = pair
@@ -76,7 +76,7 @@ class Run {
     return ready.filter(one => one !== undefined)
   }
 
-  /** Two of each run, and are measured one after the other: who stands still costs the others nothing. */
+  /** Measures pairs of servers. All run, but one pair is measured at a time: idle servers cost the others nothing. */
   async #neighbours (scenes: readonly Scene[]): Promise<void> {
     if (scenes.length === 0) return
     const standing = await this.#startAll(scenes, async pair => { await this.#meet(pair) })
@@ -86,7 +86,7 @@ class Run {
     await this.#each(async ({ server, neighbour }) => { await Promise.all([server.stop(), neighbour.stop()]) })
   }
 
-  /** One of each runs, started anew for each scene: none pays in one for what it was put through in another. */
+  /** Measures single servers. Each is started anew for each scene, so that one scene does not change the next. */
   async #together (scenes: readonly Scene[]): Promise<void> {
     await this.#rounds(scenes, this.#plan.rounds, async round => {
       for (const scene of scenes.filter(scene => round <= roundsOf(this.#plan, scene))) {
@@ -97,7 +97,7 @@ class Run {
     })
   }
 
-  /** Those that could be started. */
+  /** Starts the servers; returns those that could be started. */
   async #startAll (scenes: readonly Scene[], start: (pair: Pair) => Promise<void>): Promise<Contestant[]> {
     const all = this.#contestants
     const stand = await Promise.all(all.map(async pair =>
@@ -136,7 +136,7 @@ class Run {
     })
   }
 
-  /** Plays up to `most` rounds; none begins that would, if it takes as long as the one before, end too late. */
+  /** Plays up to `most` rounds. No round begins if, with the length of the last one, it would end after the budget. */
   async #rounds (scenes: readonly Scene[], most: number, play: (round: number) => Promise<void>): Promise<void> {
     if (scenes.length === 0 || this.#contestants.length === 0) return
     let took = 0
@@ -152,7 +152,7 @@ class Run {
     await Promise.all(this.#contestants.map(does))
   }
 
-  /** Whether it went well; otherwise it is noted what did not. */
+  /** Runs `work`. Returns true if it succeeds; otherwise notes the failure. */
   async #tries (what: string, work: () => Promise<void>): Promise<boolean> {
     try {
       await work()
@@ -165,18 +165,18 @@ class Run {
 }
 
 /**
- * Measured in a fresh process, while the others stand still: memory, for a used process fills what it has freed before it grows; and what
- * an archive costs, which nobody is to pay for in the other scenes.
+ * The scenes that are measured in a fresh process, while no other server runs: memory, because a used process first
+ * fills what it has freed; and the archive, which must not add to the cost of other scenes.
  */
 const ALONE: readonly Scene[] = ['memory', 'catchup']
 
-/** Measured with two of each. */
+/** The scenes that need two servers of each kind. */
 const NEIGHBOURS: readonly Scene[] = ['federation']
 
-/** Measured with one of each. */
+/** The scenes that need one server of each kind, all running at the same time. */
 const TOGETHER: readonly Scene[] = ['messages', 'managed', 'logins', 'resume', 'presence', 'quiet']
 
-/** Who begins changes from round to round. */
+/** Rotates the list, so that another server begins in each round. */
 function rotated<T> (items: readonly T[], by: number): T[] {
   const at = by % Math.max(1, items.length)
   return [...items.slice(at), ...items.slice(0, at)]

@@ -1,14 +1,22 @@
-/** The client's half of SCRAM (RFC 5802, RFC 7677), with the salted password kept so that only the first login of an account is dear. */
+/**
+ * The client side of SCRAM (RFC 5802, RFC 7677). It keeps salted passwords, so that only an account's first login is
+ * slow.
+ */
 import { createHash, createHmac, pbkdf2, randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 
 /** The mechanisms the bench can log in with. */
 export type Mechanism = 'SCRAM-SHA-1' | 'SCRAM-SHA-256'
 
-/** What a server keeps of a password. */
-export interface StoredKeys { readonly salt: string, readonly iterations: number, readonly storedKey: Buffer, readonly serverKey: Buffer }
+/** The keys that a server stores for a password. */
+export interface StoredKeys {
+  readonly salt: string
+  readonly iterations: number
+  readonly storedKey: Buffer
+  readonly serverKey: Buffer
+}
 
-/** One dialogue: first() is sent, last() answers the challenge. */
+/** One login: first() returns the initial response, last() the answer to the challenge. */
 export class ScramClient {
   readonly #mechanism: Mechanism
   readonly #password: string
@@ -20,16 +28,16 @@ export class ScramClient {
     this.#bare = `n=${user},r=${randomBytes(15).toString('base64')}`
   }
 
-  /** The initial response, in base64. */
+  /** Returns the initial response, in base64. */
   first (): string {
     return base64(`n,,${this.#bare}`)
   }
 
-  /** The answer to the server's challenge (both in base64). Throws where the challenge is not one. */
+  /** Returns the answer to the server's challenge (both in base64). Throws if the challenge is not valid. */
   async last (challenge: string): Promise<string> {
     const serverFirst = Buffer.from(challenge, 'base64').toString()
     const [, nonce, salt, iterations] = /^r=([^,]+),s=([^,]+),i=(\d+)/.exec(serverFirst) ?? []
-    if (nonce === undefined || salt === undefined || iterations === undefined) throw new Error(`no SCRAM challenge: ${serverFirst}`)
+    if (nonce === undefined || salt === undefined || iterations === undefined) throw new Error(`not a SCRAM challenge: ${serverFirst}`)
     const hash = digestOf(this.#mechanism)
     const salted = await saltedPassword(hash, this.#password, salt, Number(iterations))
     const clientKey = hmac(hash, salted, 'Client Key')
@@ -40,8 +48,13 @@ export class ScramClient {
   }
 }
 
-/** The keys a server keeps, for accounts that are written straight into its storage. `salt` is the text that is hashed. */
-export async function storedKeys (mechanism: Mechanism, password: string, salt: string, iterations: number): Promise<StoredKeys> {
+/**
+ * Returns the keys that a server stores, for accounts that are written directly to its storage. `salt` is not in
+ * base64.
+ */
+export async function storedKeys (
+  mechanism: Mechanism, password: string, salt: string, iterations: number,
+): Promise<StoredKeys> {
   const hash = digestOf(mechanism)
   const salted = await saltedPassword(hash, password, base64(salt), iterations)
   return { salt, iterations, storedKey: digest(hash, hmac(hash, salted, 'Client Key')), serverKey: hmac(hash, salted, 'Server Key') }

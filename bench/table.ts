@@ -1,29 +1,31 @@
-/** What was found, for the eye: medians, least values, and how many times the first server the others cost. */
+/**
+ * Writes the findings as a table: medians, lowest values, and the costs of the other servers in multiples of the first.
+ */
 import type { Outcome } from './jobs.js'
 import type { Case, Scene } from './plan.js'
 import type { Findings, Measurement } from './run.js'
 
-/** The cost of one unit (a message, a login, …) in the unit of its first line. */
+/** Returns the cost of one message, login and so on, in the unit of the scene's first line. */
 export function costOf ({ scene, outcome }: Measurement): number {
   return UNITS[scene][0].cost(outcome)
 }
 
-/** The middle of some values; NaN of none. */
+/** Returns the median of some values; NaN if there are none. */
 export function median (values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = Math.floor(sorted.length / 2)
   return sorted.length % 2 === 1 ? sorted[middle] ?? NaN : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2
 }
 
-/** The whole report as lines. `names`: the servers in the order of the columns. */
+/** Returns the whole report as lines. `names` are the servers in the order of the columns. */
 export function report (findings: Findings, cases: readonly Case[], names: readonly string[]): string[] {
   const [first = ''] = names
   return [
-    `What it costs the server: median (least)${names.length > 1 ? `, and in multiples of ${first}` : ''}`,
+    `Cost for the server: median (lowest)${names.length > 1 ? `, and in multiples of ${first}` : ''}`,
     ...lines(['', ...names], cases.flatMap(one => UNITS[one.scene].map(unit =>
       [labelOf(one, unit), ...names.map(name => costCell(of(findings, one, name), of(findings, one, first), unit))]))),
     '',
-    'How hard it was driven: units per second of the clock · cores the server was busy with · cores the load generator was busy with',
+    'Load: units per second of time · cores that the server used · cores that the load generator used',
     ...lines(['', ...names], cases.filter(({ scene }) => DRIVEN[scene] !== undefined).map(one => [
       `${DRIVEN[one.scene] ?? ''}${encrypted(one)}`, ...names.map(name => drivenCell(findings, one, name))])),
     ...deliveries(findings, names),
@@ -39,28 +41,28 @@ const UNITS: Readonly<Record<Scene, readonly [Unit, ...Unit[]]>> = {
   messages: [{ label: 'chat message, CPU µs', cost: MICROSECONDS }],
   managed: [{ label: 'chat message with stream management, CPU µs', cost: MICROSECONDS }],
   federation: [{ label: 'message between two servers, CPU µs of both', cost: MICROSECONDS }],
-  logins: [{ label: 'login and goodbye, CPU ms', cost: MILLISECONDS }],
-  resume: [{ label: 'cut line and resumption, CPU ms', cost: MILLISECONDS }],
+  logins: [{ label: 'login and close, CPU ms', cost: MILLISECONDS }],
+  resume: [{ label: 'lost connection and resumption, CPU ms', cost: MILLISECONDS }],
   memory: [{ label: 'idle session, KiB', cost: ({ bytes, count }) => bytes / count / 1024 }],
   presence: [{ label: 'presence delivery, CPU µs', cost: MICROSECONDS }],
   quiet: [
     { label: 'an hour of a phone, KiB', cost: ({ bytes }) => bytes / 1024 },
     { label: 'an hour of a phone, wake-ups', cost: ({ count }) => count },
   ],
-  catchup: [{ label: 'a thousand messages of the archive, CPU ms', cost: MICROSECONDS }],
+  catchup: [{ label: 'a thousand archived messages, CPU ms', cost: MICROSECONDS }],
 }
 const DRIVEN: Readonly<Partial<Record<Scene, string>>> = {
   messages: 'messages', managed: 'messages with stream management', federation: 'messages between servers', logins: 'logins',
-  resume: 'resumptions', presence: 'deliveries', catchup: 'messages of the archive',
+  resume: 'resumptions', presence: 'deliveries', catchup: 'archived messages',
 }
 
-/** `base`: those of the first server; the same where it is the first itself. */
+/** Returns one cell of costs. `base` are the measurements of the first server. */
 function costCell (costs: readonly Measurement[], base: readonly Measurement[], { cost }: Unit): string {
   if (costs.length === 0) return '–'
   const values = costs.map(({ outcome }) => cost(outcome))
   const text = `${shown(median(values))} (${shown(Math.min(...values))})`
   if (costs[0]?.server === base[0]?.server) return text
-  // Ratios within a round: what slows the machine down for a while slows both.
+  // The ratios are within a round: if the machine is slow for a while, both servers are slow.
   const ratios = costs.flatMap(one => base.filter(({ round }) => round === one.round)
     .map(({ outcome }) => cost(one.outcome) / cost(outcome)))
   return ratios.length === 0 ? text : `${text} ${shown(median(ratios))}×`
@@ -79,7 +81,7 @@ function deliveries (findings: Findings, names: readonly string[]): string[] {
     const rates = of(findings, { scene: 'presence', secure: 'none' }, name).map(({ outcome }) => outcome.count / outcome.cpu)
     return rates.length === 0 ? [] : [`${name} ${median(rates).toFixed(0)}`]
   })
-  return parts.length === 0 ? [] : ['', `Presence deliveries a CPU second: ${parts.join(', ')}`]
+  return parts.length === 0 ? [] : ['', `Presence deliveries per CPU second: ${parts.join(', ')}`]
 }
 
 function of (findings: Findings, one: Case, name: string): Measurement[] {
@@ -93,7 +95,7 @@ function labelOf (one: Case, { label }: Unit): string {
 }
 
 function encrypted ({ scene, secure }: Case): string {
-  if (scene === 'federation') return '' // plain to the clients, and TLS between the servers
+  if (scene === 'federation') return '' // clients connect without TLS, servers with it
   return { none: ', plain', starttls: ', TLS', direct: ', TLS, in one round trip' }[secure]
 }
 

@@ -1,16 +1,17 @@
-/** What a shell completes the command with: its words and options, taken from the command itself. */
+/** Writes completion scripts for shells, with the words and options of the command itself. */
 import type { Command } from 'commander'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 
+/** A subcommand or an option, with its description. */
 interface Word { readonly name: string, readonly about: string }
-/** What may follow the words in `path`. */
+/** The subcommands and options that may follow the words in `path`. */
 interface Place { readonly path: string, readonly commands: readonly Word[], readonly options: readonly Word[] }
 
-/** A script for this shell, to be read by it at its start. */
+/** Returns a script that the shell reads when it starts. */
 export function completion (program: Command, shell: typeof SHELLS[number]): string {
   const name = program.name()
-  // The longest path first: `s2s test` before `s2s`.
+  // The longest path comes first: `s2s test` before `s2s`.
   const places = placesIn(program, '').sort((a, b) => b.path.length - a.path.length)
   return shell === 'bash' ? bash(name, places) : shell === 'zsh' ? zsh(name, places) : fish(name, places)
 }
@@ -21,10 +22,10 @@ function placesIn (command: Command, path: string): Place[] {
   return [{ path, commands, options }, ...command.commands.flatMap(each => placesIn(each, `${path}${each.name()} `))]
 }
 
-/** A word in single quotes of any shell. */
+/** Puts a text in single quotes, for any shell. */
 function quoted (text: string): string { return `'${text.replaceAll('\'', '’')}'` }
 
-/** A pattern of `case`: what comes after a command is its own; after nothing comes only the first word. */
+/** Returns a pattern for `case`. It matches the path and all words after it; an empty path matches only itself. */
 function pattern (path: string): string { return path === '' ? quoted('') : `${quoted(path)}*` }
 
 function bash (name: string, places: readonly Place[]): string {

@@ -1,4 +1,4 @@
-/* Before everything else: is this Node new enough? Old JavaScript on purpose, so that an old Node can read it and say so. */
+/* Checks that Node is new enough, before all else. It is old JavaScript, so that an old Node can print the message. */
 'use strict'
 const wanted = /(\d+)\.(\d+)/.exec(require('../package.json').engines.node)
 const found = /(\d+)\.(\d+)/.exec(process.versions.node)

@@ -1,4 +1,7 @@
-/** `sestina init`: writes a conf file and makes the data folder, both outside of the package, and adds the first administrator. */
+/**
+ * `sestina init`: writes a conf file, makes the data folder (both outside of the package), and adds the first
+ * administrator.
+ */
 import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -7,8 +10,11 @@ import { checkAccount } from '../lib/admin/commands.js'
 import { CommandError } from '../lib/admin/talk.js'
 import { SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
 
+/** The answers that `sestina init` needs. Undefined ones are asked for at the terminal. */
 export interface InitSettings {
-  /** Where both go; left out, the places of this user, or those of the machine for root. */
+  /**
+   * The folder for the conf file and the data. If undefined: the usual places of this user, or of the machine for root.
+   */
   readonly folder: string | undefined
   readonly domain: string | undefined
   readonly admin: string | undefined
@@ -17,12 +23,15 @@ export interface InitSettings {
   readonly add: (conf: string, jid: string, password: string) => Promise<unknown>
 }
 
-/** Answers with what was made. Throws CommandError, and changes nothing, if there is a conf file already or nobody can be asked. */
+/**
+ * Returns a text that says what was made. Throws CommandError, and changes nothing, if there is a conf file already or
+ * if there is no terminal to ask at.
+ */
 export async function init ({ folder, domain, admin, password, add }: InitSettings): Promise<string> {
   const [confFolder, data] = placesFor(folder)
   const conf = join(confFolder, 'sestina.toml')
-  if (statSync(conf, { throwIfNoEntry: false }) !== undefined) throw new CommandError(`${conf} is there already; nothing was changed`)
-  const host = domain ?? await asked('Domain, such as example.org: what stands after the @ in addresses', '--domain')
+  if (statSync(conf, { throwIfNoEntry: false }) !== undefined) throw new CommandError(`${conf} exists already; nothing was changed`)
+  const host = domain ?? await asked('Domain, such as example.org: the part after the @ in addresses', '--domain')
   checkAccount(`admin@${host}`)
   const first = admin ?? await asked(`First administrator, such as you@${host}`, '--admin')
   const jid = first.includes('@') ? first : `${first}@${host}`
@@ -36,7 +45,7 @@ export async function init ({ folder, domain, admin, password, add }: InitSettin
     await add(conf, jid, secret)
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
-    throw new CommandError(`${conf} is written, and ${jid} was not added (${why}): sestina user add ${jid} --conf ${conf}`, { cause: error })
+    throw new CommandError(`${conf} is written, but ${jid} was not added (${why}). Add it by hand: sestina user add ${jid} --conf ${conf}`, { cause: error })
   }
   const named = folder === undefined ? '' : ` --conf ${conf}`
   return `conf file: ${conf}\ndata folder: ${data}\nadministrator: ${jid}\nstart the server: sestina start${named}`
@@ -48,7 +57,7 @@ function placesFor (folder: string | undefined): readonly [conf: string, data: s
   return [userConfFolder(), join(process.env['XDG_DATA_HOME'] ?? join(homedir(), '.local', 'share'), 'sestina')]
 }
 
-/** Nobody else may write the folder that was made here, whatever the umask says; one that was there is left as it is. */
+/** Makes a folder with this mode, whatever the umask is. Leaves an existing folder unchanged. */
 function make (folder: string, mode: number): void {
   if (mkdirSync(folder, { recursive: true, mode }) !== undefined) chmodSync(folder, mode)
 }
@@ -61,7 +70,7 @@ async function asked (message: string, option: string): Promise<string> {
 }
 
 function confOf (data: string, host: string, jid: string): string {
-  return `# The conf file of Sestina: it names what differs from the defaults. docs/configuration.md has every setting.
+  return `# The conf file of Sestina. It has only settings that differ from the defaults; docs/configuration.md has all settings.
 data = ${JSON.stringify(data)}
 
 [tls]

@@ -1,14 +1,14 @@
-/** Standard output and standard error, whose reader may go: a pipe is closed (EPIPE), a terminal is closed (EIO). */
+/** Standard output and standard error when their reader ends: a closed pipe (EPIPE) or a closed terminal (EIO). */
 import { closeSync, openSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import type { LogOutput } from '../lib/base/logger.js'
 
-/** A failed write with one of these will fail again; any other, such as a full disk, may pass. */
+/** Error codes of writes that will fail again. Other errors, such as a full disk, may pass. */
 const GONE: ReadonlySet<unknown> = new Set(['EPIPE', 'EIO', 'ENXIO', 'EBADF', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END'])
 
 let isServing = false
 
-/** A command whose standard output nobody reads any more ends quietly, with the exit code that it has so far. */
+/** Ends a command quietly, with its current exit code, if nobody reads its standard output any more. */
 export function endWithReader (): void {
   process.stderr.on('error', () => undefined)
   process.stdout.on('error', error => {
@@ -18,7 +18,10 @@ export function endWithReader (): void {
   })
 }
 
-/** Where a server writes its log. From now on broken output does not end the process; after it breaks, lines are dropped. */
+/**
+ * Returns the output for a server's log. From now on, broken output does not end the process; further lines are
+ * dropped.
+ */
 export function serverOutput (): LogOutput & { readonly isTTY: boolean } {
   const { stdout } = process
   isServing = true
@@ -34,15 +37,15 @@ export function serverOutput (): LogOutput & { readonly isTTY: boolean } {
       try {
         stdout.write(line)
       } catch (error) {
-        failed(error) // a file is written at once, and its errors are thrown
+        failed(error) // writes to a file are synchronous, and their errors are thrown
       }
     },
   }
 }
 
 /**
- * COMPAT(Node 20 to 26): when it exits, Node restores the modes of the terminals that it was started with, and aborts if one of them has
- * been closed. Node leaves a descriptor alone that leads to another file by then.
+ * COMPAT(Node 20 to 26): when it exits, Node restores the modes of the terminals it was started with, and aborts if one
+ * of them has been closed. Node leaves a descriptor alone if it leads to another file by then.
  */
 function letGo (closed: readonly number[]): void {
   for (const fd of closed) {
@@ -56,15 +59,15 @@ function isGone (error: unknown): boolean {
 }
 
 /**
- * Watches the terminal that the process was started in. The answer tells whether it has been closed since: a process that standard input
- * did not connect to its controlling terminal, such as a service, has none to lose.
+ * Watches the terminal that the process was started in. The returned function is true if that terminal has been closed
+ * since. It is always false for a process whose standard input is not its controlling terminal, such as a service.
  */
 export function watchTerminal (): () => boolean {
   const hadTerminal = isatty(0) && hasTerminal()
   return () => hadTerminal && !hasTerminal()
 }
 
-/** tty(4): /dev/tty is the controlling terminal; it cannot be opened without one (ENXIO). */
+/** tty(4): /dev/tty is the controlling terminal. Without one, opening it fails (ENXIO). */
 function hasTerminal (): boolean {
   try {
     closeSync(openSync('/dev/tty', 'r'))

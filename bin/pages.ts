@@ -1,8 +1,10 @@
-/** What the documentation takes from the code: the reference of the conf file, its JSON Schema, the README's table of XEPs. */
+/**
+ * Pages that are generated from the code: the conf file's reference, its JSON Schema, and the README's table of XEPs.
+ */
 import { configReference, jsonSchema } from '../lib/config/reference.js'
 import type { Schema } from '../lib/config/schema.js'
 
-/** What a module says of itself, as far as readers go. */
+/** The parts of a module that the documentation describes. */
 export interface Documented {
   readonly name: string
   readonly xeps?: readonly string[]
@@ -10,27 +12,36 @@ export interface Documented {
   readonly isOff?: boolean
 }
 
-/** What the core speaks without a module: 'number vVersion', or an RFC. */
+/** The specifications that the core implements without a module: 'number vVersion', or an RFC. */
 export const CORE: readonly string[] = [
-  'RFC 6120', 'RFC 6121', 'RFC 7622', '0178 v1.2', '0185 v1.0', '0220 v1.1.1', '0288 v1.0.1', '0359 v0.7.0', '0368 v1.1.0', '0386 v1.1.0', '0388 v1.0.4', '0440 v1.0.0',
+  'RFC 6120', 'RFC 6121', 'RFC 7395', 'RFC 7622', '0124 v1.11.2', '0156 v1.4.0', '0178 v1.2', '0185 v1.0', '0206 v1.4', '0220 v1.1.1', '0288 v1.0.1', '0359 v0.7.0', '0368 v1.1.0', '0386 v1.1.0', '0388 v1.0.4', '0440 v1.0.0',
   '0474 v0.5.0', '0478 v0.2.0', '0480 v0.2.0', '0484 v0.2.0', '0495 v0.1.0', '0509 v0.2.0',
 ]
 
-/** The names of the specifications; one that a module declares and that is not here makes `xepTable` throw. */
+/** The titles of the specifications. `xepTable` throws for a specification that is not here. */
 const TITLES: Readonly<Record<string, string>> = {
   'RFC 6120': 'XMPP: Core',
   'RFC 6121': 'XMPP: Instant Messaging and Presence',
+  'RFC 7395': 'An XMPP Subprotocol for WebSocket',
   'RFC 7622': 'XMPP: Address Format',
   '0012': 'Last Activity',
   '0030': 'Service Discovery',
+  '0048': 'Bookmarks',
   '0049': 'Private XML Storage',
+  '0050': 'Ad-Hoc Commands',
   '0054': 'vcard-temp',
+  '0060': 'Publish-Subscribe',
   '0077': 'In-Band Registration',
+  '0084': 'User Avatar',
   '0092': 'Software Version',
   '0115': 'Entity Capabilities',
+  '0124': 'Bidirectional-streams Over Synchronous HTTP (BOSH)',
   '0128': 'Service Discovery Extensions',
+  '0153': 'vCard-Based Avatars',
+  '0156': 'Discovering Alternative XMPP Connection Methods',
   '0157': 'Contact Addresses for XMPP Services',
   '0160': 'Best Practices for Handling Offline Messages',
+  '0163': 'Personal Eventing Protocol',
   '0178': 'Best Practices for Use of SASL EXTERNAL with Certificates',
   '0185': 'Dialback Key Generation and Validation',
   '0191': 'Blocking Command',
@@ -39,7 +50,10 @@ const TITLES: Readonly<Record<string, string>> = {
   '0202': 'Entity Time',
   '0203': 'Delayed Delivery',
   '0205': 'Best Practices to Discourage Denial of Service Attacks',
+  '0206': 'XMPP Over BOSH',
   '0220': 'Server Dialback',
+  '0222': 'Persistent Storage of Public Data via PubSub',
+  '0223': 'Persistent Storage of Private Data via PubSub',
   '0237': 'Roster Versioning',
   '0280': 'Message Carbons',
   '0288': 'Bidirectional Server-to-Server Connections',
@@ -52,6 +66,9 @@ const TITLES: Readonly<Record<string, string>> = {
   '0368': 'SRV records for XMPP over TLS',
   '0386': 'Bind 2',
   '0388': 'Extensible SASL Profile',
+  '0398': 'User Avatar to vCard-Based Avatars Conversion',
+  '0402': 'PEP Native Bookmarks',
+  '0411': 'Bookmarks Conversion',
   '0424': 'Message Retraction',
   '0431': 'Full Text Search in MAM',
   '0440': 'SASL Channel-Binding Type Capability',
@@ -60,41 +77,42 @@ const TITLES: Readonly<Record<string, string>> = {
   '0478': 'Stream Limits Advertisement',
   '0480': 'SASL Upgrade Tasks',
   '0484': 'Fast Authentication Streamlining Tokens',
+  '0490': 'Message Displayed Synchronization',
   '0494': 'Client Access Management',
   '0495': 'Happy Eyeballs',
   '0509': 'Initial Authentication Pipelining',
 }
 
-/** Where the table stands in README.md. */
+/** The markers around the table in README.md. */
 const BEGIN = '<!-- specifications: written by npm run docs -->'
 const END = '<!-- end of specifications -->'
 
-/** docs/configuration.md. */
+/** Returns the text of docs/configuration.md. */
 export function configurationPage (modules: ReadonlyMap<string, Documented>): string {
   return `# The conf file
 
 This page is written by \`npm run docs\` from the schemas that the server checks the file with.
-The file is [TOML](https://toml.io). Durations, sizes and rates are quoted words with a unit: \`"30s"\`, \`"12h"\`, \`"7d"\`, \`"1y"\`;
+The file is [TOML](https://toml.io). Durations, sizes and rates are written in quotes, with a unit: \`"30s"\`, \`"12h"\`, \`"7d"\`, \`"1y"\`;
 \`"500B"\`, \`"256KiB"\`, \`"10MiB"\`; \`"20KiB/s"\`. Relative paths start at the conf file's folder.
-A secret is written as \`{ file = "…" }\` or \`{ env = "…" }\`, never as itself.
-Mistakes are told all at once, each with its file, line and column.
+A secret is never in the file itself: write \`{ file = "…" }\` or \`{ env = "…" }\`.
+All mistakes are reported at once, each with its file, line and column.
 
 ${configReference(modules)}`
 }
 
-/** conf/sestina.schema.json. */
+/** Returns the text of conf/sestina.schema.json. */
 export function schemaFile (modules: ReadonlyMap<string, Documented>): string {
   return JSON.stringify(jsonSchema(modules), null, 2) + '\n'
 }
 
-/** The README with its table made anew. Throws where the markers are not there. */
+/** Returns the README with a new table. Throws if the markers are missing. */
 export function withTable (readme: string, modules: ReadonlyMap<string, Documented>): string {
   const [begin, end] = [readme.indexOf(BEGIN), readme.indexOf(END)]
   if (begin < 0 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`)
   return `${readme.slice(0, begin)}${BEGIN}\n${xepTable(modules)}\n${readme.slice(end)}`
 }
 
-/** One row a specification: RFCs first, then XEPs by number. */
+/** Returns the table with a row for each specification: first the RFCs, then the XEPs by number. */
 function xepTable (modules: ReadonlyMap<string, Documented>): string {
   const rows = [
     ...CORE.map(text => rowOf(text, 'core')),
@@ -106,7 +124,7 @@ function xepTable (modules: ReadonlyMap<string, Documented>): string {
 
 function rowOf (text: string, where: string): { readonly order: string, readonly line: string } {
   const match = /^(?:(RFC \d{4})|(\d{4}) v(\d[\d.]*))$/.exec(text)
-  if (match === null) throw new Error(`'${text}' is no specification: write '0280 v1.0.1'`)
+  if (match === null) throw new Error(`'${text}' is not a specification: write '0280 v1.0.1'`)
   const [, rfc, xep = '', version = ''] = match
   const title = TITLES[rfc ?? xep]
   if (title === undefined) throw new Error(`XEP-${xep} has no title in bin/pages.ts`)

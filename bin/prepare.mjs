@@ -1,7 +1,11 @@
-/** Before start and test: installs what is missing and builds what is stale. Plain JavaScript, for nothing is there yet. */
+/**
+ * Runs before `npm start` and `npm test`: installs missing packages and builds changed sources. It is plain JavaScript,
+ * because nothing has been built yet.
+ */
 import { spawnSync } from 'node:child_process'
 import {
-  accessSync, chmodSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync,
+  accessSync, chmodSync, constants, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { delimiter, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -23,7 +27,7 @@ function filesBelow (folder, ending) {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith(ending)).map(name => join(folder, name))
 }
 
-/** Says what is begun, in a line; the answer says that it is done and how long it took, and is true. */
+/** Prints that a step begins. The returned function prints that it is done and how long it took, and returns true. */
 function step (what) {
   console.error(`${what} …`)
   const began = performance.now()
@@ -33,11 +37,11 @@ function step (what) {
   }
 }
 
-/** Installs the packages of the lockfile, unless that has been done since the lockfile changed. */
+/** Installs the packages of the lockfile, unless that was done after the lockfile's last change. */
 function install () {
   if (written(join(ROOT, 'node_modules', '.package-lock.json')) >= written(join(ROOT, 'package-lock.json'))) return true
   if (lstatSync(join(ROOT, 'node_modules'), { throwIfNoEntry: false })?.isSymbolicLink() === true) {
-    console.error('node_modules is a link, and npm ci would empty the folder it leads to: install the packages there yourself')
+    console.error('node_modules is a link, and npm ci would empty the folder it points to: install the packages there yourself')
     return false
   }
   const done = step('Installing the packages of package-lock.json (once; it takes a few minutes)')
@@ -46,12 +50,12 @@ function install () {
   return false
 }
 
-/** better-sqlite3 is compiled where no prebuilt one can be had: what that needs, and which of it is not here. */
+/** Returns a hint about the tools that compile better-sqlite3 if no prebuilt binary is found, and which are missing. */
 function compiling () {
   const missing = [['python3'], ['make', 'gmake'], ['c++', 'g++', 'clang++']].filter(names => !names.some(isProgram)).map(([name]) => name)
   if (missing.length === 0) return ' Without a network, see "Start" in README.md.'
   return ` better-sqlite3 may have to be compiled, which needs python3, make and a C++ compiler,\nand ${missing.join(', ')} ` +
-    `${missing.length === 1 ? 'is' : 'are'} not here. On Debian and Ubuntu: apt-get install python3 build-essential`
+    `${missing.length === 1 ? 'is' : 'are'} not installed. On Debian and Ubuntu: apt-get install python3 build-essential`
 }
 
 function isProgram (name) {
@@ -65,7 +69,7 @@ function isProgram (name) {
   })
 }
 
-/** Compiles, unless nothing changed since the last time that went well. */
+/** Compiles, unless nothing has changed since the last successful build. */
 function build () {
   const sources = SOURCES.flatMap(folder => filesBelow(join(ROOT, folder), '.ts'))
   const newest = Math.max(...[join(ROOT, 'tsconfig.json'), join(ROOT, 'node_modules', '.package-lock.json'), ...sources].map(written))
@@ -79,7 +83,10 @@ function build () {
   return done()
 }
 
-/** `npx sestina` finds the command of this checkout here; npm itself forgets it for good where it is asked before there is a build. */
+/**
+  * Makes the link through which `npx sestina` finds the command of this checkout. npm itself never makes it if npx was
+  * called before there was a build.
+ */
 function name () {
   const link = join(ROOT, 'node_modules', '.bin', 'sestina')
   mkdirSync(dirname(link), { recursive: true })
@@ -87,7 +94,7 @@ function name () {
   symlinkSync(join('..', '..', 'dist', 'bin', 'sestina.js'), link)
 }
 
-/** What was compiled from a file that is no more must not run: a test least of all. */
+/** Removes the output of sources that no longer exist, so that it cannot run, above all removed tests. */
 function prune (sources) {
   for (const path of filesBelow(join(ROOT, 'dist'), '.js')) {
     const stem = path.slice(0, -'.js'.length)
@@ -97,7 +104,7 @@ function prune (sources) {
   }
 }
 
-/** Installs and builds; false, with the reason on standard error, where one of them failed. */
+/** Installs and builds. Returns false if one of them failed; the reason is then on standard error. */
 export function prepare () {
   return install() && build()
 }

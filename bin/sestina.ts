@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 /**
- * The entry of the command. It imports nothing until the version of Node is known to be new enough: what it then imports, an old Node could
- * not even read. So this file keeps to the JavaScript of Node 12.
+ * The entry point of the command. It imports nothing until it knows that Node is new enough, because an old Node could
+ * not even parse the rest. For the same reason this file uses only the JavaScript of Node 12.
  */
 
-/** The least version of Node, as `engines` in package.json has it. */
+/** The oldest supported version of Node, the same as `engines` in package.json. */
 const LEAST = [20, 19] as const
 
-// Node's own answer to SIGUSR1 is a debugger that listens on a port, and to SIGUSR2 the end of the process.
+// By default, SIGUSR1 makes Node open a debugger port, and SIGUSR2 ends the process.
 process.on('SIGUSR1', () => undefined)
 process.on('SIGUSR2', () => undefined)
 

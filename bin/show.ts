@@ -1,9 +1,9 @@
-/** What the command prints: tables for people, JSON for programs, and how far a long one is. */
+/** Prints the answers of commands: tables for people, JSON for programs, and the progress of long commands. */
 import Table from 'cli-table3'
 import pc from 'picocolors'
-import type { Told } from '../lib/admin/talk.js'
+import type { Report } from '../lib/admin/talk.js'
 
-/** Prints an answer: JSON, a table on a terminal, and plain lines elsewhere, the cells of a row with a tab between them. */
+/** Prints an answer: as JSON, as a table on a terminal, or else as plain lines with tabs between the cells. */
 export function show (result: unknown, json: boolean): void {
   if (json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`)
   else if (typeof result === 'string') process.stdout.write(`${result}\n`)
@@ -13,7 +13,7 @@ export function show (result: unknown, json: boolean): void {
   }
 }
 
-/** One name of an answer: its value beside it, or its rows below it. */
+/** Returns one part of an answer: its name with the value beside it, or with rows below it. */
 function partOf (name: string, value: unknown): string {
   if (!isTable(value)) return `${pc.bold(name)}: ${cellOf(value)}`
   if (!process.stdout.isTTY) return value.map(row => `${pc.bold(name)}: ${pairsOf(row)}`).join('\n')
@@ -21,7 +21,7 @@ function partOf (name: string, value: unknown): string {
   return widthOf(table) <= WIDE ? `${pc.bold(name)}:\n${table}` : `${pc.bold(name)}:\n${value.map(row => `  ${pairsOf(row)}`).join('\n')}`
 }
 
-/** A table within an answer is one as long as it stands in a terminal. */
+/** The widest table within an answer, in columns; a wider one becomes lines. */
 const WIDE = 120
 
 function widthOf (table: string): number { return table.indexOf('\n') }
@@ -30,7 +30,7 @@ function isTable (value: unknown): value is readonly object[] {
   return Array.isArray(value) && value.length > 0 && value.every(row => typeof row === 'object' && row !== null)
 }
 
-/** What a person reads: no quotes and brackets, and nothing for nothing. */
+/** Writes a value for people: without quotes and brackets, and an undefined value as an empty text. */
 function cellOf (value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map(cellOf).join(', ')
   if (typeof value === 'object' && value !== null) return pairsOf(value)
@@ -49,7 +49,7 @@ function listOf (rows: readonly unknown[]): string {
   if (objects.length === 0) return 'none'
   if (process.stdout.isTTY) return tableOf(objects)
   const head = Object.keys(objects[0] ?? {})
-  // A tab or a line break within a cell would make two of one.
+  // A tab or a line break within a cell would split it in two.
   return objects.map(row => cellsOf(row, head).map(cell => cell.replaceAll(/\s/g, ' ')).join('\t')).join('\n')
 }
 
@@ -65,11 +65,11 @@ function cellsOf (row: object, head: readonly string[]): string[] {
   return head.map(name => cellOf(cells.get(name)))
 }
 
-/** How often a line says how far a command is, off a terminal: milliseconds. */
+/** Without a terminal, the progress of a command is printed this often, in milliseconds. */
 const LINE_EVERY = 5000
 
-/** How far a command is, with the time that is left if it goes on as before. `ms`: since it began. */
-export function farOf ({ done, of, text }: Extract<Told, { readonly kind: 'progress' }>, ms: number): string {
+/** Writes the progress of a command, with an estimate of the time left. `ms` is the time since it began. */
+export function farOf ({ done, of, text }: Extract<Report, { readonly kind: 'progress' }>, ms: number): string {
   if (of === 0) return text
   const left = done === 0 || done >= of ? '' : `, ${timeOf(ms * (of - done) / done)} left`
   return `${Math.min(100, Math.floor(100 * done / of))} %, ${text}${left}`
@@ -81,15 +81,16 @@ function timeOf (ms: number): string {
 }
 
 /**
- * Prints what a long command says: problems and notes as lines, and how far it is, on a terminal as one line that changes, elsewhere
- * as a line every 5 s.
+ * Prints the reports of a long command: problems and notes as lines; progress as one changing line on a terminal, and
+ * elsewhere as a line every 5 s.
  */
 export class Meanwhile {
   readonly #began = performance.now()
   #line = false
   #last = this.#began
 
-  heard (told: Told): void {
+  heard (told: Report): void {
+    if (told.kind === 'step' || told.kind === 'lost') return
     if (told.kind !== 'progress') {
       this.clear()
       process.stderr.write(`${told.text}\n`)
@@ -105,7 +106,7 @@ export class Meanwhile {
     }
   }
 
-  /** Takes the line away. */
+  /** Removes the line of progress. */
   clear (): void {
     if (this.#line) process.stderr.write('\r\x1b[K')
     this.#line = false

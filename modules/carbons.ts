@@ -1,12 +1,14 @@
-/** XEP-0280 Message Carbons: each device of a user sees the whole conversation. */
-import { archives, carbons, defineModule, flag, forwarded, localName, messageAddressed, messageSent, slot, xml, NS } from '../lib/api.js'
+/** XEP-0280 Message Carbons: copies each message of a conversation to the account's other devices. */
+import {
+  archives, carbons, defineModule, flag, forwarded, localName, messageAddressed, messageSent, NS, slot, xml,
+} from '../lib/api.js'
 import type { Element, Jid, Message, Session, Stanza } from '../lib/api.js'
 
 const enabled = slot('carbons.enabled', { initial: () => false, codec: flag, shared: true })
 
 export default defineModule({
   name: 'carbons',
-  about: 'Copies a conversation to every device of a user that asks for it.',
+  about: 'Copies conversations to all devices of a user that enable it.',
   xeps: ['0280 v1.0.1'],
   features: { host: [NS.CARBONS, NS.CARBONS_RULES], account: [NS.CARBONS, NS.CARBONS_RULES] },
 
@@ -14,7 +16,7 @@ export default defineModule({
     host.iq.set('self', NS.CARBONS, 'enable', ({ session }) => { session.put(enabled, true) })
     host.iq.set('self', NS.CARBONS, 'disable', ({ session }) => { session.put(enabled, false) })
 
-    // XEP-0386 §3.2: who binds within its login need not ask again.
+    // XEP-0386 §3.2: carbons can be enabled while the session is bound.
     host.offerInline({
       at: 'bind',
       namespace: NS.CARBONS,
@@ -35,7 +37,8 @@ export default defineModule({
     host.on(messageAddressed, ({ message, account, recipients, batch, handed }) => {
       if (!isCopied(message, account)) return
       for (const device of otherDevices(account, recipients)) {
-        // What finds nobody waits for the first device that comes: one that comes meanwhile gets it then, and not twice.
+        // Without recipients, the message is stored for the next available device. A copy for a device that could
+        // become available would reach it twice.
         if (recipients.length > 0 || device.priority < 0) device.sendWith(batch, copy('received', message, device), handed)
       }
     }, 'observe')
@@ -48,12 +51,12 @@ export default defineModule({
   },
 })
 
-/** XEP-0313 §3.5: one's own devices are told where it is archived, and the contact is not. */
+/** Builds the archive id for the account's own devices (XEP-0313 §3.5). The contact does not get it. */
 function stanzaId (account: Jid, id: string): Element {
   return xml('stanza-id', { xmlns: NS.STANZA_ID, by: account.toString(), id })
 }
 
-/** Of a note to self 'sent' has reached them all. */
+/** True if a received message is copied. For a message to oneself, the 'sent' copies have reached all devices. */
 function isCopied (message: Message, account: Jid): boolean {
   return !message.from.bare.equals(account) && isWanted(message) && !isRoomWhisper(message)
 }
@@ -63,13 +66,13 @@ function copy (direction: 'sent' | 'received', message: Stanza<'message'>, devic
     xml(direction, { xmlns: NS.CARBONS }, forwarded(message)))
 }
 
-/** XEP-0280 §6.1. Any element of the carbons namespace forbids: a wish for privacy, or a carbon itself. */
+/** XEP-0280 §6.1. Any element in the carbons namespace forbids copies: it is `<private/>` or a carbon itself. */
 function isWanted (message: Message): boolean {
   if (message.has(NS.CARBONS) || message.has(NS.HINTS, 'no-copy')) return false
-  if (message.has(NS.MAM, 'result')) return false // for the one who asked for it
+  if (message.has(NS.MAM, 'result')) return false // an archive result is for the session that asked
   switch (message.type) {
     case 'groupchat': return false
-    case 'error': return false // eligible only as the answer to an eligible one, which would need tracking
+    case 'error': return false // §6.1: only eligible as the reply to an eligible message, and those are not tracked
     case 'chat': return true
     case 'normal': if (message.has(NS.CLIENT, 'body')) return true
   }
@@ -78,7 +81,7 @@ function isWanted (message: Message): boolean {
 
 const CONVERSATION: readonly string[] = [NS.RECEIPTS, NS.CHAT_STATES, NS.CHAT_MARKERS, NS.INVITATION]
 
-/** A whisper in a room comes to a full address, and the room sends it to each joined device itself. */
+/** True for a private message in a room. The room sends it to each joined device itself. */
 function isRoomWhisper (message: Message): boolean {
   return message.to.resource !== '' && message.has(NS.MUC_USER, 'x') && !message.has(NS.MUC_USER, 'invite')
 }

@@ -1,10 +1,12 @@
-/** XEP-0494 Client Access Management: a user sees what may use the account, and takes that away. */
-import { accessEnded, attributeOf, clientOf, defineModule, deviceOf, formatDateTime, NS, StanzaError, StreamError, xml } from '../lib/api.js'
-import type { Batch, ClientsOfHost, Element, Jid, Maybe, Session } from '../lib/api.js'
+/** XEP-0494 Client Access Management: users see which clients can use their account, and revoke their access. */
+import {
+  accessEnded, attributeOf, clientOf, defineModule, deviceOf, formatDateTime, NS, StanzaError, StreamError, xml,
+} from '../lib/api.js'
+import type { Batch, ClientsOfHost, Element, ModuleHost, Session } from '../lib/api.js'
 
 type Client = Awaited<ReturnType<ClientsOfHost['of']>> extends ReadonlyMap<string, infer T> ? T : never
 
-/** One line of the list: a client that is remembered, or a session whose client does not say what it is. */
+/** One line of the list: a known client, or a session whose client does not identify itself. */
 interface Access {
   readonly id: string
   readonly firstSeen: number
@@ -16,71 +18,74 @@ interface Access {
   readonly device: string
 }
 
-/** What the id of a session begins with; those of clients are as long as they are, and have no colon. */
+/** The prefix of a session's id. Ids of clients are longer and have no colon. */
 const SESSION = 'session:'
 
 export default defineModule({
   name: 'client-access-management',
-  about: 'Users see which clients may use their account, and revoke one.',
+  about: 'Lets users see which clients can use their account, and revoke their access.',
   xeps: ['0494 v0.2.0'],
   features: { account: [NS.CAM] },
   counts: {
-    revoked: 'Clients whose access their users have taken away (XEP-0494).',
+    revoked: 'Clients whose access was revoked by their users (XEP-0494).',
   },
 
   setup (host) {
     host.iq.get('self', NS.CAM, 'list', async ({ session }) => {
       const clients = await host.clients.of(session.account)
-      const sessions = host.sessions.of(session.account)
-      const now = host.clock.now()
-      const known = [...clients].map(([key, client]) => ofClient(client, sessions.filter(one => one.get(clientOf) === key), now))
-      const others = sessions.filter(one => !clients.has(one.get(clientOf))).map(ofSession)
-      const all = [...known, ...others].sort((a, b) => b.lastSeen - a.lastSeen)
-      return xml('clients', { xmlns: NS.CAM }, ...all.map(clientElement))
+      return xml('clients', { xmlns: NS.CAM }, ...accessesOf(clients, host.sessions.of(session.account), host.clock.now()).map(clientElement))
     })
-
-    host.iq.set('self', NS.CAM, 'revoke', async ({ session, payload, batch }) => {
+    host.iq.set('self', NS.CAM, 'revoke', ({ session, payload, batch }) => {
       const id = attributeOf(payload, 'id') ?? ''
-      if (id === '') throw new StanzaError('bad-request', 'which client is meant?')
-      if (id.startsWith(SESSION)) {
-        const found = host.sessions.of(session.account).find(one => sessionId(one) === id)
-        if (found === undefined) throw new StanzaError('item-not-found')
-        end([found].filter(one => one !== session))
-        await ended(session.account, deviceOf(found))
-        throw passwordNeeded()
-      }
-      const revoked = await host.clients.revoke(session.account, id)
-      if (revoked === undefined) throw new StanzaError('item-not-found')
-      const [key, client] = revoked
-      const sessions = host.sessions.of(session.account).filter(one => one.get(clientOf) === key)
-      host.count('revoked')
-      end(sessions.filter(one => one !== session))
-      await ended(session.account, key)
-      if (client.password !== undefined) throw passwordNeeded()
-      // Who revokes itself is told so, and gone.
-      if (sessions.includes(session)) endAfter(session, batch)
+      if (id === '') throw new StanzaError('bad-request', 'no client is given')
+      return id.startsWith(SESSION) ? revokeSession(host, session, id) : revokeClient(host, session, id, batch)
     })
-
-    function ended (account: Jid, device: string): Maybe<unknown> {
-      return host.fire(accessEnded, { account, device })
-    }
-
-    function end (sessions: readonly Session[]): void {
-      for (const one of sessions) {
-        host.log.info('access revoked', { jid: one.jid.toString() })
-        one.close(new StreamError('not-authorized', 'its access was revoked'))
-      }
-    }
-
-    function endAfter (session: Session, batch: Batch): void {
-      batch.committed(() => { end([session]) })
-    }
   },
 })
 
-/** §3.2: what could be taken away is, and yet it can come back by its password. */
+/** Returns what can use an account, the most recently seen first. */
+function accessesOf (
+  clients: ReadonlyMap<string, Client>, sessions: readonly Session[], now: number,
+): readonly Access[] {
+  const known = [...clients].map(([key, client]) =>
+    ofClient(client, sessions.filter(one => one.get(clientOf) === key), now))
+  const others = sessions.filter(one => !clients.has(one.get(clientOf))).map(ofSession)
+  return [...known, ...others].sort((a, b) => b.lastSeen - a.lastSeen)
+}
+
+/** Closes a session whose client does not identify itself. Rejects with StanzaError: the client knows the password. */
+async function revokeSession (host: ModuleHost, by: Session, id: string): Promise<never> {
+  const found = host.sessions.of(by.account).find(one => sessionId(one) === id)
+  if (found === undefined) throw new StanzaError('item-not-found')
+  end(host, [found].filter(one => one !== by))
+  await host.fire(accessEnded, { account: by.account, device: deviceOf(found) })
+  throw passwordNeeded()
+}
+
+/** Revokes a client's tokens and closes its sessions. Rejects with StanzaError if the client knows the password. */
+async function revokeClient (host: ModuleHost, by: Session, id: string, batch: Batch): Promise<void> {
+  const revoked = await host.clients.revoke(by.account, id)
+  if (revoked === undefined) throw new StanzaError('item-not-found')
+  const [key, client] = revoked
+  const sessions = host.sessions.of(by.account).filter(one => one.get(clientOf) === key)
+  host.count('revoked')
+  end(host, sessions.filter(one => one !== by))
+  await host.fire(accessEnded, { account: by.account, device: key })
+  if (client.password !== undefined) throw passwordNeeded()
+  // A client that revokes itself gets the result before its session is closed.
+  if (sessions.includes(by)) batch.committed(() => { end(host, [by]) })
+}
+
+function end (host: ModuleHost, sessions: readonly Session[]): void {
+  for (const one of sessions) {
+    host.log.info('access revoked', { jid: one.jid.toString() })
+    one.close(new StreamError('not-authorized', 'access revoked'))
+  }
+}
+
+/** §3.2: the sessions and tokens were revoked, but the client can log in again with the password. */
 function passwordNeeded (): StanzaError {
-  return new StanzaError('service-unavailable', 'it knows the password: a new one keeps it out', { plus: xml('password-reset-required', { xmlns: NS.CAM }) })
+  return new StanzaError('service-unavailable', 'the client knows the password: change it to lock the client out', { plus: xml('password-reset-required', { xmlns: NS.CAM }) })
 }
 
 function ofClient (client: Client, sessions: readonly Session[], now: number): Access {
@@ -94,7 +99,7 @@ function ofClient (client: Client, sessions: readonly Session[], now: number): A
   }
 }
 
-/** Its client does not say which it is (XEP-0388 §2.3), and has no token (XEP-0484 §4.1). */
+/** Describes a session whose client does not identify itself (XEP-0388 §2.3), so it has no token (XEP-0484 §4.1). */
 function ofSession (session: Session): Access {
   const { since, lastRead } = session
   return {
@@ -105,7 +110,7 @@ function ofSession (session: Session): Access {
 
 function sessionId ({ jid }: Session): string { return SESSION + jid.resource }
 
-/** §3.1 */
+/** Writes one line of the list (§3.1). */
 function clientElement (access: Access): Element {
   const { id, isConnected, firstSeen, lastSeen, hasPassword, hasToken, software, device } = access
   return xml('client', { id, type: 'session', connected: isConnected ? 'true' : 'false' },

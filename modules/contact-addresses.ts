@@ -1,24 +1,25 @@
-/** XEP-0157 Contact Addresses: whom to turn to about this server. */
+/** XEP-0157 Contact Addresses: where to report abuse, ask for help and so on. */
 import { defineModule, discovery, NS, setting, xml } from '../lib/api.js'
 import type { Element } from '../lib/api.js'
 
 const URIS = setting.list(setting.uri(), { max: 20 })
-const addresses = (what: string) => URIS.default([]).says(`Where to turn ${what}: URIs such as "mailto:…" or "xmpp:…".`)
+const addresses = (what: string) => URIS.default([]).says(`Contact addresses ${what}: URIs such as "mailto:…" or "xmpp:…".`)
 
 export default defineModule({
   name: 'contact-addresses',
-  about: 'Says whom to turn to about this server.',
+  about: 'Publishes contact addresses for this server.',
   xeps: ['0157 v1.1.1'],
+  at: 'everywhere',
   requires: ['disco'],
   settings: {
-    abuse: addresses('about abuse'),
+    abuse: addresses('for reports of abuse'),
     admin: setting.optional(URIS)
-      .says('Where to turn for its administrators: URIs. Left out, the first of the `admins` of the host, by XMPP; an empty list says nobody.'),
-    feedback: addresses('with feedback'),
-    sales: addresses('about sales'),
-    security: addresses('about security'),
-    status: addresses('for news of its state'),
-    support: addresses('for help'),
+      .says('Contact addresses of the administrators: URIs. If left out, the XMPP address of the first of the `admins` of the host; an empty list publishes none.'),
+    feedback: addresses('for feedback'),
+    sales: addresses('for sales'),
+    security: addresses('for security issues'),
+    status: addresses('for the status of the server'),
+    support: addresses('for support'),
   },
 
   setup (host) {
@@ -33,7 +34,7 @@ export default defineModule({
   },
 })
 
-/** RFC 5122 §2.2: what a URI does not allow in an address is percent-encoded as UTF-8. */
+/** Makes an xmpp: URI; percent-encodes as UTF-8 what RFC 5122 §2.2 does not allow. */
 function uriOf (address: string): string {
   return `xmpp:${address.split('@').map(encodeURIComponent).join('@')}`
 }

@@ -1,77 +1,209 @@
-/** XEP-0030 Service Discovery, with XEP-0128 forms: what the host is, and what an account offers to those who may see it. */
-import { attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, mayKnow, NS, rosters, StanzaError, xml } from '../lib/api.js'
-import type { DiscoItem, Element, Identity } from '../lib/api.js'
+/**
+ * XEP-0030 Service Discovery with XEP-0128 forms: answers for the host, for its entities, and for an account to those
+ * who may see its presence.
+ */
+import {
+  attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, mayKnow, NS, rosters, StanzaError, xml,
+} from '../lib/api.js'
+import type {
+  DiscoInfo, DiscoItem, DiscoNode, Element, Identity, Maybe, ModuleHost, Request,
+} from '../lib/api.js'
+
+type Place = 'host' | 'account' | 'entity'
+/** Answers for nodes; undefined for a node that it does not know. */
+type NodeAnswer = (node: string, request: Request) => Maybe<DiscoNode | undefined>
+
+const DISCO = [NS.DISCO_INFO, NS.DISCO_ITEMS]
 
 export default defineModule({
   name: 'disco',
-  about: 'Tells clients and servers what can be done here.',
+  about: 'Tells clients and servers which features the host and its accounts support.',
   xeps: ['0030 v2.5.0', '0128 v1.0.1'],
-  features: { host: [NS.DISCO_INFO, NS.DISCO_ITEMS], account: [NS.DISCO_INFO, NS.DISCO_ITEMS] },
+  at: 'everywhere',
+  features: { host: DISCO, account: DISCO, entity: DISCO },
   after: ['roster'],
 
   setup (host) {
-    const identities: Identity[] = [{ category: 'server', type: 'im', name: 'Sestina' }]
+    const identities: Identity[] = host.isService ? [] : [{ category: 'server', type: 'im', name: 'Sestina' }]
     const forms: (() => Element | undefined)[] = []
     const items: DiscoItem[] = []
+    const ofAccounts: Identity[] = [{ category: 'account', type: 'registered' }]
+    const more = new Additions()
+    const featuresOf = (of: Place, own: readonly string[] = []): Element[] =>
+      [...new Set([...host.features(of), ...more.features(of), ...own])].sort().map(featureElement)
 
-    const info = (node?: string): Element => xml('query', node === undefined ? { xmlns: NS.DISCO_INFO } : { xmlns: NS.DISCO_INFO, node },
-      ...identities.map(identityElement),
-      ...host.features('host').map(featureElement),
+    const info = (node?: string): Element => xml('query', { xmlns: NS.DISCO_INFO, node },
+      ...(identities.length === 0 ? [UNKNOWN] : identities).map(identityElement),
+      ...featuresOf('host'),
       ...forms.flatMap(make => make() ?? []))
 
     host.provide(discovery, {
-      identity: identity => added(identities, identity),
+      identity: (identity, of = 'host') => added(of === 'host' ? identities : ofAccounts, identity),
       form: make => added(forms, make),
       item: item => added(items, item),
+      feature: (of, make) => added(more.byPlace[of].features, make),
+      node: (of, answer, how) => added(more.byPlace[of].nodes, { answer, isForStrangers: how?.forStrangers === true }),
+      items: (of, make) => added(more.listing[of], make),
       info,
+      get name () { return identities[0]?.name },
     })
-
-    host.iq.get('host', NS.DISCO_INFO, 'query', ({ payload }) => {
-      const node = nodeOf(payload)
-      if (node === undefined) return info()
-      // XEP-0115 §6.2: asked by the node of the caps; the answer is the same.
-      if (!node.startsWith(`${CAPS_NODE}#`)) throw new StanzaError('item-not-found')
-      return info(node)
-    })
-
-    host.iq.get('host', NS.DISCO_ITEMS, 'query', ({ payload }) => {
-      const node = nodeOf(payload)
-      if (node !== undefined) throw new StanzaError('item-not-found')
-      return xml('query', { xmlns: NS.DISCO_ITEMS }, ...items.map(itemElement))
-    })
-
-    host.iq.get('account', NS.DISCO_INFO, 'query', ({ stanza, payload }) => follow(mayKnow(stanza.from, stanza.to, host.find(rosters)), allowed => {
-      if (!allowed) throw new StanzaError('service-unavailable') // §8: as if there were no such account
-      if (nodeOf(payload) !== undefined) throw new StanzaError('item-not-found')
-      return xml('query', { xmlns: NS.DISCO_INFO },
-        identityElement({ category: 'account', type: 'registered' }),
-        ...host.features('account').map(featureElement))
-    }))
-
-    host.iq.get('account', NS.DISCO_ITEMS, 'query', ({ stanza, payload }) => follow(mayKnow(stanza.from, stanza.to, host.find(rosters)), allowed => {
-      // §8: an empty result, whether there is such an account or not.
-      if (!allowed) return nothingAt(attributeOf(payload, 'node'))
-      if (nodeOf(payload) !== undefined) throw new StanzaError('item-not-found')
-      // RFC 6120 §8.2.3 leaves one answer: to the account itself it names its available resources.
-      const devices = stanza.from.bare.equals(stanza.to) ? host.sessions.of(stanza.to).filter(device => device.available) : []
-      return xml('query', { xmlns: NS.DISCO_ITEMS }, ...devices.map(({ jid }) => itemElement({ jid })))
-    }))
+    answerForHost(host, info, items, more)
+    answerForAccounts(host, featuresOf, more, ofAccounts)
+    answerForEntities(host, featuresOf, more)
   },
 })
+
+/** XEP-0030 §3.1: each entity has an identity. This is that of a service whose module names none. */
+const UNKNOWN: Identity = { category: 'component', type: 'generic' }
+
+interface NodeAnswers { readonly answer: NodeAnswer, readonly isForStrangers: boolean }
+interface AtPlace { readonly features: (() => readonly string[])[], readonly nodes: NodeAnswers[] }
+
+/** The nodes that modules answer for, and the features that come and go. */
+class Additions {
+  readonly byPlace: Readonly<Record<Place, AtPlace>> = {
+    host: { features: [], nodes: [] }, account: { features: [], nodes: [] }, entity: { features: [], nodes: [] },
+  }
+
+  /** Makes what is listed for whoever asks. */
+  readonly listing: Readonly<Record<'host' | 'account', ((request: Request) => Maybe<readonly DiscoItem[]>)[]>> = {
+    host: [], account: [],
+  }
+
+  features (of: Place): readonly string[] { return this.byPlace[of].features.flatMap(make => make()) }
+
+  /** Returns the disco#info of a node. Throws item-not-found. */
+  info (of: Place, node: string, request: Request, isStranger = false): Maybe<Element> {
+    return follow(this.find(of, node, request, isStranger), found => nodeInfo(node, found.info))
+  }
+
+  /** Returns the disco#items of a node. Throws item-not-found. */
+  items (of: Place, node: string, request: Request): Maybe<Element> {
+    return follow(this.find(of, node, request), found => itemsElement(node, found.items))
+  }
+
+  /** Returns what is listed for one who asks. */
+  listed (of: 'host' | 'account', request: Request, index = 0): Maybe<readonly DiscoItem[]> {
+    const make = this.listing[of][index]
+    if (make === undefined) return []
+    return follow(make(request), items => follow(this.listed(of, request, index + 1), more => [...items, ...more]))
+  }
+
+  find (of: Place, node: string, request: Request, isStranger = false): Maybe<DiscoNode> {
+    return follow(this.ask(of, node, request, isStranger), found => {
+      if (found === undefined) throw new StanzaError('item-not-found')
+      return found
+    })
+  }
+
+  ask (of: Place, node: string, request: Request, isStranger = false, index = 0): Maybe<DiscoNode | undefined> {
+    const one = this.byPlace[of].nodes[index]
+    if (one === undefined) return undefined
+    const found = isStranger && !one.isForStrangers ? undefined : one.answer(node, request)
+    return follow(found, found => found ?? this.ask(of, node, request, isStranger, index + 1))
+  }
+}
+
+/** Answers queries to the domain. */
+function answerForHost (
+  host: ModuleHost, info: (node?: string) => Element, items: readonly DiscoItem[], more: Additions,
+): void {
+  host.iq.get('host', NS.DISCO_INFO, 'query', request => {
+    const node = nodeOf(request.payload)
+    if (node === undefined) return info()
+    // XEP-0115 §6.2: a query for the node in the caps gets the same answer.
+    return node.startsWith(`${CAPS_NODE}#`) ? info(node) : more.info('host', node, request)
+  })
+
+  host.iq.get('host', NS.DISCO_ITEMS, 'query', request => {
+    const node = nodeOf(request.payload)
+    if (node !== undefined) return more.items('host', node, request)
+    return follow(more.listed('host', request), listed =>
+      itemsElement(undefined, [...host.offeredServices, ...items, ...listed]))
+  })
+}
+
+/**
+ * Answers queries to the bare address of an account, for those who may see its presence. Others learn only of nodes
+ * that are open to them.
+ */
+function answerForAccounts (
+  host: ModuleHost, featuresOf: (of: Place) => readonly Element[], more: Additions, identities: readonly Identity[],
+): void {
+  const mayAsk = ({ stanza: { from, to } }: Request): Maybe<boolean> => mayKnow(from, to, host.find(rosters))
+
+  host.iq.get('account', NS.DISCO_INFO, 'query', request => follow(mayAsk(request), allowed => {
+    const node = nodeOf(request.payload)
+    if (allowed && node !== undefined) return more.info('account', node, request)
+    if (!allowed) return follow(node === undefined ? undefined : more.ask('account', node, request, true), found => {
+      // §8: the same error as for an account that does not exist
+      if (found === undefined || node === undefined) throw new StanzaError('service-unavailable')
+      return nodeInfo(node, found.info)
+    })
+    return xml('query', { xmlns: NS.DISCO_INFO }, ...identities.map(identityElement), ...featuresOf('account'))
+  }))
+
+  host.iq.get('account', NS.DISCO_ITEMS, 'query', request => follow(mayAsk(request), allowed => {
+    const { stanza: { from, to }, payload } = request
+    const name = attributeOf(payload, 'node')
+    // §8: an empty result, also for an account that does not exist, with the node that was queried (§4.1).
+    if (!allowed && name !== undefined) {
+      return follow(more.ask('account', name, request, true), found => itemsElement(name, found?.items ?? []))
+    }
+    const node = allowed ? nodeOf(payload) : undefined
+    if (node !== undefined) return more.items('account', node, request)
+    // RFC 6120 §8.2.3 allows one answer only: the account itself gets a list of its available resources.
+    const devices = from.bare.equals(to) ? host.sessions.of(to).filter(device => device.available) : []
+    return follow(more.listed('account', request), items => itemsElement(undefined, [...devices, ...items]))
+  }))
+}
+
+/** Answers queries to the entities of a service: rooms, nodes. Modules that serve all entities are asked first. */
+function answerForEntities (
+  host: ModuleHost, featuresOf: (of: Place, own?: readonly string[]) => readonly Element[], more: Additions,
+): void {
+  const nodeFor = (request: Request, node: string | undefined): Maybe<DiscoNode | undefined> =>
+    node === undefined ? undefined : more.ask('entity', node, request)
+
+  host.iq.get('entity', NS.DISCO_INFO, 'query', request => {
+    const node = nodeOf(request.payload)
+    const { entity, stanza: { from } } = request
+    return follow(nodeFor(request, node), found => follow(found?.info ?? entity.info(node, from), info => {
+      if (info === undefined) throw new StanzaError('item-not-found')
+      if (node !== undefined) return nodeInfo(node, info)
+      const { identities, features, forms = [] } = info
+      return xml('query', { xmlns: NS.DISCO_INFO },
+        ...identities.map(identityElement), ...featuresOf('entity', features), ...forms)
+    }))
+  })
+
+  host.iq.get('entity', NS.DISCO_ITEMS, 'query', request => {
+    const node = nodeOf(request.payload)
+    const { entity, stanza: { from } } = request
+    return follow(nodeFor(request, node), found => follow(found?.items ?? entity.items(node, from), items => {
+      if (items === undefined) throw new StanzaError('item-not-found')
+      return itemsElement(node, items)
+    }))
+  })
+}
 
 function added<T> (list: T[], one: T): () => void {
   list.push(one)
   return () => { list.splice(list.indexOf(one), 1) }
 }
 
-/** XEP-0030 §8: what is told to who may not know; §4.1: of the node that was asked for. */
-function nothingAt (node: string | undefined): Element {
-  return xml('query', node === undefined ? { xmlns: NS.DISCO_ITEMS } : { xmlns: NS.DISCO_ITEMS, node })
-}
-
 function nodeOf (payload: Element): string | undefined {
   if (childElements(payload).some(child => child.getName() !== 'set')) throw new StanzaError('bad-request')
   return attributeOf(payload, 'node')
+}
+
+function nodeInfo (node: string, { identities, features = [], forms = [] }: DiscoInfo): Element {
+  return xml('query', { xmlns: NS.DISCO_INFO, node },
+    ...identities.map(identityElement), ...features.map(featureElement), ...forms)
+}
+
+function itemsElement (node: string | undefined, items: readonly DiscoItem[]): Element {
+  return xml('query', { xmlns: NS.DISCO_ITEMS, node }, ...items.map(itemElement))
 }
 
 function identityElement ({ category, type, name }: Identity): Element {
@@ -83,8 +215,5 @@ function featureElement (feature: string): Element {
 }
 
 function itemElement ({ jid, node, name }: DiscoItem): Element {
-  const attributes: Record<string, string> = { jid: jid.toString() }
-  if (node !== undefined) attributes['node'] = node
-  if (name !== undefined) attributes['name'] = name
-  return xml('item', attributes)
+  return xml('item', { jid: jid.toString(), node, name })
 }

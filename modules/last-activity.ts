@@ -1,22 +1,22 @@
-/** XEP-0012 Last Activity: how long a device has been silent, an account away, the server up. */
+/** XEP-0012 Last Activity: how long a device has been idle, an account has been away, or the server has been up. */
 import {
-  defineModule, flatten, follow, hasForm, mayKnow, NS, presenceSent, records, rosters, sessionUnavailable, shortened, slot,
-  StanzaError, textOf, writable, xml,
+  defineModule, flatten, follow, hasForm, mayKnow, NS, presenceSent, records, rosters, sessionUnavailable, shortened,
+  slot, StanzaError, textOf, writable, xml,
 } from '../lib/api.js'
 import type { Batch, Element } from '../lib/api.js'
 
-/** When an account was last here, and the last it said of itself. */
+/** When an account was last available, and the status text of its last unavailable presence. */
 interface Last { readonly at: number, readonly status: string }
 
-/** What was said with the last unavailable presence, until the session is gone. */
+/** The status text of the session's last unavailable presence. */
 const farewell = slot('last-activity.farewell', { initial: () => '' })
-/** The batch of the unavailable presence that is being taken. */
+/** The batch of the unavailable presence that is being handled. */
 const leaving = slot<Batch | undefined>('last-activity.leaving', { initial: () => undefined })
 const STATUS_LIMIT = 1023
 
 export default defineModule({
   name: 'last-activity',
-  about: 'Tells those who may see an account when it was last here.',
+  about: 'Tells contacts that may see the presence of an account when it was last online.',
   xeps: ['0012 v2.0'],
   features: { host: [NS.LAST], account: [NS.LAST] },
   requires: ['roster', 'presence'],
@@ -41,19 +41,19 @@ export default defineModule({
       session.put(leaving, undefined)
       if (!isLast) return
       const written: Last = { at: host.clock.now(), status: session.get(farewell) }
-      // Stored with the presence that says so: who asks for it next finds it.
+      // Stored with the presence, so that the next request finds it.
       if (batch !== undefined) batch.add(last.putting(account.toString(), 'last', written))
-      // What ends with the account is not written down: nothing of it may come back.
+      // If the account is being removed, nothing is stored: it would outlive the account.
       else if (await host.accounts.exists(account)) await last.put(account.toString(), 'last', written)
     }, 'observe')
 
-    host.iq.get('host', NS.LAST, 'query', () => seconds(host.clock.now() - started)) // §6: how long it has been up
+    host.iq.get('host', NS.LAST, 'query', () => seconds(host.clock.now() - started)) // §6: the uptime of the server
 
     host.iq.get('account', NS.LAST, 'query', ({ stanza }) => follow(mayKnow(stanza.from, stanza.to, host.use(rosters)), async allowed => {
-      if (!allowed) throw new StanzaError('forbidden') // §4: only who may see the presence
+      if (!allowed) throw new StanzaError('forbidden') // §4: only for those who may see the presence
       if (host.sessions.of(stanza.to).some(device => device.available)) return seconds(0)
       const known = await last.get(stanza.to.toString(), 'last')
-      if (known === undefined) throw new StanzaError('item-not-found', 'it was never here')
+      if (known === undefined) throw new StanzaError('item-not-found', 'the account was never online')
       return seconds(host.clock.now() - known.at, known.status)
     }))
   },

@@ -1,18 +1,19 @@
-/** XEP-0092 Software Version: what answers here. */
+/** XEP-0092 Software Version: the server's name and version. */
 import { defineModule, NS, setting, VERSION, xml } from '../lib/api.js'
 
 export default defineModule({
   name: 'version',
-  about: 'Says that this is Sestina, and which version if that is wished.',
+  about: 'Answers requests for the name of the software and, if allowed, its version.',
   xeps: ['0092 v1.1'],
+  at: 'everywhere',
   features: { host: [NS.VERSION] },
   settings: {
-    number: setting.flag().default(true).says('Whether strangers may know the version.'),
+    disclose: setting.flag().default(true).was('number').says('Whether the version is disclosed.'),
   },
 
   setup (host) {
     host.iq.get('host', NS.VERSION, 'query', () => xml('query', { xmlns: NS.VERSION },
       xml('name', {}, 'Sestina'),
-      xml('version', {}, host.settings.number ? VERSION : 'not told')))
+      xml('version', {}, host.settings.disclose ? VERSION : 'not disclosed')))
   },
 })

@@ -13,13 +13,13 @@ import { costOf, report } from '../bench/table.js'
 
 const named = (name: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${name}${i}`)
 
-/** The same way as a full run, with a handful of users: what it measures is worth nothing. */
+/** A full run in small, with a few users. Its measurements mean nothing. */
 const SMALL: Plan = {
   rounds: 1, memoryRounds: 1, budget: 120, limit: 120, chatUsers: named('chat', 4), idleUsers: named('idle', 10), friendUsers: named('friend', 6),
   contacts: 2, warmSeconds: 0.1, seconds: 0.4, logins: 8, settleSeconds: 0.1, archived: 120, passes: 1,
 }
 
-t.test('the bench measures Sestina from its start to its stop, in every scene', { timeout: 120_000, skip: process.platform !== 'linux' && 'reads from /proc, which Linux has' }, async t => {
+t.test('the bench measures Sestina from its start to its stop in every scene', { timeout: 120_000, skip: process.platform !== 'linux' && 'reads from /proc, which Linux has' }, async t => {
   const folder = await mkdtemp(join(tmpdir(), 'sestina-bench-'))
   const stage = await Stage.in(folder)
   t.teardown(async () => {
@@ -35,14 +35,14 @@ t.test('the bench measures Sestina from its start to its stop, in every scene', 
   t.strictSame(findings.measurements.map(({ scene, secure }) => `${scene} ${secure}`).sort(), cases.map(({ scene, secure }) => `${scene} ${secure}`).sort())
   for (const measurement of findings.measurements) {
     const { scene, secure, outcome } = measurement
-    t.ok(outcome.count > 0 && outcome.cpu > 0, `${scene} (${secure}) was driven, and cost something`)
-    if (scene !== 'memory') t.ok(costOf(measurement) > 0, `${scene} (${secure}) has a price`)
+    t.ok(outcome.count > 0 && outcome.cpu > 0, `${scene} (${secure}) did some work and used CPU time`)
+    if (scene !== 'memory') t.ok(costOf(measurement) > 0, `${scene} (${secure}) has a cost`)
   }
   t.match(report(findings, cases, ['sestina']).join('\n'), /chat message, CPU µs, TLS +\d/)
-  for (const server of [sestina.server, sestina.neighbour]) t.throws(() => server.pid, /has ended/, 'the server is stopped')
+  for (const server of [sestina.server, sestina.neighbour]) t.throws(() => server.pid, /has ended/, 'the server has stopped')
 })
 
-t.test('the command of the bench says how it is called, and refuses what it does not know', async t => {
+t.test('the bench command prints its usage for --help, and refuses unknown arguments', async t => {
   const bench = async (...args: string[]): Promise<{ code: unknown, text: string }> => {
     const run = promisify(execFile)
     return await run(process.execPath, [join(PACKAGE_ROOT, 'dist/bench/main.js'), ...args]).then(
@@ -53,8 +53,8 @@ t.test('the command of the bench says how it is called, and refuses what it does
   t.equal(help.code, 0)
   const page = await readFile(join(PACKAGE_ROOT, 'docs/performance.md'), 'utf8')
   const options = help.text.match(/--[a-z]+/g) ?? []
-  t.ok(options.length >= 6, 'it names its options')
-  for (const option of options) t.ok(page.includes(option), `docs/performance.md tells of ${option}`)
+  t.ok(options.length >= 6, 'its help lists options')
+  for (const option of options) t.ok(page.includes(option), `docs/performance.md mentions ${option}`)
   for (const args of [['--servers', 'nobody'], ['--only', 'nothing'], ['--rounds', '0'], ['--fast']]) {
     const { code, text } = await bench(...args)
     t.equal(code, 64, args.join(' '))

@@ -1,4 +1,4 @@
-/** One device on the stage: a client as the server sees it, from the bound session on. */
+/** One device in a scene: a client as the server sees it, from its bound session on. */
 import { isDeepStrictEqual } from 'node:util'
 import type { Connection, Session } from '../lib/host/session.js'
 import type { Host } from '../lib/host/host.js'
@@ -12,40 +12,40 @@ import { parseElement } from './parse.js'
 import type { Scenario } from './scenario.js'
 
 const LIMITS: Limits = { bytes: 262_144, elements: 10_000, depth: 64, attributes: 64, name: 256 }
-/** How long an answer is waited for, in milliseconds. */
-const PATIENCE = 120_000
+/** How long to wait for an answer, in milliseconds. */
+const ANSWER_TIMEOUT = 120_000
 const HEADER = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 
 export class Device {
   readonly session: Session
   readonly #s: Scenario
-  readonly #line: Line
+  readonly #line: DeviceConnection
   readonly #inbox: Element[] = []
 
-  private constructor (s: Scenario, session: Session, line: Line) {
+  private constructor (s: Scenario, session: Session, line: DeviceConnection) {
     this.#s = s
     this.session = session
     this.#line = line
     line.hears = element => { this.#inbox.push(element) }
   }
 
-  /** `nat`: a box on its way forgets the connection when it was silent for longer, in milliseconds. */
+  /** Binds a session. `nat`: the silence in milliseconds after which a NAT on the path drops the connection. */
   static async bind (s: Scenario, host: Host, jid: Jid, address: string, nat?: number): Promise<Device> {
-    const line = new Line(s, address, nat)
+    const line = new DeviceConnection(s, address, nat)
     const session = await host.bind(jid.bare, jid.resource === '' ? undefined : jid.resource, line)
     line.speaksFor(host, session)
     return new Device(s, session, line)
   }
 
   /**
-   * Another connection takes up the session (XEP-0198 §5), as the stream's negotiation would have it: the device on it, or what was
-   * answered instead. What the device gets begins behind `<resumed/>`.
+   * Resumes a session on a new connection (XEP-0198 §5), as the stream negotiation does. Returns the server's answer,
+   * and the device if the session was resumed. The device then gets what follows `<resumed/>`.
    */
   static async resume (
     s: Scenario, host: Host, account: Jid, request: string, address: string, nat?: number, isSlow = false,
   ): Promise<{ readonly device?: Device, readonly answer: Element }> {
     const feature = host.features.find(({ namespace }) => namespace === 'urn:xmpp:sm:3')
-    const line = new Line(s, address, nat)
+    const line = new DeviceConnection(s, address, nat)
     line.isSlow = isSlow
     let answer: Element | undefined
     const outcome = await feature?.take?.({
@@ -71,14 +71,14 @@ export class Device {
   get error (): StreamError | undefined { return this.#line.error }
   get closed (): boolean { return this.#line.closed }
   get paused (): boolean { return this.#line.paused }
-  /** Bytes that were written to it and that it has not read. */
+  /** The number of bytes that the server wrote and the device has not read. */
   get backlog (): number { return this.#line.backlog }
-  /** Everything that the server sends from now on, as octets. */
+  /** Calls `to` with all octets that the server sends from now on. */
   overhear (to: (octets: string) => void): void { this.#line.overheard = to }
-  /** What it has not read yet. */
+  /** The stanzas that the test has not read yet. */
   get unread (): readonly Element[] { return this.#inbox }
 
-  /** Sends this, and waits until all that follows from it has happened. */
+  /** Sends the stanzas, and waits until the server is idle. */
   async says (...stanzas: readonly string[]): Promise<void> {
     for (const stanza of stanzas) {
       this.#s.secrets.heard(stanza)
@@ -87,11 +87,12 @@ export class Device {
     await this.#s.settled()
   }
 
-  /** Sends a request, and answers with its reply, result or error. */
+  /** Sends a request and returns its reply, a result or an error. */
   async asks (iq: string): Promise<Element> {
     const request = parseElement(iq)
     await this.says(iq)
-    const until = Date.now() + PATIENCE // work of threads, such as deriving keys, is under way outside of our own turns
+    // threads, for example those that derive keys, work outside of this event loop
+    const until = Date.now() + ANSWER_TIMEOUT
     for (;;) {
       const at = this.#inbox.findIndex(element => element.name === 'iq' && element.attrs['id'] === request.attrs['id'] &&
         (element.attrs['type'] === 'result' || element.attrs['type'] === 'error'))
@@ -101,10 +102,13 @@ export class Device {
     }
   }
 
-  /** From now on it reads only when it is told to. */
+  /** Stops reading: from now on the device reads only in `reads`. */
   stopsReading (): void { this.#line.isSlow = true }
 
-  /** Reads what waits, piece by piece as the server sends it, at most so many bytes; and waits until all that follows has happened. */
+  /**
+   * Reads at most `bytes` bytes of the backlog, in the pieces that the server sends, and waits until the server is
+   * idle.
+   */
   async reads (bytes = Infinity): Promise<void> {
     let left = bytes
     while (left > 0 && this.#line.backlog > 0) {
@@ -116,7 +120,7 @@ export class Device {
     await this.#s.settled()
   }
 
-  /** The next stanza is like this pattern: what the pattern names is there. Answers with the stanza. */
+  /** Returns the next stanza. Throws if it does not match the pattern (`isLike`) or if there is none. */
   async gets (pattern: string): Promise<Element> {
     await this.#s.settled()
     const wanted = parseElement(pattern)
@@ -126,7 +130,7 @@ export class Device {
     return next
   }
 
-  /** The next stanzas are like these, in any order. */
+  /** Takes the next stanzas. Throws unless each pattern matches one of them, in any order. */
   async getsInAnyOrder (...patterns: readonly string[]): Promise<void> {
     await this.#s.settled()
     const next = this.#inbox.splice(0, patterns.length)
@@ -143,21 +147,21 @@ export class Device {
     if (this.#inbox.length > 0) throw new Error(`${this.#name} wanted nothing, but got ${this.#shown()}`)
   }
 
-  /** Forgets what it has not read, or this one of it. */
+  /** Forgets one unread stanza, or all of them. */
   forget (one?: Element): void {
     if (one === undefined) this.#inbox.length = 0
     else this.#inbox.splice(this.#inbox.indexOf(one), 1)
   }
 
-  /** The connection is gone, without a word. */
+  /** Breaks the connection without a closing tag. */
   async loses (what: 'connection'): Promise<void> {
     this.#line.lose(new Error(`lost its ${what}`))
     await this.#s.settled()
   }
 
-  /** The connection is gone, and nobody is told. */
+  /** Breaks the connection silently: neither side notices. */
   vanishes (): void { this.#line.isDark = true }
-  /** What is said reaches nobody any more. */
+  /** True if nothing passes the connection any more, in either direction. */
   get isDark (): boolean { return this.#line.isDark }
 
   get #name (): string { return this.session.jid.toString() }
@@ -172,8 +176,8 @@ function resourceOf (host: Host, what: unknown): string {
   throw new Error('resumed what is no session')
 }
 
-/** Both ways between a device and its session; what the stream room does, without a stream. */
-class Line implements Connection {
+/** The connection between a device and its session. Does what the stream layer does, without a stream. */
+class DeviceConnection implements Connection {
   readonly address: string
   readonly secure = true
   readonly lang = undefined
@@ -215,14 +219,14 @@ class Line implements Connection {
     this.#receive = (element, source) => host.receive(session, element, source)
   }
 
-  /** From the device. */
+  /** Sends XML from the device to the server. */
   write (xml: string): void {
     if (!this.#passes) return
     this.lastRead = this.#s.clock.now()
     this.#up.write(Buffer.from(xml))
   }
 
-  /** From the server. */
+  /** Sends octets from the server to the device. */
   send (text: string): void {
     if (this.closed || !this.#passes) return
     this.overheard(text)
@@ -234,7 +238,7 @@ class Line implements Connection {
 
   drained (then: () => void): void { this.#draining.push(then) }
 
-  /** The device reads so many bytes of what waits. */
+  /** Makes the device read `bytes` bytes of its backlog. */
   read (bytes: number): void {
     const text = this.#unread.slice(0, bytes)
     this.#unread = this.#unread.slice(bytes)
@@ -273,7 +277,7 @@ class Line implements Connection {
 
 function text (element: Element): string { return fromOctets(octets(element)) }
 
-/** Whether all that the pattern names is in the element: name, namespace, attributes, children (in any order), text. */
+/** True if the element has everything in the pattern: name, namespace, attributes, children (in any order) and text. */
 export function isLike (element: Element, pattern: Element): boolean {
   if (element.getName() !== pattern.getName() || namespaceOf(element) !== namespaceOf(pattern)) return false
   for (const [name, value] of Object.entries(pattern.attrs)) {

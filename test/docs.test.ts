@@ -1,6 +1,6 @@
-/** The documentation is true: what is generated is up to date, what is quoted stands in files that are tested. */
+/** The documentation is true: generated pages are up to date, and quoted code is in files that are tested. */
 import t from 'tap'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { configurationPage, CORE, schemaFile, withTable } from '../bin/pages.js'
@@ -11,16 +11,17 @@ import { messageSent } from '../lib/host/events.js'
 import * as events from '../lib/host/events.js'
 
 const written = (path: string): string => readFileSync(join(PACKAGE_ROOT, path), 'utf8')
-const PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'docs/architecture.md', 'docs/writing-a-module.md', 'docs/operating.md', 'docs/configuration.md']
+const pagesIn = (folder: string): string[] => readdirSync(join(PACKAGE_ROOT, folder)).filter(name => name.endsWith('.md')).map(name => `${folder}/${name}`)
+const PAGES = ['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', ...pagesIn('docs'), ...pagesIn('docs/decisions')]
 const modules = await findModules(fileURLToPath(new URL('../modules/', import.meta.url)))
 
-t.test('what `npm run docs` writes is up to date', async t => {
+t.test('the pages that `npm run docs` writes are up to date', async t => {
   t.equal(written('docs/configuration.md'), configurationPage(modules), 'docs/configuration.md')
   t.equal(written('conf/sestina.schema.json'), schemaFile(modules), 'conf/sestina.schema.json')
   t.equal(written('README.md'), withTable(written('README.md'), modules), 'the table in README.md')
 })
 
-t.test('the README names every specification that the core or a module declares, with version and module', async t => {
+t.test('the README lists every specification that the core or a module declares, with its version and module', async t => {
   const rows = written('README.md').split('\n').filter(line => line.startsWith('| ['))
   const declared = [
     ...CORE.map(text => ({ text, where: 'core' })),
@@ -31,32 +32,34 @@ t.test('the README names every specification that the core or a module declares,
     const row = rows.find(line => line.includes(`${number}]`) && line.includes(`| ${version} |`) && line.endsWith(`| ${where} |`))
     t.ok(row, `${text} of ${where}`)
   }
-  t.equal(rows.length, declared.length, 'and no other')
+  t.equal(rows.length, declared.length, 'the README lists no other specification')
 })
 
-t.test('a README without markers, and a specification without a number, are refused', async t => {
+t.test('a README without markers and a specification without a number are refused', async t => {
   t.throws(() => withTable('# Sestina', modules), /README.md has no/)
   const marked = written('README.md')
-  t.throws(() => withTable(marked, new Map([['x', { name: 'x', xeps: ['0280'] }]])), /no specification/)
+  t.throws(() => withTable(marked, new Map([['x', { name: 'x', xeps: ['0280'] }]])), /is not a specification/)
   t.throws(() => withTable(marked, new Map([['x', { name: 'x', xeps: ['9999 v1'] }]])), /XEP-9999 has no title/)
 })
 
-t.test('the tutorial shows the module and the test that are run here, word for word', async t => {
+t.test('the tutorial quotes the tested module and its test word for word', async t => {
   const page = written('docs/writing-a-module.md')
   const module = written('test/tutorial/greeting.ts').replace('../../lib/api.js', '../lib/api.js')
   const test = written('test/tutorial.test.ts').replace('./tutorial/greeting.js', '../../modules/greeting.js').replace('./scenario.js', '../scenario.js')
   t.ok(page.includes('```ts\n' + module + '```\n'), 'modules/greeting.ts')
   t.ok(page.includes('```ts\n' + test + '```\n'), 'test/modules/greeting.test.ts')
+  const room = written('test/echo/room.ts').replaceAll('../../lib/api.js', '../lib/api.js')
+  t.ok(page.includes('```ts\n' + room + '```\n'), 'test/echo/room.ts')
 })
 
-t.test('the list of hooks names every hook there is', async t => {
+t.test('the list of hooks names every hook', async t => {
   const page = written('docs/writing-a-module.md')
   const hooks = Object.values(events).flatMap(value => isHook(value) ? [value.name] : [])
   t.ok(hooks.includes(messageSent.name))
   for (const name of hooks) t.ok(page.includes(`\`${name}\``), name)
 })
 
-t.test("fail2ban's expression finds the address of a failed login, and none that a stranger has made up", async t => {
+t.test("fail2ban's expression finds the address of a failed login, and never an address that a stranger made up", async t => {
   const [, expression = ''] = /^failregex = (.*)$/m.exec(written('docs/operating.md')) ?? []
   const failed = new RegExp(expression.replace('<ADDR>', '(?<address>[0-9a-fA-F:.]+)'))
   const lineOf = (fields: Record<string, string | undefined>): string => {
@@ -72,7 +75,7 @@ t.test("fail2ban's expression finds the address of a failed login, and none that
   t.notOk(failed.test(lineOf({ ...usual, reason: 'malformed-request' })))
 })
 
-t.test('links between the pages lead somewhere', async t => {
+t.test('links between the pages lead to files that exist', async t => {
   for (const page of PAGES) {
     for (const [, target = ''] of written(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {
       t.ok(existsSync(join(PACKAGE_ROOT, page, '..', target)), `${page}: ${target}`)
@@ -84,12 +87,15 @@ function isHook (value: unknown): value is { readonly name: string } {
   return typeof value === 'object' && value !== null && 'name' in value && typeof value.name === 'string' && 'index' in value
 }
 
-t.test('every sentence of the promise names a test that there is', t => {
-  const named = [...written('docs/delivery.md').matchAll(/`([a-z0-9/-]+): ([^`]+)`/g)]
-  t.ok(named.length >= 20)
-  for (const [, file = '', title = ''] of named) {
-    const tests = written(`test/${file}.test.ts`)
-    t.ok(tests.includes(`'${title.replaceAll("'", "\\'")}'`) || tests.includes(`"${title}"`), `${file}: ${title}`)
+t.test('every promise in docs/delivery.md, and every bound in docs/bounds.md, names a test that exists', t => {
+  for (const page of ['docs/delivery.md', 'docs/bounds.md']) {
+    const [text = ''] = written(page).split('\n## Tests\n').slice(-1)
+    const named = [...text.matchAll(/`([a-z0-9/-]+): ([^`]+)`/g)]
+    t.ok(named.length >= 20)
+    for (const [, file = '', title = ''] of named) {
+      const tests = written(`test/${file}.test.ts`)
+      t.ok(tests.includes(`'${title.replaceAll("'", "\\'")}'`) || tests.includes(`"${title}"`), `${file}: ${title}`)
+    }
   }
   t.end()
 })

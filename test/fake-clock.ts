@@ -1,4 +1,4 @@
-/** Time passes when the test says so. */
+/** A clock whose time passes only when the test says so. */
 import type { Clock, Timer } from '../lib/base/clock.js'
 
 interface Waiting { at: number, readonly every: number | undefined, readonly run: () => void, readonly order: number }
@@ -11,13 +11,13 @@ export class FakeClock implements Clock {
   constructor (now = Date.UTC(2026, 0, 1)) { this.#now = now }
 
   now (): number { return this.#now }
-  /** How many timers stand: a test that ends with some has a leak. */
+  /** The number of running timers. A test that ends with any has a leak. */
   get timers (): number { return this.#waiting.size }
 
   after (ms: number, run: () => void): Timer { return this.#add(ms, undefined, run) }
   every (ms: number, run: () => void): Timer { return this.#add(ms, ms, run) }
 
-  /** Lets `ms` milliseconds pass: timers run in order, each at its own time. */
+  /** Lets `ms` milliseconds pass. Timers run in order, each at its own time. */
   pass (ms: number): void {
     const end = this.#now + ms
     for (;;) {
@@ -35,7 +35,9 @@ export class FakeClock implements Clock {
     let first: Waiting | undefined
     for (const waiting of this.#waiting) {
       if (waiting.at > end) continue
-      if (first === undefined || waiting.at < first.at || waiting.at === first.at && waiting.order < first.order) first = waiting
+      const isEarlier = first === undefined || waiting.at < first.at ||
+        waiting.at === first.at && waiting.order < first.order
+      if (isEarlier) first = waiting
     }
     return first
   }

@@ -1,4 +1,4 @@
-/** Who may import whom, and which package is at home where. The tables are the architecture; this test keeps them true. */
+/** Checks who may import whom, and where a package may be used. The tables are the architecture. */
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { isBuiltin } from 'node:module'
 import { dirname, join, normalize } from 'node:path'
@@ -6,7 +6,10 @@ import t from 'tap'
 import ts from 'typescript'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 
-/** The rooms, and whom of the others each may import. */
+/** The layers that each room of s2s may import besides the rooms below it. */
+const BELOW_S2S = ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host', 'lib/storage']
+
+/** The layers, and for each the layers that it may import. The first that holds a file is the file's. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'lib/base': [],
   'lib/xml': ['lib/base'],
@@ -15,20 +18,37 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'lib/storage': ['lib/base', 'lib/xmpp'],
   'lib/stream': ['lib/base', 'lib/xml', 'lib/xmpp'],
   'lib/auth': ['lib/base', 'lib/xmpp', 'lib/storage'],
+  // The way of a stanza knows what it uses of a host, not the host, its modules or the server.
+  'lib/host/pipeline': [
+    'lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/storage', 'lib/host/archive-queries.ts', 'lib/host/arrivals.ts',
+    'lib/host/cost.ts', 'lib/host/delivery-tracker.ts', 'lib/host/entity.ts', 'lib/host/events.ts', 'lib/host/forged.ts', 'lib/host/iq.ts',
+    'lib/host/lasting.ts', 'lib/host/loaded-entity.ts', 'lib/host/order.ts', 'lib/host/router.ts', 'lib/host/session.ts', 'lib/host/sessions.ts',
+  ],
   'lib/host': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/storage', 'lib/config'],
+  'lib/pubsub': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/storage', 'lib/host'],
   'lib/c2s': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host'],
-  'lib/s2s': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host', 'lib/storage'],
+  'lib/s2s/ground': BELOW_S2S,
+  'lib/s2s/connect': [...BELOW_S2S, 'lib/s2s/ground'],
+  'lib/s2s/trust': [...BELOW_S2S, 'lib/s2s/ground', 'lib/s2s/connect'],
+  'lib/s2s/acks': [...BELOW_S2S, 'lib/s2s/ground'],
+  'lib/s2s/streams': [...BELOW_S2S, 'lib/s2s/ground', 'lib/s2s/connect', 'lib/s2s/trust', 'lib/s2s/acks'],
+  'lib/s2s/queue': [
+    ...BELOW_S2S, 'lib/s2s/ground', 'lib/s2s/connect', 'lib/s2s/trust', 'lib/s2s/acks', 'lib/s2s/streams',
+  ],
+  'lib/s2s': BELOW_S2S,
+  'lib/web': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/host', 'lib/c2s'],
   'lib/component': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/auth', 'lib/host'],
   'lib/admin': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/auth', 'lib/storage', 'lib/config', 'lib/host'],
-  'lib/api.ts': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/host', 'lib/storage', 'lib/config'],
+  'lib/api.ts': ['lib/base', 'lib/xml', 'lib/xmpp', 'lib/stream', 'lib/host', 'lib/pubsub', 'lib/storage', 'lib/config'],
   'lib/main.ts': ['lib'],
   'lib/check.ts': ['lib'],
+  'lib/plans.ts': ['lib'],
   'modules': ['lib/api.ts'],
   'bin': ['lib/base', 'lib/main.ts', 'lib/check.ts', 'lib/admin', 'lib/config'],
 }
 
-/** Where a package or a part of Node may be used: folders or files. */
-const HOMES: Readonly<Record<string, readonly string[]>> = {
+/** The folders or files in which a package or a module of Node may be used. */
+const ALLOWED_IN: Readonly<Record<string, readonly string[]>> = {
   'ltx': ['lib/xml'],
   'sax': ['lib/xml'],
   '@xmpp/xml': ['lib/xml'],
@@ -46,26 +66,31 @@ const HOMES: Readonly<Record<string, readonly string[]>> = {
   'pg': ['lib/storage/postgres'],
   '@peculiar/x509': ['lib/stream'],
   'reflect-metadata': ['lib/stream'],
-  'chokidar': ['lib/stream'],
+  'chokidar': ['lib/stream', 'bin'],
   '@peculiar/asn1-schema': ['lib/auth', 'lib/stream', 'lib/s2s'],
   '@peculiar/asn1-x509': ['lib/auth', 'lib/stream', 'lib/s2s'],
-  'dns-packet': ['lib/s2s'],
+  'dns-packet': ['lib/s2s/connect', 'lib/s2s/ground'],
+  'fastify': ['lib/web'],
+  'ws': ['lib/web'],
   'commander': ['bin'],
   '@clack/prompts': ['bin'],
   'cli-table3': ['bin'],
   'picocolors': ['bin'],
-  'node:net': ['lib/stream', 'lib/c2s', 'lib/s2s', 'lib/component', 'lib/admin', 'lib/config'],
+  'node:net': ['lib/stream', 'lib/c2s', 'lib/s2s', 'lib/component', 'lib/admin', 'lib/config', 'lib/web'],
   'node:tls': ['lib/stream', 'lib/c2s', 'lib/s2s', 'lib/auth'],
-  'node:dgram': ['lib/s2s/dns'],
-  'node:dns': ['lib/s2s/resolve.ts', 'bin'],
+  'node:dgram': ['lib/s2s/connect'],
+  'node:dns': ['lib/s2s/connect/resolve.ts', 'bin'],
   'node:worker_threads': ['lib/storage/sqlite'],
   'node:http': ['lib/web'],
   'node:child_process': ['bin'],
 }
 
-/** What another package hands on to us: @xmpp/xml its elements, whose version we choose here. */
-const HANDED_ON = ['ltx']
-const TOOLS = ['eslint', 'tsx', 'typescript', 'typescript-eslint']
+/**
+ * Packages whose exports another package passes on. @xmpp/xml exports the elements of ltx; package.json pins the
+ * version.
+ */
+const RE_EXPORTED = ['ltx']
+const TOOLS = ['@commitlint/cli', '@stylistic/eslint-plugin', 'cspell', 'eslint', 'knip', 'tsx', 'typescript', 'typescript-eslint']
 
 interface Import { readonly file: string, readonly wanted: string }
 
@@ -80,23 +105,23 @@ const imports: readonly Import[] = sources.flatMap(file => {
 const ofTheServer = ({ file }: Import): boolean => !file.startsWith('test/') && !file.startsWith('bench/')
 const within = (file: string, place: string): boolean => file === place || file.startsWith(`${place}/`)
 
-function roomOf (file: string): string | undefined {
+function layerOf (file: string): string | undefined {
   return Object.keys(MAY_IMPORT).find(room => within(file, room))
 }
 
-/** 'node:fs/promises' is 'node:fs', 'a/b.js' is 'a', '@a/b/c.js' is '@a/b'. */
+/** Reduces an import to its package: 'node:fs/promises' to 'node:fs', 'a/b.js' to 'a', '@a/b/c.js' to '@a/b'. */
 function packageOf (wanted: string): string {
   if (isBuiltin(wanted)) return `node:${wanted.replace(/^node:/, '').split('/')[0] ?? ''}`
   return wanted.split('/').slice(0, wanted.startsWith('@') ? 2 : 1).join('/')
 }
 
-t.test('each file stands in a room', async t => {
-  const homeless = sources.filter(file => !/^(test|bench)\//.test(file) && roomOf(file) === undefined)
+t.test('each file is in a layer', async t => {
+  const homeless = sources.filter(file => !/^(test|bench)\//.test(file) && layerOf(file) === undefined)
   t.strictSame(homeless, [])
-  t.ok(sources.length > 50, 'and files were found')
+  t.ok(sources.length > 50, 'files were found')
 })
 
-t.test('a room imports only those it may, and files that are there', async t => {
+t.test('a layer imports only the layers that it may import, and only files that exist', async t => {
   const wrong: string[] = []
   for (const { file, wanted } of imports.filter(one => ofTheServer(one) && one.wanted.startsWith('.'))) {
     const target = normalize(join(dirname(file), wanted)).replace(/\.js$/, '.ts')
@@ -106,42 +131,76 @@ t.test('a room imports only those it may, and files that are there', async t => 
   t.strictSame(wrong.sort(), [])
 })
 
+t.test('no files import each other in a circle, not even for types', async t => {
+  const targets = new Map<string, string[]>()
+  for (const { file, wanted } of imports.filter(one => ofTheServer(one) && one.wanted.startsWith('.'))) {
+    const target = normalize(join(dirname(file), wanted)).replace(/\.js$/, '.ts')
+    targets.set(file, [...targets.get(file) ?? [], target])
+  }
+  t.strictSame(circleIn(new Map([['a', ['b']], ['b', ['c']], ['c', ['b']]])), ['b', 'c', 'b'], 'a planted circle is found')
+  t.strictSame(circleIn(targets), [])
+})
+
+/** Returns the files of a circle, the first of them at the end again; an empty list if there is none. */
+function circleIn (targets: ReadonlyMap<string, readonly string[]>): readonly string[] {
+  const done = new Set<string>()
+  const look = (file: string, way: readonly string[]): readonly string[] => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file]
+    if (done.has(file)) return []
+    for (const target of targets.get(file) ?? []) {
+      const circle = look(target, [...way, file])
+      if (circle.length > 0) return circle
+    }
+    done.add(file)
+    return []
+  }
+  for (const file of targets.keys()) {
+    const circle = look(file, [])
+    if (circle.length > 0) return circle
+  }
+  return []
+}
+
 function mayImport (file: string, target: string): boolean {
-  const room = roomOf(file)
+  const room = layerOf(file)
   if (room === undefined) return false
   if (room === 'modules') return within(target, 'lib/api.ts') || withinOneModule(file, target)
   return within(target, room) || (MAY_IMPORT[room] ?? []).some(other => within(target, other))
 }
 
-/** modules/muc/room.ts may import modules/muc/history.ts; modules/carbons.ts nothing of modules. */
+/**
+ * True if both files belong to one module. modules/muc/room.ts may import modules/muc/history.ts; modules/carbons.ts
+ * may import nothing from modules.
+ */
 function withinOneModule (file: string, target: string): boolean {
   const [, folder, ...rest] = file.split('/')
   return rest.length > 0 && within(target, `modules/${folder ?? ''}`)
 }
 
-t.test('a package is used where it is at home, and nowhere else', async t => {
+t.test('a package is used only in its folders', async t => {
   const wrong = imports.filter(one => ofTheServer(one) && !one.wanted.startsWith('.')).filter(({ file, wanted }) => {
-    const homes = HOMES[packageOf(wanted)]
+    const homes = ALLOWED_IN[packageOf(wanted)]
     return homes !== undefined && !homes.some(home => within(file, home))
   })
   t.strictSame(wrong.map(({ file, wanted }) => `${file} imports ${wanted}`).sort(), [])
 })
 
-t.test('package.json names what is imported, and nothing that is not', async t => {
+t.test('package.json lists every imported package and no other', async t => {
   const { dependencies, peerDependencies, devDependencies } = manifest()
-  const shipped = [...dependencies, ...peerDependencies] // a peer is installed by who chooses what needs it
+  // an operator who needs a peer dependency, such as pg, installs it
+  const shipped = [...dependencies, ...peerDependencies]
   const used = (among: readonly Import[]): Set<string> =>
     new Set(among.map(({ wanted }) => wanted).filter(wanted => !wanted.startsWith('.') && !isBuiltin(wanted)).map(packageOf))
   const server = used(imports.filter(ofTheServer))
   const all = used(imports)
   const types = (name: string): boolean => name.startsWith('@types/') &&
-    ['node', ...all, ...HANDED_ON].includes(name.slice('@types/'.length).replace(/^(.+)__/, '@$1/'))
+    ['node', ...all, ...RE_EXPORTED].includes(name.slice('@types/'.length).replace(/^(.+)__/, '@$1/'))
 
-  t.strictSame([...server].filter(name => !shipped.includes(name)), [], 'what the server imports is installed with it')
-  t.strictSame([...all].filter(name => !shipped.includes(name) && !devDependencies.includes(name)), [], 'what tests import is installed for them')
-  t.strictSame(shipped.filter(name => !server.has(name) && !HANDED_ON.includes(name)), [], 'nothing is shipped that the server does not import')
-  t.strictSame(devDependencies.filter(name => !all.has(name) && !peerDependencies.includes(name) && !TOOLS.includes(name) && !types(name)), [], 'no development package is idle')
-  t.strictSame(Object.keys(HOMES).filter(name => !name.startsWith('node:') && !shipped.includes(name)), [], 'each package with a home is installed')
+  t.strictSame([...server].filter(name => !shipped.includes(name)), [], 'every package that the server imports is a dependency')
+  t.strictSame([...all].filter(name => !shipped.includes(name) && !devDependencies.includes(name)), [], 'every package that tests import is a development dependency')
+  t.strictSame(shipped.filter(name => !server.has(name) && !RE_EXPORTED.includes(name)), [], 'the server imports every dependency')
+  t.strictSame(devDependencies.filter(name => !all.has(name) && !peerDependencies.includes(name) && !TOOLS.includes(name) && !types(name)), [], 'every development dependency is used')
+  t.strictSame(Object.keys(ALLOWED_IN).filter(name => !name.startsWith('node:') && !shipped.includes(name)), [], 'each package with a home is installed')
 })
 
 function manifest (): { dependencies: string[], peerDependencies: string[], devDependencies: string[] } {

@@ -1,6 +1,7 @@
 /**
- * npm test: builds, lints, runs every test with tap, checks the coverage, and closes with one line of numbers. Without a terminal it prints a
- * line for each file when that has ended, with its failures.
+ * Implements `npm test`: builds, lints, runs every test with tap, checks the coverage, and ends with one line of
+ * totals. If the output is not a terminal, it prints one line per test file when the file has ended, and the failures
+ * of the file.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createWriteStream, existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
@@ -12,10 +13,14 @@ import { prepare } from '../bin/prepare.mjs'
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
 const RESULTS = join(ROOT, '.tap', 'all.tap')
 const COVERAGE = join(ROOT, '.tap', 'report', 'coverage-summary.json')
-/** Of the lines of lib and modules together, so much has to be run by the tests; and of each file no less than that. */
+/** The least coverage in percent of lines: of lib and modules together, and of each of their files. */
 const LINES = { together: 95, each: 80 }
 
-const files = process.argv.slice(2) // npm test -- dist/test/xml/parser.test.js: those alone, without lint and coverage
+/** The last commit before the rule for commit messages. */
+const COMMITS_FROM = '43b196936136'
+
+/** The files to run alone, without lint and coverage: npm test -- dist/test/xml/parser.test.js */
+const files = process.argv.slice(2)
 const count = { passed: 0, failed: 0, skipped: 0 }
 
 if (!prepare()) {
@@ -23,7 +28,12 @@ if (!prepare()) {
   close('the build failed')
 }
 const faults = []
-if (files.length === 0) check('eslint', node('eslint/bin/eslint.js', ['.', '--max-warnings=0']))
+if (files.length === 0) {
+  check('eslint', node('eslint/bin/eslint.js', ['.', '--max-warnings=0']))
+  check('knip', node('knip/bin/knip.js', ['--no-progress']))
+  check('cspell', node('cspell/bin.mjs', ['--no-progress', '--no-summary', '.']))
+  check('commit messages', commits())
+}
 mkdirSync(dirname(RESULTS), { recursive: true })
 rmSync(RESULTS, { force: true })
 rmSync(COVERAGE, { force: true })
@@ -37,18 +47,32 @@ function node (script, args) {
   return spawnSync(process.execPath, [join(ROOT, 'node_modules', script), ...args], { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
 }
 
+/**
+ * Checks the messages of all commits since the rule. Passes if the history is not there, as in a package or a shallow
+ * clone.
+ */
+function commits () {
+  const git = (...args) => spawnSync('git', args, { cwd: ROOT, encoding: 'utf8' })
+  if (git('cat-file', '-e', `${COMMITS_FROM}^{commit}`).status !== 0) return true
+  return node('@commitlint/cli/cli.js', ['--from', COMMITS_FROM, '--to', 'HEAD'])
+}
+
 function runTests () {
   const script = 'tap/dist/esm/run.mjs'
-  if (process.stdout.isTTY) return node(script, ['run', '--reporter=terse', '--no-color', `--output-file=${RESULTS}`, ...files])
-  const args = [join(ROOT, 'node_modules', script), 'run', '--reporter=tap', '--no-color', ...files]
+  const coverage = files.length === 0 ? [] : ['--disable-coverage'] // nobody asks for the coverage of some files
+  if (process.stdout.isTTY) return node(script, ['run', '--reporter=terse', '--no-color', `--output-file=${RESULTS}`, ...coverage, ...files])
+  const args = [join(ROOT, 'node_modules', script), 'run', '--reporter=tap', '--no-color', ...coverage, ...files]
   const tap = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
-  // Not by --output-file: together with this reporter, tap prints each line twice.
+  // The stream is piped, because tap prints each line twice if this reporter is combined with --output-file.
   tap.stdout.pipe(createWriteStream(RESULTS))
   createInterface({ input: tap.stdout }).on('line', progress())
   return new Promise(resolve => { tap.on('close', code => { resolve(code === 0) }) })
 }
 
-/** Takes TAP line by line, and prints a line for each file, each failed test below it, and what the failure says. */
+/**
+ * Returns a function that takes TAP line by line. It prints a line for each file, and below it each failed test with
+ * its diagnostics.
+ */
 function progress () {
   let explains = false
   return line => {
@@ -65,7 +89,10 @@ function check (name, fine) {
   if (!fine) faults.push(name)
 }
 
-/** Counts the tests of the files: what stands one level below a file, be it a subtest or a lone assertion. */
+/**
+ * Counts the tests: the results one level below a file, which are subtests or single assertions. False if there are
+ * none.
+ */
 function tell (tap) {
   let tests = 0
   for (const [, not, rest] of tap.matchAll(/^ {4}(not )?ok \d+(.*)$/gm)) {
@@ -77,12 +104,12 @@ function tell (tap) {
     } else count[not === undefined ? 'passed' : 'failed']++
   }
   for (const [, name] of tap.matchAll(/^not ok \d+ - (.*?)(?: # .*)?$/gm)) faults.push(name)
-  // a file that fell over outside of its tests
+  // A file failed outside of its tests.
   if (faults.some(name => name.startsWith('dist/')) && count.failed === 0) count.failed++
   return tests > 0
 }
 
-/** Whether enough lines were run. A file that no test has ever loaded counts as well, as 0 %. */
+/** True if enough lines were run. A file that no test loaded counts as 0 %. */
 function coverage () {
   if (!existsSync(COVERAGE)) return false
   const report = JSON.parse(readFileSync(COVERAGE, 'utf8'))
@@ -101,7 +128,10 @@ function sources () {
     .filter(name => name.endsWith('.ts')).map(name => join(top, name)))
 }
 
-/** A file of types alone compiles to nothing, and there is nothing in it to run. */
+/**
+ * Returns the coverage of a file that no test loaded. A file that holds only types compiles to nothing and has no lines
+ * to run.
+ */
 function never (path) {
   const compiled = join(ROOT, 'dist', path.replace(/\.ts$/, '.js'))
   const empty = existsSync(compiled) && /^(?:\/\*[\s\S]*?\*\/|\/\/.*|\s|import .*|export \{\};)*$/.test(readFileSync(compiled, 'utf8'))

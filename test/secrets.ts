@@ -1,17 +1,20 @@
-/** What no log line may hold: passwords, tokens and bodies that a test uses. Each stage scans its lines at debug when it is taken down. */
+/**
+ * The texts that no log line may hold: passwords, tokens and bodies that a test uses. Each scene scans its log at level
+ * debug when it ends.
+ */
 import { inspect } from 'node:util'
 import type { Fields } from '../lib/base/logger.js'
 
-/** The password of every account on the stages; no other text is like it. */
+/** The password of every account in scenes. No other text contains it. */
 export const STAGE_PASSWORD = 'a secret for tests'
-/** Shorter texts than this stand in lines by chance: `1`, `now?`, `phone`. */
+/** The minimum length of a secret, in characters. Shorter texts occur in log lines by chance: `1`, `now?`, `phone`. */
 const SHORTEST = 12
-/** Texts that are looked for: a test that says thousands of them says the first of each kind soon. */
+/** The most secrets that are searched for. A test that sends thousands sends one of each kind early. */
 const MOST = 300
-/** What is a secret in what a device says: bodies, what a SASL mechanism sends, tokens, new passwords. */
+/** Matches the secrets in XML that a device sends: bodies, SASL messages, tokens and new passwords. */
 const SPOKEN = /<(body|password|response|auth|initial-response|token|subject|status)\b[^>]*>([^<]{12,})</g
 
-/** XEP-0484 §3.3: a token as its client gets it. */
+/** XEP-0484 §3.3: matches a token in the element that the client gets. */
 const TOKEN = /\stoken=["']([^"']{12,})/g
 
 export class Secrets {
@@ -19,23 +22,26 @@ export class Secrets {
 
   constructor (...texts: readonly string[]) { this.add(...texts) }
 
-  /** This is one from now on. */
+  /** Adds secrets. */
   add (...texts: readonly string[]): void {
     for (const text of texts) if (text.length >= SHORTEST && this.#texts.size < MOST) this.#texts.add(text)
   }
 
-  /** All that is secret in a stanza or nonza. */
+  /** Adds all secrets of a stanza or nonza. */
   heard (xml: string): void {
     for (const [, , text = ''] of xml.matchAll(SPOKEN)) this.add(text)
     for (const [, token = ''] of xml.matchAll(TOKEN)) this.add(token)
   }
 
-  /** The first secret that a line holds, in its fields or in an error's message, stack, cause or properties; undefined if there is none. */
+  /**
+   * Returns the first secret in a log line: in its fields, or in an error's message, stack, cause or properties.
+   * Undefined if there is none.
+   */
   in (event: string, fields: Fields): string | undefined {
     const line = `${event} ${inspect(fields, { depth: 8, maxStringLength: null, maxArrayLength: null, breakLength: Infinity })}`
     return this.inText(line)
   }
 
-  /** The same of a line as it was written. */
+  /** Returns the first secret in a line as it was written; undefined if there is none. */
   inText (line: string): string | undefined { return [...this.#texts].find(text => line.includes(text)) }
 }

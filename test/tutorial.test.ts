@@ -6,7 +6,7 @@ import { scenario } from './scenario.js'
 const MODULES = ['presence', 'message', greeting]
 const OFFLINE = { presence: false } as const
 
-t.test('a new account is welcomed when its first device comes online, and never again', async t => {
+t.test('a new account gets one greeting, when its first device becomes available', async t => {
   const s = await scenario(t, { modules: MODULES })
   const balcony = await s.device('juliet@capulet.lit/balcony', OFFLINE)
   await balcony.getsNothing()
@@ -25,7 +25,7 @@ t.test('a new account is welcomed when its first device comes online, and never 
   t.notOk(heard.includes('message'), 'no second greeting')
 })
 
-t.test('two devices that come at the same time do not get two greetings', async t => {
+t.test('two devices that become available at the same time get one greeting', async t => {
   const s = await scenario(t, { modules: MODULES })
   const devices = [await s.device('juliet@capulet.lit/balcony', OFFLINE), await s.device('juliet@capulet.lit/chamber', OFFLINE)]
   await Promise.all(devices.map(device => device.says('<presence/>')))
@@ -33,7 +33,7 @@ t.test('two devices that come at the same time do not get two greetings', async 
   t.equal(new Set(ids).size, 1, 'one greeting, and each device may see it')
 })
 
-t.test('whoever asks the host is told the greeting in force', async t => {
+t.test('a query to the host returns the greeting in force', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { greeting: { text: 'Good morrow' } } })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const ask = "<iq type='get' to='capulet.lit' id='g'><greeting xmlns='urn:example:greeting:0'/></iq>"

@@ -1,7 +1,7 @@
-/** Stream management as a usual client has it (XEP-0198): it answers when it is asked, and asks now and then itself. */
+/** Stream management of a typical client (XEP-0198): it answers requests, and sends a request now and then. */
 import type { Client } from '../client.js'
 
-/** After so many stanzas it asks how far the server has come. */
+/** The number of sent stanzas between two requests. */
 const EVERY = 10
 const REQUEST = "<r xmlns='urn:xmpp:sm:3'/>"
 
@@ -16,7 +16,7 @@ export class Acks {
     this.#client = client
   }
 
-  /** So many stanzas came in this chunk. */
+  /** Counts the stanzas of a chunk, and answers if the chunk holds a request. */
   received (stanzas: number, chunk: Buffer): void {
     this.#received += stanzas
     if (this.#asked.hears(chunk)) this.#client.send(`<a xmlns='urn:xmpp:sm:3' h='${this.#received}'/>`)
@@ -30,7 +30,7 @@ export class Acks {
   }
 }
 
-/** Looks for a request of the server's, also where it falls into two chunks. */
+/** Finds the server's requests, even if one is split into two chunks. */
 export class Asked {
   #tail = ''
 
@@ -41,5 +41,5 @@ export class Asked {
   }
 }
 
-/** How all the servers begin it, and nothing else in these scenes begins so. */
+/** The beginning of a request, as all the servers write it. Nothing else in these scenes begins like this. */
 const MARK = '<r '

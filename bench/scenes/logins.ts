@@ -1,9 +1,9 @@
-/** Users who come and go: a whole login, and the orderly goodbye. */
+/** Users who come and go: a whole login, and closing the stream. */
 import type { LoginsJob, Outcome } from '../jobs.js'
 import { arrive, inParallel, pause } from './crowd.js'
 import { Meter } from './meter.js'
 
-/** Logins from the TCP connection to the initial presence; closing the stream is part of the price. */
+/** Measures logins from the TCP connection to the initial presence. The cost includes closing the stream. */
 export async function logins (job: LoginsJob): Promise<Outcome> {
   await comeAndGo(job, job.warmLogins)
   const meter = new Meter(job.pids)
@@ -16,7 +16,7 @@ async function comeAndGo (job: LoginsJob, times: number): Promise<void> {
   const turns = Array.from({ length: times }, (_, i) => i)
   await inParallel(turns, job.concurrency, async turn => {
     const user = job.users[turn % job.users.length] ?? ''
-    // The one before of the same user may still be on its way out: it keeps its address.
+    // The user's last session may still be closing. It keeps its address, so this one needs another.
     const client = await arrive(job.target, user, `turn${turn}`)
     await client.close()
   })

@@ -1,10 +1,10 @@
-/** Users who log in and then are silent: what the server grows by. */
+/** Users who log in and are then silent: the growth of the server. */
 import { memoryBytes } from '../measure.js'
 import type { MemoryJob, Outcome } from '../jobs.js'
 import { gather, leave, pause } from './crowd.js'
 import { Meter } from './meter.js'
 
-/** Growth of the server by the users after the first `warmUsers`, once it has come to rest. */
+/** Measures the growth of the server by the users after the first `warmUsers`, when its memory is stable. */
 export async function memory (job: MemoryJob): Promise<Outcome> {
   const first = await gather(job.target, job.users.slice(0, job.warmUsers))
   const before = await atRest(job)
@@ -15,7 +15,10 @@ export async function memory (job: MemoryJob): Promise<Outcome> {
   return outcome
 }
 
-/** The server's memory once it has not moved by a hundredth for `settleSeconds`; at most ten times as long is waited for that. */
+/**
+ * Returns the server's memory in bytes when it has changed by less than 1 % within `settleSeconds`. Waits for that at
+ * most ten times `settleSeconds`.
+ */
 async function atRest (job: MemoryJob): Promise<number> {
   let now = memoryBytes(job.pids)
   for (let turn = 0; turn < 10; turn++) {

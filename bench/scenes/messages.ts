@@ -1,18 +1,18 @@
-/** Pairs of users who send each other chat messages as fast as the server takes them. */
+/** Pairs of users who send each other chat messages as fast as the server accepts them. */
 import { occurrences, type Client } from '../client.js'
 import type { MessagesJob, Outcome } from '../jobs.js'
 import { Acks } from './acks.js'
 import { gather, inParallel, leave, pause, settled } from './crowd.js'
 import { Meter } from './meter.js'
 
-/** Occurs once in each message and nowhere else. */
+/** A byte that occurs once in each message and nowhere else. */
 const MARK = '~'.charCodeAt(0)
-/** So many different messages a user has, one after the other. */
+/** The number of different messages of a user, which are sent in turn. */
 const RING = 64
-/** How often it is looked, twenty times a second, whether all have arrived. */
+/** How often to check whether all messages have arrived, 20 times a second. */
 const MOST_TURNS = 400
 
-/** Routed messages, counted where they arrive. */
+/** Measures routed messages, counted at the recipients. */
 export async function messages (job: MessagesJob): Promise<Outcome> {
   const clients = await cast(job)
   await inParallel(clients, 8, async client => {
@@ -42,7 +42,7 @@ export async function messages (job: MessagesJob): Promise<Outcome> {
 
 interface Tally { written: number, arrived: number, open: boolean }
 
-/** What is still on the way would be stored for who is gone, and be in the way of the next round. */
+/** Waits for messages in flight: after their recipients are gone, they would be stored and disturb the next round. */
 async function allArrived (tally: Tally): Promise<void> {
   for (let turn = 0; tally.arrived < tally.written; turn++) {
     if (turn === MOST_TURNS) throw new Error(`of ${tally.written} messages only ${tally.arrived} arrived`)
@@ -50,14 +50,14 @@ async function allArrived (tally: Tally): Promise<void> {
   }
 }
 
-/** The pairs, one after the other; with a server elsewhere, the second of each is there. */
+/** Logs in the users, pair by pair. With a server elsewhere, the second user of each pair is there. */
 async function cast ({ target, elsewhere = target, users }: MessagesJob): Promise<Client[]> {
   const near = await gather(target, users.filter((_, i) => i % 2 === 0))
   const far = await gather(elsewhere, users.filter((_, i) => i % 2 === 1))
   return near.flatMap((client, i) => [client, ...far.slice(i, i + 1)])
 }
 
-/** A message each way, before the many come: it is not the building of links that is measured. */
+/** Sends a message each way first, because connecting the servers is not measured. */
 async function acquaint (one: Client, other: Client): Promise<void> {
   for (const [from, to] of [[one, other], [other, one]] as const) {
     from.send(`<message to='${bareOf(to)}' type='chat'><body>Good morrow</body></message>`)
@@ -73,7 +73,7 @@ function domainOf (client: Client): string {
   return bareOf(client).split('@')[1] ?? ''
 }
 
-/** One direction of a pair: for each message that arrives, the next is written. */
+/** One direction of a pair: for each message that arrives, the next one is written. */
 class Pen {
   readonly #from: Client
   readonly #ring: Buffer
@@ -82,7 +82,7 @@ class Pen {
   readonly #acks: Acks | undefined
   #at = 0
 
-  /** `acks`, `acksOfOther`: where the streams are managed. */
+  /** `acks` and `acksOfOther` are given if the streams have stream management. */
   constructor (from: Client, to: Client, tally: Tally, acks?: Acks, acksOfOther?: Acks) {
     this.#from = from
     this.#tally = tally
@@ -110,7 +110,9 @@ class Pen {
   }
 }
 
-/** About 400 octets, as a client of today writes it; every number of two digits, so that all are of one length. */
+/**
+ * Makes a message of about 400 bytes, like those of a modern client. Numbers have two digits, so all are equally long.
+ */
 function chat (to: string, number: number): string {
   const id = `5e571a-0c0ffee-4b1d-9e0f-${10 + number}`
   return `<message to='${to}' type='chat' id='${id}'><body>A line of the ${10 + number}th sestina, neither long nor short ~</body>` +

@@ -1,8 +1,8 @@
-/** A stopwatch for both sides: CPU of the servers and of ourselves, and the time that passed. */
+/** A meter of the servers' CPU time, of this process's CPU time, and of the time that passed. */
 import { cpuSeconds } from '../measure.js'
 import type { Outcome } from '../jobs.js'
 
-/** Measures from its making on. */
+/** Measures from its construction on. */
 export class Meter {
   readonly #pids: readonly number[]
   readonly #cpu: number
@@ -14,7 +14,7 @@ export class Meter {
     this.#cpu = cpuSeconds(pids)
   }
 
-  /** What it cost up to now. */
+  /** Returns the cost until now. */
   read (count: number, bytes = 0): Outcome {
     const own = process.cpuUsage(this.#own)
     return {

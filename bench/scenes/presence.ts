@@ -1,14 +1,17 @@
-/** Users on a ring, each a friend of its neighbours: how they become friends, and how their presence is spread. */
+/**
+ * Users in a ring, each with its neighbours as contacts: how they subscribe to each other, and how presence is
+ * delivered.
+ */
 import type { Client } from '../client.js'
 import type { FriendsJob, Outcome, PresenceJob } from '../jobs.js'
 import { gather, inParallel, leave, pause, settled } from './crowd.js'
 import { Meter } from './meter.js'
 
-/** Occurs once in each presence that is counted. */
+/** A character that occurs once in each presence that is counted. */
 const MARK = '~'
 const SHOWS = ['away', 'dnd', 'xa', 'chat']
 
-/** Makes friends through the protocol alone, and looks into every roster whether it came to be. */
+/** Subscribes the users to each other through the protocol alone, and checks every roster afterwards. */
 export async function friends (job: FriendsJob): Promise<Outcome> {
   const clients = await gather(job.target, job.users)
   const meter = new Meter(job.pids)
@@ -18,7 +21,7 @@ export async function friends (job: FriendsJob): Promise<Outcome> {
       clients[i]?.send(to.join(''))
       if (clients[i] !== undefined) await settled(clients[i], job.target.domain)
     })
-    // Every request has to be there before it is granted: a grant without a request is dropped (RFC 6121 §3.1.6).
+    // Every request must arrive before it is approved: an approval without a request is dropped (RFC 6121 §3.1.6).
     await pause(1)
   }
   await inParallel(clients, 8, async client => { await becameFriends(client, job.contacts) })
@@ -27,7 +30,7 @@ export async function friends (job: FriendsJob): Promise<Outcome> {
   return outcome
 }
 
-/** Deliveries of presence, counted where they arrive; the sender's own copy, where a server sends one, counts as well. */
+/** Measures deliveries of presence, counted at the recipients. The sender's own copy counts, if a server sends one. */
 export async function presence (job: PresenceJob): Promise<Outcome> {
   const clients = await gather(job.target, job.users)
   await inParallel(clients, 8, async client => { await settled(client, job.target.domain) })
@@ -46,13 +49,16 @@ export async function presence (job: PresenceJob): Promise<Outcome> {
   return outcome
 }
 
-/** Keeps a number of presence changes on the way, in turns over all users. */
+/** Keeps a number of presence changes in flight, from all users in turn. */
 class Spread {
   readonly #clients: readonly Client[]
   #window = 0
   #fan = 1
   #sent = 0
-  /** Of the next presence: none says what another has said before, for a server need not spread that. */
+  /**
+   * The number of the next presence. It makes each presence different, because a server need not deliver a repeated
+   * one.
+   */
   #number = 0
   arrived = 0
 
@@ -66,7 +72,7 @@ class Spread {
     }
   }
 
-  /** To how many sessions one presence goes: measured with one of each user. */
+  /** Returns the number of sessions that one presence reaches, measured with one presence of each user. */
   async fan (): Promise<number> {
     await this.#quiet()
     this.arrived = 0

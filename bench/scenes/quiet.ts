@@ -1,19 +1,19 @@
-/** An hour in the life of a busy account, as its phone sees it: how much comes to it, and how often it is woken. */
+/** An hour of a busy account, as its phone sees it: how many bytes it receives, and how often it is woken. */
 import type { Client } from '../client.js'
 import type { Outcome, QuietJob } from '../jobs.js'
 import { Asked } from './acks.js'
 import { arrive, gather, inParallel, leave, pause, settled } from './crowd.js'
 import { Meter } from './meter.js'
 
-/** Seconds after each step in which the phone may get its share. */
+/** Seconds to wait after each step for what the phone receives. */
 const PACE = 0.01
-/** How often it is looked, twenty times a second, whether the phone has all that it must have in the end. */
+/** How often to check whether the phone has received everything it must, 20 times a second. */
 const MOST_TURNS = 400
 
 /**
- * Every step is taken when the one before has arrived: an hour passes in some seconds, in the same order each time. The phone counts the
- * bytes that come, and the steps in which any do: each would have woken it. In the end it must have every message, and of each contact
- * the last presence: bytes are not saved by losing them.
+ * Plays the hour in some seconds, always in the same order: each step begins after the last one has arrived. Counts the
+ * bytes that the phone receives, and the steps in which it receives any, because each would have woken it. At the end
+ * the phone must have every message and the last presence of each contact: losing stanzas is no way to save bytes.
  */
 export async function quiet (job: QuietJob): Promise<Outcome> {
   const { target, contacts, inactive } = job
@@ -24,7 +24,7 @@ export async function quiet (job: QuietJob): Promise<Outcome> {
   const phone = await arrive(target, owner, 'phone')
   for (const client of [desk, phone]) client.send("<iq type='set' id='carbons'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
   await inParallel([desk, phone, ...friends], 8, async client => { await settled(client, target.domain) })
-  await pause(0.5) // the last presence of the beginning
+  await pause(0.5) // for the last presence of the logins
   await settled(phone, target.domain)
   await phone.enable()
   const ear = new Ear(phone)
@@ -41,7 +41,7 @@ export async function quiet (job: QuietJob): Promise<Outcome> {
     await pause(PACE)
     if (ear.step()) wakes++
   }
-  // It is taken out of the pocket: what has waited comes now.
+  // The phone becomes active, and receives what has waited.
   if (inactive) phone.send("<active xmlns='urn:xmpp:csi:0'/>")
   await allArrived(ear, [...due.values()])
   if (ear.step()) wakes++
@@ -50,7 +50,7 @@ export async function quiet (job: QuietJob): Promise<Outcome> {
   return outcome
 }
 
-/** What the phone must have, it has; and then all that comes behind it. */
+/** Waits until the phone has everything it must have, and then until no more bytes arrive. */
 async function allArrived (ear: Ear, signs: readonly string[]): Promise<void> {
   for (let turn = 0, before = -1; before !== ear.bytes; turn++) {
     const missing = signs.filter(sign => !ear.text.includes(sign))
@@ -60,7 +60,10 @@ async function allArrived (ear: Ear, signs: readonly string[]): Promise<void> {
   }
 }
 
-/** A stanza, where it is seen to have arrived by what sign, and whether the phone must have it, or the last of its kind from there. */
+/**
+ * A stanza of the hour. `to` has received it when it sees `sign`. `keeps` says whether the phone must receive each such
+ * stanza, or only the last one from this sender.
+ */
 interface Step {
   readonly from: Client
   readonly to: Client
@@ -75,8 +78,9 @@ const STATES = 'http://jabber.org/protocol/chatstates'
 const SHOWS = ['<show>away</show>', '', '<show>xa</show>', '<show>dnd</show>']
 
 /**
- * Each contact changes its presence every ten minutes. Every five minutes one of four writes to the account, whose user answers at the
- * desk: a message each way, and what clients say around them: that somebody writes or pauses, and that it has come and was read.
+ * Yields the steps of the hour. Each contact changes its presence every ten minutes. Every five minutes one of four
+ * contacts writes to the account, whose user answers with the desktop client: a message each way, with chat states,
+ * receipts and markers.
  */
 function * hour (desk: Client, friends: readonly Client[]): Generator<Step> {
   let number = 0
@@ -99,7 +103,7 @@ function * hour (desk: Client, friends: readonly Client[]): Generator<Step> {
   }
 }
 
-/** In the order in which it is said. */
+/** Returns the stanzas of one conversation, in order. */
 function talk (friend: Client, desk: Client): (readonly [Client, Client, string])[] {
   const state = (name: string): string => `<${name} xmlns='${STATES}'/>`
   const store = "<no-store xmlns='urn:xmpp:hints'/>"
@@ -120,10 +124,10 @@ function bareOf ({ jid }: Client): string {
   return jid.split('/')[0] ?? jid
 }
 
-/** The phone's socket: counts, and acknowledges stanzas when it is asked (XEP-0198). */
+/** The phone's socket: counts bytes, and acknowledges stanzas on request (XEP-0198). */
 class Ear {
   bytes = 0
-  /** All of it: no more than an hour. */
+  /** Everything the phone has received. It is bounded by the hour. */
   text = ''
   #atLastStep = 0
 
@@ -144,7 +148,7 @@ class Ear {
     this.#atLastStep = 0
   }
 
-  /** Whether something has come since the last. */
+  /** True if anything has arrived since the last step. */
   step (): boolean {
     const before = this.#atLastStep
     this.#atLastStep = this.bytes
@@ -154,7 +158,7 @@ class Ear {
 
 const TAG = /<(\/?)(?:message|presence|iq)(?=[\s/>])[^>]*?(\/?)>/g
 
-/** Counts stanzas in a stream, those within others left out. No attribute here holds a '>'. */
+/** Counts the stanzas of a stream, except those within others. No attribute here holds a '>'. */
 class Stanzas {
   count = 0
   #depth = 0
@@ -170,7 +174,7 @@ class Stanzas {
       else if (closes !== '') this.#depth--
       if (this.#depth === 0) this.count++
     }
-    // A tag may be cut in two.
+    // A tag may be split into two chunks.
     const last = all.lastIndexOf('<')
     this.#rest = last >= end && !all.includes('>', last) ? all.slice(last) : ''
   }

@@ -1,27 +1,27 @@
-/** A server's process: started in a group of its own, waited for until it listens, and surely ended. */
+/** A server's process: it is started in its own process group, is ready when it listens, and is always ended. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 
-/** What to run, and when it counts as started. */
+/** A command to run, and the signs that it has started. */
 export interface Command {
   readonly name: string
   readonly path: string
   readonly args: readonly string[]
   readonly folder: string
   readonly env?: Readonly<Record<string, string>>
-  /** It has started when all of these say so. */
+  /** The server has started when all of these are true. */
   readonly signs: readonly Sign[]
   readonly patience: number
 }
 
-/** Whether a server has come so far. */
+/** A sign that a server has started; true if it is there. */
 export type Sign = () => Promise<boolean>
 
 const running = new Set<Daemon>()
 
-/** Ends every daemon that still runs, at once: for the way out. */
+/** Kills every daemon that still runs, when the bench exits. */
 export function killAll (): void {
   for (const daemon of running) daemon.kill('SIGKILL')
 }
@@ -38,7 +38,7 @@ export class Daemon {
     this.#command = command
     this.#log = join(command.folder, `${command.name}.out`)
     const log = openSync(this.#log, 'w')
-    // A group of its own: Ctrl-C in our terminal does not reach it, and the whole group can be ended by its number.
+    // In its own group, it does not receive Ctrl-C of our terminal, and the whole group can be killed by its number.
     this.#child = spawn(command.path, command.args, {
       cwd: command.folder, detached: true, stdio: ['ignore', log, log], env: { ...process.env, ...command.env },
     })
@@ -50,7 +50,7 @@ export class Daemon {
     })
   }
 
-  /** Starts the command and resolves when it shows all its signs. Throws with its last words where it does not. */
+  /** Starts the command; resolves when all its signs are there. If not, throws with the end of its output. */
   static async start (command: Command): Promise<Daemon> {
     const daemon = new Daemon(command)
     const deadline = performance.now() + command.patience
@@ -66,18 +66,18 @@ export class Daemon {
     return daemon
   }
 
-  /** The number of the process. Throws where it has ended. */
+  /** The id of the process. Throws if the process has ended. */
   get pid (): number {
     if (!this.#alive || this.#child.pid === undefined) throw new Error(`${this.#command.name} has ended: ${this.lastWords()}`)
     return this.#child.pid
   }
 
-  /** What it printed last. */
+  /** Returns the end of its output. */
   lastWords (): string {
     return readFileSync(this.#log, 'utf8').slice(-2000)
   }
 
-  /** Asks it to end, and after 10 s no longer asks. */
+  /** Sends SIGTERM, and SIGKILL after 10 s; resolves when the process has ended. */
   async stop (): Promise<void> {
     this.kill('SIGTERM')
     const timer = setTimeout(() => { this.kill('SIGKILL') }, 10_000)
@@ -92,7 +92,7 @@ export class Daemon {
   }
 }
 
-/** Free ports of an address, all different. They stay free: nobody else knows of the address. */
+/** Returns free ports of an address, all different. They stay free, because nobody else uses the address. */
 export async function freePorts (address: string, count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, async () => {
     const server = createServer()
@@ -111,7 +111,7 @@ function addressOf (address: AddressInfo | string | null): AddressInfo {
   return address
 }
 
-/** Signs that somebody listens at these ports. */
+/** Returns signs that a server listens on these ports. */
 export function listening (host: string, ports: readonly number[]): Sign[] {
   return ports.map(port => async () => await new Promise<boolean>(resolve => {
     const socket = connect({ host, port })

@@ -1,12 +1,14 @@
-/** ejabberd from Debian's package: its own virtual machine without clustering, Mnesia, accounts through its HTTP API. */
+/**
+ * ejabberd from Debian's package: its own virtual machine without clustering, Mnesia, accounts through the HTTP API.
+ */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { inParallel } from '../scenes/crowd.js'
 import type { Target } from '../client.js'
 import { Daemon, listening } from './daemon.js'
-import { AUTHORITY, output, PASSWORD, START_PATIENCE, targetAt, type Features, type Place, type Server } from './server.js'
+import { AUTHORITY, output, PASSWORD, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
 
-/** The server whose name is 'ejabberd'. */
+/** The server named 'ejabberd'. */
 export class Ejabberd implements Server {
   readonly name = 'ejabberd'
   readonly resumesAtOnce = false
@@ -37,7 +39,7 @@ export class Ejabberd implements Server {
       folder,
       env: { EJABBERD_CONFIG_PATH: file, EJABBERD_LOG_PATH: join(folder, 'ejabberd.log'), ERL_LIBS: await libraries(), ...ENVIRONMENT },
       signs: listening(address, [plainPort, directPort, adminPort, ...neighbour === undefined ? [] : [serverPort]]),
-      patience: START_PATIENCE,
+      patience: START_TIMEOUT,
     })
   }
 
@@ -65,15 +67,16 @@ export class Ejabberd implements Server {
 }
 
 /**
- * As the package's ejabberdctl starts it, but for two things. No node name: neither epmd nor a cookie is needed then.
- * No busy waiting (+sbwt none): idle schedulers would spin, and what they burn would be booked as the price of messages.
+ * The options of the package's ejabberdctl, with two differences. There is no node name, so neither epmd nor a cookie
+ * is needed. There is no busy waiting (+sbwt none): idle schedulers would spin, and their CPU time would count for
+ * messages.
  */
 const VIRTUAL_MACHINE = [
   '-noinput', '+K', 'true', '+P', '250000', '+sbwt', 'none', '+sbwtdcpu', 'none', '+sbwtdio', 'none',
 ]
 const ENVIRONMENT = { ERL_MAX_PORTS: '32000', ERL_MAX_ETS_TABLES: '1400', ERL_CRASH_DUMP_BYTES: '0' }
 
-/** Where Debian keeps ejabberd's code: the folder above ejabberd-<version>/ebin. */
+/** Returns the folder of ejabberd's code in Debian: the one above ejabberd-<version>/ebin. */
 async function libraries (): Promise<string> {
   const files = await output('dpkg-query', '--listfiles', 'ejabberd') ?? ''
   const folder = /^(.*)\/ejabberd-[^/]*\/ebin$/m.exec(files)?.[1]
@@ -81,7 +84,7 @@ async function libraries (): Promise<string> {
   return folder
 }
 
-/** Whom it asks for other servers: nobody else but us. */
+/** Returns Erlang's resolver settings: the bench's own DNS server alone. */
 function namesOf ({ names: { address, port } }: Place): string {
   return `{lookup, [file]}.\n{resolv_conf, ""}.\n{hosts_file, ""}.\n{nameserver, {${address.replaceAll('.', ',')}}, ${port}}.\n`
 }
@@ -127,7 +130,7 @@ modules:
 ${archive ? '  mod_mam: { default: always }\n' : ''}`
 }
 
-/** Certificates are all that is believed. */
+/** Returns the settings for other servers: they are trusted by certificate alone. */
 function federation (neighbour: Place): string {
   return `s2s_use_starttls: required
 ca_file: "${join(neighbour.certificate.authorities, AUTHORITY)}"

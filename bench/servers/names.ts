@@ -1,4 +1,4 @@
-/** A DNS server for the one question that ejabberd asks of it: where the server of a domain is. */
+/** A DNS server that answers the one query of ejabberd: the SRV record of a domain. */
 import { createSocket, type Socket } from 'node:dgram'
 import packet from 'dns-packet'
 
@@ -10,7 +10,7 @@ export class Names {
   readonly #socket: Socket
   readonly #servers: ReadonlyMap<string, Found>
 
-  /** Answers at a free port of this address, until it is closed. It looks into `servers`, by domain, whenever it is asked. */
+  /** Answers at a free port of this address, until it is closed. Each query looks up the domain in `servers`. */
   static async at (address: string, servers: ReadonlyMap<string, Found>): Promise<Names> {
     const socket = createSocket('udp4')
     await new Promise<void>((resolve, reject) => { socket.once('error', reject).bind(0, address, resolve) })
@@ -34,7 +34,7 @@ export class Names {
     const { id = 0, questions = [] } = packet.decode(message)
     const [{ type, name } = { type: 'A', name: '' }] = questions
     const found = type === 'SRV' ? this.#servers.get(name.toLowerCase().replace(/^_xmpp-server\._tcp\./, '')) : undefined
-    // The target is the address itself: a name would be looked up by the system's own means, which know nothing of us.
+    // The target is the IP address itself. A name would be looked up by the system's resolver, which does not know us.
     const answers = found === undefined ? [] : [
       { type: 'SRV' as const, name, ttl: 60, data: { priority: 1, weight: 1, port: found.port, target: found.address } },
     ]

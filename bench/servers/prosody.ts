@@ -1,12 +1,12 @@
-/** Prosody from Debian's package: epoll, internal storage, accounts as the files its storage reads. */
+/** Prosody from Debian's package: epoll, internal storage, accounts written as files of its storage. */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Target } from '../client.js'
 import { storedKeys } from '../scram.js'
 import { Daemon, listening } from './daemon.js'
-import { AUTHORITY, ITERATIONS, MECHANISM, output, PASSWORD, START_PATIENCE, targetAt, type Features, type Place, type Server } from './server.js'
+import { AUTHORITY, ITERATIONS, MECHANISM, output, PASSWORD, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
 
-/** The server whose name is 'prosody'. */
+/** The server named 'prosody'. */
 export class Prosody implements Server {
   readonly name = 'prosody'
   readonly resumesAtOnce = false
@@ -39,12 +39,12 @@ export class Prosody implements Server {
       args: ['--config', file, '-F'],
       folder,
       signs: listening(address, [plainPort, directPort, ...neighbour === undefined ? [] : [serverPort]]),
-      patience: START_PATIENCE,
+      patience: START_TIMEOUT,
     })
   }
 
   async createAccounts (users: readonly string[]): Promise<void> {
-    // As its storage names the folder of a domain.
+    // Prosody's storage writes the dots of a domain this way.
     const folder = join(this.place.folder, 'data', this.place.domain.replaceAll('.', '%2e'), 'accounts')
     await mkdir(folder, { recursive: true })
     const keys = await storedKeys(MECHANISM, PASSWORD, 'bench', ITERATIONS)
@@ -109,7 +109,10 @@ plugin_paths = { "${join(folder, 'plugins')}" }`
 
 const PLUGIN = 'bench_neighbour'
 
-/** It has no setting that says where another server is: told by hand in DNS's stead, at the place where it asks. Nobody else is found. */
+/**
+ * Returns a plugin that says where the other server is, because Prosody has no such setting. It replaces the DNS
+ * lookup; no other server is found.
+ */
 function plugin ({ domain, address, serverPort }: Place): string {
   return `
 module:set_global();

@@ -1,4 +1,4 @@
-/** What the bench wants of a server: where it listens, how to start and stop it, how it gets its accounts. */
+/** A server as the bench needs it: where it listens, how to start and stop it, how to create accounts. */
 import { randomUUID } from 'node:crypto'
 import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -8,50 +8,52 @@ import { GeneralName } from '@peculiar/asn1-x509'
 import { makeAuthority } from '../../test/auth/authority.js'
 import type { Target } from '../client.js'
 
-/** The domain of every server under test, and that of its neighbour, where it has one. Nobody else has them (RFC 6761 §6.2). */
+/** The domain of every server under test, and that of its neighbour. Both are reserved for tests (RFC 6761 §6.2). */
 export const DOMAIN = 'verona.test'
 export const NEIGHBOUR_DOMAIN = 'mantua.test'
-/** The password of every account: of this run alone. */
+/** The password of every account, for this run alone. */
 export const PASSWORD = randomUUID()
-/** SHA-1, because it is the one every server offers as installed. */
+/** SHA-1, because every server offers it in its default settings. */
 export const MECHANISM = 'SCRAM-SHA-1'
-/** PBKDF2 rounds, the least RFC 5802 §5.1 advises; only the creation of accounts pays for them. */
+/**
+ * The PBKDF2 iterations: the lowest number that RFC 5802 §5.1 recommends. They cost only at the creation of accounts.
+ */
 export const ITERATIONS = 4096
-/** How long the servers get to start, in milliseconds: a machine may be busy with something else. */
-export const START_PATIENCE = 60_000
+/** How long a server may take to start, in milliseconds, as the machine may be busy with something else. */
+export const START_TIMEOUT = 60_000
 
-/** A server under test. Its folder and ports are its own; nothing of it outlives stop() but the folder. */
+/** A server under test, with its own folder and ports. After stop() only the folder remains. */
 export interface Server {
   readonly name: string
-  /** The version, or undefined where it is not installed. */
+  /** Returns the version, or undefined if the server is not installed. */
   version (): Promise<string | undefined>
-  /** A session can be resumed in one round trip, by a token within a login (XEP-0388, XEP-0484). */
+  /** True if a session can be resumed in one round trip, with a token within the login (XEP-0388, XEP-0484). */
   readonly resumesAtOnce: boolean
-  /** The command that installs it. */
+  /** The shell command that installs the server. */
   readonly install: string
-  /** What is its own: its domain, address, ports and folder. */
+  /** The server's domain, address, ports and folder. */
   readonly place: Place
-  /** Starts it and resolves when it listens and can be given accounts. */
+  /** Starts the server; resolves when it listens and accounts can be created. */
   start (features?: Features): Promise<void>
-  /** Creates the accounts, by the server's own means. It has been started. */
+  /** Creates the accounts by the server's own means. The server must have been started. */
   createAccounts (users: readonly string[]): Promise<void>
-  /** Stops it; resolves when it has ended. */
+  /** Stops the server; resolves when it has ended. */
   stop (): Promise<void>
-  /** The process that is measured, with all its children. Throws where it is not running. */
+  /** The process that is measured with all its children. Throws if it is not running. */
   readonly pid: number
-  /** Where clients log in. */
+  /** Returns where and how clients log in. */
   target (secure: Target['secure']): Target
 }
 
-/** What only some scenes want of it. */
+/** Features that only some scenes need. */
 export interface Features {
   /** An archive of messages. */
   readonly archive?: boolean
-  /** Another server, with whom it speaks. */
+  /** The other server that it connects to. */
   readonly neighbour?: Place
 }
 
-/** What a server is called, where it may write, the address and ports it may use, and the certificate of its domain. */
+/** A server's domain and its certificate, the folder it may write, and the address and ports it may use. */
 export interface Place {
   readonly folder: string
   readonly domain: string
@@ -61,31 +63,41 @@ export interface Place {
   readonly directPort: number
   readonly serverPort: number
   readonly adminPort: number
-  /** Where a DNS server knows of it and its neighbour. */
+  /** The DNS server that knows this server and its neighbour. */
   readonly names: { readonly address: string, readonly port: number }
   readonly certificate: Certificate
 }
 
-/** Files in PEM, and the folder of the authorities that are behind them. */
-export interface Certificate { readonly chain: string, readonly key: string, readonly both: string, readonly authorities: string }
+/** PEM files, and the folder of the authorities that issued them. */
+export interface Certificate {
+  readonly chain: string
+  readonly key: string
+  readonly both: string
+  readonly authorities: string
+}
 
-/** How clients reach a server at its place. */
+/** Returns how clients reach a server at its place. */
 export function targetAt (place: Place, secure: Target['secure']): Target {
   const port = { none: place.plainPort, starttls: place.tlsPort, direct: place.directPort }[secure]
   return { host: place.address, port, secure, domain: place.domain, mechanism: MECHANISM, password: PASSWORD }
 }
 
-/** What a command prints, or undefined where there is no such command or it fails. */
+/** Returns the output of a command, or undefined if there is no such command or it fails. */
 export async function output (command: string, ...args: readonly string[]): Promise<string | undefined> {
   const run = promisify(execFile)
   return await run(command, args).then(({ stdout }) => stdout, () => undefined)
 }
 
-/** The file in a folder of authorities. */
+/** The name of the file in a folder of authorities. */
 export const AUTHORITY = 'authority.pem'
 
-/** A certificate for each domain as the servers like it most, ECDSA P-256, and an authority of this run that has issued them. */
-export async function makeCertificates (folder: string, domains: readonly string[]): Promise<Readonly<Record<string, Certificate>>> {
+/**
+ * Makes a certificate for each domain (ECDSA P-256, the kind that suits all servers best), issued by an authority of
+ * this run.
+ */
+export async function makeCertificates (
+  folder: string, domains: readonly string[],
+): Promise<Readonly<Record<string, Certificate>>> {
   const authority = await makeAuthority('Bench')
   const authorities = join(folder, 'authorities')
   await mkdir(authorities)

@@ -1,5 +1,5 @@
-/** Sestina as built in dist: SQLite synced to disk as in the shipped conf, accounts through its own socket. */
-import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises'
+/** Sestina as built in dist: SQLite synced to disk as in the shipped conf file, accounts through its local socket. */
+import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { askAdmin, type Answered } from '../../lib/admin/socket.js'
@@ -7,9 +7,9 @@ import { PACKAGE_ROOT, VERSION } from '../../lib/base/package.js'
 import type { Target } from '../client.js'
 import { inParallel } from '../scenes/crowd.js'
 import { Daemon, listening } from './daemon.js'
-import { ITERATIONS, PASSWORD, START_PATIENCE, targetAt, type Features, type Place, type Server } from './server.js'
+import { ITERATIONS, PASSWORD, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
 
-/** The server whose name is 'sestina'. */
+/** The server named 'sestina', or 'before' for another checkout. */
 export class Sestina implements Server {
   readonly name: string
   readonly resumesAtOnce = true
@@ -18,7 +18,7 @@ export class Sestina implements Server {
   readonly #root: string
   #daemon: Daemon | undefined
 
-  /** `root`: the checkout that is run, where it is not our own; its name is `before`. */
+  /** `root` is the folder of another checkout to run instead of this one. The server is then named `before`. */
   constructor (place: Place, root?: string) {
     this.place = place
     this.#root = root ?? PACKAGE_ROOT
@@ -44,10 +44,10 @@ export class Sestina implements Server {
       folder,
       signs: [
         ...listening(address, [plainPort, tlsPort, directPort, ...neighbour === undefined ? [] : [serverPort]]),
-        // Its socket comes last: who has seen the ports alone may ask too early.
+        // The local socket is opened after the ports, so the ports alone do not show that the server answers commands.
         async () => await this.#ask('status') !== undefined,
       ],
-      patience: START_PATIENCE,
+      patience: START_TIMEOUT,
     })
   }
 
@@ -84,7 +84,10 @@ export class Sestina implements Server {
   }
 }
 
-/** The same as the other two have on; what bounds the speed of one account (limits) is off, as their shapers are. */
+/**
+ * The features that the other two servers have on. `limits`, which bounds an account's rate, is off, as their shapers
+ * are.
+ */
 const MODULES = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping', 'stream-management', 'csi',
 ]
@@ -95,6 +98,9 @@ async function configuration (place: Place, root: string, { archive = false, nei
   const built = [...MODULES, ...archive ? ['mam'] : []].filter(name => there.includes(name))
   const listen = (whom: string, port: number, tls: string): string =>
     `[[listen]]\nfor = "${whom}"\nport = ${port}\naddress = ["${place.address}"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
+  // A build from before the setting's new name knows only the old one.
+  const schema = await readFile(join(root, 'conf', 'sestina.schema.json'), 'utf8')
+  const connections = schema.includes('connectionsPerAddress') ? 'connectionsPerAddress' : 'connections'
   const clients = [listen('clients', place.plainPort, 'none'), listen('clients', place.tlsPort, 'required'), listen('clients', place.directPort, 'direct')]
   return `
 data = "data"
@@ -110,7 +116,7 @@ ${clients.join('')}
 [authentication]
 iterations = ${ITERATIONS}
 [limits]
-connections = 100000
+${connections} = 100000
 ${neighbour === undefined ? '' : listen('servers', place.serverPort, 'required') + federation(neighbour)}
 [modules]
 ${there.map(name => `${name} = ${built.includes(name)}`).join('\n')}

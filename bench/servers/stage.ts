@@ -1,4 +1,4 @@
-/** Where the servers of a run stand: each at an address of the loopback that is its own, two of each kind, who are neighbours. */
+/** The places of a run's servers: two of each kind, which are neighbours, each at its own loopback address. */
 import { randomInt } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,11 +9,11 @@ import { Prosody } from './prosody.js'
 import { DOMAIN, makeCertificates, NEIGHBOUR_DOMAIN, type Certificate, type Place, type Server } from './server.js'
 import { Sestina } from './sestina.js'
 
-/** The servers that can be measured, by name. */
+/** The kinds of servers that can be measured, by name. */
 export const SERVERS = { sestina: Sestina, prosody: Prosody, ejabberd: Ejabberd } as const
 export type ServerName = keyof typeof SERVERS
 
-/** A server, and another of the same kind; only some scenes start that one. */
+/** A server and its neighbour of the same kind, which only some scenes start. */
 export interface Pair { readonly server: Server, readonly neighbour: Server }
 
 export class Stage {
@@ -23,7 +23,7 @@ export class Stage {
   readonly #net = `127.${randomInt(1, 255)}.${randomInt(0, 256)}`
   #last = 0
 
-  /** In an empty folder. */
+  /** Makes a stage in an empty folder. */
   static async in (folder: string): Promise<Stage> {
     return new Stage(folder, await makeCertificates(folder, [DOMAIN, NEIGHBOUR_DOMAIN]))
   }
@@ -33,17 +33,17 @@ export class Stage {
     this.#certificates = certificates
   }
 
-  /** Servers of a kind, with folders and ports of their own. */
+  /** Returns two servers of a kind, with their own folders and ports. */
   async pair (name: ServerName): Promise<Pair> {
     return await this.#pair(name, name === 'sestina', place => new SERVERS[name](place))
   }
 
-  /** The same for another checkout of Sestina, which has been built. */
+  /** Returns two servers of another checkout of Sestina, which must have been built. */
   async checkout (root: string): Promise<Pair> {
     return await this.#pair('before', true, place => new Sestina(place, root))
   }
 
-  /** Nobody finds their way any more. The servers are stopped by who has started them. */
+  /** Closes the DNS servers. The servers themselves are stopped by whoever started them. */
   async close (): Promise<void> {
     await Promise.all(this.#names.splice(0).map(async names => { await names.close() }))
   }
@@ -59,14 +59,14 @@ export class Stage {
 
   async #place (name: string, domain: string, hasListeners: boolean, { address: at, port }: Names): Promise<Place> {
     const certificate = this.#certificates[domain]
-    if (certificate === undefined) throw new Error(`nobody certifies ${domain}`)
+    if (certificate === undefined) throw new Error(`there is no certificate for ${domain}`)
     const folder = join(this.#folder, name)
     await mkdir(folder)
     const address = this.#next()
     const [plainPort = 0, tlsPort = 0, directPort = 0, serverPort = 0, adminPort = 0] = await freePorts(address, 5)
     return {
       folder, domain, address, certificate, plainPort, directPort, serverPort, adminPort, names: { address: at, port },
-      // Sestina has a listener for each; the other two take both on one port.
+      // Sestina has a listener for each; the other two serve both on one port.
       tlsPort: hasListeners ? tlsPort : plainPort,
     }
   }

@@ -1,4 +1,4 @@
-/** XEP-0227: the files of accounts, as a sequence of hosts, users and what stands in these; XInclude resolved. */
+/** Reads files of accounts (XEP-0227) as a sequence of hosts, users and their elements, with XInclude resolved. */
 import { createReadStream, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, relative, resolve } from 'node:path'
 import { readDocument, DocumentError, type Opened } from '../xml/document.js'
@@ -6,53 +6,60 @@ import { attributeOf, localName, namespaceOf, type Element } from '../xml/elemen
 import { NS } from '../xml/namespaces.js'
 import { CommandError } from './talk.js'
 
-/** Where something stands. */
-export interface Spot { readonly file: string, readonly line: number }
+/** A place in a file. */
+export interface FilePlace { readonly file: string, readonly line: number }
 
-export type Step = Spot & (
+/** One step of reading a file of accounts. */
+export type Step = FilePlace & (
   | { readonly kind: 'host', readonly jid: string }
   | { readonly kind: 'user', readonly name: string | undefined, readonly password: string | undefined }
   | { readonly kind: 'userEnd' }
   /** An element of a user, or of a container in it. */
   | { readonly kind: 'element', readonly element: Element, readonly within: Container | undefined }
-  /** Something that is not taken; `inUser`: of the user that is open. */
+  /** Something that is not imported. `inUser` is true if it belongs to the open user. */
   | { readonly kind: 'refused', readonly text: string, readonly inUser: boolean }
 )
 
+/** The name of an element that holds others, such as an archive. */
 export interface Container { readonly namespace: string, readonly name: string }
 
-/** What is read of the files so far, for a bar of progress. */
-export interface Measure { read: number, whole: number }
+/** The number of bytes of the files that were read so far, and in all, for a progress bar. */
+export interface ReadProgress { read: number, whole: number }
 
-/** No single element is longer, in characters. */
+/** The most characters of one element. */
 const LONGEST = 16 * 1024 * 1024
-/** What in a user is read element by element, however long it is. */
+/** The containers in a user that are read element by element, and so may be of any length. */
 const CONTAINERS: ReadonlySet<string> = new Set([
   `${NS.PIE} offline-messages`, `${NS.ROSTER} query`, `${NS.PRIVATE} query`, `${NS.BLOCKING} blocklist`, `${NS.PIE_MAM} archive`,
+  `${NS.PUBSUB_OWNER} pubsub`, `${NS.PUBSUB} pubsub`,
 ])
-/** server-data, host, user, each with its name. Files may begin with any of them where they are included. */
+/** The outer elements of a file, from the outside in. An included file may begin with any of them. */
 const LEVELS = ['server-data', 'host', 'user'] as const
-/** XEP-0227 §5: a file for a host, a file for a user, and one for a part of it. */
+/**
+ * How deep files may include one another. XEP-0227 §5 has one for a host, one for a user and one for a part of a user.
+ */
 const DEEPEST = 4
 
-/** The steps of a file and of all it includes. Throws CommandError with the place of what makes it unreadable. */
-export function readAccounts (file: string, measure: Measure): AsyncGenerator<Step> {
+/** Reads a file and all files it includes. Throws CommandError, with the place, if one of them cannot be read. */
+export function readAccounts (file: string, measure: ReadProgress): AsyncGenerator<Step> {
   measure.whole += sizeOf(file)
   return new Reading(dirname(realpathSync(file)), measure).file(file, [], 0)
 }
 
 class Reading {
   readonly #folder: string
-  readonly #measure: Measure
+  readonly #measure: ReadProgress
 
-  constructor (folder: string, measure: Measure) {
+  constructor (folder: string, measure: ReadProgress) {
     this.#folder = folder
     this.#measure = measure
   }
 
   async * file (file: string, around: readonly Opened[], depth: number): AsyncGenerator<Step> {
     const opened = [...around]
-    const pieces = readDocument(this.#bytes(file), { longest: LONGEST, opens: (inner, tag) => isOpened([...around, ...inner], tag) })
+    const pieces = readDocument(this.#bytes(file), {
+      longest: LONGEST, opens: (inner, tag) => isOpened([...around, ...inner], tag),
+    })
     try {
       for await (const piece of pieces) {
         const { line } = piece
@@ -84,23 +91,25 @@ class Reading {
     }
   }
 
-  * #entered (around: readonly Opened[], tag: Opened, spot: Spot): Generator<Step> {
+  * #entered (around: readonly Opened[], tag: Opened, spot: FilePlace): Generator<Step> {
     if (around.length >= LEVELS.length) return
     if (tag.name === 'host') yield { kind: 'host', jid: tag.attributes.get('jid') ?? '', ...spot }
     if (tag.name === 'user') yield { kind: 'user', name: tag.attributes.get('name'), password: tag.attributes.get('password'), ...spot }
   }
 
-  /** XEP-0227 §5: a relative href and nothing else; here it stays below the folder of the first file as well. */
-  async * #included (include: Element, opened: readonly Opened[], spot: Spot, depth: number): AsyncGenerator<Step> {
+  /** XEP-0227 §5: an href is a relative path and nothing else. Here it must also stay below the first file's folder. */
+  async * #included (
+    include: Element, opened: readonly Opened[], spot: FilePlace, depth: number,
+  ): AsyncGenerator<Step> {
     const href = attributeOf(include, 'href') ?? ''
     const path = resolve(dirname(spot.file), decoded(href))
     const refused = (text: string): Step => ({ kind: 'refused', text: `${href} is not included: ${text}`, inUser: opened.some(isUser), ...spot })
     if (attributeOf(include, 'parse') !== undefined || attributeOf(include, 'xpointer') !== undefined || href === '' || /^[a-z][a-z0-9+.-]*:|^[/#]/i.test(href)) {
-      yield refused('only a relative path of a file is')
+      yield refused('only a relative path is allowed')
     } else if (depth >= DEEPEST) {
-      yield refused('files include each other too deeply')
+      yield refused('the inclusions are nested too deeply')
     } else if (!isBelow(this.#folder, path)) {
-      yield refused('there is no such file in the folder of the first one')
+      yield refused('there is no such file in the folder of the first file')
     } else {
       this.#measure.whole += sizeOf(path)
       yield * this.file(path, opened, depth + 1)
@@ -108,17 +117,17 @@ class Reading {
   }
 }
 
-function stepOf (element: Element, opened: readonly Opened[], spot: Spot): Step {
+function stepOf (element: Element, opened: readonly Opened[], spot: FilePlace): Step {
   const user = opened.findIndex(isUser)
   if (user >= 0) {
     const container = opened[user + 1]
     return { kind: 'element', element, within: container === undefined ? undefined : { namespace: container.namespace, name: container.name }, ...spot }
   }
-  if (opened.length === 0) throw new CommandError(`${spot.file}:${spot.line}: not a file of accounts (XEP-0227): it begins with <${localName(element)}/>`)
-  return { kind: 'refused', text: `nothing takes <${localName(element)} xmlns='${namespaceOf(element) ?? ''}'/>`, inUser: false, ...spot }
+  if (opened.length === 0) throw new CommandError(`${spot.file}:${spot.line}: this is not a file of accounts (XEP-0227): it begins with <${localName(element)}/>`)
+  return { kind: 'refused', text: `no module imports <${localName(element)} xmlns='${namespaceOf(element) ?? ''}'/>`, inUser: false, ...spot }
 }
 
-/** An included file begins where the one that includes it stands; the first one at the top. */
+/** True if the reader goes into this element instead of reading it whole. `around` are the elements it is in. */
 function isOpened (around: readonly Opened[], tag: Opened): boolean {
   if (around.length < LEVELS.length) return tag.namespace === NS.PIE && tag.name === LEVELS[around.length]
   return around.length === LEVELS.length && CONTAINERS.has(`${tag.namespace} ${tag.name}`)
@@ -127,7 +136,7 @@ function isOpened (around: readonly Opened[], tag: Opened): boolean {
 function isUser (tag: Opened): boolean { return tag.namespace === NS.PIE && tag.name === 'user' }
 function isInclude (element: Element): boolean { return namespaceOf(element) === NS.XINCLUDE && localName(element) === 'include' }
 
-/** An href is a URI: `%20` is a space. What is none is a name as it stands. */
+/** Decodes an href, which is a URI: `%20` is a space. Text that is not a URI is used unchanged. */
 function decoded (href: string): string {
   try {
     return decodeURIComponent(href)
@@ -142,7 +151,7 @@ function isBelow (folder: string, path: string): boolean {
     const inside = relative(folder, realpathSync(path))
     return inside !== '' && !inside.startsWith('..') && statSync(path).isFile()
   } catch (error) {
-    if (error instanceof Error && 'code' in error) return false // it is not there
+    if (error instanceof Error && 'code' in error) return false // the file does not exist
     throw error
   }
 }

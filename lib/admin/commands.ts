@@ -1,91 +1,60 @@
-/** What an operator can ask of a server: the same whether it runs and is asked over its socket, or is woken for the question. */
-import type { Count } from '../base/counters.js'
+/**
+ * The commands of an operator. They are the same for a running server, over its socket, and for a server that the
+ * command starts only for this question.
+ */
 import { UnitError } from '../base/units.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
-import { AccountExists, AccountMissing, type Account } from '../auth/accounts.js'
+import { AccountExists, AccountMissing, type Account, type AccountEntry } from '../auth/accounts.js'
 import { PasswordError } from '../auth/keys.js'
 import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { PrepError } from '../xmpp/prep.js'
+import { limitIn, listAside } from './aside.js'
+import { pagesOf } from './account-pages.js'
 import { exportAccounts } from './export.js'
 import { importAccounts } from './import.js'
 import { addAccounts } from './many.js'
-import { CommandError, type Talk } from './talk.js'
-import { metricsOf, type Measure } from './metrics.js'
+import { CommandError, type Operator } from './talk.js'
+import { metricsOf } from './metrics.js'
+import { trace } from './trace.js'
 import { trafficOf } from './traffic.js'
+import type { AdminDeps, FederationAdmin } from './world.js'
 
-/** A link to another server, as its operator sees it. */
-export interface LinkLine {
-  readonly local: string
-  readonly remote: string
-  readonly direction: string
-  readonly state: string
-  readonly security: string
-  readonly queue: number
-  readonly bytes: number
-  readonly unacknowledged: number
-  readonly address: string
-  /** In milliseconds since 1970; undefined where there is no connection. */
-  readonly since: number | undefined
-  readonly error: string
-}
-
-/** Other servers, as far as this one talks to any. */
-export interface Federated {
-  report (): readonly LinkLine[]
-  /** What is counted of them, and what each number says. */
-  numbers (): Iterable<Count & { readonly help: string }>
-  /** Tries the way from a domain of ours to another; a line for each step. */
-  test (local: string, remote: string): Promise<readonly { readonly ok: boolean }[]>
-}
-
-/** What a command may touch. */
-export interface AdminWorld {
-  readonly server: Server
-  /** What stands beside the hosts: connections, certificates. */
-  status (): Readonly<Record<string, unknown>>
-  /** The numbers of that, and of the process. */
-  measures (): Iterable<Measure>
-  /** undefined: it talks to no other servers. */
-  readonly federation: Federated | undefined
-  /** Takes over the conf file; answers with what has changed there and takes a restart. */
-  reload (): Promise<readonly string[]>
-  /** Stops; resolves once all that was acknowledged is stored. The answer still goes out. */
-  stop (): Promise<void>
-}
-
-export interface Question {
+/** A command with its words, as it crosses the socket. */
+export interface CommandRequest {
   readonly command: string
   readonly args: readonly string[]
-  /** What must not stand on a command line: a password. */
+  /** Input that must not be on a command line, such as a password. */
   readonly input?: string
 }
 
-interface Asked extends Omit<Question, 'command'> { readonly talk: Talk }
+interface CommandInput extends Omit<CommandRequest, 'command'> { readonly talk: Operator }
 
-type Command = (world: AdminWorld, args: readonly string[], asked: Asked) => Promise<unknown>
+type Command = (world: AdminDeps, args: readonly string[], asked: CommandInput) => Promise<unknown>
 
-/** Accounts that are listed at a time. */
+/** The number of accounts that are read at a time. */
 const PAGE = 1000
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   'status': statusOf,
   'reload': async world => {
     const waiting = await world.reload()
-    return waiting.length === 0 ? 'reloaded' : `reloaded; what has changed under ${waiting.join(', ')} takes a restart`
+    const done = waiting.length === 0 ? 'reloaded' : `reloaded; the changes of ${waiting.join(', ')} need a restart`
+    return [done, ...world.warnings()].join('\n')
   },
   'stop': async world => {
     await world.stop()
     return 'stopped'
   },
+  'check': () => Promise.resolve('running'), // `sestina check` asks only whether a server answers
   'hooks': world => Promise.resolve(world.server.hosts.flatMap(host => host.hooks.places().map(place => ({ host: host.domain, ...place })))),
   'backup': async ({ server }, [file]) => {
     const path = needed(file, 'a file')
     try {
       await server.storage.backup(path)
     } catch (error) {
-      throw new CommandError(isThere(error) ? `${path} is there already` : `${path} was not written: ${messageOf(error)}`, { cause: error })
+      throw new CommandError(isThere(error) ? `${path} exists already` : `${path} was not written: ${messageOf(error)}`, { cause: error })
     }
     return `written to ${path}`
   },
@@ -97,7 +66,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     const files = words.filter(word => !word.startsWith('--'))
     needed(files[0], 'a file')
     const imported = await importAccounts(server, files, { strict: words.includes('--strict'), merge: words.includes('--merge') }, talk)
-    server.log.info('imported', { ...imported })
+    server.log.info('accounts imported', { ...imported })
     return imported
   },
   'user add': async ({ server }, [name], { input, talk }) => {
@@ -127,6 +96,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     await host.accounts.unlock(jid)
     return `${jid.toString()} unlocked`
   },
+  'storage aside': ({ server }, words, { talk }) => listAside(server.storage, words, talk),
   'user list': ({ server }, words) => listAccounts(server, words),
   'user show': async ({ server }, [name]) => {
     const { host, jid } = await existing(server, name)
@@ -136,29 +106,38 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       created: stored === undefined ? '' : new Date(stored.created).toISOString(),
       state: await host.accounts.state(jid),
       ...lockOf(stored?.locked),
-      // What its password was turned into; PLAIN is checked against any of them.
+      // The keys derived from the password; PLAIN is checked against any of them.
       keys: Object.keys(stored?.keys ?? {}).map(hash => `SCRAM-${hash.toUpperCase()}`),
       sessions: host.sessions.of(jid).map(session => session.jid.toString()),
     }
   },
   's2s': world => Promise.resolve(listLinks(world)),
   's2s test': (world, [domain, from]) => testLink(world, domain, from),
-  'metrics': metricsOf,
+  'metrics': world => Promise.resolve(metricsOf(world)),
+  'trace': async ({ server }, words, { talk }) => {
+    const { host, jid } = addressOf(server, words.find(word => !word.startsWith('--')))
+    // An entity of a service may begin to exist while it is traced.
+    const isKnown = jid.local === '' || host.isService || await host.exists(jid.bare)
+    if (!isKnown) throw new CommandError(`there is no ${jid.bare.toString()}`)
+    return await trace(server, jid, words.includes('--bodies'), talk)
+  },
   'traffic': ({ server }) => Promise.resolve(trafficOf(server)),
   'session list': ({ server }, [name]) => Promise.resolve(listSessions(server, name)),
   'session kick': async ({ server }, [name]) => {
     const { host, jid } = await existing(server, name)
     const sessions = host.sessions.of(jid.bare).filter(session => jid.resource === '' || session.jid.equals(jid))
-    for (const session of sessions) session.close(new StreamError('policy-violation', 'ended by the operator'))
+    for (const session of sessions) session.close(new StreamError('policy-violation', 'the operator ended the session'))
     return `${counted(sessions.length, 'session')} ended`
   },
 }
 
-/** The names of all commands but those that modules bring. */
+/** The names of all commands except those of modules. */
 export const COMMAND_NAMES: readonly string[] = Object.keys(COMMANDS)
 
-/** Answers a question. Throws CommandError with what is wrong with it. */
-export async function answer (world: AdminWorld, { command, args, ...rest }: Question, talk: Talk): Promise<unknown> {
+/** Runs a command and returns its answer. Throws CommandError if the operator made a mistake. */
+export async function runCommand (
+  world: AdminDeps, { command, args, ...rest }: CommandRequest, talk: Operator,
+): Promise<unknown> {
   try {
     const known = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined
     if (known !== undefined) return await known(world, args, { args, ...rest, talk })
@@ -166,18 +145,19 @@ export async function answer (world: AdminWorld, { command, args, ...rest }: Que
     if (ofModule === undefined) throw new CommandError(`there is no command '${command}'`)
     return await ofModule(args)
   } catch (error) {
-    throw error instanceof Error && MISTAKES.some(kind => error instanceof kind) ? new CommandError(error.message, { cause: error }) : error
+    if (!(error instanceof Error && MISTAKES.some(kind => error instanceof kind))) throw error
+    throw new CommandError(error.message, { cause: error })
   }
 }
 
-/** A module speaks for its own host: that of the address which is asked about, where the first word is one. */
+/** Returns the host whose module runs the command: the host of the address in the first word, or the first able one. */
 function hostFor ({ hosts }: Server, command: string, address: string | undefined): Host | undefined {
   const able = hosts.filter(host => host.commands.has(command))
   const domain = address?.includes('@') === true ? parseJid(address).domain : undefined
   return able.find(host => host.domain === domain) ?? able[0]
 }
 
-/** What the operator may be told as it stands. */
+/** The errors whose messages are shown to the operator unchanged. */
 const MISTAKES = [JidError, PasswordError, PrepError, AccountExists, AccountMissing, StanzaError, UnitError]
 
 function isMistake (error: unknown): boolean {
@@ -188,10 +168,10 @@ function lockOf (locked: Account['locked']): Readonly<Record<string, unknown>> {
   return locked === undefined ? {} : { locked: { since: new Date(locked.since).toISOString(), reason: locked.reason } }
 }
 
-async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unknown>>> {
+async function statusOf (world: AdminDeps): Promise<Readonly<Record<string, unknown>>> {
   const { server } = world
   let unread: string | undefined
-  // A status says most when the storage is away: what cannot be read then is left open.
+  // A status is needed most when the storage fails. A value that cannot be read then is 'unknown'.
   const stored = async <T>(read: Promise<T>): Promise<T | 'unknown'> => {
     try {
       return await read
@@ -201,7 +181,10 @@ async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unk
     }
   }
   const hosts = await Promise.all(server.hosts.map(async host => ({
-    host: host.domain, accounts: await stored(countAccounts(host)), sessions: host.sessions.count, accountsOnline: host.sessions.accounts,
+    host: host.domain,
+    accounts: await stored(countAccounts(host)),
+    sessions: host.sessions.count,
+    accountsOnline: host.sessions.accounts,
     notOffered: await stored(notOffered(host)),
   })))
   return {
@@ -213,22 +196,20 @@ async function statusOf (world: AdminWorld): Promise<Readonly<Record<string, unk
   }
 }
 
-/** Accounts that are counted for a status. */
+/** The most accounts that are counted for a status. */
 const MOST_COUNTED = 10_000
 
-/** As a number up to MOST_COUNTED; there the list is not read on. */
-async function countAccounts ({ accounts }: Host): Promise<number | string> {
+/** Counts the accounts of a host. Counting ends at MOST_COUNTED, and the answer is then `at least N`. */
+async function countAccounts (host: Host): Promise<number | string> {
   let count = 0
-  for (let after: string | undefined; count < MOST_COUNTED;) {
-    const page = await accounts.list({ limit: PAGE, ...after === undefined ? {} : { after } })
+  for await (const page of pagesOf(host, PAGE)) {
     count += page.length
-    after = page.at(-1)?.account.local
-    if (page.length < PAGE || after === undefined) return count
+    if (count >= MOST_COUNTED && page.length === PAGE) return `at least ${count}`
   }
-  return `at least ${count}`
+  return count
 }
 
-/** The mechanisms that a host does not offer because accounts have no keys for them. */
+/** Lists the mechanisms that a host does not offer because some accounts have no keys for them. */
 async function notOffered ({ accounts }: Host): Promise<string> {
   const lines = await Promise.all([...accounts.lacking].sort().map(async hash => {
     const count = await accounts.countLacking(hash, MOST_COUNTED)
@@ -237,26 +218,30 @@ async function notOffered ({ accounts }: Host): Promise<string> {
   return lines.join(', ')
 }
 
-/** `words`: a domain, `--search=TEXT` for addresses with that text, `--limit=N` for the first N. */
+/** Lists accounts. `words` may be a domain, `--search=TEXT` (in the address) and `--limit=N` (the first N). */
 async function listAccounts (server: Server, words: readonly string[]): Promise<readonly unknown[]> {
   const rows: unknown[] = []
   const domain = words.find(word => !word.startsWith('--'))
   const search = words.find(word => word.startsWith('--search='))?.slice('--search='.length).toLowerCase() ?? ''
-  const limit = Number(words.find(word => word.startsWith('--limit='))?.slice('--limit='.length) ?? Infinity)
-  if (!(limit >= 1)) throw new CommandError('--limit takes a number from 1 on')
+  const limit = limitIn(words, Infinity)
   for (const host of domain === undefined ? server.hosts : [hostNamed(server, domain)]) {
-    for (let after: string | undefined; ;) {
-      const page = await host.accounts.list({ limit: PAGE, ...after === undefined ? {} : { after } })
-      for (const { account, created, locked } of page) {
-        if (!account.toString().includes(search)) continue
+    for await (const page of pagesOf(host, PAGE)) {
+      for (const entry of page.filter(({ account }) => account.toString().includes(search))) {
         if (rows.length >= limit) return rows
-        rows.push({ account: account.toString(), created: new Date(created).toISOString(), locked: locked === undefined ? '' : locked.reason || 'yes' })
+        rows.push(rowOf(entry))
       }
-      after = page.at(-1)?.account.local
-      if (page.length < PAGE || after === undefined) break
     }
   }
   return rows
+}
+
+/** Returns one account as a row of the list. */
+function rowOf ({ account, created, locked }: AccountEntry): Readonly<Record<string, string>> {
+  return {
+    account: account.toString(),
+    created: new Date(created).toISOString(),
+    locked: locked === undefined ? '' : locked.reason || 'yes',
+  }
 }
 
 function hostNamed (server: Server, domain: string): Host {
@@ -265,12 +250,12 @@ function hostNamed (server: Server, domain: string): Host {
   return host
 }
 
-function federationOf ({ federation }: AdminWorld): Federated {
-  if (federation === undefined) throw new CommandError('this server talks to no others: the conf file has no [[listen]] for = "servers"')
+function federationOf ({ federation }: AdminDeps): FederationAdmin {
+  if (federation === undefined) throw new CommandError('this server does not talk to others: the conf file has no [[listen]] with for = "servers"')
   return federation
 }
 
-function listLinks (world: AdminWorld): readonly unknown[] {
+function listLinks (world: AdminDeps): readonly unknown[] {
   const now = world.server.clock.now()
   return federationOf(world).report().map(({
     local, remote, direction, state, security, queue, unacknowledged, since, address, error,
@@ -279,10 +264,12 @@ function listLinks (world: AdminWorld): readonly unknown[] {
   }))
 }
 
-async function testLink (world: AdminWorld, domain: string | undefined, from: string | undefined): Promise<readonly unknown[]> {
+async function testLink (
+  world: AdminDeps, domain: string | undefined, from: string | undefined,
+): Promise<readonly unknown[]> {
   const federation = federationOf(world)
   const remote = parseJid(needed(domain, 'a domain'))
-  if (remote.local !== '' || remote.resource !== '') throw new CommandError(`${remote.toString()} is an address: a domain is wanted`)
+  if (remote.local !== '' || remote.resource !== '') throw new CommandError(`${remote.toString()} is an address: give a domain`)
   if (world.server.host(remote.domain) !== undefined) throw new CommandError(`${remote.domain} is a host of this server`)
   const [first] = world.server.hosts
   const local = from === undefined ? first : hostNamed(world.server, from)
@@ -291,7 +278,7 @@ async function testLink (world: AdminWorld, domain: string | undefined, from: st
   return steps.map(step => ({ ...step, ok: step.ok ? 'ok' : 'FAILS' }))
 }
 
-/** In the two largest units: 3d 4h, 5m 2s. */
+/** Writes a duration in its two largest units, such as 3d 4h or 5m 2s. */
 function ageOf (ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000))
   const parts = [[Math.floor(seconds / 86_400), 'd'], [Math.floor(seconds / 3600) % 24, 'h'], [Math.floor(seconds / 60) % 60, 'm'], [seconds % 60, 's']]
@@ -313,25 +300,32 @@ function listSessions (server: Server, name: string | undefined): readonly unkno
     }))
 }
 
-/** Throws CommandError where this can be no account: before anybody is asked for more. */
+/** Throws CommandError if the text cannot be an account's address. Call it before you ask for a password. */
 export function checkAccount (name: string | undefined): void {
   try {
-    if (parseJid(needed(name, 'an address')).local === '') throw new CommandError(`${String(name)} is no account: it is written name@host`)
+    if (parseJid(needed(name, 'an address')).local === '') throw new CommandError(`${String(name)} is not an account: write name@host`)
   } catch (error) {
-    throw error instanceof JidError ? new CommandError(`'${String(name)}' is no address: ${error.message}`, { cause: error }) : error
+    throw error instanceof JidError ? new CommandError(`'${String(name)}' is not an address: ${error.message}`, { cause: error }) : error
   }
 }
 
 function accountOf (server: Server, name: string | undefined): { readonly host: Host, readonly jid: Jid } {
+  const found = addressOf(server, name)
+  if (found.jid.local === '') throw new CommandError(`${found.jid.toString()} is not an account`)
+  if (found.host.isService) throw new CommandError(`${found.jid.domain} is a service: it has no accounts`)
+  return found
+}
+
+/** Returns an address at a host of this server: an account, a device, an entity, or the host itself. */
+function addressOf (server: Server, name: string | undefined): { readonly host: Host, readonly jid: Jid } {
   const jid = parseJid(needed(name, 'an address'))
-  const host = server.hostOf(jid)
+  const host = server.host(jid.domain)
   if (host === undefined) throw new CommandError(`${jid.domain} is not a host of this server`)
-  if (jid.local === '') throw new CommandError(`${jid.toString()} is no account`)
   return { host, jid }
 }
 
-/** The account, and the address as it was given: with a resource, where it has one. */
-async function existing (server: Server, name: string | undefined): Promise<{ readonly host: Host, readonly jid: Jid }> {
+/** Returns the host of an existing account, and the address as it was given (it may have a resource). */
+async function existing (server: Server, name: string | undefined): Promise<ReturnType<typeof accountOf>> {
   const found = accountOf(server, name)
   if (!await found.host.exists(found.jid.bare)) throw new CommandError(`there is no ${found.jid.bare.toString()}`)
   return found

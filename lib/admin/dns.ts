@@ -1,34 +1,44 @@
-/** The SRV records that clients and other servers need to find the server (RFC 6120 §3.2, XEP-0368), and what DNS says of them today. */
+/** Compares the SRV records that clients and other servers need (RFC 6120 §3.2, XEP-0368) with those in DNS now. */
 
-/** What DNS is asked; either rejects with an error that has a `code`, such as ENOTFOUND or ETIMEOUT. */
+/** Queries to DNS. Both reject with an error that has a `code`, such as ENOTFOUND or ETIMEOUT. */
 export interface Resolver {
   srv (name: string): Promise<readonly SrvRecord[]>
-  /** The IP addresses of a name, of either family. */
+  /** Returns the IP addresses of a name, IPv4 and IPv6. */
   addresses (name: string): Promise<readonly string[]>
 }
 
-export interface SrvRecord { readonly name: string, readonly port: number, readonly priority: number, readonly weight: number }
+/** One SRV record (RFC 2782). `name` is its target. */
+export interface SrvRecord {
+  readonly name: string
+  readonly port: number
+  readonly priority: number
+  readonly weight: number
+}
 
-/** One record: how to write it, what is there, and what is wrong with that. */
+/** One record: how to write it, what DNS has now, and what is wrong with that. */
 export interface RecordLine { readonly record: string, readonly today: string, readonly verdict: string }
 
-/** What clients or other servers connect to. */
-export interface Offered { readonly for: 'clients' | 'servers', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
+/** A port that clients or other servers connect to. Those of the web have no SRV record. */
+export interface Offered { readonly for: 'clients' | 'servers' | 'web', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
 
-/** Questions that are open at a time. */
+/** The most queries that are open at a time. */
 const AT_ONCE = 8
 
-/** A line for each record of each domain, in order. However many do not answer, the time is bounded by the resolver's. */
+/**
+ * Returns a line for each record of each domain, in order. If DNS does not answer, each group of AT_ONCE records takes
+ * the resolver's timeout.
+ */
 export async function dnsRecords (
   domains: readonly string[], offered: readonly Offered[], resolver: Resolver,
 ): Promise<readonly RecordLine[]> {
-  const services = offered.filter(({ tls, port }) => tls !== 'none' && port !== 0)
+  const services = offered.filter(({ for: whom, tls, port }) => whom !== 'web' && tls !== 'none' && port !== 0)
     .map(({ for: whom, tls, port }) => ({ prefix: `${tls === 'direct' ? '_xmpps' : '_xmpp'}-${whom === 'clients' ? 'client' : 'server'}`, port }))
   const once = new Map(services.map(service => [`${service.prefix} ${service.port}`, service]))
   const wanted = domains.flatMap(domain => [...once.values()].map(({ prefix, port }) => ({ name: `${prefix}._tcp.${domain}`, domain, port })))
   const lines: RecordLine[] = []
   for (let from = 0; from < wanted.length; from += AT_ONCE) {
-    lines.push(...await Promise.all(wanted.slice(from, from + AT_ONCE).map(one => lineOf(one.name, one.domain, one.port, resolver))))
+    const group = wanted.slice(from, from + AT_ONCE)
+    lines.push(...await Promise.all(group.map(one => lineOf(one.name, one.domain, one.port, resolver))))
   }
   return lines
 }
@@ -50,9 +60,9 @@ const NOT_THERE: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA'])
 async function verdictOn (found: readonly SrvRecord[], port: number, resolver: Resolver): Promise<string> {
   const here = found.find(record => record.port === port)
   if (found.length === 0) return 'missing'
-  // RFC 2782: a single "." says that there is no such service.
+  // RFC 2782: the target "." says that the domain does not offer this service.
   if (found.every(({ name }) => name === '' || name === '.')) return 'says that there is no such service'
-  if (here === undefined) return `none leads to port ${port}`
+  if (here === undefined) return `no record for port ${port}`
   try {
     return (await resolver.addresses(here.name)).length > 0 ? 'fine' : `${here.name} has no address`
   } catch (error) {

@@ -1,4 +1,7 @@
-/** XEP-0227: accounts out of a file, each element checked by the module that keeps it; what an import did not finish, the next one does. */
+/**
+ * Imports accounts from files (XEP-0227). The module that stores an element checks it. An interrupted import is
+ * continued by the next one.
+ */
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { AccountExists } from '../auth/accounts.js'
@@ -15,41 +18,47 @@ import { parseDateTime } from '../xmpp/datetime.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { JidError, jidOf, parseJid, type Jid } from '../xmpp/jid.js'
 import { PrepError } from '../xmpp/prep.js'
-import { readAccounts, type Measure, type Spot, type Step } from './account-file.js'
+import { readAccounts, type ReadProgress, type FilePlace, type Step } from './account-file.js'
 import { credentialsIn, credentialsInPassword, type Credentials } from './imported-keys.js'
 import { PrivacyLists } from './privacy.js'
-import { CommandError, type Talk } from './talk.js'
+import { CommandError, type Operator } from './talk.js'
 
-export interface ImportWishes {
-  /** What cannot be taken ends the import, instead of being told and left out. */
+/** The options of an import. */
+export interface ImportOptions {
+  /** The first element that cannot be imported ends the import, instead of being reported and left out. */
   readonly strict: boolean
-  /** Accounts that are here already take over what the file has for them; their passwords stay. */
+  /** Existing accounts also get what the file has for them; they keep their passwords. */
   readonly merge: boolean
 }
 
+/** The numbers of a finished import. */
 export interface Imported {
   readonly accounts: number
-  /** Accounts whose import was finished before. */
+  /** The number of accounts that an earlier run had imported completely. */
   readonly before: number
-  /** Elements: contacts, messages, cards. */
+  /** The number of imported elements, such as contacts, messages and vCards. */
   readonly elements: number
   readonly problems: number
 }
 
 /**
- * How far an account's import from one file has come: elements that were taken or refused. Stored with them in one commit, under the
- * account, so that it goes with it.
+ * The progress of an account's import from one file. `elements` counts those that were imported or refused. The
+ * progress is stored in one commit with them, under the account, so that it is removed with the account.
  */
 interface Progress { readonly elements: number, readonly done: boolean, readonly password: boolean }
 const progressShape = records<Progress>(1, undefined, { unreadable: 'moved' })
 
-/** Elements, and characters of them, that are stored at a time. */
+/** The most elements that are stored in one commit. */
 const MOST_ELEMENTS = 100
-/** Elements between two words about the progress. */
+/** The number of steps between two progress reports. */
 const TOLD_EVERY = 200
 
-/** Imports the accounts of files. Throws CommandError where one is no such file, or a wish says to end. */
-export async function importAccounts (server: Server, files: readonly string[], wishes: ImportWishes, talk: Talk): Promise<Imported> {
+/**
+ * Imports the accounts of files. Throws CommandError if a file is not a file of accounts, or if an option says to end.
+ */
+export async function importAccounts (
+  server: Server, files: readonly string[], wishes: ImportOptions, talk: Operator,
+): Promise<Imported> {
   const work = new Import(server, await server.storage.open('admin.imports', progressShape), wishes, talk)
   try {
     for (const file of files) await work.file(file)
@@ -59,34 +68,34 @@ export async function importAccounts (server: Server, files: readonly string[], 
   return work.result
 }
 
-/** The user whose elements come now. */
+/** The account that is being imported. */
 interface Arrival {
   readonly host: Host
   readonly account: Jid
-  /** Of the file that it stands in. */
+  /** The fingerprint of the file that the account is in. */
   readonly key: string
-  /** Elements of an earlier run that are not taken again. */
+  /** The number of elements that an earlier run has handled and that are skipped. */
   readonly skip: number
-  /** Whether its keys are taken from the file. */
+  /** True if the account gets its keys from the file. */
   readonly password: boolean
-  readonly privacy: PrivacyLists<Spot>
+  readonly privacy: PrivacyLists<FilePlace>
   elements: number
 }
 
-/** Accounts without keys of a hash that are counted, for each host. */
+/** The most accounts without keys that are counted, for each host and hash. */
 const MOST_COUNTED = 1_000_000
 
 class Import {
   readonly #server: Server
   readonly #progress: Records<Progress>
-  readonly #wishes: ImportWishes
-  readonly #talk: Talk
-  readonly #measure: Measure = { read: 0, whole: 0 }
+  readonly #wishes: ImportOptions
+  readonly #talk: Operator
+  readonly #measure: ReadProgress = { read: 0, whole: 0 }
   readonly #keys = new Map<string, string>()
-  /** What nothing here takes is told once a kind. */
+  /** The kinds of elements that no module imports. Each kind is reported once. */
   readonly #unknown = new Set<string>()
   readonly #hosts = new Set<Host>()
-  /** Accounts that came without keys and without a password: by host, how many. */
+  /** The number of accounts that came without keys and without a password, by host. */
   readonly #keyless = new Map<Host, number>()
   #host: Host | undefined
   #arrival: Arrival | undefined
@@ -95,7 +104,7 @@ class Import {
   #steps = 0
   #counts = { accounts: 0, before: 0, elements: 0, problems: 0 }
 
-  constructor (server: Server, progress: Records<Progress>, wishes: ImportWishes, talk: Talk) {
+  constructor (server: Server, progress: Records<Progress>, wishes: ImportOptions, talk: Operator) {
     this.#server = server
     this.#progress = progress
     this.#wishes = wishes
@@ -109,32 +118,32 @@ class Import {
     this.#arrival = undefined
     try {
       for await (const step of readAccounts(file, this.#measure)) {
-        if (this.#talk.gone) throw new CommandError('interrupted: run it again, and it goes on from here')
+        if (this.#talk.gone) throw new CommandError('interrupted: run it again to go on from here')
         await this.#step(step)
         if (++this.#steps % TOLD_EVERY === 0) await this.#tell()
       }
     } catch (error) {
-      if (error instanceof CommandError) await this.#store() // what was taken until here is
+      if (error instanceof CommandError) await this.#store() // keeps what was imported until here
       else this.#batch.fail(error instanceof Error ? error : new Error(String(error)))
       throw error
     }
     await this.#tell()
   }
 
-  /** Tells how many accounts of these hosts lack which keys: what their users will meet. */
+  /** Reports how many accounts of the hosts have no keys or no password, because their users cannot log in as usual. */
   async close (): Promise<void> {
     for (const host of this.#hosts) {
       for (const hash of HASH_NAMES) {
         if (!host.accounts.lacking.has(hash)) continue
         const count = await host.accounts.countLacking(hash, MOST_COUNTED)
         const whose = count === 1 ? '1 account has' : `${count} accounts have`
-        await this.#note(`${host.domain}: ${whose} no keys for SCRAM-${hash.toUpperCase()}. It is not offered there until all have them: ` +
-          'a login by PLAIN, XEP-0480 or a new password gives them')
+        await this.#note(`${host.domain}: ${whose} no keys for SCRAM-${hash.toUpperCase()}. It is not offered there until all accounts have them: ` +
+          'an account gets them by a login with PLAIN, by XEP-0480 or by a new password')
       }
       const keyless = this.#keyless.get(host)
       if (keyless !== undefined) {
         const whose = keyless === 1 ? '1 account' : `${keyless} accounts`
-        await this.#note(`${host.domain}: ${whose} came without a password. Nobody can log in there until \`sestina user password\` sets one`)
+        await this.#note(`${host.domain}: ${whose} came without a password. Nobody can log in to them until \`sestina user password\` sets one`)
       }
     }
   }
@@ -145,7 +154,7 @@ class Import {
       case 'user': return await this.#enterUser(step.name, step.password, step)
       case 'userEnd': return await this.#leaveUser()
       case 'element':
-        // Also those of an earlier run: what they say is known only once all of them are there.
+        // Privacy lists of an earlier run are kept as well: they can be used only when all of them are known.
         if (step.within !== undefined || this.#arrival?.privacy.keep(step.element, step) !== true) {
           return await this.#counted(() => this.#element(step))
         }
@@ -154,23 +163,23 @@ class Import {
     }
   }
 
-  async #enterHost (jid: string, spot: Spot): Promise<void> {
+  async #enterHost (jid: string, spot: FilePlace): Promise<void> {
     this.#host = undefined
     try {
       this.#host = this.#server.hostOf(parseJid(jid))
     } catch (error) {
       if (!(error instanceof JidError)) throw error
     }
-    if (this.#host === undefined) await this.#problem(spot, `'${shortened(jid, 100)}' is no host of this server: none of its accounts is taken`)
+    if (this.#host === undefined) await this.#problem(spot, `'${shortened(jid, 100)}' is not a host of this server that has accounts: none of its accounts is imported`)
   }
 
-  async #enterUser (name: string | undefined, password: string | undefined, spot: Spot): Promise<void> {
+  async #enterUser (name: string | undefined, password: string | undefined, spot: FilePlace): Promise<void> {
     this.#arrival = undefined
     const host = this.#host
     if (host === undefined) return
     try {
       const account = jidOf(name ?? '', host.domain)
-      if (account.local === '') throw new JidError('a user without a name')
+      if (account.local === '') throw new JidError('the user has no name')
       this.#arrival = await this.#arrivalOf(host, account, password, spot)
       this.#hosts.add(host)
     } catch (error) {
@@ -179,7 +188,9 @@ class Import {
     }
   }
 
-  async #arrivalOf (host: Host, account: Jid, password: string | undefined, spot: Spot): Promise<Arrival | undefined> {
+  async #arrivalOf (
+    host: Host, account: Jid, password: string | undefined, spot: FilePlace,
+  ): Promise<Arrival | undefined> {
     const key = this.#keyOf(spot.file)
     const begun = await this.#progress.get(account.toString(), key)
     if (begun?.done === true) {
@@ -190,7 +201,7 @@ class Import {
       ({ host, account, key, skip, password: takesKeys, privacy: new PrivacyLists(), elements: 0 })
     if (begun !== undefined) return await this.#withKeys(arrival(begun.elements, begun.password), password, spot)
     const isHere = await host.exists(account)
-    if (isHere && !this.#wishes.merge) throw new AccountExists('there is such an account already: nothing of it is taken (--merge takes it)')
+    if (isHere && !this.#wishes.merge) throw new AccountExists('the account exists already: nothing is imported for it (use --merge)')
     if (!isHere) {
       this.#batch.add(await host.accounts.arriving(account, isKeys(password) ? undefined : password))
       await host.hooks.fire(accountCreated, { account, batch: this.#batch })
@@ -200,14 +211,14 @@ class Import {
     return await this.#withKeys(arrived, password, spot)
   }
 
-  /** Takes the keys that stand in the place of the password. */
-  async #withKeys (arrival: Arrival, password: string | undefined, spot: Spot): Promise<Arrival> {
+  /** Imports the keys that are written in place of the password. */
+  async #withKeys (arrival: Arrival, password: string | undefined, spot: FilePlace): Promise<Arrival> {
     if (!arrival.password || !isKeys(password)) return arrival
     try {
       await this.#addKeys(arrival, credentialsInPassword(password ?? ''))
     } catch (error) {
       if (!isRefusal(error)) throw error
-      await this.#problem(spot, `${arrival.account.toString()}: its keys are not taken: ${reasonOf(error)}`)
+      await this.#problem(spot, `${arrival.account.toString()}: its keys are not imported: ${reasonOf(error)}`)
     }
     return arrival
   }
@@ -223,13 +234,14 @@ class Import {
     if (privacy !== undefined) await this.#element({ kind: 'element', element: privacy.query, within: undefined, ...spotOf(privacy.place) })
     const { host, account } = arrival
     const stored = arrival.password ? await host.accounts.stored(account) : undefined
-    if (stored !== undefined && Object.keys(stored.keys).length === 0) this.#keyless.set(host, (this.#keyless.get(host) ?? 0) + 1)
+    const isKeyless = stored !== undefined && Object.keys(stored.keys).length === 0
+    if (isKeyless) this.#keyless.set(host, (this.#keyless.get(host) ?? 0) + 1)
     await this.#store(arrival, true)
     this.#arrival = undefined
     this.#counts.accounts++
   }
 
-  /** Elements of a user that is not taken are passed over; so are those that an earlier run has dealt with. */
+  /** Runs `work`, unless the user is not imported or an earlier run has handled this element. */
   async #counted (work: () => Promise<void>): Promise<void> {
     const arrival = this.#arrival
     if (arrival === undefined) return
@@ -258,10 +270,10 @@ class Import {
     const name = `<${localName(step.element)} xmlns='${namespaceOf(step.element) ?? ''}'/>`
     if (this.#unknown.has(name) || this.#unknown.size >= 1000) return
     this.#unknown.add(name)
-    await this.#problem(step, `nothing here takes ${name}, neither here nor in other accounts`)
+    await this.#problem(step, `no module imports ${name}, here and in all accounts`)
   }
 
-  /** Whether anybody has taken it. Throws where it cannot be taken. */
+  /** Imports an element. Returns false if no module knows it; throws if it is wrong. */
   async #take (arrival: Arrival, step: Extract<Step, { kind: 'element' }>): Promise<boolean> {
     const { host, account } = arrival
     const { element, within } = step
@@ -282,25 +294,26 @@ class Import {
     return isTaken
   }
 
-  /** Stores what was taken, and with it how far the account is. */
+  /** Stores the imported elements and, with them, the progress of the account. */
   async #store (arrival = this.#arrival, done = false): Promise<void> {
     if (arrival === undefined) return
     const { host, account, key, elements, password } = arrival
     const batch = this.#batch
     this.#batch = new PendingBatch()
     this.#batched = 0
-    batch.add(this.#progress.putting(account.toString(), key, { elements: Math.max(elements, arrival.skip), done, password }))
+    const progress = { elements: Math.max(elements, arrival.skip), done, password }
+    batch.add(this.#progress.putting(account.toString(), key, progress))
     await host.commit(batch)
   }
 
-  async #problem ({ file, line }: Spot, text: string): Promise<void> {
+  async #problem ({ file, line }: FilePlace, text: string): Promise<void> {
     const told = `${file}:${line}: ${text.replace(CONTROL, '?')}`
     if (this.#wishes.strict) throw new CommandError(told)
     this.#counts.problems++
     await this.#talk.tell({ kind: 'problem', text: told })
   }
 
-  /** What the operator should know, and need not mend in the file. */
+  /** Reports something that the operator should know but cannot correct in the file. */
   async #note (text: string): Promise<void> {
     await this.#talk.tell({ kind: 'note', text: text.replace(CONTROL, '?') })
   }
@@ -310,7 +323,7 @@ class Import {
     await this.#talk.tell({ kind: 'progress', done: this.#measure.read, of: this.#measure.whole, text: `${accounts} accounts, ${elements} elements` })
   }
 
-  /** A file is known again by its size, its beginning and its end: an account's place in it is remembered under that. */
+  /** Returns the fingerprint of a file. The progress of its accounts is stored under it. */
   #keyOf (file: string): string {
     const known = this.#keys.get(file)
     if (known !== undefined) return known
@@ -321,11 +334,13 @@ class Import {
   }
 }
 
-/** The file's words go to a terminal: they must not speak to it. */
+/** Control characters. Texts of the file go to a terminal, which must not obey them. */
 const CONTROL = /[\0-\x1f\x7f-\x9f]/g
 
+/** The number of bytes at the beginning and at the end of a file that its fingerprint covers. */
 const SAMPLE = 65_536
 
+/** A file is recognised by its size, its beginning and its end. */
 function fingerprint (file: string): string {
   const open = openSync(file, 'r')
   try {
@@ -341,15 +356,15 @@ function fingerprint (file: string): string {
   }
 }
 
-/** Where it stands, and nothing else of it. */
-function spotOf ({ file, line }: Spot): Spot { return { file, line } }
+/** Copies the place alone. */
+function spotOf ({ file, line }: FilePlace): FilePlace { return { file, line } }
 
 function timeIn (element: Element): number | undefined {
   const since = attributeOf(element, 'since')
   return since === undefined ? undefined : parseDateTime(since)
 }
 
-/** What the file is to blame for, not the server. */
+/** True if the file is wrong, and not the server. */
 function isRefusal (error: unknown): error is Error {
   return [StanzaError, JidError, PasswordError, PrepError, AccountExists].some(kind => error instanceof kind)
 }
@@ -358,7 +373,7 @@ function reasonOf (error: Error): string {
   return error instanceof StanzaError ? error.text ?? error.condition : error.message
 }
 
-/** Whether it stands in the place of a password, and is keys. */
+/** True if the text in the password's place has the form of keys, even of wrong ones. */
 function isKeys (password: string | undefined): boolean {
   try {
     return password !== undefined && credentialsInPassword(password) !== undefined

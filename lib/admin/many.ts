@@ -1,4 +1,4 @@
-/** Many accounts at once, from CSV (RFC 4180): address, password, and in the place of a password keys. */
+/** Adds many accounts at once, from CSV (RFC 4180): an address with a password, or with keys instead of one. */
 import { HASH_NAMES } from '../auth/keys.js'
 import { PendingBatch } from '../storage/batch.js'
 import { accountCreated } from '../host/events.js'
@@ -6,20 +6,25 @@ import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
 import { credentialsOf, type Credentials } from './imported-keys.js'
-import { CommandError, type Talk } from './talk.js'
+import { CommandError, type Operator } from './talk.js'
 
-/** Accounts under way at a time: enough to fill a commit, and few beside the passwords that wait to be derived. */
+/**
+ * The number of accounts that are added at a time: enough to fill a commit, but few passwords that wait to be hashed.
+ */
 const AT_ONCE = 32
-/** Accounts between two words about the progress. */
+/** The number of accounts between two progress reports. */
 const TOLD_EVERY = 100
 
+/** The number of accounts that were added, and of lines that were not. */
 export interface Added { readonly added: number, readonly problems: number }
 
 /**
- * Adds the account of each line: `address,password` or `address,,SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`. A line that cannot be
- * taken is told and left out; `mistakes` says which errors are the line's. Throws what else goes wrong.
+ * Adds the account of each line: `address,password` or `address,,SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`. A
+ * wrong line is reported and left out; `isMistake` is true for the errors that a line causes. Rethrows all others.
  */
-export async function addAccounts (server: Server, csv: string, talk: Talk, isMistake: (error: unknown) => boolean): Promise<Added> {
+export async function addAccounts (
+  server: Server, csv: string, talk: Operator, isMistake: (error: unknown) => boolean,
+): Promise<Added> {
   const rows = rowsIn(csv)
   const counts = { added: 0, problems: 0 }
   let next = 0
@@ -44,7 +49,10 @@ export async function addAccounts (server: Server, csv: string, talk: Talk, isMi
 
 interface Row { readonly line: number, readonly cells: readonly string[] }
 
-/** The lines with something in them; a first line without an address is a heading. Throws CommandError if a quote is left open. */
+/**
+ * Returns the lines that are not empty, without a heading (a first line without an address). Throws CommandError if a
+ * quote is not closed.
+ */
 function rowsIn (csv: string): readonly Row[] {
   const rows: Row[] = []
   let [line, row, cells] = [1, 1, new Array<string>()]
@@ -53,7 +61,7 @@ function rowsIn (csv: string): readonly Row[] {
   while (end !== csv.length) {
     cell.lastIndex = Math.max(end, 0)
     const found = cell.exec(csv)
-    if (found === null) throw new CommandError(`line ${line}: a cell with a quote in it stands in quotes, and each quote in it twice`)
+    if (found === null) throw new CommandError(`line ${line}: a cell with a quote in it must be in quotes, with each of its quotes doubled`)
     const [whole, quoted, plain = '', separator] = found
     end = cell.lastIndex
     cells.push(quoted?.replaceAll('""', '"') ?? plain)
@@ -69,12 +77,12 @@ function rowsIn (csv: string): readonly Row[] {
 async function addOne (server: Server, { cells: [address = '', password = '', keys = ''] }: Row): Promise<void> {
   const jid = parseJid(address.trim())
   const host = server.hostOf(jid)
-  if (host === undefined || jid.local === '') throw new CommandError(`${address} is no account of a host of this server`)
+  if (host === undefined || jid.local === '') throw new CommandError(`${address} is not an account of a host of this server`)
   if (keys === '') await host.createAccount(jid.bare, password)
   else await addWithKeys(host, jid.bare, keys.trim())
 }
 
-/** The keys and the account are one write: there is never one without the other. */
+/** Stores the keys and the account in one commit, so that neither exists without the other. */
 async function addWithKeys (host: Host, account: Jid, text: string): Promise<void> {
   const { hash, keys } = keysIn(text)
   const batch = new PendingBatch()
@@ -83,10 +91,10 @@ async function addWithKeys (host: Host, account: Jid, text: string): Promise<voi
   await host.commit(batch)
 }
 
-/** RFC 5803 §2: the mechanism, iterations and salt, StoredKey and ServerKey, in base64. Throws CommandError, StanzaError. */
+/** Reads keys as RFC 5803 §2 writes them, with salt and keys in base64. Throws CommandError or StanzaError. */
 function keysIn (text: string): Credentials {
   const [, name = '', iterations = '', salt = '', storedKey = '', serverKey = ''] = /^(SCRAM-SHA-\d+)\$(\d+):([^$:]+)\$([^$:]+):([^$:]+)$/.exec(text) ?? []
   const hash = HASH_NAMES.find(known => `SCRAM-${known.toUpperCase()}` === name)
-  if (hash === undefined) throw new CommandError('its keys are not written SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY')
+  if (hash === undefined) throw new CommandError('its keys must be written SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY')
   return credentialsOf(hash, { iterations, salt, storedKey, serverKey })
 }

@@ -1,9 +1,9 @@
-/** Whether the system lets a server have what its conf asks for: tried, and given back at once. */
+/** Tests whether the system allows what the conf file asks for: ports and folders. */
 import { accessSync, constants, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
 
-/** Why no program can listen there now (EADDRINUSE, EACCES, …); undefined if one can. Port 0 is always free. */
+/** Returns why no program can listen there now (EADDRINUSE, EACCES, …); undefined if one can. Port 0 is always free. */
 export async function whyNotListen (address: string, port: number): Promise<string | undefined> {
   if (port === 0) return undefined
   const server = createServer()
@@ -13,7 +13,12 @@ export async function whyNotListen (address: string, port: number): Promise<stri
   })
 }
 
-/** Why nothing can be written into a folder that is there or is still to be made; undefined if it can. */
+/** Returns a command that shows which program listens on a port, for the operator. Another user's needs root. */
+export function finderOf (port: number | string): string {
+  return `sudo ss -ltnp 'sport = :${port}'`
+}
+
+/** Returns why nothing can be written into a folder, which may not exist yet; undefined if writing is possible. */
 export function whyNotWrite (folder: string): string | undefined {
   try {
     if (!statSync(folder).isDirectory()) return `${folder} is not a folder`
@@ -25,6 +30,6 @@ export function whyNotWrite (folder: string): string | undefined {
     accessSync(folder, constants.W_OK | constants.X_OK)
     return undefined
   } catch {
-    return `this user may not write into ${folder}: it has to belong to the user who runs the server`
+    return `this user may not write to ${folder}: it must belong to the user who runs the server`
   }
 }

@@ -1,43 +1,52 @@
 /**
- * The local socket that the command speaks to. One question, a line of JSON; then lines of what happens meanwhile, and the answer as the
- * last. Only its owner may open it.
+ * The local socket of the server. The command sends one question in JSON and ends its side. The server sends lines of
+ * JSON: reports of progress, and the answer as the last line. Only the owner of the socket may open it.
  */
 import { chmodSync, closeSync, mkdirSync, openSync, rmSync } from 'node:fs'
 import { createConnection, createServer, type Server as NetServer, type Socket } from 'node:net'
 import { basename, dirname } from 'node:path'
-import { answer, type AdminWorld, type Question } from './commands.js'
-import { CommandError, type Talk, type Told } from './talk.js'
+import { runCommand, type CommandRequest } from './commands.js'
+import type { AdminDeps } from './world.js'
+import { CommandError, type Operator, type Report } from './talk.js'
+import type { Clock } from '../base/clock.js'
 import type { Logger } from '../base/logger.js'
 
-/** Characters of a question: a password and names, or a list of some ten thousand accounts. */
+/** The most characters of a question: a password and names, or a list of several tens of thousands of accounts. */
 const LONGEST = 16 * 1024 * 1024
 
-/** While a command is under way, the server sends an empty line this often, in milliseconds: the asker knows then that it is alive. */
-const BEAT = 5000
-/** After this many milliseconds without a byte the asker gives the server up. */
-const SILENCE = 30_000
+/** While a command runs, the server sends an empty line this often (in milliseconds), to show that it is alive. */
+const HEARTBEAT = 5000
+/** After this many milliseconds without a byte, the command stops waiting for the server. */
+const RESPONSE_TIMEOUT = 30_000
 
-interface Reply { readonly result?: unknown, readonly error?: string, readonly told?: Told }
+/** While the server stops, a command that has read nothing for this many milliseconds is given up. */
+const STALLED = 10_000
 
+interface Reply { readonly result?: unknown, readonly error?: string, readonly told?: Report }
+
+/** The socket of a running server. */
 export interface AdminSocket {
-  /** Takes no more questions; resolves once those under way are answered. */
+  /** Accepts no more questions; resolves after those under way are answered. */
   close (): Promise<void>
 }
 
-/** Answers questions at this path until it is closed. A path that a dead server left is taken over. Throws where another answers there. */
-export async function serveAdmin (path: string, world: AdminWorld, log: Logger): Promise<AdminSocket> {
+/**
+ * Answers questions at this path until it is closed. Replaces a socket that a dead server has left. Throws if another
+ * server answers there.
+ */
+export async function serveAdmin (path: string, world: AdminDeps, log: Logger): Promise<AdminSocket> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  if (await isAnswered(path)) throw new Error(`another server answers at ${path}`)
+  if (await isAnswered(path)) throw new Error(`another server already answers at ${path}`)
   rmSync(path, { force: true })
   const open = new Map<Socket, boolean>()
   const server = createServer({ allowHalfOpen: true }, socket => {
     open.set(socket, false)
     socket.on('close', () => { open.delete(socket) })
     socket.on('error', () => { socket.destroy() })
-    converse(socket, world, log, () => { open.set(socket, true) })
+    serveConnection(socket, world, log, () => { open.set(socket, true) })
   })
   const near = nearby(path)
-  // Made for its owner alone from the first moment on: between its making and a later change of its mode others could open it.
+  // The mask makes the socket private from its first moment; before a later chmod, others could open it.
   const mask = process.umask(0o177)
   try {
     const listening = listen(server, near.path)
@@ -51,12 +60,26 @@ export async function serveAdmin (path: string, world: AdminWorld, log: Logger):
   return {
     close: () => new Promise(resolve => {
       server.close(() => { resolve() })
-      for (const [socket, isAsking] of open) if (!isAsking) socket.destroy()
+      for (const [socket, isAsking] of open) {
+        if (isAsking) giveUpStalled(socket, world.server.clock)
+        else socket.destroy()
+      }
     }),
   }
 }
 
-/** The kernel takes paths of 107 bytes at most: a longer one is reached through its folder. */
+/** Closes a connection whose other side reads nothing for STALLED, although something waits for it. */
+function giveUpStalled (socket: Socket, clock: Clock): void {
+  const read = (): number => socket.bytesWritten - socket.writableLength
+  let before = read()
+  const timer = clock.every(STALLED, () => {
+    if (socket.writableLength > 0 && read() === before) socket.destroy()
+    before = read()
+  })
+  socket.on('close', () => { timer.cancel() })
+}
+
+/** The kernel accepts socket paths of at most 107 bytes. A longer path is reached through its folder. */
 const LONGEST_PATH = 100
 
 function nearby (path: string): { readonly path: string, close (): void } {
@@ -85,7 +108,7 @@ function isAnswered (path: string): Promise<boolean> {
   })
 }
 
-function converse (socket: Socket, world: AdminWorld, log: Logger, asked: () => void): void {
+function serveConnection (socket: Socket, world: AdminDeps, log: Logger, asked: () => void): void {
   let text = ''
   socket.setEncoding('utf8')
   socket.on('data', (chunk: string) => {
@@ -94,7 +117,7 @@ function converse (socket: Socket, world: AdminWorld, log: Logger, asked: () => 
   })
   socket.on('end', () => {
     asked()
-    const beat = world.server.clock.every(BEAT, () => { if (socket.writableLength === 0) socket.write('\n') })
+    const beat = world.server.clock.every(HEARTBEAT, () => { if (socket.writableLength === 0) socket.write('\n') })
     void reply(text, world, log, talkOver(socket)).then(said => {
       beat.cancel()
       socket.end(lineOf(said))
@@ -104,7 +127,7 @@ function converse (socket: Socket, world: AdminWorld, log: Logger, asked: () => 
 
 function lineOf (reply: Reply): string { return `${JSON.stringify(reply)}\n` }
 
-function talkOver (socket: Socket): Talk {
+function talkOver (socket: Socket): Operator {
   return {
     get gone () { return socket.destroyed },
     tell: async told => {
@@ -120,25 +143,25 @@ function talkOver (socket: Socket): Talk {
   }
 }
 
-async function reply (text: string, world: AdminWorld, log: Logger, talk: Talk): Promise<Reply> {
+async function reply (text: string, world: AdminDeps, log: Logger, talk: Operator): Promise<Reply> {
   try {
     const question = questionIn(text)
-    log.info('asked', { command: question.command })
-    return { result: await answer(world, question, talk) ?? null }
+    log.info('command received', { command: question.command })
+    return { result: await runCommand(world, question, talk) ?? null }
   } catch (error) {
     if (error instanceof Error && (error instanceof CommandError || error.name === 'ConfigProblems')) return { error: error.message }
     log.error('command failed', { error })
-    return { error: error instanceof Error ? error.message : 'failed' }
+    return { error: error instanceof Error ? error.message : 'the command failed' }
   }
 }
 
-function questionIn (text: string): Question {
+function questionIn (text: string): CommandRequest {
   const read = readJson(text)
-  if (!isQuestion(read)) throw new CommandError('not a question')
+  if (!isQuestion(read)) throw new CommandError('this is not a valid question')
   return read
 }
 
-function isQuestion (value: unknown): value is Question {
+function isQuestion (value: unknown): value is CommandRequest {
   return typeof value === 'object' && value !== null && 'command' in value && typeof value.command === 'string' &&
     'args' in value && Array.isArray(value.args) && value.args.every(arg => typeof arg === 'string') &&
     (!('input' in value) || typeof value.input === 'string')
@@ -147,11 +170,12 @@ function isQuestion (value: unknown): value is Question {
 export interface Answered { readonly result: unknown }
 
 /**
- * Asks the server at this path. undefined: nobody is there. `heard` is called for what happens meanwhile. Throws CommandError with its
- * refusal, where it may not be asked, and after `silence` milliseconds without a byte.
+ * Asks the server at this path. Returns undefined if no server listens there. Calls `heard` for each report of
+ * progress. Throws CommandError if the server refuses, if this user may not open the socket, if the server ends before
+ * its answer, and after `silence` milliseconds without a byte.
  */
 export function askAdmin (
-  path: string, question: Question, heard: (told: Told) => void = () => {}, silence = SILENCE,
+  path: string, question: CommandRequest, heard: (told: Report) => void = () => {}, silence = RESPONSE_TIMEOUT,
 ): Promise<Answered | undefined> {
   return new Promise((resolve, reject) => {
     const near = folderOf(path)
@@ -170,21 +194,29 @@ export function askAdmin (
     socket.on('data', (chunk: string) => { lines(chunk) })
     socket.on('error', error => {
       if (isNobody(error)) resolve(undefined)
-      else reject(new CommandError(`the server cannot be asked: ${error.message}`, { cause: error }))
+      else reject(new CommandError(`the server cannot be reached: ${error.message}`, { cause: error }))
     })
-    socket.setTimeout(silence, () => {
-      reject(new CommandError(`the server has not said a word for ${silence / 1000} s: it hangs, or it is stopped; what was asked may still happen`))
+    whenSilent(socket, silence, () => {
+      reject(new CommandError(`the server has sent nothing for ${silence / 1000} s: it hangs or is suspended; the command may still take effect`))
       socket.destroy()
     })
     socket.on('close', () => {
       near.close()
-      reject(new CommandError('the server ended before it had answered'))
+      reject(new CommandError('the server ended before it answered'))
     })
     socket.on('end', () => { socket.destroy() })
   })
 }
 
-/** No socket, or one that a dead server has left. */
+/** Runs `run` after `ms` milliseconds without a byte, unless bytes wait to be read because this process was busy. */
+function whenSilent (socket: Socket, ms: number, run: () => void): void {
+  socket.setTimeout(ms, () => {
+    const { bytesRead } = socket
+    setImmediate(() => { if (socket.bytesRead === bytesRead) run() })
+  })
+}
+
+/** True if there is no socket, or only one that a dead server has left. */
 function isNobody (error: Error): boolean {
   return 'code' in error && (error.code === 'ENOENT' || error.code === 'ECONNREFUSED')
 }
@@ -200,12 +232,14 @@ function linesOf (heard: (reply: Reply) => void): (chunk: string) => void {
       const isBeat = text === ''
       text = ''
       if (isBeat) continue
-      heard(isReply(read) ? read : { error: 'the server spoke in riddles' })
+      heard(isReply(read) ? read : { error: 'the answer of the server cannot be read' })
     }
   }
 }
 
-/** What comes from our own server by its owner's socket: whatever is an object. */
+/**
+ * Only checks that the value is an object: it comes from our own server, over a socket that only its owner can open.
+ */
 function isReply (value: unknown): value is Reply {
   return typeof value === 'object' && value !== null
 }
@@ -219,7 +253,7 @@ function readJson (text: string): unknown {
   }
 }
 
-/** undefined: not even the folder is there. */
+/** Returns undefined if not even the folder exists. */
 function folderOf (path: string): ReturnType<typeof nearby> | undefined {
   try {
     return nearby(path)

@@ -1,4 +1,4 @@
-/** `sestina traffic`: what came and went by kind since the start, what share each kind has, and what was not sent at all. */
+/** `sestina traffic`: what was received and sent since the start, by kind, with shares, and what was saved. */
 import type { Server } from '../host/server.js'
 
 interface Line {
@@ -6,24 +6,36 @@ interface Line {
   readonly kind: string
   readonly in: number
   readonly inBytes: number
-  /** In percent of the bytes of its peers and direction. */
+  /** The share in percent of all bytes of the same peers and direction. */
   readonly inShare: number
   readonly out: number
   readonly outBytes: number
   readonly outShare: number
 }
 
-/** What a module has spared devices of: stanzas that were never sent, and those that were sent together with others. */
-interface Spared { readonly by: string, readonly kind: string, readonly stanzas: number, readonly bytes: number, readonly wakeups: number }
+/** The savings of a module for devices: stanzas that were never sent, and wake-ups that sending together avoided. */
+interface Spared {
+  readonly by: string
+  readonly kind: string
+  readonly stanzas: number
+  readonly bytes: number
+  readonly wakeups: number
+}
 
-export interface TrafficReport { readonly since: string, readonly traffic: readonly Line[], readonly spared: readonly Spared[] }
+/** The answer of `sestina traffic`. */
+export interface TrafficReport {
+  readonly since: string
+  readonly traffic: readonly Line[]
+  readonly spared: readonly Spared[]
+}
 
+/** Returns the traffic of the server since its start. */
 export function trafficOf (server: Server): TrafficReport {
   return { since: new Date(server.since).toISOString(), traffic: linesOf(server), spared: sparedBy(server) }
 }
 
-function linesOf ({ router }: Server): readonly Line[] {
-  const all = router.traffic.lines()
+function linesOf ({ pipeline }: Server): readonly Line[] {
+  const all = pipeline.traffic.lines()
   return (['clients', 'servers'] as const).flatMap(peers => {
     const lines = all.filter(line => line.peers === peers)
     const sum = (of: 'in' | 'inBytes' | 'out' | 'outBytes'): number => lines.reduce((total, line) => total + line[of], 0)
@@ -45,10 +57,10 @@ function percent (part: number, whole: number): number {
   return whole === 0 ? 0 : Math.round(1000 * part / whole) / 10
 }
 
-/** A module counts them as `spared.stanzas`, `spared.bytes` and `waited`, by `kind`. */
+/** Modules count what they save as `spared.stanzas`, `spared.bytes` and `waited`, by `kind`. */
 const SPARED = /^([\w-]+)\.(?:spared\.(stanzas|bytes)|waited)$/
 
-/** All hosts together. */
+/** Sums up what was saved, over all hosts. */
 function sparedBy ({ hosts }: Server): readonly Spared[] {
   const found = new Map<string, { by: string, kind: string, stanzas: number, bytes: number, wakeups: number }>()
   for (const host of hosts) {
@@ -58,7 +70,7 @@ function sparedBy ({ hosts }: Server): readonly Spared[] {
       const key = `${by} ${kind}`
       const line = found.get(key) ?? { by, kind, stanzas: 0, bytes: 0, wakeups: 0 }
       found.set(key, line)
-      // What waits goes with something else: alone it would have woken the device.
+      // A stanza that waited is sent together with others. Alone it would have woken the device.
       line[what === 'stanzas' || what === 'bytes' ? what : 'wakeups'] += value
     }
   }

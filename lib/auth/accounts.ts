@@ -1,4 +1,4 @@
-/** The accounts of one host: who there is, and what proves it. Of passwords only keys are kept (RFC 5802 §3). */
+/** The accounts of one host, with the keys of their passwords: no password is stored (RFC 5802 §3). */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { Cache } from '../base/cache.js'
 import type { Clock } from '../base/clock.js'
@@ -7,58 +7,58 @@ import { hasForm } from '../storage/shape.js'
 import { records, type Batch, type Records, type Write } from '../storage/store.js'
 import { Jid } from '../xmpp/jid.js'
 import {
-  HASH_NAMES, keysFrom, newKeys, prepareNewPassword, preparePassword, SALT_SIZE, sharedDerivations, type Derivations, type HashName,
-  type Keys,
+  HASH_NAMES, keysFrom, newKeys, prepareNewPassword, preparePassword, SALT_SIZE, sharedDerivations,
+  type Derivations, type HashName, type Keys,
 } from './keys.js'
-import { Kinds, type AccountKeys, type StoredKinds } from './kinds.js'
-import { lackedBy, Lacking } from './lacking.js'
+import { KeyProfiles, type AccountKeys, type StoredKinds } from './key-profiles.js'
+import { lackedBy, MissingHashes } from './missing-hashes.js'
 
-/** An account as it is stored; times are milliseconds since 1970. One that was imported may lack some hashes. */
+/** An account as it is stored; times are in milliseconds since 1970. An imported account may lack some hashes. */
 export interface Account {
   readonly created: number
   readonly keys: AccountKeys
   readonly locked?: { readonly since: number, readonly reason: string }
 }
 
-/** Owner: the domain. Key: the local part. */
+/** The owner is the domain, the key the local part. */
 export const accountsShape = records<Account>(1, undefined, { check: isAccount, unreadable: 'kept' })
-/** Owner: the domain. What makes the answers about unknown accounts unpredictable. */
+/** The owner is the domain. The secret makes the answers about unknown accounts unpredictable. */
 export const secretShape = records<{ readonly secret: string }>(1, undefined, {
   check: value => hasForm(value, { secret: 'string' }), unreadable: 'moved',
 })
 
-/** A lock that cannot be read is none that was lifted: then the account cannot be read. */
+/** True if the value is an account. One with an unreadable lock is unreadable: it must not count as unlocked. */
 function isAccount (value: unknown): boolean {
   return hasForm(value, { created: 'number', keys: 'object', locked: 'object?' }) &&
     (value['locked'] === undefined || hasForm(value['locked'], { since: 'number', reason: 'string' }))
 }
 
 /**
- * What is found out about all accounts of a host without reading them. Owner: the domain, key `kinds`; or the domain and the name of a
- * hash, with a key for each account that lacks it.
+ * Facts about all accounts of a host, known without reading them. The owner is the domain, with the key `kinds`;
+ * or the domain and the name of a hash, with a key for each account that lacks the hash.
  */
 export const indexShape = records<StoredKinds | true>(1)
 
 export type AccountState = 'missing' | 'active' | 'locked'
 
-/** An account that is to be made, and stands already. */
+/** Thrown if an account to be made exists already. */
 export class AccountExists extends Error {}
-/** An account that is to be changed, and does not stand. */
+/** Thrown if an account to be changed does not exist, or is not of this host. */
 export class AccountMissing extends Error {}
 
 /** One line of a list of accounts. */
 export interface AccountEntry { readonly account: Jid, readonly created: number, readonly locked: Account['locked'] }
 
-export interface AccountsParts {
+export interface AccountsDeps {
   readonly domain: string
   readonly clock: Clock
   readonly records: Records<Account>
   readonly secrets: Records<{ readonly secret: string }>
   readonly index: Records<StoredKinds | true>
-  /** Of PBKDF2, for passwords that are set from now on. */
+  /** PBKDF2 iterations for new passwords. */
   readonly iterations?: number
   readonly derivations?: Derivations
-  /** The least characters of a password that is set from now on. */
+  /** The least number of characters in a new password. */
   readonly shortest?: () => number
   /** How many accounts' states are kept in memory. */
   readonly cached?: number
@@ -69,9 +69,9 @@ const ITERATIONS = 10_000
 const KINDS = 'kinds'
 /** Accounts that are read at a time. */
 const PAGE = 1000
-/** Characters of the names whose states are kept in memory: who writes to names that nobody has chooses how long they are. */
+/** The most characters of all names whose states are kept in memory: senders choose the length of names. */
 const NAMES = 8_388_608
-/** A name that was given stays taken for so long while its write has not been seen in storage: longer than any commit takes. */
+/** How long a name stays taken before its write is seen, in milliseconds: longer than any commit takes. */
 const RESERVED = 60_000
 
 export class Accounts {
@@ -79,53 +79,56 @@ export class Accounts {
   readonly #clock: Clock
   readonly #records: Records<Account>
   readonly #secret: Uint8Array
-  readonly #kinds: Kinds
-  readonly #lacking: Lacking
+  readonly #kinds: KeyProfiles
+  readonly #lacking: MissingHashes
   readonly #iterations: number
   readonly #shortest: () => number
   readonly #derivations: Derivations
   readonly #states: Cache<string, AccountState>
-  /** Writes that were made and have not been seen in storage yet: until then a state that is read may be the old one, and is not cached. */
+  /** Writes not seen in storage yet. Until then a state that is read may be old, and is not cached. */
   readonly #unseen: Cache<string, { readonly state: AccountState, readonly at: number }>
-  /** Counts writes, and those seen: a read that was overtaken is not cached. */
+  /** Counts writes, and writes that were seen: a read is not cached if the count changed meanwhile. */
   #turn = 0
   #changes = Promise.resolve()
 
-  /** The accounts of a host. Makes the host's secret where there is none. */
-  static async open (parts: AccountsParts): Promise<Accounts> {
+  /** Opens the accounts of a host. Makes the host's secret if there is none. */
+  static async open (parts: AccountsDeps): Promise<Accounts> {
     const made = randomBytes(32).toString('base64')
-    await parts.secrets.change(parts.domain, old => old.has('secret') ? new Map() : new Map([['secret', { secret: made }]]))
+    await parts.secrets.change(parts.domain, old => new Map(old.has('secret') ? [] : [['secret', { secret: made }]]))
     const kept = await parts.secrets.get(parts.domain, 'secret')
     const kinds = await parts.index.get(parts.domain, KINDS)
-    const accounts = new Accounts(parts, Buffer.from(kept?.secret ?? made, 'base64'), kinds === true ? undefined : kinds)
+    const secret = Buffer.from(kept?.secret ?? made, 'base64')
+    const accounts = new Accounts(parts, secret, kinds === true ? undefined : kinds)
     if (kinds === undefined) await accounts.#count()
     await accounts.#lacking.check()
     return accounts
   }
 
-  private constructor (parts: AccountsParts, secret: Uint8Array, kinds: StoredKinds | undefined) {
+  private constructor (parts: AccountsDeps, secret: Uint8Array, kinds: StoredKinds | undefined) {
     this.domain = parts.domain
     this.#clock = parts.clock
     this.#records = parts.records
     this.#secret = secret
     this.#iterations = parts.iterations ?? ITERATIONS
-    this.#kinds = new Kinds(secret, this.#iterations, kinds, next => parts.index.put(parts.domain, KINDS, next))
-    this.#lacking = new Lacking(parts.domain, parts.index, async (local, hash) => {
+    this.#kinds = new KeyProfiles(secret, this.#iterations, kinds, next => parts.index.put(parts.domain, KINDS, next))
+    this.#lacking = new MissingHashes(parts.domain, parts.index, async (local, hash) => {
       const stored = await this.#records.get(this.domain, local)
       return stored !== undefined && lackedBy(stored.keys).includes(hash)
     })
     this.#shortest = parts.shortest ?? (() => 1)
     this.#derivations = parts.derivations ?? sharedDerivations
-    this.#states = new Cache({ max: parts.cached ?? 100_000, maxSize: NAMES, sizeCalculation: (_, local) => local.length })
+    this.#states = new Cache({
+      max: parts.cached ?? 100_000, maxSize: NAMES, sizeCalculation: (_, local) => local.length,
+    })
     this.#unseen = new Cache({ max: 10_000 })
   }
 
-  /** Whether there is such an account here, locked or not; at once where it is known. */
+  /** True if the account exists at this host, locked or not. No promise if the state is in memory. */
   exists (account: Jid): Maybe<boolean> {
     return follow(this.state(account), state => state !== 'missing')
   }
 
-  /** At once where it is known. */
+  /** Returns the state of an account. No promise if it is in memory. */
   state (account: Jid): Maybe<AccountState> {
     if (account.domain !== this.domain || account.local === '') return 'missing'
     return this.#states.get(account.local) ?? this.#readState(account.local)
@@ -137,95 +140,103 @@ export class Accounts {
     await this.#records.put(this.domain, local, stored)
   }
 
-  /** As `create`, as a write for a batch; the name is taken from now on. Throws as `create` does. */
+  /** Makes an account as a write for a batch. The name is taken at once. Throws what `create` throws. */
   async creating (account: Jid, password: string): Promise<Write> {
     const { local, stored } = await this.#make(account, prepareNewPassword(password, this.#shortest()))
     return this.#records.putting(this.domain, local, stored)
   }
 
   /**
-   * The write for an account that comes from elsewhere, with its own keys (`keys`, or later `addKeys`) or a password; without either nobody
-   * can log in to it. The name is taken from now on. A password may be shorter than those that are set here. Throws as `create` does.
+   * Returns the write for an imported account, with its own keys (`keys`, or later `addKeys`) or a password. Without
+   * either nobody can log in to it. The name is taken at once. The password may be shorter than a new one. Throws what
+   * `create` throws.
    */
   async arriving (account: Jid, password: string | undefined, keys?: AccountKeys): Promise<Write> {
-    const { local, stored } = await this.#make(account, password === undefined ? undefined : preparePassword(password), keys)
+    const prepared = password === undefined ? undefined : preparePassword(password)
+    const { local, stored } = await this.#make(account, prepared, keys)
     return this.#records.putting(this.domain, local, stored)
   }
 
   /**
-   * Adds the keys of one hash that another server (XEP-0227) or a client (XEP-0480) has made. Keys that are there stay: they may be of a
-   * newer password. Throws AccountMissing.
+   * Adds the keys of one hash that another server (XEP-0227) or a client (XEP-0480) has made. Existing keys stay: they
+   * may belong to a newer password. Throws AccountMissing.
    */
   async addKeys (account: Jid, hash: HashName, keys: Keys): Promise<void> {
     await this.#change(account, old => ({ ...old, keys: { [hash]: keys, ...old.keys } }))
   }
 
-  /** What is stored of an account: for an export. */
+  /** Returns what is stored of an account, for an export. */
   async stored (account: Jid): Promise<Account | undefined> {
     return await this.#records.get(this.domain, this.#local(account))
   }
 
   /**
-   * The write that removes the account itself; what others keep of it is the host's to remove. `removed` is to be called once that is
-   * stored.
+   * Returns the write that removes the account itself. The host removes what others store of it. Call `removed` after
+   * the write is stored.
    */
   removing (account: Jid): Write {
     const local = this.#local(account)
     this.#expect(local, 'missing')
-    // Read before it is removed. The count is one of many: an error costs nothing.
+    // Read before it is removed. An error only makes the count of kinds off by one.
     void this.#records.get(this.domain, local).then(stored => { this.#kinds.moved(stored?.keys, undefined) }, () => {})
     return this.#records.putting(this.domain, local, undefined)
   }
 
-  /** As `removing`, in a batch, and with all that follows. A row that cannot be removed is seen to at the next start. */
+  /**
+   * Removes an account as part of a batch, and calls `removed` after the commit. A row that cannot be removed is
+   * checked at the next start.
+   */
   removingIn (batch: Batch, account: Jid): void {
     batch.add(this.removing(account))
     batch.committed(() => { this.removed(account).catch(() => {}) })
   }
 
-  /** The account is no longer stored: what was known of its keys is forgotten. */
+  /** Forgets the keys of an account that is no longer stored. */
   async removed (account: Jid): Promise<void> {
     await this.#lacking.gone(this.#local(account))
   }
 
-  /** The hashes that at least one account lacks that can log in by others: mechanisms of those are not for this host. */
+  /**
+   * The hashes that at least one account lacks although it can log in by others: the host does not offer mechanisms of
+   * those.
+   */
   get lacking (): ReadonlySet<HashName> { return this.#lacking.hashes }
 
-  /** How many accounts lack a hash; no more than `most` are counted. */
+  /** Counts the accounts that lack a hash, up to `most`. */
   async countLacking (hash: HashName, most: number): Promise<number> {
     return await this.#lacking.count(hash, most)
   }
 
-  /** Throws AccountMissing, PasswordError, PrepError, Overloaded. */
+  /** Sets a new password. Throws AccountMissing, PasswordError, PrepError, Overloaded. */
   async setPassword (account: Jid, password: string): Promise<void> {
     const keys = await this.#derive(prepareNewPassword(password, this.#shortest()), HASH_NAMES)
     await this.#change(account, old => ({ ...old, keys }))
   }
 
-  /** Keeps the account from logging in; its sessions are the host's to end. Throws AccountMissing. */
+  /** Locks the account, so that nobody can log in to it. The host ends its sessions. Throws AccountMissing. */
   async lock (account: Jid, reason: string, since = this.#clock.now()): Promise<void> {
     await this.#change(account, old => ({ ...old, locked: { since, reason } }))
   }
 
-  /** Throws AccountMissing. */
+  /** Unlocks the account. Throws AccountMissing. */
   async unlock (account: Jid): Promise<void> {
     await this.#change(account, ({ created, keys }) => ({ created, keys }))
   }
 
-  /** The accounts in the order of their names, the first `limit` after `after`, which is a local part. */
+  /** The accounts by name: the first `limit` after `after`, which is a local part. */
   async list (page: { readonly after?: string, readonly limit: number }): Promise<readonly AccountEntry[]> {
     const found = await this.#records.all(this.domain, page)
     return Array.from(found, ([local, { created, locked }]) => ({ account: this.address(local), created, locked }))
   }
 
-  /** The account of this name. Throws JidError where no account could have it. */
+  /** Returns the address of the account with this name. Throws JidError if the name is not valid. */
   address (name: string): Jid {
     return Jid.of(name, this.domain, '')
   }
 
   /**
-   * The keys that a SCRAM login is checked against. For a name without an account they are made up, the same each time,
-   * and by the same calls to storage and cryptography, so that nobody learns who is here.
+   * Returns the keys that a SCRAM login is checked against. For an unknown account they are made up: the same each
+   * time, and by the same calls to storage and cryptography, so that nobody learns which accounts exist.
    */
   async credentials (local: string, hash: HashName): Promise<Keys> {
     const stored = await this.#records.get(this.domain, local)
@@ -233,7 +244,7 @@ export class Accounts {
     return stored?.keys[hash] ?? made.keys
   }
 
-  /** Whether this is the account's password; takes as long for a name without an account. Throws Overloaded. */
+  /** True if this is the account's password. Takes as long for an unknown account. Throws Overloaded. */
   async verifyPassword (local: string, prepared: string): Promise<boolean> {
     const stored = await this.#records.get(this.domain, local)
     const made = this.#kinds.keysFor(local, PREFERRED)
@@ -244,8 +255,8 @@ export class Accounts {
   }
 
   /**
-   * Gives the account the keys that it lacks, of the password that it has just logged in with. Throws Overloaded, and where nothing can
-   * be stored.
+   * Derives the keys that the account lacks from the password that it has just logged in with. Throws Overloaded, or an
+   * error if nothing can be stored.
    */
   async complete (account: Jid, prepared: string): Promise<void> {
     if (this.#lacking.hashes.size === 0) return
@@ -253,22 +264,23 @@ export class Accounts {
     const lacked = stored === undefined ? [] : lackedBy(stored.keys)
     if (lacked.length === 0) return
     const made = await this.#derive(prepared, lacked)
-    // Another password may have been set meanwhile: then these keys are worth nothing.
-    await this.#change(account, old => isSame(old.keys, stored?.keys) ? { ...old, keys: { ...made, ...old.keys } } : old)
+    // If another password was set meanwhile, these keys are useless.
+    await this.#change(account, old =>
+      isSame(old.keys, stored?.keys) ? { ...old, keys: { ...made, ...old.keys } } : old)
   }
 
-  /** Whether the account has no keys for this hash: it was imported, or made before there was the hash. */
+  /** True if the account has no keys for this hash: it was imported, or made before the hash was supported. */
   async lacks (account: Jid, hash: HashName): Promise<boolean> {
     const stored = await this.#records.get(this.domain, this.#local(account))
     return stored !== undefined && stored.keys[hash] === undefined
   }
 
-  /** A salt and a number of iterations for new keys. */
+  /** Makes a salt and a number of iterations for new keys. */
   newSalt (): { readonly salt: Buffer, readonly iterations: number } {
     return { salt: randomBytes(SALT_SIZE), iterations: this.#iterations }
   }
 
-  /** The same text for the same text each time, from which that cannot be told. */
+  /** Returns the same text for the same text each time. The input cannot be found from the result. */
   pseudonym (text: string): string {
     return createHmac('sha256', this.#secret).update(`pseudonym ${text}`).digest('base64url')
   }
@@ -288,7 +300,7 @@ export class Accounts {
     return state
   }
 
-  /** From now on storage will say `state`, once the write that was just made is committed. */
+  /** Notes that storage will have this state once the write just made is committed. */
   #expect (local: string, state: AccountState): void {
     this.#turn++
     this.#states.delete(local)
@@ -299,9 +311,11 @@ export class Accounts {
     account: Jid, prepared: string | undefined, given: AccountKeys = {},
   ): Promise<{ readonly local: string, readonly stored: Account }> {
     const local = this.#local(account)
-    if (this.#taken(local) || await this.#readState(local) !== 'missing') throw new AccountExists(`${account.toString()} exists`)
+    if (this.#taken(local) || await this.#readState(local) !== 'missing') {
+      throw new AccountExists(`${account.toString()} exists`)
+    }
     const keys = prepared === undefined ? given : await this.#derive(prepared, HASH_NAMES)
-    // Another may have taken the name meanwhile: nothing waits between here and the reservation.
+    // Another request may have taken the name meanwhile. From here to the reservation there is no await.
     if (this.#taken(local)) throw new AccountExists(`${account.toString()} exists`)
     this.#expect(local, 'active')
     this.#kinds.moved(undefined, keys)
@@ -313,7 +327,7 @@ export class Accounts {
     return state !== 'missing'
   }
 
-  /** What a write that is on its way will leave. One that has not been seen for long has failed. */
+  /** The state that a pending write will leave. A write that was not seen for RESERVED has failed. */
   #expected (local: string): AccountState | undefined {
     const unseen = this.#unseen.get(local)
     return unseen === undefined || this.#clock.now() >= unseen.at + RESERVED ? undefined : unseen.state
@@ -325,7 +339,7 @@ export class Accounts {
     return Object.fromEntries(keys)
   }
 
-  /** Reads all accounts once: those of a server that did not keep the index yet. */
+  /** Reads all accounts once, for a server that did not keep the index yet. */
   async #count (): Promise<void> {
     for (let after: string | undefined; ;) {
       const page = await this.#records.all(this.domain, { limit: PAGE, ...after === undefined ? {} : { after } })
@@ -337,7 +351,7 @@ export class Accounts {
     await this.#kinds.save()
   }
 
-  /** One change after the other: each is made to what the one before left. */
+  /** Makes one change after the other: each starts from the result of the one before. */
   async #change (account: Jid, next: (old: Account) => Account): Promise<void> {
     const change = this.#changes.then(() => this.#changeNow(account, next))
     this.#changes = change.then(() => {}, () => {})
@@ -347,11 +361,13 @@ export class Accounts {
   async #changeNow (account: Jid, next: (old: Account) => Account): Promise<void> {
     const local = this.#local(account)
     const old = await this.#records.get(this.domain, local)
-    // Removed meanwhile: it must not come back.
-    if (old === undefined || this.#expected(local) === 'missing') throw new AccountMissing(`there is no ${account.toString()}`)
+    // An account that was removed meanwhile must not come back.
+    if (old === undefined || this.#expected(local) === 'missing') {
+      throw new AccountMissing(`there is no ${account.toString()}`)
+    }
     const stored = next(old)
     this.#expect(local, stored.locked === undefined ? 'active' : 'locked')
-    // Both in this turn of the event loop: they are stored together.
+    // Both writes are made in this turn of the event loop: they are stored together.
     const lacking = this.#lacking.before(local, old.keys, stored.keys)
     await Promise.all([lacking, this.#records.put(this.domain, local, stored)])
     this.#kinds.moved(old.keys, stored.keys)
@@ -360,11 +376,11 @@ export class Accounts {
 
   #local (account: Jid): string {
     if (account.domain === this.domain && account.local !== '') return account.local
-    throw new AccountMissing(`${account.toString()} is no account of ${this.domain}`)
+    throw new AccountMissing(`${account.toString()} is not an account of ${this.domain}`)
   }
 }
 
-/** Which keys a password is checked against: the quickest strong ones first. */
+/** The order in which hashes are chosen to check a password: the quickest strong ones first. */
 const PREFERRED: readonly HashName[] = ['sha-256', 'sha-512', 'sha-1']
 
 function storedKeys (account: Account | undefined): { readonly hash: HashName, readonly keys: Keys } | undefined {
@@ -375,7 +391,7 @@ function storedKeys (account: Account | undefined): { readonly hash: HashName, r
   return undefined
 }
 
-/** Whether these are keys of the same password: they were stored together, or one is from the other. */
+/** True if the keys belong to the same password: they were stored together, or one set was made from the other. */
 function isSame (a: AccountKeys, b: AccountKeys | undefined): boolean {
   return HASH_NAMES.some(hash => a[hash] !== undefined && a[hash].storedKey === b?.[hash]?.storedKey)
 }

@@ -1,11 +1,11 @@
-/** EXTERNAL (RFC 4422 appendix A) with client certificates, as XEP-0178 has it. */
+/** EXTERNAL (RFC 4422 appendix A) with client certificates, as in XEP-0178. */
 import { AsnConvert } from '@peculiar/asn1-schema'
 import { Certificate, id_ce_subjectAltName, SubjectAlternativeName } from '@peculiar/asn1-x509'
 import { strictText } from './base64.js'
 import { SaslFault } from './fault.js'
 import { addressOf, admitted } from './identity.js'
 import type { Accounts } from './accounts.js'
-import type { Exchange, MechanismContext } from './mechanisms.js'
+import type { Exchange, MechanismContext } from './mechanism.js'
 import type { Jid } from '../xmpp/jid.js'
 
 export function external ({ accounts, certificate, admit }: MechanismContext): Exchange {
@@ -18,8 +18,8 @@ export function external ({ accounts, certificate, admit }: MechanismContext): E
 }
 
 /**
- * The accounts of this host that a certificate stands for, by its XmppAddr names alone: never by its subject
- * (RFC 6120 §13.7.1.4, RFC 9525).
+ * Returns the accounts of this host that a certificate names, by its XmppAddr names only, never by its subject (RFC
+ * 6120 §13.7.1.4, RFC 9525).
  */
 export function certifiedAccounts (certificate: Uint8Array, accounts: Accounts): readonly Jid[] {
   const found = new Map<string, Jid>()
@@ -31,13 +31,16 @@ export function certifiedAccounts (certificate: Uint8Array, accounts: Accounts):
   return [...found.values()]
 }
 
-/** RFC 6120 §13.7.1.4 */
+/** The object identifier of XmppAddr (RFC 6120 §13.7.1.4). */
 const XMPP_ADDRESS = '1.3.6.1.5.5.7.8.5'
-/** The most names of a certificate that are looked at. */
+/** The most names that are read in a certificate. */
 const MOST_NAMES = 64
 const MOST_BYTES = 3100
 
-/** The XmppAddr names of a certificate, as they stand there. Empty for what is no certificate, or says its names twice. */
+/**
+ * Returns the XmppAddr names of a certificate, unchanged. Empty if it is no certificate, has the extension twice, or
+ * too many names.
+ */
 export function xmppAddresses (certificate: Uint8Array): readonly string[] {
   const names = alternativeNames(certificate)
   if (names.length > MOST_NAMES) return []
@@ -51,24 +54,26 @@ function alternativeNames (certificate: Uint8Array): SubjectAlternativeName | re
   try {
     const { extensions } = AsnConvert.parse(certificate, Certificate).tbsCertificate
     const [extension, second] = extensions?.filter(({ extnID }) => extnID === id_ce_subjectAltName) ?? []
-    // RFC 5280 §4.2: no extension stands twice.
+    // RFC 5280 §4.2: no extension may occur twice.
     if (extension === undefined || second !== undefined) return []
     return AsnConvert.parse(extension.extnValue, SubjectAlternativeName)
   } catch {
-    // Not DER that we understand: it names nobody.
+    // DER that cannot be parsed names nobody.
     return []
   }
 }
 
 /**
- * A DER UTF8String of its full length; undefined for any other type, for bytes that are not UTF-8, and for control characters
- * such as NUL. Read by hand: the library takes what is not UTF-8 for Latin-1.
+ * Reads a DER UTF8String of exactly its length. Returns undefined for any other type, for bytes that are not UTF-8, and
+ * for control characters such as NUL. Parsed here because the library reads bytes that are not UTF-8 as Latin-1.
  */
 function utf8String (bytes: Uint8Array): string | undefined {
   const [tag, first = 0, second = 0, third = 0] = bytes
   const [head, length] = first < 0x80
     ? [2, first]
-    : first === 0x81 && second >= 0x80 ? [3, second] : first === 0x82 && second > 0 ? [4, second * 256 + third] : [0, -1]
+    : first === 0x81 && second >= 0x80
+      ? [3, second]
+      : first === 0x82 && second > 0 ? [4, second * 256 + third] : [0, -1]
   if (tag !== 0x0c || length === 0 || length > MOST_BYTES || bytes.length !== head + length) return undefined
   const text = strictText(bytes.subarray(head))
   return text === undefined || /\p{Cc}/u.test(text) ? undefined : text
@@ -76,20 +81,24 @@ function utf8String (bytes: Uint8Array): string | undefined {
 
 function identityOf (message: Uint8Array): string {
   const text = message.length > MOST_BYTES ? undefined : strictText(message)
-  if (text === undefined || text.includes('\0')) throw new SaslFault('malformed-request', 'not an authorization identity')
+  if (text === undefined || text.includes('\0')) {
+    throw new SaslFault('malformed-request', 'malformed authorization identity')
+  }
   return text
 }
 
-/** XEP-0178 §2 step 11: whom of those in the certificate the client wants to be. */
+/** XEP-0178 §2 step 11: chooses the account in the certificate that the client asks for. Throws SaslFault. */
 function chosen (identity: string, certified: readonly Jid[]): Jid {
   const [only, second] = certified
-  if (only === undefined) throw new SaslFault('not-authorized', 'the certificate names no account here')
+  if (only === undefined) throw new SaslFault('not-authorized', 'the certificate names no account of this host')
   if (identity === '') {
-    if (second !== undefined) throw new SaslFault('invalid-authzid', 'the certificate names several accounts: say which')
+    if (second !== undefined) {
+      throw new SaslFault('invalid-authzid', 'the certificate names several accounts: request one of them')
+    }
     return only
   }
   const wanted = addressOf(identity)
   const account = wanted === undefined ? undefined : certified.find(account => account.equals(wanted))
-  if (account === undefined) throw new SaslFault('invalid-authzid', 'the certificate is not for this address')
+  if (account === undefined) throw new SaslFault('invalid-authzid', 'the certificate does not name this address')
   return account
 }

@@ -1,29 +1,38 @@
-/** Whom a client says it is (RFC 4422 §2): the name it proves, and the one it wants to act as. */
+/** The identities in a login (RFC 4422 §2): the account that is proved, and the one that the client wants to act as. */
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { PrepError } from '../xmpp/prep.js'
 import type { Accounts } from './accounts.js'
 import { SaslFault } from './fault.js'
 
-/** The account of a user name, prepared as a local part: `Romeo` is `romeo`. Throws SaslFault. */
+/** Returns the account of a user name, prepared as a local part: `Romeo` becomes `romeo`. Throws SaslFault. */
 export function accountNamed (name: string, accounts: Accounts): Jid {
   const account = prepared(() => accounts.address(name))
-  // Told as a wrong password is: what cannot be a name has no account.
-  if (account === undefined || account.local === '') throw new SaslFault('not-authorized', 'wrong user name or password')
+  // Answered like a wrong password: a text that is not a valid name has no account.
+  if (account === undefined || account.local === '') {
+    throw new SaslFault('not-authorized', 'wrong user name or password')
+  }
   return account
 }
 
-/** RFC 6120 §6.3.8: an authorization identity must be the bare address of the account itself. Nobody acts for another here. */
+/**
+ * RFC 6120 §6.3.8: an authorization identity must be the account's own bare address. Nobody may act for another
+ * account.
+ */
 export function checkAuthorization (identity: string, account: Jid): void {
   if (identity === '') return
-  if (!(addressOf(identity)?.equals(account) ?? false)) throw new SaslFault('invalid-authzid', 'only your own bare address', account.local)
+  if (addressOf(identity)?.equals(account) === true) return
+  throw new SaslFault('invalid-authzid', 'the authorization identity must be your own bare address', account.local)
 }
 
-/** The address, prepared; undefined where it is none. */
+/** Returns the address, prepared; undefined if it is not valid. */
 export function addressOf (text: string): Jid | undefined {
   return prepared(() => parseJid(text))
 }
 
-/** Nobody is let in before this: a lock that only the owner hears of, and an account that went away meanwhile. Throws SaslFault. */
+/**
+ * Checks that an account may log in: it is not locked, and was not removed meanwhile. Call it after the proof, so that
+ * only the owner learns of a lock. Throws SaslFault.
+ */
 export async function admitted (account: Jid, accounts: Accounts): Promise<Jid> {
   const state = await accounts.state(account)
   if (state === 'missing') throw new SaslFault('not-authorized', 'wrong user name or password', account.local)

@@ -1,12 +1,12 @@
-/** PLAIN (RFC 4616), checked against the keys of SCRAM. */
+/** PLAIN (RFC 4616), checked against the SCRAM keys. */
 import { strictText } from './base64.js'
 import { SaslFault } from './fault.js'
 import { accountNamed, admitted, checkAuthorization } from './identity.js'
 import { PasswordError, preparePassword } from './keys.js'
-import type { Exchange, MechanismContext } from './mechanisms.js'
+import type { Exchange, MechanismContext } from './mechanism.js'
 import { PrepError } from '../xmpp/prep.js'
 
-/** RFC 4616 §2: up to 255 octets of each name are enough for anyone; the password has its own bound. */
+/** The most bytes in a message. RFC 4616 §2 expects names of up to 255 octets; the password has its own bound. */
 const MOST = 4096
 
 export function plain (context: MechanismContext): Exchange {
@@ -21,7 +21,8 @@ export function plain (context: MechanismContext): Exchange {
     const right = await accounts.verifyPassword(account.local, secret)
     if (!right) throw new SaslFault('not-authorized', 'wrong user name or password', account.local)
     const admittedAccount = await admitted(account, accounts)
-    // An account that was imported with keys of one hash gets those of the others. Whoever has proved the password is let in in any case.
+    // An account that was imported with the keys of one hash gets those of the others. An error here does not fail the
+    // login.
     await accounts.complete(account, secret).catch((error: unknown) => { context.trouble?.(error) })
     return { kind: 'success', account: admittedAccount }
   }
@@ -30,11 +31,13 @@ export function plain (context: MechanismContext): Exchange {
 function parse (message: Uint8Array): readonly [string, string, string] {
   const text = message.length > MOST ? undefined : strictText(message)
   const [identity, name, password, more] = text?.split('\0', 4) ?? []
-  if (identity === undefined || !name || !password || more !== undefined) throw new SaslFault('malformed-request', 'not a message of PLAIN')
+  if (identity === undefined || !name || !password || more !== undefined) {
+    throw new SaslFault('malformed-request', 'malformed PLAIN message')
+  }
   return [identity, name, password]
 }
 
-/** A password that nobody can have set is a wrong one. */
+/** Prepares a password. One that cannot be set counts as a wrong password. */
 function prepared (password: string, who: string): string {
   try {
     return preparePassword(password)

@@ -1,29 +1,29 @@
-/** SCRAM (RFC 5802; RFC 7677 for SHA-256), with channel binding, and XEP-0474 against downgrades. */
+/** SCRAM (RFC 5802; RFC 7677 for SHA-256), with channel binding, and protection against downgrades (XEP-0474). */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
-import type { ChannelBinding } from './binding.js'
+import type { ChannelBinding } from './channel-binding.js'
 import { SaslFault } from './fault.js'
 import { accountNamed, admitted, checkAuthorization } from './identity.js'
 import { HASHES, type HashName, type Keys } from './keys.js'
-import type { Advertised, Exchange, MechanismContext } from './mechanisms.js'
+import type { Advertised, Exchange, MechanismContext } from './mechanism.js'
 import { parseClientFinal, parseClientFirst, type ClientFinal, type ClientFirst } from './scram-messages.js'
 import type { Jid } from '../xmpp/jid.js'
 
 export type ScramName = `SCRAM-SHA-${'1' | '256' | '512'}${'' | '-PLUS'}`
 
-/** What was settled by the client's first message, and waits for its proof. */
+/** The state between the client's first message and its proof. */
 interface Pending {
   readonly account: Jid
   readonly keys: Keys
   readonly nonce: string
-  /** What `c=` must hold: the gs2 header, and behind it the data of the channel. */
+  /** The required value of `c=`: the gs2 header, then the channel binding data. */
   readonly binding: Buffer
-  /** AuthMessage up to the client's last part. */
+  /** The AuthMessage up to the client's last part. */
   readonly said: string
 }
 
 /**
- * Two messages of the client: its name and nonce, then its proof. `advertised` is undefined only where nothing was advertised;
- * then nothing can have been taken away.
+ * Takes two messages of the client: its name and nonce, then its proof. `advertised` is undefined only if nothing was
+ * advertised: then nothing can have been removed.
  */
 export function scram (name: ScramName, context: MechanismContext, advertised: Advertised | undefined): Exchange {
   const hash = HASH_OF[name]
@@ -31,11 +31,14 @@ export function scram (name: ScramName, context: MechanismContext, advertised: A
   return async message => {
     if (pending !== undefined) return await conclude(parseClientFinal(message), pending, hash, context)
     const first = parseClientFirst(message)
-    const binding = bindingFor(first, name, context.bindings, advertised)
+    const binding = bindingFor(first, name, context.bindings)
     const account = accountNamed(first.username, context.accounts)
     checkAuthorization(first.identity, account)
     await context.admit?.(account)
     const keys = await context.accounts.credentials(account.local, hash)
+    // Checked after the keys are read: while storage fails, a client retries without channel binding, and that is no
+    // downgrade by an attacker.
+    checkDowngrade(first, advertised)
     const nonce = first.nonce + context.ids.next()
     const extension = advertised === undefined ? '' : `,h=${downgradeHash(advertised, hash)}`
     const answer = `r=${nonce},s=${keys.salt},i=${keys.iterations}${extension}`
@@ -44,7 +47,7 @@ export function scram (name: ScramName, context: MechanismContext, advertised: A
   }
 }
 
-/** The hash of each mechanism of SCRAM. */
+/** The hash of each SCRAM mechanism. */
 export const HASH_OF: Readonly<Record<ScramName, HashName>> = {
   'SCRAM-SHA-1': 'sha-1',
   'SCRAM-SHA-1-PLUS': 'sha-1',
@@ -54,7 +57,7 @@ export const HASH_OF: Readonly<Record<ScramName, HashName>> = {
   'SCRAM-SHA-512-PLUS': 'sha-512',
 }
 
-/** XEP-0474 §4.1: what the server advertised, so that the client notices when it was shown something else. */
+/** XEP-0474 §4.1: the hash of what the server advertised. The client compares it with what it received. */
 export function downgradeHash ({ mechanisms, bindings }: Advertised, hash: HashName): string {
   // Names of mechanisms and bindings are ASCII: the order of code units is the order of octets.
   const lists = bindings === undefined || bindings.length === 0 ? [mechanisms] : [mechanisms, bindings]
@@ -62,21 +65,28 @@ export function downgradeHash ({ mechanisms, bindings }: Advertised, hash: HashN
   return createHash(HASHES[hash].digest).update(text).digest('base64')
 }
 
-/** RFC 5802 §6: what the flag of the client means for this mechanism. */
-function bindingFor (first: ClientFirst, name: ScramName, bindings: readonly ChannelBinding[], advertised: Advertised | undefined): Buffer {
+/** RFC 5802 §6: checks the client's flag and returns the required channel binding. Throws SaslFault. */
+function bindingFor (first: ClientFirst, name: ScramName, bindings: readonly ChannelBinding[]): Buffer {
   const header = Buffer.from(first.header)
   const isPlus = name.endsWith('-PLUS')
   if (first.flag !== 'p') {
     if (isPlus) throw new SaslFault('malformed-request', 'channel-binding-not-provided')
-    // "y": I would, but you did not offer it. We did: someone in between took it out of the list.
-    const shown = advertised?.mechanisms.some(mechanism => mechanism.startsWith('SCRAM-') && mechanism.endsWith('-PLUS')) ?? false
-    if (first.flag === 'y' && shown) throw new SaslFault('not-authorized', 'server-does-support-channel-binding')
     return header
   }
   if (!isPlus) throw new SaslFault('malformed-request', 'channel binding needs a -PLUS mechanism')
   const binding = bindings.find(binding => binding.type === first.type)
   if (binding === undefined) throw new SaslFault('not-authorized', 'unsupported-channel-binding-type')
   return Buffer.concat([header, binding.bytes()])
+}
+
+/**
+ * Checks the flag "y" (RFC 5802 §6): the client could bind, and saw no offer of it. If the server offered it, somebody
+ * in between has removed it from the list. Throws SaslFault.
+ */
+function checkDowngrade (first: ClientFirst, advertised: Advertised | undefined): void {
+  const isPlus = (name: string): boolean => name.startsWith('SCRAM-') && name.endsWith('-PLUS')
+  const shown = advertised?.mechanisms.some(isPlus) ?? false
+  if (first.flag === 'y' && shown) throw new SaslFault('not-authorized', 'server-does-support-channel-binding')
 }
 
 async function conclude (final: ClientFinal, pending: Pending, hash: HashName, { accounts }: MechanismContext) {
@@ -95,7 +105,7 @@ async function conclude (final: ClientFinal, pending: Pending, hash: HashName, {
   return { kind: 'success' as const, account: await admitted(account, accounts), data: Buffer.from(`v=${verifier}`) }
 }
 
-/** The same for a wrong password and for a name that nobody has. */
+/** The same text for a wrong password and for an unknown account. */
 const WRONG = 'invalid-proof'
 
 function isSame (a: Uint8Array, b: Uint8Array): boolean {

@@ -1,7 +1,8 @@
 /**
- * Slows down those who guess passwords, and nobody else. Failures count for an account and the network that they come from: its owner
- * is not kept waiting elsewhere, and others in that network only if many accounts fail there. An account that has logged in from a network
- * before is not slowed by the failures of others there, and a client that has logged in before is slowed by its own failures only.
+ * Delays clients that guess passwords, and nobody else. Failures count for an account together with the network that
+ * they come from. So the account's owner does not wait in other networks, and other accounts in that network wait only
+ * if many accounts fail there. An account that has logged in from a network before is not delayed by failures of other
+ * accounts there. A client that has logged in before is delayed only by its own failures.
  */
 import { Cache } from '../base/cache.js'
 import type { Clock } from '../base/clock.js'
@@ -9,33 +10,40 @@ import { networkOf } from '../base/network.js'
 
 export interface ThrottleSettings {
   readonly clock: Clock
-  /** The wait after the first failure, in milliseconds; it doubles with each further one. */
+  /** The wait after the first failure, in milliseconds. Each further failure doubles it. */
   readonly delay: number
-  /** No wait is longer. */
+  /** The longest wait, in milliseconds. */
   readonly longest?: number
-  /** Failures are forgotten so long after the last of them. */
+  /** Failures are forgotten this time after the last one, in milliseconds. */
   readonly forget: number
-  /** Accounts that may fail in a network before it counts for others: many people may share it. */
+  /** How many accounts may fail in a network before it counts for other accounts: many people may share it. */
   readonly free?: number
   /** How many addresses, and pairs of account and address, are remembered. */
   readonly entries?: number
 }
 
-/** Attempts of one account from one address that may be under way at once, as long as none has failed. */
+/** The most attempts of one account from one address at the same time, as long as none has failed. */
 const AT_ONCE = 8
-/** The longest wait of an account in a network that it has logged in from, in milliseconds: an old password in a phone keeps nobody out. */
+/**
+ * The longest wait of an account in a network that it has logged in from, in milliseconds: a phone with an old password
+ * must not keep its owner from logging in.
+ */
 const LONGEST_AT_HOME = 10_000
-/** Networks, and clients, of one account that are remembered; and characters of all names that are. */
+/** The most networks and clients that are remembered for one account; and the most characters of all these names. */
 const HOMES = 16
 const CHARACTERS = 4_194_304
 
-/** One login that is tried: its account (the bare address), its IP address, and what its client says it is; '' if it does not say. */
-export interface Tried { readonly account: string, readonly address: string, readonly device?: string }
+/**
+ * One login attempt: its account (the bare address), its IP address, and the client's id; '' if the client sent none.
+ */
+export interface Attempted { readonly account: string, readonly address: string, readonly device?: string }
 
-/** `delay`: milliseconds to wait before it is looked at, 0 for none; then it begins. */
+/**
+ * `delay` returns how long to wait before the attempt is checked, in milliseconds, 0 for no wait. Then call `begin`.
+ */
 export interface Attempt { delay (): number, begin (): void, end (): void }
 
-/** What an attempt is counted by. `isKnown`: its account has logged in from there, or by that client. */
+/** The key that an attempt is counted under. `isKnown`: its account has logged in from this network or client. */
 interface Place { readonly key: string, readonly network: string, readonly isKnown: boolean }
 interface Line { trying: number, readonly waiting: Set<symbol> }
 
@@ -50,13 +58,16 @@ export class Throttle {
   readonly #longest: number
   readonly #forget: number
   readonly #free: number
-  /** By account and address: who guesses one account's password is slowed for this account, and its owner elsewhere is not. */
+  /** Failures by account and address: they delay this account at this address, and not its owner elsewhere. */
   readonly #pairs: Cache<string, Failures>
-  /** By address alone: who tries one password with many accounts. */
+  /** Failures by address alone: they delay a client that tries one password with many accounts. */
   readonly #addresses: Cache<string, Failures>
-  /** Where accounts have logged in from, and by which clients. Nobody can have them forgotten but by logging in. */
+  /** The networks and clients that accounts have logged in with. Only a login can push an entry out. */
   readonly #homes: Cache<string, readonly string[]>
-  /** Attempts under way, and those that wait, by pair: as many guesses at a time would be as many for the wait of one. */
+  /**
+   * Attempts in progress and waiting ones, by pair. Without this, many guesses at the same time would take the wait of
+   * one.
+   */
   readonly #lines = new Map<string, Line>()
 
   constructor (how: ThrottleSettings) {
@@ -67,17 +78,19 @@ export class Throttle {
     this.#free = how.free ?? 10
     this.#pairs = new Cache({ max: how.entries ?? 20_000 })
     this.#addresses = new Cache({ max: how.entries ?? 20_000 })
-    this.#homes = new Cache({ maxSize: CHARACTERS, sizeCalculation: (homes, account) => account.length + homes.join('').length + 1 })
+    this.#homes = new Cache({
+      maxSize: CHARACTERS, sizeCalculation: (homes, account) => account.length + homes.join('').length + 1,
+    })
   }
 
-  /** Milliseconds to wait before an attempt is looked at. */
-  delayFor (tried: Tried): number {
+  /** Returns how long to wait before an attempt is checked, in milliseconds. */
+  delayFor (tried: Attempted): number {
     const place = this.#placeOf(tried)
     return this.#delayOf(place, this.#lines.get(place.key), undefined)
   }
 
-  /** An attempt that is to be looked at, or waits for that. `end` is called once, when it is decided or given up. */
-  attempt (tried: Tried): Attempt {
+  /** Registers a login attempt as waiting. The caller must call `end` when the attempt is decided or given up. */
+  attempt (tried: Attempted): Attempt {
     const place = this.#placeOf(tried)
     const line = this.#lines.get(place.key) ?? { trying: 0, waiting: new Set() }
     this.#lines.set(place.key, line)
@@ -95,21 +108,25 @@ export class Throttle {
         line.waiting.delete(ticket)
         if (isUnderWay) line.trying--
         isUnderWay = false
-        if (line.trying === 0 && line.waiting.size === 0 && this.#lines.get(place.key) === line) this.#lines.delete(place.key)
+        const isEmpty = line.trying === 0 && line.waiting.size === 0
+        if (isEmpty && this.#lines.get(place.key) === line) this.#lines.delete(place.key)
       },
     }
   }
 
-  /** An attempt with wrong credentials. */
-  failed (tried: Tried): void {
+  /** Counts an attempt with wrong credentials. */
+  failed (tried: Attempted): void {
     const { key, network, isKnown } = this.#placeOf(tried)
-    // Once for an account: a phone that retries an old password is no sweep over many accounts.
+    // Counted once per account: a phone that retries an old password is not an attack on many accounts.
     if (!isKnown && this.#remembered(this.#pairs, key) === undefined) this.#add(this.#addresses, network)
     this.#add(this.#pairs, key)
   }
 
-  /** The owner is here: only what counts for this account is cleared, or an account of their own would let them guess on. */
-  succeeded (tried: Tried): void {
+  /**
+   * Clears the failures of this account alone. Otherwise an attacker could go on guessing by logging in to an own
+   * account.
+   */
+  succeeded (tried: Attempted): void {
     const { account, device = '' } = tried
     const network = networkOf(tried.address)
     this.#pairs.delete(this.#placeOf(tried).key)
@@ -119,14 +136,16 @@ export class Throttle {
     this.#pairs.delete(this.#placeOf(tried).key)
   }
 
-  #placeOf ({ account, address, device = '' }: Tried): Place {
+  #placeOf ({ account, address, device = '' }: Attempted): Place {
     const network = networkOf(address)
     const homes = this.#homes.get(account)
-    if (device !== '' && homes?.includes(clientKey(device)) === true) return { key: `${clientKey(device)} ${account}`, network, isKnown: true }
+    if (device !== '' && homes?.includes(clientKey(device)) === true) {
+      return { key: `${clientKey(device)} ${account}`, network, isKnown: true }
+    }
     return { key: `${network} ${account}`, network, isKnown: homes?.includes(network) === true }
   }
 
-  /** Those who wait go one after the other: who came first is not overtaken by one who tries again and again. */
+  /** Returns the wait of an attempt. Waiting attempts go one by one in their order: repeated tries do not overtake. */
   #delayOf ({ key, network, isKnown }: Place, line: Line | undefined, ticket: symbol | undefined): number {
     const pair = this.#remembered(this.#pairs, key)
     const [first] = line?.waiting ?? []
@@ -140,7 +159,7 @@ export class Throttle {
   #wait (failures: Failures | undefined, free: number, longest: number): number {
     const count = (failures?.count ?? 0) - free
     if (failures === undefined || count <= 0) return 0
-    // 2 ** 30 is beyond every bound: the exponent must not run away.
+    // 2 ** 30 is beyond every bound: the exponent must stay finite.
     const delay = Math.min(this.#delay * 2 ** Math.min(count - 1, 30), longest)
     return Math.max(0, failures.last + delay - this.#clock.now())
   }
@@ -156,5 +175,5 @@ export class Throttle {
   }
 }
 
-/** Clients and networks share a list: no network is written so. */
+/** The key of a client. Clients and networks share a list: no network has such a name. */
 function clientKey (device: string): string { return `client ${device}` }

@@ -1,2 +1,2 @@
-/** A map with a bound: what was not used for longest goes first. */
+/** A map with a bound: the entry that was not used for the longest time is removed first. */
 export { LRUCache as Cache } from 'lru-cache'

@@ -1,21 +1,21 @@
-/** Time, handed in: tests hand in a clock of their own. The only home of Date.now and setTimeout. */
+/** Time as a dependency: tests use a clock of their own. No other file uses Date.now and setTimeout. */
 
-/** Something that will happen, and can be called off. */
+/** A scheduled call that can be cancelled. */
 export interface Timer {
-  /** Calls it off. Calling it again, or after it has run, does nothing. */
+  /** Cancels the call. Calling this again, or after the call has run, does nothing. */
   cancel (): void
 }
 
 export interface Clock {
-  /** Milliseconds since 1970, UTC. */
+  /** Returns milliseconds since 1970, UTC. */
   now (): number
-  /** Runs once, `ms` milliseconds from now. */
+  /** Runs `run` once, after `ms` milliseconds. */
   after (ms: number, run: () => void): Timer
-  /** Runs every `ms` milliseconds until cancelled. */
+  /** Runs `run` every `ms` milliseconds until cancelled. */
   every (ms: number, run: () => void): Timer
 }
 
-/** setTimeout takes no more than this many milliseconds (24.8 days); a longer wait would run at once. */
+/** The longest wait that setTimeout supports, in milliseconds (24.8 days). It would run a longer one at once. */
 const LONGEST = 0x7fffffff
 
 /** The system's clock. Its timers do not keep the process alive. */

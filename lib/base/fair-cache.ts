@@ -1,11 +1,18 @@
-/** A cache that many fill, bounded in bytes for each of them and over all: whoever fills it loses what is theirs, not what is others'. */
+/**
+ * A cache with many writers, bounded in bytes for each group and over all. A group that fills it loses its own entries,
+ * not those of others.
+ */
 import { Ledger, type Share } from './ledger.js'
 
 interface Item<V> { readonly value: V, readonly size: number }
 interface Group<V> extends Share { readonly name: string, readonly items: Map<string, Item<V>> }
 
-/** What a cache may hold, in bytes: of one group, and of all. `sizeOf`: bytes of one entry. */
-export interface FairBounds<V> { readonly each: number, readonly all: number, readonly sizeOf: (key: string, value: V) => number }
+/** The bounds of a cache, in bytes: for one group, and over all. `sizeOf` returns the bytes of one entry. */
+export interface FairBounds<V> {
+  readonly each: number
+  readonly all: number
+  readonly sizeOf: (key: string, value: V) => number
+}
 
 export class FairCache<V> {
   readonly #bounds: FairBounds<V>
@@ -18,12 +25,12 @@ export class FairCache<V> {
     this.#ledger = new Ledger(bounds.all, group => { this.#forgetOldest(group) }, 1)
   }
 
-  /** Entries of all groups. */
+  /** The number of entries in all groups. */
   get size (): number { return this.#size }
-  /** What they hold together. */
+  /** The bytes of all groups. */
   get bytes (): number { return this.#ledger.bytes }
 
-  /** The value; it counts as used just now. */
+  /** Returns the value, which then counts as used just now. */
   get (group: string, key: string): V | undefined {
     const items = this.#groups.get(group)?.items
     const item = items?.get(key)
@@ -33,7 +40,10 @@ export class FairCache<V> {
     return item.value
   }
 
-  /** Keeps it. Of its group, then of the group that holds most, what was not used for longest goes. */
+  /**
+   * Stores a value. If there is no room, the least recently used entries are removed: of its group, then of the largest
+   * group.
+   */
   set (name: string, key: string, value: V): void {
     this.delete(name, key)
     const size = this.#bounds.sizeOf(key, value)

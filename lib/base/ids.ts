@@ -1,12 +1,12 @@
-/** Names that nobody can guess, handed in: tests count instead. */
+/** Unguessable ids as a dependency: tests use a counter. */
 import { randomBytes } from 'node:crypto'
 
 export interface Ids {
-  /** A new id: safe in XML and in an address's resource, unguessable outside tests. */
+  /** Returns a new id: safe in XML and in a resource, unguessable outside tests. */
   next (): string
 }
 
-/** 144 bits from the system's cryptographic generator, as 24 characters of base64url. */
+/** Makes ids of 144 bits from the system's cryptographic generator, as 24 characters of base64url. */
 export const randomIds: Ids = { next: () => fresh() }
 
 const SIZE = 18
@@ -14,7 +14,7 @@ const POOL = SIZE * 64
 let pool = Buffer.alloc(0)
 let used = 0
 
-/** One call to the generator serves 64 ids: ids are made on a stanza's way. */
+/** One call to the generator serves 64 ids, because ids are made for stanzas. */
 function fresh (): string {
   if (used >= pool.length) {
     pool = randomBytes(POOL)

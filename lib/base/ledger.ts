@@ -1,23 +1,27 @@
-/** Ledger: how many bytes each of many holds, with a bound over all that takes from whoever holds most. */
+/** Ledger: how many bytes each holder has. If all have too many, it takes from the largest. */
 
-/** One holder. `bytes` is changed by the ledger alone. */
+/** One holder. Only the ledger changes `bytes`. */
 export interface Share { bytes: number }
 
-/** What is less than this is not worth looking for, if nothing else is said: bytes. */
+/** The least share that is worth looking for, in bytes, unless the caller gives another. */
 const LEAST = 4096
 
 export class Ledger<S extends Share> {
-  readonly #all: number
+  #all: number
+  readonly #bounds = new Set<{ readonly all: number }>()
   readonly #take: (share: S) => void
   readonly #least: number
-  /** Those that hold 2^n to 2^(n+1) bytes: to find one that holds most, or at least half of that, nobody looks at all of them. */
+  /**
+   * The shares of 2^n to 2^(n+1) bytes: one that is the largest, or at least half of it, is found without a look at all
+   * shares.
+   */
   readonly #classes: (Set<S> | undefined)[] = []
   #bytes = 0
 
   /**
-   * `all`: bytes that all may hold together. `take` is called for one who holds most, and lowers its share, within the call or later; it
-   * is called again only when something is added. `least`: nothing is taken from a share that is smaller; the number of those has to be
-   * bounded elsewhere.
+   * `all` is the bytes that all may hold together. `take` is called for one of the largest shares and lowers it, in the
+   * call or later; it is called again only when something is added. `least`: nothing is taken from a smaller share,
+   * whose number must be bounded elsewhere.
    */
   constructor (all: number, take: (share: S) => void, least = LEAST) {
     this.#all = all
@@ -25,10 +29,27 @@ export class Ledger<S extends Share> {
     this.#least = least
   }
 
-  /** What all hold together. */
+  /** The bytes of all shares together. */
   get bytes (): number { return this.#bytes }
 
-  /** The share grows by this number of bytes, or shrinks if it is negative. */
+  /**
+   * Adds a bound on the bytes of all holders. Of several bounds the largest counts. Returns a function that removes it;
+   * after the last one is removed it still counts.
+   */
+  bound (all: number): () => void {
+    const bound = { all }
+    const count = (): void => {
+      if (this.#bounds.size > 0) this.#all = Math.max(...[...this.#bounds].map(({ all }) => all))
+    }
+    this.#bounds.add(bound)
+    count()
+    return () => {
+      this.#bounds.delete(bound)
+      count()
+    }
+  }
+
+  /** Changes a share by this number of bytes, which may be negative. */
   change (share: S, by: number): void {
     if (by === 0) return
     const from = this.#classOf(share.bytes)
@@ -48,7 +69,7 @@ export class Ledger<S extends Share> {
     }
   }
 
-  /** 0: too little to be taken from. */
+  /** Returns the class of a share; 0 if it is too small to take from. */
   #classOf (bytes: number): number { return bytes < this.#least ? 0 : 1 + Math.floor(Math.log2(bytes)) }
 
   #largest (): S | undefined {
@@ -63,5 +84,13 @@ export class Ledger<S extends Share> {
   }
 }
 
-/** Shares of one class that are compared. */
+/** One holder in a ledger of all hosts. `shrink` lowers its share, in the call or later. */
+export interface SharedShare extends Share { shrink (): void }
+
+/** A ledger that all hosts of the process share. It takes nothing until a host adds a bound. */
+export class SharedLedger extends Ledger<SharedShare> {
+  constructor () { super(Infinity, share => { share.shrink() }) }
+}
+
+/** The most shares of one class that are compared. */
 const MOST_LOOKED = 1000

@@ -1,7 +1,10 @@
-/** IP addresses as limits count them. */
+/** The networks that limits count by. */
 import ipaddr from 'ipaddr.js'
 
-/** An IPv4 address itself; of an IPv6 address its /64, for that is what one customer has. What is no IP address stands for itself. */
+/**
+ * Returns an IPv4 address itself, and the /64 of an IPv6 address, because one customer has a /64. Another text is
+ * returned unchanged.
+ */
 export function networkOf (address: string): string {
   const [plain = address] = address.split('%', 1)
   if (!ipaddr.isValid(plain)) return address
@@ -10,7 +13,7 @@ export function networkOf (address: string): string {
   return `${head(parsed, 4)}::/64`
 }
 
-/** Those behind the same provider, as far as an address says that: an IPv4 address's /24, an IPv6 address's /48. */
+/** Returns the addresses of probably the same provider: an IPv4 address's /24, an IPv6 address's /48. */
 export function neighbourhoodOf (address: string): string {
   const [plain = address] = address.split('%', 1)
   if (!ipaddr.isValid(plain)) return address
@@ -20,8 +23,9 @@ export function neighbourhoodOf (address: string): string {
 }
 
 /**
- * The domain that somebody has registered: those under it are theirs, as many as they like, and count as one. The last two labels, or three
- * under two short ones, as in co.uk, where strangers are neighbours. An IP address stands for itself.
+ * Returns the registered domain: its owner can make any number of subdomains, so they count as one. Takes the last two
+ * labels, or three if the last two are short, as in co.uk, where strangers are neighbours. An IP address is returned
+ * unchanged.
  */
 export function siteOf (domain: string): string {
   if (ipaddr.isValid(domain.replace(/^\[|\]$/g, ''))) return domain

@@ -1,9 +1,9 @@
-/** What this package says of itself: where it lies, its version. */
+/** This package: its folder and its version. */
 import { readFileSync, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The folder that holds package.json, whether this file runs from its source or from dist. */
+/** The folder that holds package.json, whether this file runs from source or from dist. */
 export const PACKAGE_ROOT = rootAbove(dirname(fileURLToPath(import.meta.url)))
 
 /** The version in package.json. */
@@ -12,7 +12,7 @@ export const VERSION = versionIn(JSON.parse(readFileSync(join(PACKAGE_ROOT, 'pac
 function rootAbove (folder: string): string {
   if (existsSync(join(folder, 'package.json'))) return folder
   const parent = dirname(folder)
-  if (parent === folder) throw new Error('sestina was taken out of its package: there is no package.json above it')
+  if (parent === folder) throw new Error('there is no package.json above this file: sestina must stay in its package')
   return rootAbove(parent)
 }
 

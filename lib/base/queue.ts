@@ -1,25 +1,25 @@
-/** One task after the other, with a bound. */
+/** Runs one task after the other, with a bound. */
+import { Fifo } from './fifo.js'
 import type { Turns } from './turns.js'
 
-/** A task answers at once, or with a promise; the next waits for it. */
+/** A task. If it returns a promise, the next task waits for it. */
 export type Task = () => void | Promise<void>
 
 /**
- * Runs tasks in the order given. A task that finds the queue idle runs at once, within `run`, and costs no promise unless it
- * waits itself. A task must not throw: errors are answered where the task knows to whom; what escapes goes to `failed`.
+ * Runs tasks in the given order. If the queue is idle, a task runs at once, within `run`, and needs no promise unless
+ * it waits itself. A task must handle its own errors: an error that escapes goes to `failed`.
  */
 export class Queue {
   readonly bound: number
   readonly #failed: (error: unknown) => void
   readonly #idle: () => void
   readonly #turns: Turns | undefined
-  #tasks: Task[] = []
-  #head = 0
+  readonly #tasks = new Fifo<Task>()
   #busy = false
 
   /**
-   * `bound`: how many tasks may wait. `idle` is called each time the last waiting task has ended. `turns`: tasks that waited go on in a
-   * later turn of the event loop once this one is used up.
+   * `bound` is how many tasks may wait. `idle` is called each time the last waiting task has ended. `turns`: when the
+   * current turn of the event loop is used up, waiting tasks continue in a later one.
    */
   constructor (bound: number, failed: (error: unknown) => void, idle: () => void = () => {}, turns?: Turns) {
     this.bound = bound
@@ -28,12 +28,12 @@ export class Queue {
     this.#turns = turns
   }
 
-  /** How many tasks wait, the running one not counted. */
-  get length (): number { return this.#tasks.length - this.#head }
+  /** The number of waiting tasks, without the running one. */
+  get length (): number { return this.#tasks.length }
   get busy (): boolean { return this.#busy }
   get full (): boolean { return this.length >= this.bound }
 
-  /** False, and nothing is run, where the queue is full. */
+  /** Runs a task in its turn. Returns false, and runs nothing, if the queue is full. */
   run (task: Task): boolean {
     if (this.#busy) {
       if (this.full) return false
@@ -45,19 +45,16 @@ export class Queue {
     return true
   }
 
-  /** The same, before all tasks that wait, whatever the bound. */
+  /** Runs a task before all waiting ones, whatever the bound. */
   runNext (task: Task): void {
-    if (this.#busy) this.#tasks.splice(this.#head, 0, task)
+    if (this.#busy) this.#tasks.unshift(task)
     else this.run(task)
   }
 
-  /** Forgets the tasks that wait. The running one goes on. */
-  clear (): void {
-    this.#tasks = []
-    this.#head = 0
-  }
+  /** Removes the waiting tasks. The running one continues. */
+  clear (): void { this.#tasks.clear() }
 
-  /** True where the task has ended. */
+  /** Starts a task. True if it has ended. */
   #start (task: Task): boolean {
     try {
       const wait = task()
@@ -71,19 +68,15 @@ export class Queue {
   }
 
   #drain (): void {
-    while (this.#head < this.#tasks.length) {
-      if (this.#turns?.isSpent === true) {
+    for (;;) {
+      if (this.#turns?.isSpent === true && this.#tasks.length > 0) {
         this.#turns.later(() => { this.#drain() })
         return
       }
-      const task = this.#tasks[this.#head++]
-      if (this.#head > 64 && this.#head * 2 > this.#tasks.length) {
-        this.#tasks = this.#tasks.slice(this.#head)
-        this.#head = 0
-      }
-      if (task !== undefined && !this.#start(task)) return
+      const task = this.#tasks.shift()
+      if (task === undefined) break
+      if (!this.#start(task)) return
     }
-    this.clear()
     this.#busy = false
     this.#idle()
   }

@@ -1,4 +1,4 @@
-/** Rates: a token bucket that says how long to wait. Nothing is lost, it is only read later. */
+/** Rates: token buckets that return how long to wait. Nothing is dropped; it is only read later. */
 import { Cache } from './cache.js'
 import type { Clock } from './clock.js'
 
@@ -9,7 +9,7 @@ export class TokenBucket {
   #tokens: number
   #at: number
 
-  /** `rate`: so many a second in the long run. `burst`: so many at once after a rest. */
+  /** `rate` is the amount per second in the long run. `burst` is the amount at once after a rest. */
   constructor (clock: Clock, rate: number, burst: number) {
     this.#clock = clock
     this.#rate = rate
@@ -19,8 +19,8 @@ export class TokenBucket {
   }
 
   /**
-   * Takes `amount` for what has not come yet, unless it would have to wait for longer than that: undefined, and nothing is taken, or a
-   * flood of what is refused would keep the door shut for everybody else.
+   * Takes `amount` in advance if the wait is at most `longest`, and returns the wait, in milliseconds. Otherwise takes
+   * nothing and returns undefined: else a flood of refused requests would keep out everybody else.
    */
   claim (amount: number, longest: number): number | undefined {
     const wait = this.take(amount)
@@ -29,16 +29,19 @@ export class TokenBucket {
     return undefined
   }
 
-  /** How much may come now; less than 0 if more has come than may. */
+  /** The amount that may be taken now; less than 0 if too much was taken. */
   get level (): number {
     this.take(0)
     return this.#tokens
   }
 
-  /** Takes `amount`, which has come already; answers how many milliseconds to wait before more may come, 0 for none. */
+  /**
+   * Takes `amount`, which has been used already. Returns how long to wait before more may be used, in milliseconds, 0
+   * for no wait.
+   */
   take (amount: number): number {
     const now = this.#clock.now()
-    // A clock that was set back gives nothing.
+    // A clock that was set back adds nothing.
     this.#tokens = Math.min(this.#burst, this.#tokens + Math.max(0, now - this.#at) * this.#rate / 1000) - amount
     this.#at = now
     return this.#tokens >= 0 ? 0 : Math.ceil(-this.#tokens * 1000 / this.#rate)
@@ -46,8 +49,8 @@ export class TokenBucket {
 }
 
 /**
- * Budgets by name, one for an account or a domain: what it has spent on one connection it has not on another, nor on the next one. A budget
- * that is held stays; of the others those are forgotten first that were used longest ago.
+ * Budgets by name, one for each account or domain: all its connections share it, and later ones too. A held budget
+ * stays. Of the others, the least recently used is forgotten first.
  */
 export class Budgets {
   readonly #clock: Clock
@@ -56,7 +59,10 @@ export class Budgets {
   readonly #held = new Map<string, { readonly bucket: TokenBucket, holds: number }>()
   readonly #rested: Cache<string, TokenBucket>
 
-  /** `rate`: units a second. `burst`: units at once after a rest. `max`: budgets that are remembered and not held. */
+  /**
+   * `rate` is units per second. `burst` is units at once after a rest. `max` is how many budgets that nobody holds are
+   * remembered.
+   */
   constructor (clock: Clock, rate: number, burst: number, max: number) {
     this.#clock = clock
     this.#rate = rate
@@ -64,7 +70,7 @@ export class Budgets {
     this.#rested = new Cache({ max, maxSize: max * CHARACTERS, sizeCalculation: (_, key) => key.length + 1 })
   }
 
-  /** Budgets that somebody holds. */
+  /** The number of held budgets. */
   get held (): number { return this.#held.size }
 
   of (name: string): TokenBucket {
@@ -75,7 +81,7 @@ export class Budgets {
     return bucket
   }
 
-  /** The same, and it is held until `leave` was called as often as this. */
+  /** Returns a budget, and holds it until `leave` was called as often as this. */
   hold (name: string): TokenBucket {
     const bucket = this.of(name)
     const held = this.#held.get(name)
@@ -96,8 +102,8 @@ export class Budgets {
 interface Member { holds: number, tokens: number, at: number }
 
 /**
- * A rate that members share. Each has the same part of it for itself, and whoever needs more takes what the others leave: a member that
- * stays below its part never waits, however busy the others are. Bounded by its members.
+ * A rate that members share. Each member has an equal part of it, and may take what the others leave. A member that
+ * stays below its part never waits, however busy the others are. Bounded by the number of members.
  */
 export class SharedRate {
   readonly #clock: Clock
@@ -108,8 +114,8 @@ export class SharedRate {
   readonly #members = new Map<string, Member>()
 
   /**
-   * `rate`: a second, of all members together. `seconds`: how long a rest is made up for at once. `least`: what each member may always take
-   * at once.
+   * `rate` is the amount per second, of all members together. `seconds`: unused rate is saved for this time. `least` is
+   * what each member may always take at once.
    */
   constructor (clock: Clock, rate: number, seconds: number, least: number) {
     this.#clock = clock
@@ -121,7 +127,7 @@ export class SharedRate {
 
   get size (): number { return this.#members.size }
 
-  /** A member is there until it has left as often as it has joined. */
+  /** Adds a member. It stays until it has left as often as it has joined. */
   join (member: string): void {
     const known = this.#members.get(member)
     if (known !== undefined) known.holds++
@@ -133,7 +139,10 @@ export class SharedRate {
     if (known !== undefined && --known.holds <= 0) this.#members.delete(member)
   }
 
-  /** Takes `amount`, which has come already, for a member; answers how many milliseconds it is to wait, 0 for none. */
+  /**
+   * Takes `amount`, which a member has used already. Returns how long the member must wait, in milliseconds, 0 for no
+   * wait.
+   */
   take (member: string, amount: number): number {
     const known = this.#members.get(member)
     if (known === undefined) return 0
@@ -146,15 +155,15 @@ export class SharedRate {
     if (known.tokens >= 0) return 0
     const wait = Math.ceil(-known.tokens * 1000 / part)
     if (!isLeft) return wait
-    known.tokens = 0 // taken from what others have left: nothing is owed for that
+    known.tokens = 0 // taken from what the others left: nothing is owed for it
     return 0
   }
 }
 
 /**
- * Claims on rates that many senders share: one for each group of them. A sender gets no more than is left for the others of its group, so
- * that one who takes all there is leaves room for one who has taken nothing. What is refused is not counted. Bounded in entries and
- * characters.
+ * Claims on rates that many senders share, one rate for each group. A sender may not take more than is left for the
+ * rest of its group: one that takes all it can leaves room for one that has taken nothing. A refused claim is not
+ * counted. Bounded in entries and characters.
  */
 export class FairClaims {
   readonly #clock: Clock
@@ -162,7 +171,10 @@ export class FairClaims {
   readonly #pools: Cache<string, TokenBucket>
   readonly #senders: Cache<string, { readonly used: number, readonly at: number }>
 
-  /** `window`: milliseconds in which what a sender has taken is forgotten, bit by bit. `max`: groups, and senders, that are remembered. */
+  /**
+   * `window` is the time in which a sender's claims are gradually forgotten, in milliseconds. `max` is how many groups,
+   * and how many senders, are remembered.
+   */
   constructor (clock: Clock, window: number, max: number) {
     this.#clock = clock
     this.#window = window
@@ -170,10 +182,13 @@ export class FairClaims {
     this.#senders = new Cache({ max, maxSize: max * CHARACTERS, sizeCalculation: (_, key) => key.length + 1 })
   }
 
-  /** Takes one of the `most` that a group has in a window; false: there is none left for this sender. */
+  /** Takes one of the `most` claims of a group in a window. Returns false if none is left for this sender. */
   claim (group: string, sender: string, most: number): boolean {
     let pool = this.#pools.get(group)
-    if (pool === undefined) this.#pools.set(group, pool = new TokenBucket(this.#clock, most * 1000 / this.#window, most))
+    if (pool === undefined) {
+      pool = new TokenBucket(this.#clock, most * 1000 / this.#window, most)
+      this.#pools.set(group, pool)
+    }
     const now = this.#clock.now()
     const before = this.#senders.get(sender)
     const used = before === undefined ? 0 : before.used * Math.exp(-Math.max(0, now - before.at) / this.#window)
@@ -184,5 +199,5 @@ export class FairClaims {
   }
 }
 
-/** Characters of a name, on the average of all that are remembered. */
+/** The characters of a remembered name, on average. */
 const CHARACTERS = 200

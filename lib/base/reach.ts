@@ -1,17 +1,17 @@
-/** Which IP addresses everybody may be sent to, and which belong to a machine or a network of its own (RFC 6890, the IANA registries). */
+/** Tells public IP addresses from those of one machine or network (RFC 6890, the IANA registries). */
 import { networkInterfaces } from 'node:os'
 import ipaddr from 'ipaddr.js'
 
 type Parsed = ipaddr.IPv4 | ipaddr.IPv6
 type Range = readonly [Parsed, number]
 
-/** Special-purpose IPv4 addresses, by the word that the operator reads. */
+/** Special-purpose IPv4 addresses, with a word for the operator. */
 const SPECIAL_IPV4: readonly (readonly [range: string, word: string])[] = [
   ['0.0.0.0/8', 'an unspecified'], // RFC 1122 §3.2.1.3: Linux connects 0.0.0.0 to itself
   ['10.0.0.0/8', 'a private'], // RFC 1918
   ['100.64.0.0/10', 'a shared'], // RFC 6598: carrier NAT
   ['127.0.0.0/8', 'a loopback'],
-  ['169.254.0.0/16', 'a link-local'], // RFC 3927; clouds answer there with credentials
+  ['169.254.0.0/16', 'a link-local'], // RFC 3927; clouds serve credentials there
   ['172.16.0.0/12', 'a private'],
   ['192.0.0.0/24', 'a reserved'], // RFC 6890
   ['192.0.2.0/24', 'a documentation'], // RFC 5737
@@ -24,7 +24,7 @@ const SPECIAL_IPV4: readonly (readonly [range: string, word: string])[] = [
   ['240.0.0.0/4', 'a reserved'], // RFC 1112 §4, and 255.255.255.255, the broadcast
 ]
 
-/** The same for IPv6. All that is outside of 2000::/3 and not named here is reserved. */
+/** Special-purpose IPv6 addresses. Addresses outside of 2000::/3 that are not listed here are reserved. */
 const SPECIAL_IPV6: readonly (readonly [range: string, word: string])[] = [
   ['::/128', 'an unspecified'],
   ['::1/128', 'a loopback'],
@@ -33,14 +33,19 @@ const SPECIAL_IPV6: readonly (readonly [range: string, word: string])[] = [
   ['fe80::/10', 'a link-local'],
   ['fec0::/10', 'a private'], // RFC 3879: site-local
   ['ff00::/8', 'a multicast'],
-  ['2001::/32', 'a tunnel'], // RFC 4380: Teredo, whose IPv4 addresses are anybody's
+  ['2001::/32', 'a tunnel'], // RFC 4380: Teredo, which may carry any IPv4 address
   ['2001::/23', 'a reserved'], // RFC 2928
   ['2001:db8::/32', 'a documentation'],
   ['3fff::/20', 'a documentation'], // RFC 9637
 ]
 
-/** What carries an IPv4 address, and the byte at which it begins: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC 6052 §2.1), 6to4 (RFC 3056 §2). */
-const EMBEDDING: readonly (readonly [range: string, at: number])[] = [['::ffff:0:0/96', 12], ['64:ff9b::/96', 12], ['2002::/16', 2]]
+/**
+ * Ranges that carry an IPv4 address, and the byte at which it begins: mapped (RFC 4291 §2.5.5.2), NAT64 (RFC 6052
+ * §2.1), 6to4 (RFC 3056 §2).
+ */
+const EMBEDDING: readonly (readonly [range: string, at: number])[] = [
+  ['::ffff:0:0/96', 12], ['64:ff9b::/96', 12], ['2002::/16', 2],
+]
 
 const IPV4 = SPECIAL_IPV4.map(([range, word]) => ({ range: parsedRange(range), word }))
 const IPV6 = SPECIAL_IPV6.map(([range, word]) => ({ range: parsedRange(range), word }))
@@ -48,8 +53,8 @@ const CARRIERS = EMBEDDING.map(([range, at]) => ({ range: parsedRange(range), at
 const GLOBAL = parsedRange('2000::/3') // RFC 4291 §2.4
 
 /**
- * Why an address is not one that everybody may be sent to: a word such as "a private" or "a loopback". Undefined for a public address. What
- * is no IP address is "an unknown" one.
+ * Returns why an address is not public: a word such as "a private" or "a loopback". Undefined for a public address; "an
+ * unknown" if the text is no IP address.
  */
 export function specialKindOf (address: string): string | undefined {
   const parsed = parsedAddress(address)
@@ -65,40 +70,40 @@ function kindOf (address: Parsed): string | undefined {
   return isIn(address, GLOBAL) ? undefined : 'a reserved'
 }
 
-/** IP ranges that the operator has named: "10.0.0.0/8", "fd00::/8", or one address. */
+/** IP ranges from the conf: "10.0.0.0/8", "fd00::/8", or one address. */
 export class Ranges {
   readonly #ranges: readonly Range[]
 
-  /** Throws RangeError for what is no range. */
+  /** Throws RangeError if a text is no range. */
   constructor (texts: readonly string[] = []) {
     this.#ranges = texts.map(text => {
       const range = rangeIn(text)
-      if (range === undefined) throw new RangeError(`${text} is no range of IP addresses`)
+      if (range === undefined) throw new RangeError(`${text} is not a range of IP addresses`)
       return range
     })
   }
 
-  /** Whether the address, or the IPv4 address that it carries, is in one of them. */
+  /** True if the address, or the IPv4 address that it carries, is in one of the ranges. */
   has (address: string): boolean {
     return formsOf(address).some(form => this.#ranges.some(range => isIn(form, range)))
   }
 }
 
-/** Whether the text names a range of IP addresses, or one address. */
+/** True if the text is a range of IP addresses, or one address. */
 export function isRange (text: string): boolean { return rangeIn(text) !== undefined }
 
-/** Whether both texts are the same IP address, however it is written, and whether or not one carries the other. */
+/** True if both texts mean the same IP address, in any notation, also if one carries the other. */
 export function isSameAddress (one: string, other: string): boolean {
   const others = formsOf(other).map(String)
   return formsOf(one).some(form => others.includes(form.toString()))
 }
 
-/** Whether this is the address that stands for all of this machine, in a listener's settings: "0.0.0.0" or "::". */
+/** True if a listener at this address uses all addresses of the machine: "0.0.0.0" or "::". */
 export function isUnspecified (address: string): boolean {
   return parsedAddress(address)?.range() === 'unspecified'
 }
 
-/** The addresses of this machine's network interfaces, as they are now. */
+/** The current addresses of this machine's network interfaces. */
 export function interfaceAddresses (): readonly string[] {
   return Object.values(networkInterfaces()).flatMap(all => all ?? []).map(({ address }) => address)
 }
@@ -108,7 +113,7 @@ function isIn (address: Parsed, [base, bits]: Range): boolean {
   return base instanceof ipaddr.IPv6 && address.match(base, bits)
 }
 
-/** The address itself, and the IPv4 address that it carries. */
+/** Returns the address itself, and the IPv4 address that it carries. */
 function formsOf (address: string): readonly Parsed[] {
   const parsed = parsedAddress(address)
   if (parsed === undefined) return []
@@ -121,11 +126,15 @@ function carriedBy (address: ipaddr.IPv6): ipaddr.IPv4 | undefined {
   return carrier === undefined ? undefined : new ipaddr.IPv4(address.toByteArray().slice(carrier.at, carrier.at + 4))
 }
 
-/** Only the usual form of four decimal numbers: "127.1" and "0x7f000001" are names to us, and no address of anybody. */
+/**
+ * Parses an IP address. Only four decimal numbers count as IPv4: "127.1" and "0x7f000001" are names here, and no
+ * addresses.
+ */
 function parsedAddress (address: string): Parsed | undefined {
   if (ipaddr.IPv4.isValidFourPartDecimal(address)) return ipaddr.IPv4.parse(address)
   if (address.includes('%') || !ipaddr.IPv6.isValid(address)) return undefined
-  // RFC 4291 §2.5.5.1: "::10.0.0.1" is ::a00:1. The library reads it as ::ffff:10.0.0.1, another address than the system connects to.
+  // RFC 4291 §2.5.5.1: "::10.0.0.1" is ::a00:1. The library reads ::ffff:10.0.0.1, which is not the address that the
+  // system connects to.
   const compatible = /^::(\d+\.\d+\.\d+\.\d+)$/.exec(address)?.[1]
   if (compatible === undefined) return ipaddr.IPv6.parse(address)
   return new ipaddr.IPv6([...new Array<number>(12).fill(0), ...ipaddr.IPv4.parse(compatible).octets])

@@ -1,4 +1,4 @@
-/** A scope remembers what was taken, and gives it back in reverse order. */
+/** A scope collects cleanups and runs them in reverse order. */
 
 export type Cleanup = () => void | Promise<void>
 
@@ -8,13 +8,16 @@ export class Scope {
 
   get disposed (): boolean { return this.#disposed }
 
-  /** Has `cleanup` run when the scope is disposed of. Throws where that has already happened. */
+  /** Adds a cleanup that runs when the scope is disposed. Throws if it is disposed already. */
   defer (cleanup: Cleanup): void {
-    if (this.#disposed) throw new Error('this scope is disposed of')
+    if (this.#disposed) throw new Error('this scope is disposed')
     this.#cleanups.push(cleanup)
   }
 
-  /** Runs every cleanup, the latest first. One that throws does not stop the others; the first error is thrown at the end. */
+  /**
+   * Runs every cleanup, the latest first. If one throws, the others still run, and the first error is thrown at the
+   * end.
+   */
   async dispose (): Promise<void> {
     if (this.#disposed) return
     this.#disposed = true

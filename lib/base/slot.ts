@@ -1,9 +1,12 @@
 /** Typed names: of a value in a session (slot), and of what one module offers to others (service). */
 
-/** A value as text, and back. `read` throws on a text that `write` never made. */
+/** Writes a value as text, and reads it. `read` throws on a text that `write` never makes. */
 export interface Codec<T> { write (value: T): string, read (text: string): T }
 
-/** A named place in a session for one module's value: lives through reload and, with a codec, restart. `shared`: other nodes see it too. */
+/**
+ * The name of one module's value in a session. The value survives a reload and, with a codec, a restart. `shared`:
+ * other nodes see it too.
+ */
 export interface Slot<T> {
   readonly name: string
   readonly initial: () => T
@@ -12,18 +15,22 @@ export interface Slot<T> {
   readonly shared: boolean
 }
 
-/** Makes a slot. Its name is `module.value`, and stays: it is how a value is found again after a restart. */
-export function slot<T> (name: string, how: { initial: () => T, codec?: Codec<T>, onResume?: 'keep' | 'reset', shared?: boolean }): Slot<T> {
+/** Makes a slot. Its name is `module.value` and must never change: the value is found by it after a restart. */
+export function slot<T> (
+  name: string, how: { initial: () => T, codec?: Codec<T>, onResume?: 'keep' | 'reset', shared?: boolean },
+): Slot<T> {
   return { name, initial: how.initial, codec: how.codec, onResume: how.onResume ?? 'keep', shared: how.shared ?? false }
 }
 
-/** Values by typed name: what is put under a name comes out with its type, for one name has one type. */
+/** Values by typed name. One name has one type, so a value is read with the type that it was stored with. */
 export class Named {
   readonly #values = new Map<string, unknown>()
 
   has (name: { readonly name: string }): boolean { return this.#values.has(name.name) }
-  get<T> (name: { readonly name: string, readonly type?: T }): T | undefined { return this.#values.get(name.name) as T | undefined }
-  /** The value; where there is none, it is made and kept. */
+  get<T> (name: { readonly name: string, readonly type?: T }): T | undefined {
+    return this.#values.get(name.name) as T | undefined
+  }
+  /** Returns the value. If there is none, makes it and keeps it. */
   made<T> (name: { readonly name: string, readonly type?: T }, make: () => T): T {
     if (!this.has(name)) this.put(name, make())
     return this.#values.get(name.name) as T
@@ -33,13 +40,13 @@ export class Named {
   delete (name: { readonly name: string }): void { this.#values.delete(name.name) }
 }
 
-/** A boolean as text. */
+/** Writes a boolean as text. */
 export const flag: Codec<boolean> = {
   write: value => value ? '1' : '0',
   read: text => text === '1',
 }
 
-/** What one module offers to others, by a value both import: the types come along. */
+/** The name of what one module offers to others. Both import it, and the type comes with it. */
 export interface Service<T> { readonly name: string, readonly type?: T }
 
 export function service<T> (name: string): Service<T> {

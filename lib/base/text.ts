@@ -1,8 +1,8 @@
-/** Texts cut to a length: the one way to do it, kept by the lint rule `sestina/cut-text`. */
+/** Cuts texts to a length. The lint rule `sestina/cut-text` forbids other ways. */
 
 /**
- * The beginning of a text, of `most` UTF-16 code units at most. A character that does not fit whole is left out: half of a surrogate pair
- * can neither be written as XML (XML 1.0 §2.2) nor encoded as UTF-8.
+ * Returns the beginning of a text, at most `most` UTF-16 code units. A character that does not fit whole is left out:
+ * half of a surrogate pair can neither be written as XML (XML 1.0 §2.2) nor encoded as UTF-8.
  */
 export function shortened (text: string, most: number): string {
   if (text.length <= most) return text

@@ -1,8 +1,11 @@
-/** Shares the event loop: whoever has used up a turn of it goes on in the next, and nobody keeps it from the others. */
+/** Shares the event loop: work that has used up a turn continues in a later one, so that others run in between. */
 import type { Maybe } from './maybe.js'
 
-/** Milliseconds that the work of one turn may take. One piece of work, and what else runs in the turn, come on top. */
-const LONGEST = 10
+/**
+ * How long the work of one turn may take, in milliseconds. The last piece of work, and other work in the turn, may add
+ * to it.
+ */
+const LONGEST = 5
 
 export class Turns {
   readonly #now: () => number
@@ -12,13 +15,13 @@ export class Turns {
   #began: number | undefined
   #waiting: (() => void)[] = []
 
-  /** `now`: milliseconds that only grow. `longest`: milliseconds of work in one turn. */
+  /** `now` returns milliseconds and never goes back. `longest` is the work of one turn, in milliseconds. */
   constructor (now: () => number = () => performance.now(), longest: number = LONGEST) {
     this.#now = now
     this.#longest = longest
   }
 
-  /** Whether this turn of the event loop is used up. Work that can wait then waits by `later`. */
+  /** True if this turn of the event loop is used up. Work that can wait then uses `later`. */
   get isSpent (): boolean {
     if (this.#began === undefined) {
       this.#began = this.#now()
@@ -28,7 +31,7 @@ export class Turns {
     return this.#now() - this.#began >= this.#longest
   }
 
-  /** Runs `work` in a later turn, after all that waits already. What it throws is its own to catch. */
+  /** Runs `work` in a later turn, after the work that waits already. `work` must not throw. */
   later (work: () => void): void {
     if (this.#waiting.push(work) === 1) setImmediate(this.#run)
   }
@@ -44,12 +47,13 @@ export class Turns {
   }
 }
 
-/** Items that are worked on before anybody else gets a word in. */
+/** Items that are processed without a pause. */
 const AT_ONCE = 32
 
 /**
- * Does `work` for each item in order, in as many turns of the event loop as it takes; at once, and without a promise, if the items are
- * few or there is nobody to share with. Throws, or rejects with, what `work` throws; the items after that one are left out.
+ * Runs `work` for each item in order, in as many turns of the event loop as needed. Few items, or all without `turns`,
+ * are processed at once, without a promise. Throws, or rejects with, what `work` throws; the items after that one are
+ * skipped.
  */
 export function inTurns<T> (turns: Turns | undefined, items: readonly T[], work: (item: T) => void): Maybe<void> {
   const first = turns === undefined ? items.length : Math.min(items.length, AT_ONCE)
@@ -59,7 +63,7 @@ export function inTurns<T> (turns: Turns | undefined, items: readonly T[], work:
 
 async function goOn<T> (turns: Turns, items: readonly T[], from: number, work: (item: T) => void): Promise<void> {
   for (let next = from; next < items.length; next += AT_ONCE) {
-    await Promise.resolve() // what the items before have begun goes on first, and counts
+    await Promise.resolve() // work that the last items have begun continues first, and counts
     if (turns.isSpent) await new Promise<void>(resolve => { turns.later(resolve) })
     for (const item of items.slice(next, next + AT_ONCE)) work(item)
   }

@@ -1,6 +1,6 @@
-/** What a client asks for with `<authenticate/>` (XEP-0388 §2.3), read once. */
+/** Parses `<authenticate/>` (XEP-0388 §2.3). */
 import { strictBase64 } from '../auth/base64.js'
-import type { TokenMechanism } from '../auth/hashed-token.js'
+import type { TokenMechanism } from '../auth/token.js'
 import type { UserAgent } from '../stream/negotiation.js'
 import { attributeOf, child, children, textOf, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -8,28 +8,28 @@ import { flatten, shortened } from '../xml/writer.js'
 
 export interface Authenticate {
   readonly mechanism: string
-  /** What the mechanism says first; undefined for nothing. 'wrong': it is no base64. */
+  /** The initial response of the mechanism; undefined if there is none, 'wrong' if it is not base64. */
   readonly initial: Uint8Array | undefined | 'wrong'
   readonly userAgent: UserAgent
-  /** It logs in with a token (XEP-0484 §3.4). */
+  /** True if the client logs in with a token (XEP-0484 §3.4). */
   readonly fast: boolean
-  /** That token is to be good for nothing afterwards (XEP-0484 §3.6). */
+  /** True if that token becomes invalid after the login (XEP-0484 §3.6). */
   readonly invalidate: boolean
-  /** It wants a token for this mechanism (XEP-0484 §3.2). */
+  /** The mechanism for which the client requests a token (XEP-0484 §3.2). */
   readonly wants: TokenMechanism | undefined
-  /** Tasks of XEP-0480 that it wants to do. */
+  /** The upgrade tasks that the client offers to do (XEP-0480). */
   readonly upgrades: readonly string[]
-  /** XEP-0509 */
+  /** The version of the features that the client relies on (XEP-0509). */
   readonly configVersion: string | undefined
 }
 
-/** Characters of what a client says of itself. */
+/** The most characters of a client's software and device names. */
 const LONGEST = 256
 /** XEP-0388 §2.3: an id is a UUID of version 4. */
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i
 const MOST_UPGRADES = 8
 
-/** `tokens`: the mechanisms for which a token may be asked. */
+/** Parses a request. `tokens` are the mechanisms for which a token may be requested. */
 export function authenticateIn (request: Element, tokens: readonly TokenMechanism[]): Authenticate {
   const fast = child(request, NS.FAST, 'fast')
   const wanted = child(request, NS.FAST, 'request-token')
@@ -46,7 +46,7 @@ export function authenticateIn (request: Element, tokens: readonly TokenMechanis
   }
 }
 
-/** XEP-0388 §2.2: an element without text is empty data; no element is none. */
+/** XEP-0388 §2.2: an empty element is empty data; no element is no data. */
 function initialIn (request: Element): Authenticate['initial'] {
   const element = child(request, NS.SASL2, 'initial-response')
   return element === undefined ? undefined : strictBase64(textOf(element).trim()) ?? 'wrong'
@@ -59,7 +59,11 @@ function userAgentIn (request: Element): UserAgent {
     return element === undefined ? '' : flatten(shortened(textOf(element), LONGEST))
   }
   const id = agent === undefined ? undefined : attributeOf(agent, 'id')
-  return { id: id !== undefined && UUID.test(id) ? id.toLowerCase() : undefined, software: said('software'), device: said('device') }
+  return {
+    id: id !== undefined && UUID.test(id) ? id.toLowerCase() : undefined,
+    software: said('software'),
+    device: said('device'),
+  }
 }
 
 function isTrue (value: string | undefined): boolean {

@@ -1,4 +1,4 @@
-/** Resource binding (RFC 6120 §7), and the session of RFC 3921 that old clients still ask for. */
+/** Resource binding (RFC 6120 §7), and the session feature of RFC 3921 that old clients ask for. */
 import type { Host } from '../host/host.js'
 import type { Connection, Session } from '../host/session.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
@@ -9,7 +9,7 @@ import { StanzaError } from '../xmpp/errors.js'
 
 export type BindingHost = Pick<Host, 'bind'>
 
-/** Binds the sessions of `connection` at the host of its stream. */
+/** Binds sessions to `connection` at the host of its stream. */
 export function bindFeature (connection: Connection, host: () => BindingHost | undefined): StreamFeature<Session> {
   return {
     namespace: NS.BIND,
@@ -20,11 +20,12 @@ export function bindFeature (connection: Connection, host: () => BindingHost | u
       const id = attributeOf(request, 'id')
       try {
         const session = await bound(stream, request)
-        stream.send(xml('iq', { type: 'result', id }, xml('bind', { xmlns: NS.BIND }, xml('jid', {}, session.jid.toString()))))
+        const bind = xml('bind', { xmlns: NS.BIND }, xml('jid', {}, session.jid.toString()))
+        stream.send(xml('iq', { type: 'result', id }, bind))
         return { go: 'session', session }
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error
-        // RFC 6120 §7.6.2, §7.7.2: the client may ask again, for another resource.
+        // RFC 6120 §7.6.2, §7.7.2: the client may try again with another resource.
         stream.send(xml('iq', { type: 'error', id }, error.element()))
         return { go: 'continue' }
       }
@@ -34,7 +35,7 @@ export function bindFeature (connection: Connection, host: () => BindingHost | u
   async function bound (stream: Negotiation, request: Element): Promise<Session> {
     const { identity } = stream
     const home = host()
-    if (identity === undefined || home === undefined) throw new Error('bound before login')
+    if (identity === undefined || home === undefined) throw new Error('bind request before login')
     const session = await home.bind(identity, resourceIn(request), connection)
     if (!stream.isOver) return session
     session.detach(connection, new StreamOver())
@@ -42,18 +43,21 @@ export function bindFeature (connection: Connection, host: () => BindingHost | u
   }
 }
 
-/** RFC 3921 §3, as RFC 6121 leaves it: clients that know no better see that it is optional, or ask and are told that all is well. */
+/** RFC 3921 §3: the feature is announced as optional. Old clients ask for it and get a result. */
 export const legacySession: StreamFeature<never> = {
   namespace: NS.SESSION,
   offered: stream => isReady(stream) ? xml('session', { xmlns: NS.SESSION }, xml('optional')) : undefined,
 }
 
-/** Logged in, and without a session. */
+/** True after login and before binding. */
 function isReady (stream: Negotiation): boolean {
   return stream.identity !== undefined && stream.state.at !== 'established'
 }
 
-/** The resource that the client wants; undefined where it leaves that to us (RFC 6120 §7.6). Throws StanzaError. */
+/**
+ * Returns the resource that the client requests; undefined if the server chooses it (RFC 6120 §7.6). Throws
+ * StanzaError.
+ */
 function resourceIn (request: Element): string | undefined {
   const bind = child(request, NS.BIND, 'bind')
   if (attributeOf(request, 'type') !== 'set' || bind === undefined || attributeOf(request, 'id') === undefined) {

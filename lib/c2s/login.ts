@@ -1,79 +1,81 @@
-/** The login of one stream, whatever profile of SASL it comes in: what is offered, and what an attempt's end means. */
-import { channelBindings, type ChannelBinding } from '../auth/binding.js'
-import { offered, type MechanismContext, type SaslDialogue, type SaslFailure, type SaslStep } from '../auth/mechanisms.js'
+/** The login of one stream, for both profiles of SASL: what is offered, and how an attempt ends. */
+import { channelBindings, type ChannelBinding } from '../auth/channel-binding.js'
+import { offered } from '../auth/mechanisms.js'
+import type { MechanismContext, SaslDialogue, SaslFailure, SaslStep } from '../auth/mechanism.js'
 import { shortened } from '../base/text.js'
-import type { Attempt, Tried } from '../auth/throttle.js'
+import type { Attempt, Attempted } from '../auth/throttle.js'
 import type { Host } from '../host/host.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../stream/negotiation.js'
 import { xml } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import type { ClientWorld } from './settings.js'
+import type { ClientDeps } from './settings.js'
 
-export type LoginWorld = Pick<ClientWorld, 'authentication' | 'ids' | 'log' | 'throttle'>
+export type LoginDeps = Pick<ClientDeps, 'authentication' | 'ids' | 'log' | 'throttle' | 'unavailable'>
 export type LoginHost = Pick<Host, 'accounts' | 'logins'>
-/** How an attempt ends. */
+/** The end of an attempt. */
 export type Decided = Exclude<SaslStep, { readonly kind: 'challenge' }>
-/** How a profile carries a challenge: it answers with the client's next message, or with what is wrong with that. */
+/** Sends a challenge in a profile's form. Resolves with the client's next message, or with the failure in it. */
 export type Exchange = (challenge: Uint8Array) => Promise<Uint8Array | SaslFailure>
 
-/** No name of a mechanism is longer (RFC 4422 §3.1). */
+/** The longest name of a mechanism (RFC 4422 §3.1). */
 const LONGEST_NAME = 20
-/** A stranger chooses it, and it goes into the log. */
+/** The most characters of an account in the log: a stranger chooses them. */
 const LONGEST_LOGGED = 256
 
-/** Failed attempts are counted here, in both profiles together. */
+/** Counts failed attempts, of both profiles together. */
 export class Login {
-  readonly #world: LoginWorld
+  readonly #world: LoginDeps
   readonly #host: () => LoginHost | undefined
   readonly #end: (reason: StreamError) => void
-  /** What the client says it is, as `keyOf` names it: set before an attempt. */
+  /** The key of the client that the client names (`keyOf`). Set before an attempt. */
   device = ''
-  /** Forgets the login that is under way. */
+  /** Removes the login in progress from the host's logins. */
   #underWay: (() => void) | undefined
   #failures = 0
-  /** Gives back the place of the attempt that is under way. */
+  /** Releases the throttle's place of the attempt in progress. */
   #decided: (() => void) | undefined
   #bindings: readonly ChannelBinding[] | undefined
 
   /** `end` ends the stream. */
-  constructor (world: LoginWorld, host: () => LoginHost | undefined, end: (reason: StreamError) => void) {
+  constructor (world: LoginDeps, host: () => LoginHost | undefined, end: (reason: StreamError) => void) {
     this.#world = world
     this.#host = host
     this.#end = end
   }
 
-  /** XEP-0440: what this connection can be bound to. */
+  /** Announces the channel bindings of this connection (XEP-0440). */
   readonly channelBinding: StreamFeature<never> = {
     namespace: NS.SASL_CHANNEL_BINDING,
     offered: stream => {
       if (!this.isDue(stream)) return undefined
       const types = this.typesOf(stream)
       if (types === undefined) return undefined
-      return xml('sasl-channel-binding', { xmlns: NS.SASL_CHANNEL_BINDING }, ...types.map(type => xml('channel-binding', { type })))
+      const elements = types.map(type => xml('channel-binding', { type }))
+      return xml('sasl-channel-binding', { xmlns: NS.SASL_CHANNEL_BINDING }, ...elements)
     },
   }
 
-  /** RFC 6120 §6.3.8: once is enough; §13.8: not in the clear. */
+  /** True if a login is possible: only once (RFC 6120 §6.3.8), and not in the clear (§13.8). */
   isDue (stream: Negotiation): boolean {
     return stream.secure && stream.identity === undefined
   }
 
   mechanismsOf (stream: Negotiation): readonly string[] { return offered(this.context(stream)) }
 
-  /** The bindings that clients are told of; undefined for none. */
+  /** The channel binding types to announce; undefined if there are none. */
   typesOf (stream: Negotiation): readonly string[] | undefined {
     const types = this.#bindingsOf(stream).filter(binding => binding.announced).map(({ type }) => type)
     return types.length === 0 ? undefined : types
   }
 
-  /** `by`: a token cannot be guessed, and whoever comes with one waits for nobody. */
+  /** Returns the context for mechanisms. `by`: a login by token is never delayed, because a token cannot be guessed. */
   context (stream: Negotiation, by: 'password' | 'token' = 'password'): MechanismContext {
     return {
       accounts: this.#home.accounts,
       ids: this.#world.ids,
-      secure: stream.tls !== undefined, // PLAIN is for TLS alone, whatever the listener does without
+      secure: stream.tls !== undefined, // PLAIN needs TLS, even if the listener does not
       bindings: this.#bindingsOf(stream),
       certificate: stream.tls?.authorized === true ? stream.tls.peerCertificates[0] : undefined,
       allowed: this.#world.authentication.mechanisms,
@@ -82,7 +84,7 @@ export class Login {
     }
   }
 
-  /** Step by step until it is decided. */
+  /** Runs the attempt until it has ended. */
   async converse (dialogue: SaslDialogue, first: Uint8Array | undefined, exchange: Exchange): Promise<Decided> {
     let message = first
     try {
@@ -105,7 +107,7 @@ export class Login {
     return this.#enter(stream, account, attempt)
   }
 
-  /** Who has waited looks again: others may have failed meanwhile. */
+  /** Begins the attempt after its wait. After a wait it asks again: others may have failed meanwhile. */
   #enter (stream: Negotiation, account: Jid, attempt: Attempt): void | Promise<void> {
     if (stream.isOver) throw new StreamOver()
     const wait = attempt.delay()
@@ -114,7 +116,7 @@ export class Login {
     this.#begin(account)
   }
 
-  #tried (account: string, { address }: Negotiation): Tried {
+  #tried (account: string, { address }: Negotiation): Attempted {
     return { account: shortened(account, LONGEST_LOGGED), address, device: this.device }
   }
 
@@ -123,7 +125,7 @@ export class Login {
     this.#underWay = this.#home.logins.begins({ account, device: this.device, end: this.#end })
   }
 
-  /** The stream has a session, or is gone: what ends the account's access does not look for it here any longer. */
+  /** Called when the stream has a session or is gone: the login is no longer in progress. */
   over (): void {
     this.#underWay?.()
     this.#underWay = undefined
@@ -131,23 +133,24 @@ export class Login {
 
   succeeded (stream: Negotiation, account: Jid, mechanism: string): void {
     this.#world.throttle.succeeded(this.#tried(account.toString(), stream))
-    this.#world.log.info('login', { account: account.toString(), address: stream.address, mechanism })
+    this.#world.log.info('login succeeded', { account: account.toString(), address: stream.address, mechanism })
   }
 
   /**
-   * RFC 6120 §6.4.5, §6.5: the client may try again, a few times; called when it has been told. An attempt that the client gave up itself
-   * is none. Throws StreamError where it is enough.
+   * Notes a failed attempt, after the client was told (RFC 6120 §6.4.5, §6.5). The client may try a few times; an
+   * attempt that it aborted is not counted. Throws StreamError after too many.
    */
   failed (stream: Negotiation, mechanism: string, failure: SaslFailure): void {
-    const { log, throttle, authentication } = this.#world
+    const { log, throttle, authentication, unavailable } = this.#world
     this.over()
     const account = failure.who === undefined ? undefined : shortened(`${failure.who}@${stream.domain}`, LONGEST_LOGGED)
     const isGuess = failure.condition === 'not-authorized' && !mechanism.startsWith('HT-')
     if (account !== undefined && isGuess) throttle.failed(this.#tried(account, stream))
     if (failure.condition === 'aborted') return
-    // One line, with the address: what fail2ban reads.
-    log.warn('login failed', { address: stream.address, account, mechanism: shortened(mechanism, LONGEST_NAME), reason: failure.condition })
-    if (failure.error !== undefined) log.error('login impossible', { error: failure.error })
+    const attempt = { address: stream.address, account, mechanism: shortened(mechanism, LONGEST_NAME) }
+    // fail2ban reads the line 'login failed'. A client that the server could not check has done nothing wrong.
+    if (failure.condition === 'temporary-auth-failure') unavailable.tell(attempt, failure.reason, failure.error)
+    else log.warn('login failed', { ...attempt, reason: failure.condition })
     if (++this.#failures >= authentication.attempts) throw new StreamError('policy-violation', 'too many failed logins')
   }
 
@@ -158,6 +161,6 @@ export class Login {
   }
 
   #bindingsOf ({ tls }: Negotiation): readonly ChannelBinding[] {
-    return tls === undefined ? [] : this.#bindings ??= channelBindings(tls)
+    return tls === undefined || tls.isUnbound === true ? [] : this.#bindings ??= channelBindings(tls)
   }
 }

@@ -1,6 +1,7 @@
-/** SASL for clients as RFC 6120 §6 has it: the dialogue in XML. The mechanisms themselves stand in lib/auth. */
+/** SASL for clients as in RFC 6120 §6: the dialogue in XML. The mechanisms are in lib/auth. */
 import { strictBase64 } from '../auth/base64.js'
-import { start, type Advertised, type SaslFailure } from '../auth/mechanisms.js'
+import { start } from '../auth/mechanisms.js'
+import type { Advertised, SaslFailure } from '../auth/mechanism.js'
 import { StreamOver, type Negotiation, type Outcome, type StreamFeature } from '../stream/negotiation.js'
 import { attributeOf, localName, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -15,21 +16,27 @@ export function saslFeature (login: Login): StreamFeature<never> {
       if (!login.isDue(stream)) return undefined
       const mechanisms = login.mechanismsOf(stream)
       advertised = { mechanisms, bindings: login.typesOf(stream) }
-      return mechanisms.length === 0 ? undefined : xml('mechanisms', { xmlns: NS.SASL }, ...mechanisms.map(name => xml('mechanism', {}, name)))
+      if (mechanisms.length === 0) return undefined
+      return xml('mechanisms', { xmlns: NS.SASL }, ...mechanisms.map(name => xml('mechanism', {}, name)))
     },
     take: (stream, request) => authenticate(login, advertised, stream, request),
   }
 }
 
-async function authenticate (login: Login, advertised: Advertised, stream: Negotiation, request: Element): Promise<Outcome<never>> {
-  // RFC 6120 §6.4.1: an attempt begins with <auth/>; whatever else there is belongs into one.
-  if (localName(request) !== 'auth') return fail(login, stream, '', malformed('no attempt is going on'))
+async function authenticate (
+  login: Login, advertised: Advertised, stream: Negotiation, request: Element,
+): Promise<Outcome<never>> {
+  // RFC 6120 §6.4.1: an attempt begins with <auth/>. All other elements belong inside an attempt.
+  if (localName(request) !== 'auth') return fail(login, stream, '', malformed('no login is in progress'))
   const mechanism = attributeOf(request, 'mechanism') ?? ''
   const first = initial(request)
-  const decided = first === 'wrong' ? ENCODING : await login.converse(start(mechanism, login.context(stream), advertised), first, async challenge => {
+  const exchange = async (challenge: Uint8Array): Promise<Uint8Array | SaslFailure> => {
     stream.send(xml('challenge', { xmlns: NS.SASL }, encoded(challenge)))
     return answerIn(await stream.next())
-  })
+  }
+  const decided = first === 'wrong'
+    ? ENCODING
+    : await login.converse(start(mechanism, login.context(stream), advertised), first, exchange)
   if (stream.isOver) throw new StreamOver()
   if (decided.kind === 'failure') return fail(login, stream, mechanism, decided)
   const account = decided.account.bare
@@ -48,21 +55,21 @@ function malformed (reason: string): SaslFailure {
   return { kind: 'failure', condition: 'malformed-request', reason }
 }
 
-/** RFC 6120 §6.5.5 */
+/** The failure for bad base64 (RFC 6120 §6.5.5). */
 const ENCODING: SaslFailure = { kind: 'failure', condition: 'incorrect-encoding', reason: 'not base64' }
 
-/** RFC 6120 §6.4.2: nothing in `<auth/>` is no data, '=' is empty data. */
+/** Reads the initial response. RFC 6120 §6.4.2: an empty `<auth/>` is no data, '=' is empty data. */
 function initial (request: Element): Uint8Array | undefined | 'wrong' {
   const text = textOf(request)
   return text === '' ? undefined : decoded(text)
 }
 
-/** Within an attempt: RFC 6120 §6.4.3 knows a response, §6.4.4 the end of it. */
+/** Reads the client's answer to a challenge: a response (RFC 6120 §6.4.3) or an abort (§6.4.4). */
 function answerIn (message: Element): Uint8Array | SaslFailure {
-  if (namespaceOf(message) !== NS.SASL) throw new StreamError('policy-violation', 'a login is going on')
+  if (namespaceOf(message) !== NS.SASL) throw new StreamError('policy-violation', 'a login is in progress')
   const name = localName(message)
-  if (name === 'abort') return { kind: 'failure', condition: 'aborted', reason: 'the client gave up' }
-  if (name !== 'response') return malformed('a response was due')
+  if (name === 'abort') return { kind: 'failure', condition: 'aborted', reason: 'the client aborted the login' }
+  if (name !== 'response') return malformed('expected <response/>')
   const data = decoded(textOf(message))
   return data === 'wrong' ? ENCODING : data
 }
@@ -71,7 +78,10 @@ function decoded (text: string): Uint8Array | 'wrong' {
   return text === '' || text === '=' ? new Uint8Array(0) : strictBase64(text) ?? 'wrong'
 }
 
-/** Nothing at all where there is no data: '=' is for what the client sends (RFC 6120 §6.4.2), and would be read as bad base64 by some. */
+/**
+ * Encodes data. Empty data gives an empty text: '=' is only for the client (RFC 6120 §6.4.2), and some clients would
+ * reject it.
+ */
 function encoded (data: Uint8Array): string {
   return Buffer.from(data).toString('base64')
 }

@@ -1,12 +1,19 @@
-/** SASL2 for clients (XEP-0388): login, tokens (XEP-0484), new keys (XEP-0480), resumption and binding in one round trip. */
+/**
+ * SASL2 for clients (XEP-0388): login, tokens (XEP-0484), new keys (XEP-0480), resumption and binding in one round
+ * trip.
+ */
 import { strictBase64 } from '../auth/base64.js'
 import { keyOf } from '../auth/clients.js'
-import { tokenMechanisms, type TokenMechanism } from '../auth/hashed-token.js'
-import { start, type Advertised, type SaslFailure } from '../auth/mechanisms.js'
+import { tokenMechanisms } from '../auth/hashed-token.js'
+import type { TokenMechanism } from '../auth/token.js'
+import { start } from '../auth/mechanisms.js'
+import type { Advertised, SaslFailure } from '../auth/mechanism.js'
 import { accessEnded } from '../host/events.js'
 import type { Host } from '../host/host.js'
 import { Session } from '../host/session.js'
-import { StreamOver, type InlineContext, type InlineFeature, type Negotiation, type Outcome, type StreamFeature } from '../stream/negotiation.js'
+import {
+  StreamOver, type InlineContext, type InlineFeature, type Negotiation, type Outcome, type StreamFeature,
+} from '../stream/negotiation.js'
 import { childElements, localName, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StreamError } from '../xmpp/errors.js'
@@ -19,29 +26,29 @@ import { upgradeElements, upgraded } from './upgrades.js'
 
 export type Sasl2Host = Pick<Host, 'accounts' | 'clients' | 'inline' | 'tell'>
 
-/** What the login of one stream stands on. */
-export interface Sasl2Ground {
+/** The dependencies of the login on one stream. */
+export interface Sasl2Deps {
   readonly login: Login
   readonly now: () => number
   host (): Sasl2Host | undefined
   authentication (): Authentication
-  /** Bind 2 of this stream: it comes last. */
+  /** Bind 2 of this stream. It runs last. */
   readonly bind: InlineFeature<Session>
-  /** XEP-0509: what names the features that were offered last. */
+  /** The version of the features that were offered last (XEP-0509). */
   configVersion (): string | undefined
-  /** Takes note of which of the account's clients it is. */
+  /** Notes which of the account's clients this is. */
   recognised (key: string): void
-  /** What could not be stored of a login by password is no reason to refuse it. */
+  /** Logs an error in storing a login's client. The login itself still succeeds. */
   trouble (error: unknown): void
 }
 
-export function sasl2Feature (ground: Sasl2Ground): StreamFeature<Session> {
+export function sasl2Feature (ground: Sasl2Deps): StreamFeature<Session> {
   let advertised: Advertised = { mechanisms: [], bindings: undefined }
   return {
     namespace: NS.SASL2,
 
     offered: stream => {
-      // XEP-0388 §3: only after TLS.
+      // XEP-0388 §3: only in TLS.
       if (stream.tls === undefined || !ground.login.isDue(stream)) return undefined
       const mechanisms = ground.login.mechanismsOf(stream)
       advertised = { mechanisms, bindings: ground.login.typesOf(stream) }
@@ -56,7 +63,7 @@ export function sasl2Feature (ground: Sasl2Ground): StreamFeature<Session> {
   }
 }
 
-function inlineElements (ground: Sasl2Ground, stream: Negotiation): readonly Element[] {
+function inlineElements (ground: Sasl2Deps, stream: Negotiation): readonly Element[] {
   const fast = ground.authentication().fast ? tokenMechanisms(ground.login.context(stream)) : []
   return [
     ...featuresOf(ground).map(feature => feature.offered(stream)).filter(element => element !== undefined),
@@ -64,22 +71,22 @@ function inlineElements (ground: Sasl2Ground, stream: Negotiation): readonly Ele
   ]
 }
 
-/** XEP-0386 §3.2: what may bring a session of its own goes before binding. */
-function featuresOf (ground: Sasl2Ground): readonly InlineFeature<Session>[] {
+/** XEP-0386 §3.2: features that may bring a session of their own run before Bind 2. */
+function featuresOf (ground: Sasl2Deps): readonly InlineFeature<Session>[] {
   return [...(ground.host()?.inline ?? []).filter(({ at }) => at === 'authenticate'), ground.bind]
 }
 
-/** What the riders brought. */
+/** The result of the inline features. */
 interface Rider { readonly session: Session | undefined, readonly answers: readonly Element[] }
 
 class Attempt {
-  readonly #ground: Sasl2Ground
+  readonly #ground: Sasl2Deps
   readonly #advertised: Advertised
   readonly #stream: Negotiation
   readonly #request: Element
   readonly #host: Sasl2Host
 
-  constructor (ground: Sasl2Ground, advertised: Advertised, stream: Negotiation, request: Element) {
+  constructor (ground: Sasl2Deps, advertised: Advertised, stream: Negotiation, request: Element) {
     const host = ground.host()
     if (host === undefined) throw new Error('a login without a host')
     this.#ground = ground
@@ -90,11 +97,14 @@ class Attempt {
   }
 
   async run (): Promise<Outcome<Session>> {
-    if (localName(this.#request) !== 'authenticate') throw new StreamError('policy-violation', 'no login is going on')
+    if (localName(this.#request) !== 'authenticate') {
+      throw new StreamError('policy-violation', 'no login is in progress')
+    }
     const { from, domain } = this.#stream
     if (from !== undefined && from.domain !== domain) throw new StreamError('invalid-from') // XEP-0388 §2.1
     const asked = authenticateIn(this.#request, this.#tokenMechanisms)
-    if (asked.configVersion !== undefined && asked.configVersion !== this.#ground.configVersion()) return this.#outdated()
+    const { configVersion } = asked
+    if (configVersion !== undefined && configVersion !== this.#ground.configVersion()) return this.#outdated()
     const { id } = asked.userAgent
     this.#ground.login.device = id === undefined ? '' : keyOf(id)
     const tokens = this.#tokensFor(asked)
@@ -104,14 +114,15 @@ class Attempt {
     return await this.#succeed(asked, decided.account.bare, decided.data, tokens)
   }
 
-  /** XEP-0484 §3.2: a token is for one of those that are offered. */
+  /** The mechanisms that a token may be requested for (XEP-0484 §3.2): those that are offered. */
   get #tokenMechanisms (): readonly TokenMechanism[] {
     return this.#ground.authentication().fast ? tokenMechanisms(this.#ground.login.context(this.#stream)) : []
   }
 
   #tokensFor (asked: Authenticate): TokenAttempt | undefined {
     if (!asked.fast || this.#tokenMechanisms.length === 0) return undefined
-    return attemptByToken(asked, { ...this.#ground.login.context(this.#stream, 'token'), now: this.#ground.now() }, this.#host.clients)
+    const context = { ...this.#ground.login.context(this.#stream, 'token'), now: this.#ground.now() }
+    return attemptByToken(asked, context, this.#host.clients)
   }
 
   async #decide (asked: Authenticate, tokens: TokenAttempt | undefined): Promise<Decided> {
@@ -121,19 +132,20 @@ class Attempt {
     const decided = await login.converse(dialogue, asked.initial, challenge => this.#challenge(challenge))
     if (decided.kind === 'failure') return decided
     const { from } = this.#stream
-    // XEP-0388 §2.3: who says in the header that it is another is not let in.
+    // XEP-0388 §2.3: a client whose stream header names another account is refused.
     if (from === undefined || from.bare.equals(decided.account.bare)) return decided
-    return { kind: 'failure', condition: 'invalid-authzid', reason: "not whom the stream is 'from'", who: decided.account.local }
+    const { local: who } = decided.account
+    return { kind: 'failure', condition: 'invalid-authzid', reason: "the stream is 'from' another account", who }
   }
 
   async #challenge (data: Uint8Array): Promise<Uint8Array | SaslFailure> {
     this.#stream.send(xml('challenge', { xmlns: NS.SASL2 }, Buffer.from(data).toString('base64')))
     const message = await this.#stream.next()
-    // §2.4: anything else ends the connection.
-    if (namespaceOf(message) !== NS.SASL2) throw new StreamError('policy-violation', 'a login is going on')
+    // §2.4: any other element ends the connection.
+    if (namespaceOf(message) !== NS.SASL2) throw new StreamError('policy-violation', 'a login is in progress')
     const name = localName(message)
     if (name === 'abort') return ABORTED
-    if (name !== 'response') throw new StreamError('policy-violation', 'a response was due')
+    if (name !== 'response') throw new StreamError('policy-violation', 'expected <response/>')
     return strictBase64(textOf(message).trim()) ?? ENCODING
   }
 
@@ -160,7 +172,10 @@ class Attempt {
     return session === undefined ? { go: 'identity', identity: account } : { go: 'session', session, identity: account }
   }
 
-  /** What rides along, in the order in which it is offered; once there is a session, nothing is bound. */
+  /**
+   * Runs the requested inline features in the order in which they are offered. With a session already there, Bind 2 is
+   * skipped.
+   */
   async #inline (asked: Authenticate, account: Jid): Promise<Rider> {
     const answers: Element[] = []
     let session: Session | undefined
@@ -185,22 +200,25 @@ class Attempt {
     return { go: 'continue' }
   }
 
-  /** XEP-0509 §2.2: the client asked on the ground of what is so no longer. That is no failed login. */
+  /** XEP-0509 §2.2: the client relied on features that have changed. That does not count as a failed login. */
   #outdated (): Outcome<Session> {
-    this.#stream.send(xml('failure', { xmlns: NS.SASL2 }, xml('aborted', { xmlns: NS.SASL }), xml('config-version-mismatch', { xmlns: NS.IAP })))
+    this.#stream.send(xml('failure', { xmlns: NS.SASL2 },
+      xml('aborted', { xmlns: NS.SASL }),
+      xml('config-version-mismatch', { xmlns: NS.IAP })))
     return { go: 'continue' }
   }
 }
 
-/** XEP-0484 §3.6: it gives the token back that it came with, and wants no other. */
+/** True if the client gave up the token it came with and requests no other (XEP-0484 §3.6). */
 function hasSignedOut (asked: Authenticate, tokens: TokenAttempt | undefined): boolean {
   return asked.invalidate && asked.wants === undefined && tokens?.used() !== undefined
 }
 
-const ENCODING: SaslFailure = { kind: 'failure', condition: 'incorrect-encoding', reason: 'not base64' } // RFC 6120 §6.5.5
-const ABORTED: SaslFailure = { kind: 'failure', condition: 'aborted', reason: 'the client gave up' }
+/** The failure for bad base64 (RFC 6120 §6.5.5). */
+const ENCODING: SaslFailure = { kind: 'failure', condition: 'incorrect-encoding', reason: 'not base64' }
+const ABORTED: SaslFailure = { kind: 'failure', condition: 'aborted', reason: 'the client aborted the login' }
 
-/** XEP-0509: the element that names a set of features. */
+/** Returns the element that names a set of features (XEP-0509). */
 export function configVersionElement (value: string): Element {
   return xml('config-version', { xmlns: NS.IAP, scheme: 'opaque', value })
 }

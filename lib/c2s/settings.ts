@@ -1,4 +1,4 @@
-/** What a client's stream needs to know: the listener's settings, and what stands behind all listeners. */
+/** The settings and dependencies of a client's stream: those of its listener, and those that all listeners share. */
 import type { Clock } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
@@ -6,54 +6,57 @@ import type { Turns } from '../base/turns.js'
 import type { Throttle } from '../auth/throttle.js'
 import type { Host } from '../host/host.js'
 import type { Certificates } from '../stream/certificates.js'
+import type { UnauthenticatedLimits } from '../stream/limits.js'
 import type { Meter } from '../stream/traffic.js'
+import type { UnavailableLogins } from './unavailable.js'
 
 export interface ListenerSettings {
-  /** 'required': STARTTLS before anything else; 'direct': from the first byte; 'none': loopback only. */
+  /** 'required': STARTTLS before anything else; 'direct': TLS from the first byte; 'none': no TLS, loopback only. */
   readonly tls: 'required' | 'direct' | 'none'
-  /** Bytes of the largest stanza. */
+  /** The size of the largest stanza, in bytes. */
   readonly stanza: number
-  /** Bytes a second that a connection may send on average. */
+  /** Bytes per second that a connection may send on average. */
   readonly rate: number
 }
 
 export interface ClientLimits {
-  /** Milliseconds from connecting to a session. */
+  /** How long a connection may take to get a session, in milliseconds. */
   readonly negotiation: number
-  /** Milliseconds of silence after which a space is sent. */
+  /** How long a connection is silent before a whitespace keepalive is sent, in milliseconds. */
   readonly keepalive: number
-  /** Milliseconds of silence after which the stream ends. */
+  /** How long a connection is silent before the stream ends, in milliseconds. */
   readonly idle: number
-  /** Connections at once from one network. */
+  /** The most connections from one network at the same time. */
   readonly connections: number
-  /** Bytes and elements of a top-level element before login. */
-  readonly unauthenticated: { readonly stanza: number, readonly elements: number }
+  readonly unauthenticated: UnauthenticatedLimits
 }
 
 export interface Authentication {
   readonly mechanisms: readonly string[]
-  /** Failed attempts a connection may make. */
+  /** The most failed attempts on one connection. */
   readonly attempts: number
-  /** Clients are given tokens to log in with (XEP-0484). */
+  /** True if clients get tokens to log in with (XEP-0484). */
   readonly fast: boolean
-  /** How long such a token is good for, in milliseconds. */
+  /** The lifetime of such a token, in milliseconds. */
   readonly token: number
 }
 
-/** What all client streams share. `limits` and `authentication` may be others after a reload. */
-export interface ClientWorld {
+/** The dependencies that all client streams share. A reload may replace `limits` and `authentication`. */
+export interface ClientDeps {
   readonly clock: Clock
   readonly ids: Ids
   readonly log: Logger
   readonly certificates: Pick<Certificates, 'contextFor' | 'asksClients'>
   readonly throttle: Throttle
-  /** Counts what clients send and get. */
+  /** Logs the attempts that the server could not decide. */
+  readonly unavailable: UnavailableLogins
+  /** Counts what clients send and receive. */
   readonly traffic: Meter
   /** Shares the event loop among streams. */
   readonly turns?: Turns | undefined
   limits: ClientLimits
   authentication: Authentication
   host (domain: string): Host | undefined
-  /** The domain that speaks to a peer that named none. */
+  /** The domain for a peer that named none. */
   readonly domain: string
 }

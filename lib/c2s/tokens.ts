@@ -1,7 +1,9 @@
-/** FAST (XEP-0484): logins by a token, and the tokens that clients are given. */
-import { type Agent, type Clients, keyOf, type Token } from '../auth/clients.js'
-import { tokenLogin, tokenMechanisms, type TokenContext, type TokenLogin, type TokenMechanism } from '../auth/hashed-token.js'
-import type { MechanismContext, SaslFailure } from '../auth/mechanisms.js'
+/** FAST (XEP-0484): logins by token, and the tokens that are issued to clients. */
+import { type Agent, type Clients, keyOf } from '../auth/clients.js'
+import type { Token } from '../auth/token.js'
+import { tokenLogin, tokenMechanisms, type TokenContext, type TokenLogin } from '../auth/hashed-token.js'
+import type { TokenMechanism } from '../auth/token.js'
+import type { MechanismContext, SaslFailure } from '../auth/mechanism.js'
 import { xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { formatDateTime } from '../xmpp/datetime.js'
@@ -11,17 +13,20 @@ import type { Authentication } from './settings.js'
 
 export type TokenAttempt = TokenLogin
 
-/** §3.1 */
+/** Returns the element that announces the token mechanisms (§3.1). */
 export function fastElement (mechanisms: readonly TokenMechanism[]): Element {
   return xml('fast', { xmlns: NS.FAST }, ...mechanisms.map(name => xml('mechanism', {}, name)))
 }
 
-/** §3.3 */
+/** Returns the element that issues a token (§3.3). */
 export function tokenElement ({ secret, expires }: Token): Element {
   return xml('token', { xmlns: NS.FAST, token: secret, expiry: formatDateTime(expires) })
 }
 
-/** An attempt by one of the mechanisms that were offered; undefined where it is none, or the client does not say which it is (§4.1). */
+/**
+ * Begins an attempt by token. Undefined if the mechanism is not an offered token mechanism, or the client sent no id
+ * (§4.1).
+ */
 export function attemptByToken (
   asked: Authenticate, context: MechanismContext & { readonly now: number }, clients: Clients,
 ): TokenAttempt | undefined {
@@ -32,7 +37,7 @@ export function attemptByToken (
   return tokenLogin(name, tokens)
 }
 
-export interface VisitGround {
+export interface LoginNoteDeps {
   readonly clients: Clients
   authentication (): Authentication
   recognised (key: string): void
@@ -40,11 +45,11 @@ export interface VisitGround {
 }
 
 /**
- * Takes note of a client that has logged in, and makes the token it is to be given. A failure: the token that it came with was taken away
- * meanwhile, or could not be given up, which the client relies on; other trouble is told, and that is all.
+ * Notes a client that has logged in, and makes the token to issue to it. Returns a failure if its token was revoked
+ * meanwhile, or could not be invalidated although the client asked for that. Other errors are only logged.
  */
 export async function visit (
-  asked: Authenticate, account: Jid, attempt: TokenAttempt | undefined, ground: VisitGround,
+  asked: Authenticate, account: Jid, attempt: TokenAttempt | undefined, ground: LoginNoteDeps,
 ): Promise<Token | SaslFailure | undefined> {
   const { id, software, device } = asked.userAgent
   if (id === undefined) return undefined
@@ -55,14 +60,17 @@ export async function visit (
   try {
     const visit = { by: methodOf(asked.mechanism), used, invalidate: asked.invalidate, wants: asked.wants, lifetime }
     const token = await ground.clients.visited(account, agent, visit)
-    return token === 'gone' ? { kind: 'failure', condition: 'not-authorized', reason: 'the token was taken away', who: account.local } : token
+    if (token !== 'gone') return token
+    return { kind: 'failure', condition: 'not-authorized', reason: 'the token was revoked', who: account.local }
   } catch (error) {
     ground.trouble(error)
     return used !== undefined && asked.invalidate ? UNSTORED : undefined
   }
 }
 
-const UNSTORED: SaslFailure = { kind: 'failure', condition: 'temporary-auth-failure', reason: 'nothing can be stored' }
+const UNSTORED: SaslFailure = {
+  kind: 'failure', condition: 'temporary-auth-failure', reason: 'the token cannot be invalidated now',
+}
 
 function methodOf (mechanism: string): 'password' | 'token' | 'certificate' {
   if (mechanism.startsWith('HT-')) return 'token'

@@ -1,7 +1,7 @@
-/** SASL upgrade tasks (XEP-0480): a client that knows the password gives an account the keys it lacks. */
+/** SASL upgrade tasks (XEP-0480): a client that knows the password gives the account the keys that it lacks. */
 import { strictBase64 } from '../auth/base64.js'
 import { HASHES, keysFrom, type HashName } from '../auth/keys.js'
-import type { SaslFailure } from '../auth/mechanisms.js'
+import type { SaslFailure } from '../auth/mechanism.js'
 import type { Accounts } from '../auth/accounts.js'
 import type { Negotiation } from '../stream/negotiation.js'
 import { attributeOf, child, localName, namespaceOf, textOf, xml, type Element } from '../xml/element.js'
@@ -10,14 +10,15 @@ import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Authenticate } from './authenticate.js'
 
-/** §4: a task is named after the mechanism without its -PLUS. */
+/** §4: a task is named after its mechanism without -PLUS. */
 const TASKS: ReadonlyMap<string, HashName> = new Map([
   ['UPGR-SCRAM-SHA-1', 'sha-1'], ['UPGR-SCRAM-SHA-256', 'sha-256'], ['UPGR-SCRAM-SHA-512', 'sha-512'],
 ])
 
 /**
- * §2.1: the same for everybody, whatever keys they have: the tasks for the mechanisms of the conf. Those that are not offered because some
- * account lacks their keys are among them, for this is how it gets them.
+ * Returns the offered tasks: those for the mechanisms of the conf, the same for everybody whatever keys an account has
+ * (§2.1). They include mechanisms that are not offered because some account lacks the keys: this is how the account
+ * gets them.
  */
 export function upgradeElements (allowed: readonly string[]): readonly Element[] {
   return [...TASKS.keys()].filter(task => ['', '-PLUS'].some(end => allowed.includes(task.slice('UPGR-'.length) + end)))
@@ -27,24 +28,27 @@ export function upgradeElements (allowed: readonly string[]): readonly Element[]
 export interface Upgrading {
   readonly account: Jid
   readonly asked: Authenticate
-  /** What the mechanism said last: it is told with the first thing that is said. */
+  /** The last message of the mechanism: it is sent with the first element. */
   readonly additional: Element | undefined
 }
 
 export interface Upgraded {
-  /** `additional` has been told. */
+  /** True if `additional` was sent. */
   readonly told: boolean
   readonly failure: SaslFailure | undefined
 }
 
-/** Goes through the tasks that the client wants to do and that are of use. */
-export async function upgraded (stream: Negotiation, accounts: Accounts, { account, asked, additional }: Upgrading): Promise<Upgraded> {
-  // Only who has just proved to know the password: a token or a certificate must not lead to a password.
+/** Runs the tasks that the client offers and the account needs. */
+export async function upgraded (
+  stream: Negotiation, accounts: Accounts, { account, asked, additional }: Upgrading,
+): Promise<Upgraded> {
+  // Only after a login by password: a token or a certificate must not lead to a password.
   if (asked.upgrades.length === 0 || !isByPassword(asked.mechanism)) return { told: false, failure: undefined }
   let told = false
   for (const [task, hash] of TASKS) {
     if (!asked.upgrades.includes(task) || !await accounts.lacks(account, hash)) continue
-    stream.send(xml('continue', { xmlns: NS.SASL2 }, told ? undefined : additional, xml('tasks', {}, xml('task', {}, task))))
+    const tasks = xml('tasks', {}, xml('task', {}, task))
+    stream.send(xml('continue', { xmlns: NS.SASL2 }, told ? undefined : additional, tasks))
     told = true
     const failure = await perform(stream, accounts, account, task, hash)
     if (failure !== undefined) return { told, failure }
@@ -74,14 +78,16 @@ async function perform (
   return undefined
 }
 
-/** The client's next element; undefined where it gives up (XEP-0388 §4.5). */
+/** Returns the client's next element; undefined if it aborts (XEP-0388 §4.5). Throws StreamError on another element. */
 async function reply (stream: Negotiation, name: string): Promise<Element | undefined> {
   const message = await stream.next()
-  if (namespaceOf(message) !== NS.SASL2) throw new StreamError('policy-violation', 'a login is going on')
+  if (namespaceOf(message) !== NS.SASL2) throw new StreamError('policy-violation', 'a login is in progress')
   if (localName(message) === 'abort') return undefined
-  if (localName(message) !== name) throw new StreamError('policy-violation', `${name} was due`)
+  if (localName(message) !== name) throw new StreamError('policy-violation', `expected <${name}/>`)
   return message
 }
 
-const ABORTED: SaslFailure = { kind: 'failure', condition: 'aborted', reason: 'the client gave up' }
-const MALFORMED: SaslFailure = { kind: 'failure', condition: 'malformed-request', reason: 'not what the task needs' }
+const ABORTED: SaslFailure = { kind: 'failure', condition: 'aborted', reason: 'the client aborted the login' }
+const MALFORMED: SaslFailure = {
+  kind: 'failure', condition: 'malformed-request', reason: 'malformed answer to the upgrade task',
+}

@@ -1,15 +1,19 @@
-/** The settings in force, each with the place it came from: what `sestina check --full` prints. */
+/** Lists the settings in force, each with the place it came from, for `sestina check --full`. */
 import { modulePath, type Config } from './load.js'
+import { OUTSIDE } from './outside.js'
 import { writePlace } from './problem.js'
 import { isTree, type Path } from './read.js'
 import type { Kind, Schema } from './schema.js'
 import { host as hostSchema, server as serverSchema } from './server.js'
 import { dotted } from './words.js'
 
-/** One setting in force. `value` is as it would be written in TOML; a secret's says only where it is kept. */
+/** One setting in force. `value` is written as in TOML; for a secret, it says only where the secret is kept. */
 export interface Row { readonly path: string, readonly value: string, readonly from: string }
 
-/** Every setting in force: the server's, then host by host. `from` is a place such as `conf/sestina.toml:12:9`, or 'default'. */
+/**
+ * Returns every setting in force: first those of the server, then those of each host. `from` is a place such as
+ * `conf/sestina.toml:12:9`, or 'default'.
+ */
 export function describe (config: Config): readonly Row[] {
   const { source, terms } = config
   const rows: Row[] = []
@@ -20,13 +24,16 @@ export function describe (config: Config): readonly Row[] {
     }
   }
   inForce(serverSchema, [], source.root, inner => inner)
+  inForce(OUTSIDE, ['modules'], source.root['modules'], inner => ['modules', ...inner])
   for (const { domain, modules } of config.hosts.values()) {
     const here = ['host', domain]
     inForce(hostSchema, here, at(source.root, here), inner => [...here, ...inner])
     for (const name of modules.keys()) {
-      const origin = ([setting, ...deeper]: Path): Path => [...modulePath(source.root, domain, name, String(setting)), ...deeper]
+      const origin = ([setting, ...deeper]: Path): Path =>
+        [...modulePath(source.root, domain, name, String(setting)), ...deeper]
       const schema = terms.get(name)?.settings ?? {}
-      const written = Object.fromEntries(Object.keys(schema).map(setting => [setting, at(source.root, origin([setting]))]))
+      const valueOf = (setting: string): unknown => at(source.root, origin([setting]))
+      const written = Object.fromEntries(Object.keys(schema).map(setting => [setting, valueOf(setting)]))
       const turnedOn = [[...here, 'modules', name], ['modules', name]].find(path => at(source.root, path) !== undefined)
       rows.push({ path: dotted([...here, 'modules', name]), value: 'true', from: turnedOn === undefined ? 'default' : writePlace(source.keyPlace(turnedOn)) })
       inForce(schema, [...here, 'modules', name], written, origin)
@@ -35,7 +42,7 @@ export function describe (config: Config): readonly Row[] {
   return rows
 }
 
-/** A value as it would be written in TOML, on one line. */
+/** Writes a value as TOML, on one line. */
 export function toml (value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(toml).join(', ')}]`
   if (!isTree(value)) return typeof value === 'string' ? JSON.stringify(value) : String(value)

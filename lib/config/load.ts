@@ -1,76 +1,106 @@
-/** The conf file and what it includes, as the settings in force; or all that is wrong with it at once. */
+/**
+ * Turns the conf file and the files it includes into the settings in force, or reports all mistakes in them at once.
+ */
 import { readFileSync } from 'node:fs'
 import { dirname, resolve, sep } from 'node:path'
 import type { z } from 'zod'
+import { useNames, type FormerName } from './former.js'
+import { OUTSIDE } from './outside.js'
 import { ConfigProblems, type Problem } from './problem.js'
 import { isTree, type Path, type Tree } from './read.js'
-import { MISSING, table, type Kind, type Schema, type Values, type World } from './schema.js'
+import { MISSING, table, type Kind, type Schema, type Values, type ConfDeps } from './schema.js'
 import { contradictions, host as hostSchema, server as serverSchema, type HostSettings, type ServerSettings } from './server.js'
-import { Source } from './source.js'
+import { mayRun, misplacedModules, misplacedParents, misplacedSettings, type ModulePlace } from './services.js'
+import { ConfFiles } from './source.js'
 import { didYouMean, dotted, shown } from './words.js'
 
-/** The settings of one module at one host: what its schema makes of them. */
+/** The settings of one module at one host, as its schema has read them. */
 export type ModuleSettings = Values<Schema>
 
 export interface HostConfig extends HostSettings {
   readonly domain: string
-  /** The modules this host runs, each with its settings. What is not here is off. */
+  /** The modules this host runs, each with its settings. A module that is not in this map is off. */
   readonly modules: ReadonlyMap<string, ModuleSettings>
 }
 
 export interface Config {
-  /** As it was named. */
+  /** The path of the conf file, as the operator wrote it. */
   readonly file: string
   readonly server: ServerSettings
-  /** By domain, in the order of the file. */
+  /** The hosts by domain, in the order of the file. */
   readonly hosts: ReadonlyMap<string, HostConfig>
-  /** What was written, and where: for `describe`. */
-  readonly source: Source
+  /** The settings that the conf file writes by a former name. They are in force. */
+  readonly formerNames: readonly FormerName[]
+  /** The written settings and their places, for `describe`. */
+  readonly source: ConfFiles
   readonly terms: AllModules
 }
 
-/** What the conf has to know of a module; a module itself is one. */
-export interface ModuleTerms {
+/** The facts about a module that the conf needs. A module itself has this shape. */
+export interface ModuleDeclaration {
   readonly settings?: Schema
-  /** Modules without which it cannot run. */
+  /** The modules that this one needs in order to run. */
   readonly requires?: readonly string[]
   /** The module is off unless the conf turns it on. */
   readonly isOff?: boolean
+  /** The hosts that may run the module. */
+  readonly at?: ModulePlace
 }
 
-/** Each module there is, by its name. */
-export type AllModules = ReadonlyMap<string, ModuleTerms>
-/** A variable of the environment, for secrets: handed in, for only `bin` looks at the process. */
+/** All existing modules, by name. */
+export type AllModules = ReadonlyMap<string, ModuleDeclaration>
+/** Looks up an environment variable, for secrets. The caller passes it in, because only `bin` may read the process. */
 export type Environment = (name: string) => string | undefined
 
-/** Reads the conf file. Throws ConfigProblems with everything that is wrong. */
+/** Reads the conf file. Throws ConfigProblems with all mistakes. */
 export function loadConfig (file: string, modules: AllModules, env: Environment = () => undefined): Config {
   const loading = new Loading(file, modules, env)
-  const { source, problems } = loading
+  const { source, problems, formerNames } = loading
+  loading.names()
   const server = loading.server()
   loading.modulesOfAll()
   const hosts = loading.hosts()
   if (server === undefined || problems.length > 0) throw new ConfigProblems(problems, source.files)
-  return { file, server, hosts, source, terms: modules }
+  return { file, server, hosts, formerNames, source, terms: modules }
 }
 
-/** Where a module's setting was written: at the host, for all hosts, or nowhere. */
+/** Returns the path of a module's setting: at the host if it is written there, else under [modules]. */
 export function modulePath (root: Tree, domain: string, name: string, setting: string): Path {
   const atHost = moduleEntries(root, domain).own[name]
   return isTree(atHost) && setting in atHost ? ['host', domain, 'modules', name, setting] : ['modules', name, setting]
 }
 
 class Loading {
-  readonly source: Source
+  readonly source: ConfFiles
   readonly problems: Problem[]
+  readonly formerNames: FormerName[] = []
   readonly #terms: AllModules
-  readonly #world: World
+  readonly #world: ConfDeps
 
   constructor (file: string, terms: AllModules, env: Environment) {
-    this.source = new Source(file)
+    this.source = new ConfFiles(file)
     this.problems = [...this.source.problems]
     this.#terms = terms
     this.#world = { folder: resolve(dirname(file)), env, file: path => readFileSync(path, 'utf8') }
+  }
+
+  /** Gives all settings their present names. Everything after it reads only these. */
+  names (): void {
+    const found = {
+      warn: (formerName: FormerName): void => { this.formerNames.push(formerName) },
+      refuse: (problem: Problem): void => { this.problems.push(problem) },
+    }
+    const rename = (schema: Schema, path: Path): void => { useNames(this.source, schema, path, found) }
+    const ofModules = (above: Path): void => {
+      for (const [name, { settings = {} }] of this.#terms) rename(settings, [...above, 'modules', name])
+    }
+    rename(serverSchema, [])
+    ofModules([])
+    const { host } = this.source.root
+    for (const domain of isTree(host) ? Object.keys(host) : []) {
+      rename(hostSchema, ['host', domain])
+      ofModules(['host', domain])
+    }
   }
 
   server (): ServerSettings | undefined {
@@ -83,20 +113,28 @@ class Loading {
     return settings
   }
 
-  /** npm empties the folder of a package whenever it installs it anew. */
+  /**
+   * Refuses a data folder inside an installed package: npm empties a package's folder whenever it installs the package
+   * again.
+   */
   #inPackage (data: string): void {
     if (!data.split(sep).includes('node_modules')) return
     const conf = resolve(this.source.files[0] ?? '')
     const moved = [...conf.split(sep).includes('node_modules') ? [conf] : [], data].map(path => `'${path}'`).join(' ')
-    this.#problem(['data'], `data: ${data} lies inside an installed package, and the next install of it removes all accounts and messages. ` +
-      `Move it, and name the new place: mkdir -p ~/.config/sestina && mv ${moved} ~/.config/sestina/`)
+    this.#problem(['data'], `data: ${data} is inside an installed package, and the next install of it removes all accounts and messages. ` +
+      `Move it, and set data to the new folder: mkdir -p ~/.config/sestina && mv ${moved} ~/.config/sestina/`)
   }
 
-  /** What stands under [modules] is checked by itself too: it may be off at every host. */
+  /** Checks the entries of [modules] on their own as well, because a module may be off at every host. */
   modulesOfAll (): void {
     const { modules = {} } = this.source.root
     if (!isTree(modules)) this.#problem(['modules'], 'modules is not a table')
-    else this.#modules(modules, ['modules'])
+    else {
+      const isOutside = ([key]: readonly [string, unknown]): boolean => Object.hasOwn(OUTSIDE, key)
+      const places = Object.fromEntries(Object.entries(modules).filter(isOutside))
+      this.#read(table(OUTSIDE), places, inner => ['modules', ...inner], 'modules')
+      this.#modules(Object.fromEntries(Object.entries(modules).filter(entry => !isOutside(entry))), ['modules'])
+    }
   }
 
   hosts (): ReadonlyMap<string, HostConfig> {
@@ -110,6 +148,7 @@ class Loading {
       const config = this.#host(domain, all[domain])
       if (config !== undefined) hosts.set(domain, config)
     }
+    for (const { path, text } of [...misplacedParents(hosts), ...misplacedSettings(hosts)]) this.#problem(path, text)
     return hosts
   }
 
@@ -121,23 +160,39 @@ class Loading {
     if (!isTree(own)) return this.#problem([...path, 'modules'], `${dotted([...path, 'modules'])} is not a table`)
     this.#modules(own, [...path, 'modules'])
     this.#unquoted(rest, path)
-    const isKnown = ([key, value]: readonly [string, unknown]): boolean => Object.hasOwn(hostSchema, key) || !isTree(value)
+    const isKnown = ([key, value]: readonly [string, unknown]): boolean =>
+      Object.hasOwn(hostSchema, key) || !isTree(value)
     this.#unknown(Object.fromEntries(Object.entries(rest).filter(isKnown)), { ...hostSchema, modules: own }, path)
     const known = Object.fromEntries(Object.entries(rest).filter(([key]) => Object.hasOwn(hostSchema, key)))
     const settings = this.#read(table(hostSchema), known, inner => [...path, ...inner], dotted(path))
-    const modules = new Map<string, ModuleSettings>()
-    for (const [name, { settings: schema = {}, isOff }] of this.#terms) {
-      const written = effective(this.source.root, domain, name, isOff !== true)
-      if (written === undefined) continue
-      const place = (inner: Path): Path => this.#placeOf(domain, name, inner)
-      const values = this.#read(table(schema), written, place, name)
-      if (values !== undefined) modules.set(name, values)
-      this.#required(domain, name)
-    }
+    const service = 'service' in rest ? settings?.service ?? [] : undefined
+    for (const { path, text } of misplacedModules(domain, service, own, this.#terms)) this.#problem(path, text)
+    const modules = this.#modulesAt(domain, service)
     return settings && { domain, ...settings, modules }
   }
 
-  /** `[host.two.example]`: TOML reads it as a table within a table, and the domain was meant. */
+  /** Returns the modules that a host runs. `service`: those that serve it; undefined if it has accounts. */
+  #modulesAt (domain: string, service: readonly string[] | undefined): ReadonlyMap<string, ModuleSettings> {
+    const modules = new Map<string, ModuleSettings>()
+    for (const [name, { settings: schema = {}, at }] of this.#terms) {
+      const written = this.#writtenOf(domain, name, service)
+      if (written === undefined) {
+        const isNamed = at === 'services' && service?.includes(name) === true
+        if (isNamed) this.#problem(['host', domain, 'service'], `${name} is off, and serves this host`)
+        continue
+      }
+      const place = (inner: Path): Path => this.#placeOf(domain, name, inner)
+      const values = this.#read(table(schema), written, place, name)
+      if (values !== undefined) modules.set(name, values)
+      this.#required(domain, name, service)
+    }
+    return modules
+  }
+
+  /**
+   * Reports headers such as `[host.two.example]`: TOML reads this as a table in a table, but the operator meant a
+   * domain.
+   */
   #unquoted (within: Tree, path: Path): void {
     for (const [key, value] of Object.entries(within)) {
       if (Object.hasOwn(hostSchema, key) || key === 'modules' || !isTree(value)) continue
@@ -147,16 +202,15 @@ class Loading {
         continue
       }
       const domain = [...path.slice(1), key].join('.')
-      this.#problem([...path, key], `[${dotted([...path, key])}] is no host: a domain stands in quotes, [host.${JSON.stringify(domain)}]`, true)
+      this.#problem([...path, key], `[${dotted([...path, key])}] is not a host: write the domain in quotes, [host.${JSON.stringify(domain)}]`, true)
     }
   }
 
-  /** A module that is on says of each module it requires if that is off. */
-  #required (domain: string, name: string): void {
+  /** Reports each module that is off although the module `name`, which is on, requires it. */
+  #required (domain: string, name: string, service: readonly string[] | undefined): void {
     const { own, all } = moduleEntries(this.source.root, domain)
     for (const required of this.#terms.get(name)?.requires ?? []) {
-      const terms = this.#terms.get(required)
-      if (terms !== undefined && effective(this.source.root, domain, required, terms.isOff !== true) !== undefined) continue
+      if (this.#writtenOf(domain, required, service) !== undefined) continue
       const above = own[required] === undefined ? [] : ['host', domain]
       const isWritten = (own[required] ?? all[required]) !== undefined
       const path = isWritten ? [...above, 'modules', required] : [...own[name] === undefined ? [] : ['host', domain], 'modules', name]
@@ -164,24 +218,35 @@ class Loading {
     }
   }
 
+  /** Returns what is written about a module for a host; undefined if the host does not run it. */
+  #writtenOf (domain: string, name: string, service: readonly string[] | undefined): Tree | undefined {
+    const terms = this.#terms.get(name)
+    if (terms === undefined || !mayRun(name, terms.at, service)) return undefined
+    const isNamed = service?.includes(name) === true
+    return effective(this.source.root, domain, name, isNamed || terms.isOff !== true)
+  }
+
   #placeOf (domain: string, name: string, [setting, ...deeper]: Path): Path {
     const { own, all } = moduleEntries(this.source.root, domain)
     const path = typeof setting === 'string' ? modulePath(this.source.root, domain, name, setting) : []
     const isWritten = path[0] === 'host' || isTree(all[name]) && path.length > 0 && String(setting) in all[name]
     if (isWritten) return [...path, ...deeper]
-    // Missing: it would stand where the module is turned on.
+    // The setting is missing: its place would be where the module is turned on.
     return [...own[name] === undefined ? [] : ['host', domain], 'modules', name, String(setting)]
   }
 
-  /** Names that no module has, and values that are no settings; the settings themselves where all of them stand here. */
+  /** Checks a table of modules: the names, the kinds of the values, and the settings that are written there. */
   #modules (entries: Tree, path: Path): void {
     for (const name of Object.keys(entries)) {
       const [here, value, terms] = [[...path, name], entries[name], this.#terms.get(name)]
-      if (terms === undefined) {
+      if (Object.hasOwn(OUTSIDE, name)) {
+        this.#problem(here, `${name} is for all hosts: write it under [modules]`, true)
+      } else if (terms === undefined) {
         this.#problem(here, `there is no module '${name}'${didYouMean(name, this.#terms.keys())}`, true)
       } else if (isTree(value)) {
-        // What is missing here may stand at each host.
-        this.#read(table(terms.settings ?? {}), value, inner => [...here, ...inner], name, message => message !== MISSING)
+        // A setting that is missing here may be written at each host.
+        const counts = (message: string): boolean => message !== MISSING
+        this.#read(table(terms.settings ?? {}), value, inner => [...here, ...inner], name, counts)
       } else if (typeof value !== 'boolean') {
         this.#problem(here, `${name}: ${shown(value)} is not true, false or a table of settings`)
       }
@@ -194,7 +259,10 @@ class Loading {
     }
   }
 
-  /** The value as its kind reads it, or undefined and problems. `origin`: where a part of it stands. `name`: what the operator calls it. */
+  /**
+   * Returns the value as its kind reads it; if it is wrong, adds problems and returns undefined. `origin` maps a path
+   * within the value to a path in the conf file. `name` is what the operator calls the value.
+   */
   #read<T> (
     kind: Kind<T>, value: unknown, origin: (inner: Path) => Path, name: string, counts = (_message: string) => true,
   ): T | undefined {
@@ -207,7 +275,9 @@ class Loading {
     return undefined
   }
 
-  #issue (issue: z.core.$ZodIssue, kind: Kind<unknown>, inner: Path, origin: (inner: Path) => Path, name: string): void {
+  #issue (
+    issue: z.core.$ZodIssue, kind: Kind<unknown>, inner: Path, origin: (inner: Path) => Path, name: string,
+  ): void {
     const called = name === '' ? dotted(inner) : [name, dotted(inner)].filter(part => part !== '').join('.')
     if (issue.code !== 'unrecognized_keys') {
       this.#problem(origin(inner), `${called}${issue.message === MISSING ? ' ' : ': '}${issue.message}`)
@@ -224,7 +294,10 @@ class Loading {
   }
 }
 
-/** What is written of a module for a host: its own settings over those of all hosts. Undefined if it is off; unnamed, it is `usual`. */
+/**
+ * Returns what is written about a module for a host: the settings of the host, over those of all hosts. Returns
+ * undefined if the module is off. If neither names the module, `usual` says whether it is on.
+ */
 function effective (root: Tree, domain: string, name: string, usual: boolean): Tree | undefined {
   const { own: { [name]: own }, all: { [name]: all } } = moduleEntries(root, domain)
   if ((own ?? all ?? usual) === false) return undefined
@@ -243,7 +316,7 @@ function kindAt (kind: Kind<unknown>, path: Path): Kind<unknown> | undefined {
   return at
 }
 
-/** A light check: the host itself prepares its domain. */
+/** True if the text may be a domain. This is only a light check: the host itself prepares its domain. */
 function isDomain (text: string): boolean {
   return text.length > 0 && text.length <= 1023 && !/[@/\s"&'<>\0]/.test(text)
 }

@@ -1,4 +1,4 @@
-/** TOML with the place of every key and value. Places are looked up only where there is something to say about them. */
+/** Reads TOML, and finds the place of every key and value. Places are computed only when a problem needs one. */
 import { createRequire } from 'node:module'
 import { parse, TomlDate, TomlError } from 'smol-toml'
 import type { AST } from 'toml-eslint-parser'
@@ -7,10 +7,10 @@ import { dotted } from './words.js'
 
 /** A TOML table. It has no prototype: `constructor` and `__proto__` are keys like any other. */
 export type Tree = Readonly<Record<string, unknown>>
-/** Keys, and the places in lists counted from 0. */
+/** A path into a TOML document: keys of tables, and indexes of lists (from 0). */
 export type Path = readonly (string | number)[]
 
-/** Whether it is a TOML table. */
+/** True if the value is a TOML table. */
 export function isTree (value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
@@ -22,7 +22,10 @@ export class Document {
   readonly #text: string
   #places: Places | undefined
 
-  /** Throws ConfigProblems where the text is not TOML, or holds a date: no setting is one. `file`: its name in messages. */
+  /**
+   * Throws ConfigProblems if the text is not TOML or holds a date (no setting is a date). `file` is its name in
+   * messages.
+   */
   constructor (file: string, text: string) {
     this.file = file
     this.#text = text.startsWith('\uFEFF') ? ' ' + text.slice(1) : text
@@ -32,9 +35,9 @@ export class Document {
     throw new ConfigProblems(dates.map(path => ({ place: this.valuePlace(path) ?? { file }, text: `${dotted(path)}: no setting is a date` })))
   }
 
-  /** Where the key stands, or undefined where it does not. */
+  /** Returns the place of the key, or undefined if the file does not have it. */
   keyPlace (path: Path): Place | undefined { return this.#find(path)?.key }
-  /** Where the value stands, or undefined where it does not. */
+  /** Returns the place of the value, or undefined if the file does not have it. */
   valuePlace (path: Path): Place | undefined { return this.#find(path)?.value }
 
   #find (path: Path): Spot | undefined {
@@ -60,8 +63,10 @@ function parsed (file: string, text: string): Tree {
   }
 }
 
-/** What the line sets, and where that was set before; undefined if the lines cannot be read by themselves. */
-function firstMention (file: string, text: string, line: number): { readonly name: string, readonly place: Place } | undefined {
+/** Returns what the line sets, and where that was set before; undefined if the lines cannot be parsed on their own. */
+function firstMention (
+  file: string, text: string, line: number,
+): { readonly name: string, readonly place: Place } | undefined {
   const lines = text.split('\n')
   const before = lines.slice(0, line - 1).join('\n')
   try {
@@ -75,7 +80,7 @@ function firstMention (file: string, text: string, line: number): { readonly nam
       if (place !== undefined) return { name: isTable ? `[${dotted(path.slice(0, length))}]` : dotted(path.slice(0, length)), place }
     }
   } catch {
-    // The mistake is told without the first place.
+    // The mistake is reported without the first place.
   }
   return undefined
 }
@@ -102,7 +107,7 @@ type Places = Map<string, Spot>
 function placesIn (file: string, text: string): Places {
   const places: Places = new Map()
   const note = (path: Path, key: AST.HasLocs, value: AST.HasLocs): void => {
-    // The first mention stays: of [a.b] and [a.c] the place of `a` is the first.
+    // The first mention counts: with [a.b] and [a.c], the place of `a` is in [a.b].
     if (!places.has(dotted(path))) places.set(dotted(path), { key: start(file, key), value: start(file, value) })
   }
   const [body] = syntaxTree(text).body
@@ -119,7 +124,7 @@ function placesIn (file: string, text: string): Places {
 
 type Note = (path: Path, key: AST.HasLocs, value: AST.HasLocs) => void
 
-/** `[host."example.org"]`: each part is a key; `[[listen]]` is an item as well. */
+/** Notes a header. Each part of `[host."example.org"]` is a key; `[[listen]]` is also an item of a list. */
 function noteHeader (node: AST.TOMLTable, note: Note): void {
   let part = -1
   node.resolvedKey.forEach((step, index) => {
@@ -152,7 +157,10 @@ function start (file: string, { loc }: AST.HasLocs): Place {
   return { file, line: loc.start.line, column: loc.start.column + 1 }
 }
 
-/** This parser is loaded here, and nowhere sooner: a conf file without problems does not need it. */
+/**
+ * Parses with a second parser, which knows places. It is loaded only here: a conf file without problems does not need
+ * it.
+ */
 function syntaxTree (text: string): AST.TOMLProgram {
   // eslint-disable-next-line @typescript-eslint/no-unsafe-assignment -- require has no types
   const parser: typeof import('toml-eslint-parser') = createRequire(import.meta.url)('toml-eslint-parser')

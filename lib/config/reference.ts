@@ -1,16 +1,39 @@
-/** The schema told to others: to editors as a JSON Schema, to readers as the reference page. */
+/** Writes the conf file's schema for others: as a JSON Schema for editors, and as the reference page for readers. */
 import { z } from 'zod'
 import { toml } from './describe.js'
 import type { AllModules } from './load.js'
+import { OUTSIDE } from './outside.js'
 import { list, text, type Kind, type Schema } from './schema.js'
 import { host as hostSchema, server as serverSchema } from './server.js'
 
 const INCLUDE = list(text()).default([])
-  .says('More files with settings, such as ["conf.d/*.toml"]. Tables are merged; what is set twice is an error.')
+  .says('More files with settings, such as ["conf.d/*.toml"]. Tables are merged; a setting that is set twice is an error.')
 
-/** The conf file's JSON Schema (draft 7, which editors of TOML read). */
+/** The settings of a module outside the package. The server checks them; an editor cannot. */
+const OTHER = { type: ['boolean', 'object'] }
+
+/** A conf file that may have modules outside the package: it says where they are, or an included file may do so. */
+const NAMES_OTHERS = {
+  anyOf: [
+    { required: ['include'] },
+    { required: ['modules'], properties: { modules: { anyOf: Object.keys(OUTSIDE).map(name => ({ required: [name] })) } } },
+  ],
+}
+
+/** Refuses all other names of modules, so that an editor reports a wrong one. */
+function onlyModules (names: readonly string[]): object {
+  return {
+    properties: {
+      modules: { propertyNames: { enum: [...Object.keys(OUTSIDE), ...names] } },
+      host: { additionalProperties: { properties: { modules: { propertyNames: { enum: names } } } } },
+    },
+  }
+}
+
+/** Returns the conf file's JSON Schema (draft 7, the version that TOML editors read). */
 export function jsonSchema (modules: AllModules): object {
   const names = [...modules.keys()].sort()
+  const byName = Object.fromEntries(names.map(name => [name, { $ref: `#/definitions/module-${name}` }]))
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'The conf file of Sestina',
@@ -18,7 +41,12 @@ export function jsonSchema (modules: AllModules): object {
     properties: {
       include: jsonOf(INCLUDE),
       ...jsonOfAll(serverSchema),
-      modules: { description: 'The modules every host runs.', $ref: '#/definitions/modules' },
+      modules: {
+        description: 'The modules that every host runs.',
+        type: 'object',
+        properties: { ...jsonOfAll(OUTSIDE), ...byName },
+        additionalProperties: OTHER,
+      },
       host: {
         description: 'The hosts, by domain.',
         type: 'object',
@@ -31,18 +59,20 @@ export function jsonSchema (modules: AllModules): object {
     },
     required: ['host'],
     additionalProperties: false,
+    if: NAMES_OTHERS,
+    else: onlyModules(names),
     definitions: {
       modules: {
         type: 'object',
-        properties: Object.fromEntries(names.map(name => [name, { $ref: `#/definitions/module-${name}` }])),
-        additionalProperties: false,
+        properties: byName,
+        additionalProperties: OTHER,
       },
       ...Object.fromEntries(names.map(name => [`module-${name}`, jsonOfModule(modules.get(name)?.settings ?? {})])),
     },
   }
 }
 
-/** The reference of every setting, in Markdown: docs/configuration.md. */
+/** Returns the reference of every setting in Markdown, for docs/configuration.md. */
 export function configReference (modules: AllModules): string {
   const single = Object.entries(serverSchema).filter(([, kind]) => tableIn(kind) === undefined)
   const tables = Object.entries(serverSchema).filter(([, kind]) => tableIn(kind) !== undefined)
@@ -54,11 +84,14 @@ export function configReference (modules: AllModules): string {
     }),
     '## Settings of a host', '### `[host."example.org"]`', rowsOf(hostSchema),
     '## Settings of modules',
-    'Every module is on unless its section says otherwise, so a conf names only what differs. `[modules]` holds for every host, ' +
-    '`[host."example.org".modules]` for one: `name = false` turns a module off, `name = true` turns it on, and `name = { … }` turns it on with settings.',
+    'Every module is on unless its section says otherwise, so a conf file names only what differs. `[modules]` applies to every host, ' +
+    '`[host."example.org".modules]` to one: `name = false` turns a module off, `name = true` turns it on, and `name = { … }` turns it on with settings.',
+    '### `[modules]`', 'Modules outside the package are found by these settings; [Writing a module](writing-a-module.md#a-module-outside-the-tree) says how. ' +
+    'They are on unless the conf file turns them off, and are set like all others.',
+    rowsOf(OUTSIDE),
     ...[...modules].sort(([a], [b]) => a < b ? -1 : 1).flatMap(([name, { settings = {}, isOff }]) =>
-      [`### \`${name}\``, isOff === true ? 'It is off unless the conf turns it on.' : '',
-        Object.keys(settings).length === 0 ? 'It has no settings.' : rowsOf(settings)]),
+      [`### \`${name}\``, isOff === true ? 'This module is off unless the conf file turns it on.' : '',
+        Object.keys(settings).length === 0 ? 'This module has no settings.' : rowsOf(settings)]),
   ]
   return parts.filter(part => part !== '').join('\n\n') + '\n'
 }
@@ -86,15 +119,32 @@ function line (name: string, kind: Kind<unknown>): string {
 }
 
 function jsonOfModule (schema: Schema): object {
-  // What is required may stand under [modules] while the host's table says something else, so no single table has to have it.
+  // A required setting may be under [modules] or in the host's table, so neither table alone has to have it.
   return { anyOf: [{ type: 'boolean' }, { type: 'object', properties: jsonOfAll(schema), additionalProperties: false }] }
 }
 
 function jsonOfAll (schema: Schema): Readonly<Record<string, object>> {
-  return Object.fromEntries(Object.entries(schema).map(([name, kind]) => [name, jsonOf(kind)]))
+  return Object.fromEntries(Object.entries(schema).flatMap(([name, kind]) => {
+    const json = jsonOf(kind)
+    return [[name, json], ...kind.former.map(former => [former, deprecated(name, json)] as const)]
+  }))
 }
 
-function jsonOf (kind: Kind<unknown>): object {
+/** Returns the schema of a former name. Draft 7 has no `deprecated`, but editors know it from later drafts. */
+function deprecated (name: string, json: Readonly<Record<string, unknown>>): object {
+  const text = `A former name of ${name}: write ${name}.`
+  const { default: _, ...kept } = json
+  return { ...kept, description: text, deprecated: true, deprecationMessage: text }
+}
+
+function jsonOf (kind: Kind<unknown>): Readonly<Record<string, unknown>> {
   const { $schema, ...json } = z.toJSONSchema(kind.zod({ folder: '/', env: () => undefined, file: () => '' }), { io: 'input', target: 'draft-7' })
-  return json
+  const { fields, item } = kind
+  if (fields !== undefined) {
+    // A setting that may be written by a former name is not required: the server checks that one of them is there.
+    const required = json.required?.filter(name => fields[name]?.former.length === 0)
+    return { ...json, properties: jsonOfAll(fields), ...required && { required } }
+  }
+  if (item === undefined) return json
+  return json.type === 'array' ? { ...json, items: jsonOf(item) } : { ...json, additionalProperties: jsonOf(item) }
 }

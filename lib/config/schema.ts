@@ -1,82 +1,95 @@
-/** Kinds of settings, over zod: what a setting may be, what it is if nobody says, and a sentence on what it does. */
+/**
+ * Kinds of settings, built on zod: the values a setting may have, its default, and a sentence that says what it does.
+ */
 import { isAbsolute, resolve } from 'node:path'
 import { z } from 'zod'
 import { isRange } from '../base/reach.js'
 import { readDuration, readRate, readSize, UnitError, type Duration, type Rate, type Size } from '../base/units.js'
 import { didYouMean, shown } from './words.js'
 
-/** What is outside the conf file: handed in, so that tests hand in another. */
-export interface World {
-  /** Where relative paths start: the conf file's folder, absolute. */
+/** The world outside of the conf file. The caller passes it in, so that tests can pass another one. */
+export interface ConfDeps {
+  /** The folder that relative paths start from: that of the conf file, as an absolute path. */
   readonly folder: string
-  /** A variable of the environment. */
+  /** Returns an environment variable, or undefined. */
   env (name: string): string | undefined
-  /** The text of a file. Throws where it cannot be read. */
+  /** Returns the text of a file. Throws if it cannot be read. */
   file (path: string): string
 }
 
-/** The settings of a module, or of a table: each with its kind. */
+/** The settings of a module or a table, each with its kind. */
 export type Schema = Readonly<Record<string, Kind<unknown>>>
-/** What the settings are once they are read. */
+/** The values of these settings after reading. */
 export type Values<S extends Schema> = { readonly [K in keyof S]: S[K] extends Kind<infer T> ? T : never }
 
 interface Make<T> {
-  readonly zod: (world: World) => z.ZodType<T>
+  readonly zod: (world: ConfDeps) => z.ZodType<T>
   readonly called: string
   readonly fields?: Schema
   readonly item?: Kind<unknown>
   readonly written?: unknown
   readonly required?: boolean
   readonly sentence?: string
+  readonly former?: readonly string[]
 }
 
-/** A kind of setting. `T`: what the code gets. `Written`: what the operator writes. */
+/** A kind of setting. `T` is what the code gets, `Written` what the operator writes. */
 export class Kind<T, Written = unknown> {
   readonly #make: Make<T>
 
   constructor (make: Make<T>) { this.#make = make }
 
-  /** What the reference page calls it: 'duration', 'true or false'. */
+  /** The kind's name on the reference page, such as 'duration' or 'true or false'. */
   get called (): string { return this.#make.called }
-  /** The settings in it, where it is a table. */
+  /** The settings in the table, if the kind is a table. */
   get fields (): Schema | undefined { return this.#make.fields }
-  /** The kind of its items, where it is a list. */
+  /** The kind of the items, if the kind is a list or a table by chosen keys. */
   get item (): Kind<unknown> | undefined { return this.#make.item }
-  /** The default as the operator would write it. */
+  /** The default, as the operator would write it. */
   get written (): unknown { return this.#make.written }
-  /** Whether the operator has to write it. */
+  /** True if the operator has to write the setting. */
   get required (): boolean { return this.#make.required ?? true }
-  /** What the setting does, in a sentence. */
+  /** A sentence that says what the setting does. */
   get sentence (): string { return this.#make.sentence ?? '' }
+  /** The former names of the setting. A conf file may still use them. */
+  get former (): readonly string[] { return this.#make.former ?? [] }
 
-  /** What holds where the operator says nothing, as the operator would write it. Throws TypeError where that is wrong itself. */
+  /** Sets the default, as the operator would write it. Throws TypeError if the default itself is wrong. */
   default (written: Written): Kind<T, Written> {
     const result = this.#make.zod(NOWHERE).safeParse(written)
     if (!result.success) throw new TypeError(`a default is wrong: ${result.error.issues.map(issue => issue.message).join(', ')}`)
     return new Kind({ ...this.#make, written, required: false })
   }
 
-  /** What the setting does, in a sentence: for the reference page and for editors. */
+  /** Sets the sentence that says what the setting does, for the reference page and for editors. */
   says (sentence: string): Kind<T, Written> {
     return new Kind({ ...this.#make, sentence })
   }
 
-  /** The zod type that reads it. The messages of its issues are for the operator. */
-  zod (world: World): z.ZodType<T> {
+  /**
+   * Sets the former names of the setting. A conf file that uses one of them is read with a warning that names the
+   * present one.
+   */
+  was (...former: readonly string[]): Kind<T, Written> {
+    return new Kind({ ...this.#make, former })
+  }
+
+  /** Returns the zod type that reads the setting. The messages of its issues are for the operator. */
+  zod (world: ConfDeps): z.ZodType<T> {
     const { zod, written, sentence } = this.#make
     const type = zod(world)
-    // A prefault is read as if it stood in the conf file; zod's default would be taken as it is.
+    // A prefault is read as if the conf file had it; zod's default would be used unread.
     const filled: z.ZodType<T> = written === undefined ? type : type.prefault(written)
     return sentence === undefined ? filled : filled.describe(sentence)
   }
 }
 
-/** true or false. */
+/** A setting that is true or false. */
 export function flag (): Kind<boolean, boolean> {
   return new Kind({ called: 'true or false', zod: () => z.boolean({ error: isNot('true or false') }) })
 }
 
-/** A whole number. Without bounds it may be anything from 0 on. */
+/** A whole number. Without bounds, any number from 0 on is allowed. */
 export function count (bounds: { readonly min?: number, readonly max?: number } = {}): Kind<number, number> {
   const { min = 0, max = Number.MAX_SAFE_INTEGER } = bounds
   return new Kind({
@@ -92,17 +105,17 @@ export function port (): Kind<number, number> {
   return count({ min: 0, max: 65535 })
 }
 
-/** Milliseconds, written as "30s", "12h" or "7d". */
+/** A number of milliseconds, written as "30s", "12h" or "7d". */
 export function duration (bounds: { readonly min?: Duration, readonly max?: Duration } = {}): Kind<number, Duration> {
   return quantity('duration', '^(0|[1-9][0-9]*)(ms|s|m|h|d|y)$', readDuration, bounds)
 }
 
-/** Bytes, written as "256KiB" or "10MiB". */
+/** A number of bytes, written as "256KiB" or "10MiB". */
 export function size (bounds: { readonly min?: Size, readonly max?: Size } = {}): Kind<number, Size> {
   return quantity('size', '^(0|[1-9][0-9]*)([KMGT]i)?B$', readSize, bounds)
 }
 
-/** Bytes per second, written as "20KiB/s". */
+/** A number of bytes per second, written as "20KiB/s". */
 export function rate (bounds: { readonly min?: Rate, readonly max?: Rate } = {}): Kind<number, Rate> {
   return quantity('rate', '^(0|[1-9][0-9]*)([KMGT]i)?B/s$', readRate, bounds)
 }
@@ -123,12 +136,12 @@ export function text (bounds: { readonly max?: number } = {}): Kind<string, stri
   return new Kind({
     called: 'text',
     zod: () => z.string({ error: isNot('a text in quotes') })
-      .min(1, { error: () => 'an empty text says nothing' })
+      .min(1, { error: () => 'an empty text is not allowed' })
       .max(max, { error: issue => `${shown(issue.input)} is longer than ${max} characters` }),
   })
 }
 
-/** A text that looks like a bare XMPP address. Whoever uses it parses it: this room knows no XMPP. */
+/** A text that looks like a bare XMPP address. The code that uses it parses it, because lib/config knows no XMPP. */
 export function jid (): Kind<string, string> {
   return matching('address', 'an address such as "romeo@example.org"', /^(?:[^@/\s"&'<>:]{1,1023}@)?[^@/\s"&'<>]{1,1023}$/)
 }
@@ -143,10 +156,25 @@ export function domain (): Kind<string, string> {
   return matching('domain', 'a domain such as "example.org"', DOMAIN)
 }
 
-/** For tables by domain. */
+/** The name of an npm package. */
+export function packageName (): Kind<string, string> {
+  return matching('npm package', 'the name of an npm package such as "sestina-module-dice"', /^(?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*$/)
+}
+
+/** The name of a module, or a list of such names. */
+export function moduleNames (): Kind<readonly string[], string | readonly string[]> {
+  const error = isNot('the name of a module such as "echo", or a list of such names')
+  const name = z.string({ error }).regex(/^[a-z][a-z0-9-]*$/, { error })
+  return new Kind({
+    called: 'module, or list of modules',
+    zod: () => z.union([name.transform(one => [one]), z.array(name).min(1).max(100)], { error }),
+  })
+}
+
+/** The keys of a table by domain, for `named`. */
 export const DOMAINS = { called: 'domain', isRight: (text: string): boolean => DOMAIN.test(text) }
 
-/** A server to ask: an IP address, and perhaps a port. */
+/** A server to connect to: an IP address, with or without a port. */
 export function socket (): Kind<string, string> {
   const ip = z.union([z.ipv4(), z.ipv6()])
   return checked('IP address and port', 'an IP address such as "127.0.0.1", or one with a port, such as "127.0.0.1:53" or "[::1]:53"', text => {
@@ -155,9 +183,16 @@ export function socket (): Kind<string, string> {
   })
 }
 
-/** An absolute URI, such as a way to reach somebody: "mailto:admin@example.org". */
+/** An absolute URI, such as a contact address: "mailto:admin@example.org". */
 export function uri (): Kind<string, string> {
   return checked('URI', 'a URI such as "mailto:admin@example.org"', text => /^[a-z][a-z0-9+.-]*:[^\s"<>]+$/i.test(text) && URL.canParse(text))
+}
+
+/** The origin of web pages (RFC 6454 §6.1): a scheme and a host, with a port if it is not the usual one. */
+export function webOrigin (): Kind<string, string> {
+  return checked('origin', 'an origin of web pages such as "https://chat.example.org"', text => {
+    return /^https?:\/\/[^/?#\s]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
+  })
 }
 
 /** An IP address to listen on. */
@@ -166,12 +201,12 @@ export function address (): Kind<string, string> {
   return checked('IP address', 'an IP address such as "127.0.0.1" or "::1"', text => ip.safeParse(text).success)
 }
 
-/** A range of IP addresses, or one. */
+/** A range of IP addresses, or a single one. */
 export function ipRange (): Kind<string, string> {
   return checked('range of IP addresses', 'a range of IP addresses such as "10.0.0.0/8" or "fd00::/8"', isRange)
 }
 
-/** A file or folder, as an absolute path: a relative one starts at the conf file's folder. */
+/** A file or folder, read as an absolute path. A relative path starts at the conf file's folder. */
 export function path (): Kind<string, string> {
   return new Kind({
     called: 'path',
@@ -181,9 +216,11 @@ export function path (): Kind<string, string> {
   })
 }
 
-/** What must not stand in the conf file: a file holds it, or the environment. No message repeats what was written here. */
+/**
+ * A secret: a file or the environment holds it, never the conf file. No message repeats what the operator wrote here.
+ */
 export function secret (): Kind<string, { readonly file: string } | { readonly env: string }> {
-  const wanted = 'must be { file = "…" } or { env = "…" }: a secret never stands in the conf file'
+  const wanted = 'must be { file = "…" } or { env = "…" }: a secret is never written in the conf file'
   return new Kind({
     called: '{ file = "…" } or { env = "…" }',
     zod: world => z.union([z.strictObject({ file: z.string().min(1) }), z.strictObject({ env: z.string().min(1) })], {
@@ -197,7 +234,7 @@ export function secret (): Kind<string, { readonly file: string } | { readonly e
   })
 }
 
-/** A list whose items are all of this kind. */
+/** A list with items of one kind. */
 export function list<T, W> (
   item: Kind<T, W>, bounds: { readonly min?: number, readonly max?: number } = {},
 ): Kind<readonly T[], readonly W[]> {
@@ -206,12 +243,12 @@ export function list<T, W> (
     called: item.fields === undefined ? `list of ${item.called}` : 'list of tables',
     item,
     zod: world => z.array(item.zod(world), { error: isNot('a list, in [ and ]') })
-      .min(min, { error: () => min === 1 ? 'an empty list says nothing' : `there are less than ${min} items` })
+      .min(min, { error: () => min === 1 ? 'an empty list is not allowed' : `there are fewer than ${min} items` })
       .max(max, { error: () => `there are more than ${max} items` }),
   })
 }
 
-/** A table whose keys the operator chooses, such as domains; its values are all of this kind. */
+/** A table with values of one kind, under keys that the operator chooses, such as domains. */
 export function named<T, W> (
   item: Kind<T, W>, key: { readonly called: string, readonly isRight: (text: string) => boolean }, max = 10_000,
 ): Kind<Readonly<Record<string, T>>, Readonly<Record<string, unknown>>> {
@@ -222,16 +259,17 @@ export function named<T, W> (
     written: {},
     zod: world => z.record(
       z.string().refine(key.isRight, { error: issue => `${shown(issue.input)} is not a ${key.called}` }), item.zod(world), { error: isNot('a table') },
-    ).refine(all => Object.keys(all).length <= max, { error: () => `there are more than ${max} of them` }),
+    ).refine(all => Object.keys(all).length <= max, { error: () => `there are more than ${max} entries` }),
   })
 }
 
-/** A setting that may be left out: it is undefined then. */
+/** A setting that may be left out; it is then undefined. */
 export function optional<T, W> (kind: Kind<T, W>): Kind<T | undefined, W> {
-  const { called, fields, item, sentence } = kind
+  const { called, fields, item, sentence, former } = kind
   return new Kind<T | undefined, W>({
     called,
     required: false,
+    former,
     zod: world => kind.zod(world).optional(),
     ...sentence && { sentence },
     ...fields && { fields },
@@ -239,27 +277,41 @@ export function optional<T, W> (kind: Kind<T, W>): Kind<T | undefined, W> {
   })
 }
 
-/** Settings in a table of their own. May be left out where each of them may. */
+/**
+ * Settings in a table of their own. The table may be left out if each setting in it may be. Throws TypeError if a
+ * former name of one setting is a name of another.
+ */
 export function table<S extends Schema> (fields: S): Kind<Values<S>, { readonly [K in keyof S]?: unknown }> {
+  refuseTwice(fields)
   const required = Object.values(fields).some(kind => kind.required)
   return new Kind({
     called: 'table',
     fields,
     required,
     ...!required && { written: {} },
-    zod: world => z.strictObject(Object.fromEntries(Object.entries(fields).map(([name, kind]) => [name, kind.zod(world)])), {
-      error: issue => issue.code === 'invalid_type' ? isNot('a table')(issue) : undefined,
-    }).pipe(z.custom<Values<S>>()), // what zod has checked key by key, TypeScript cannot follow
+    zod: world => {
+      const types = Object.fromEntries(Object.entries(fields).map(([name, kind]) => [name, kind.zod(world)]))
+      const error = (issue: { readonly code: string, readonly input?: unknown }): string | undefined =>
+        issue.code === 'invalid_type' ? isNot('a table')(issue) : undefined
+      // zod checks key by key, which TypeScript cannot follow
+      return z.strictObject(types, { error }).pipe(z.custom<Values<S>>())
+    },
   })
 }
 
 const DOMAIN = /^[^@/\s"&'<>\0]{1,1023}$/
 
-/** How a value that is left out is reported. */
+/** The message for a required value that is left out. */
 export const MISSING = 'is missing'
 
-/** A world with nothing in it: defaults must be right there too. */
-const NOWHERE: World = { folder: resolve('/'), env: () => undefined, file: () => '' }
+/** An empty world: a default must be valid without files and environment. */
+const NOWHERE: ConfDeps = { folder: resolve('/'), env: () => undefined, file: () => '' }
+
+function refuseTwice (fields: Schema): void {
+  const names = Object.entries(fields).flatMap(([name, kind]) => [name, ...kind.former])
+  const twice = names.find((name, index) => names.indexOf(name) < index)
+  if (twice !== undefined) throw new TypeError(`two settings have the name '${twice}'`)
+}
 
 function isNot (wanted: string): (issue: { readonly input?: unknown }) => string {
   return ({ input }) => input === undefined ? MISSING : `${shown(input)} is not ${wanted}`
@@ -273,7 +325,7 @@ function matching (called: string, wanted: string, pattern: RegExp): Kind<string
   return new Kind({ called, zod: () => z.string({ error: isNot(wanted) }).regex(pattern, { error: isNot(wanted) }) })
 }
 
-/** A number that is written with its unit. */
+/** Makes the kind of a number that is written with its unit. */
 function quantity<W extends string> (
   called: string, pattern: string, read: (text: string) => number, bounds: { readonly min?: W, readonly max?: W },
 ): Kind<number, W> {
@@ -291,7 +343,7 @@ function quantity<W extends string> (
   })
 }
 
-/** A number without its unit is told what a unit is. */
+/** Reads a quantity, or returns a text that says what is wrong, such as a missing unit. */
 function attempt (read: (text: string) => number, value: unknown): number | string {
   try {
     return read(typeof value === 'string' ? value : shown(value))
@@ -308,12 +360,12 @@ function range (min: number | string | undefined, max: number | string | undefin
 
 type Found = { readonly secret: string } | { readonly trouble: string }
 
-function fromEnvironment (world: World, name: string): Found {
+function fromEnvironment (world: ConfDeps, name: string): Found {
   const secret = world.env(name)
-  return secret ? { secret } : { trouble: `the environment has no ${name}` }
+  return secret ? { secret } : { trouble: `the environment variable ${name} is not set` }
 }
 
-function fromFile (world: World, path: string): Found {
+function fromFile (world: ConfDeps, path: string): Found {
   try {
     const secret = world.file(resolve(world.folder, path)).trim()
     return secret === '' ? { trouble: `the file ${path} is empty` } : { secret }

@@ -1,7 +1,7 @@
-/** Words for the operator: values as he wrote them, and the word he may have meant. */
+/** Texts for the operator: values as they were written, and the word that was probably meant. */
 import { shortened } from '../base/text.js'
 
-/** A value as it may stand in a message: texts in single quotes, tables and lists by name only, nothing longer than a line. */
+/** Writes a value for a message: texts in single quotes, tables and lists by name only, nothing longer than a line. */
 export function shown (value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 60 ? shortened(value, 59) + '…' : value}'`
   if (Array.isArray(value)) return 'a list'
@@ -10,7 +10,7 @@ export function shown (value: unknown): string {
   return String(value)
 }
 
-/** `; did you mean 'x'?` for the known word nearest to this one, or nothing where none is near. */
+/** Returns `; did you mean 'x'?` with the known word nearest to this one, or an empty text if none is near. */
 export function didYouMean (word: string, known: Iterable<string>): string {
   let nearest: string | undefined
   let least = Math.max(1, Math.floor(word.length / 3)) + 1
@@ -23,7 +23,7 @@ export function didYouMean (word: string, known: Iterable<string>): string {
   return nearest === undefined ? '' : `; did you mean '${nearest}'?`
 }
 
-/** A path as it is written in TOML, items counted from 0: `host."example.org".admins[0]`. */
+/** Writes a path as in TOML, with indexes from 0: `host."example.org".admins[0]`. */
 export function dotted (path: readonly (string | number)[]): string {
   let text = ''
   for (const step of path) {
@@ -33,7 +33,7 @@ export function dotted (path: readonly (string | number)[]): string {
   return text
 }
 
-/** Edits from one word to the other: a letter more, less, another, or two swapped (optimal string alignment). */
+/** Counts the edits between two words: a letter added, removed, replaced, or two swapped (optimal string alignment). */
 function distance (a: string, b: string): number {
   let before: number[] = []
   let above = Array.from({ length: b.length + 1 }, (_, j) => j)
@@ -42,7 +42,8 @@ function distance (a: string, b: string): number {
     for (let j = 1; j <= b.length; j++) {
       const same = a[i - 1] === b[j - 1]
       let least = Math.min(at(above, j) + 1, at(row, j - 1) + 1, at(above, j - 1) + (same ? 0 : 1))
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, at(before, j - 2) + 1)
+      const isSwapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      if (isSwapped) least = Math.min(least, at(before, j - 2) + 1)
       row.push(least)
     }
     before = above

@@ -1,12 +1,19 @@
-/** The order in which the stanzas of one stream are settled: as they came, also where one of them waits and the next does not. */
+/**
+ * The order in which the stanzas of one stream are settled: the order of their arrival, also if one waits and the next
+ * does not.
+ */
 
-/** One stanza's place. */
+/** The place of one stanza in the order of arrival. */
 export interface Arrival {
-  /** All that came before it has been settled. */
+  /** True if all that came before this stanza is settled. */
   readonly isFirst: boolean
-  /** Runs once all that came before has been settled; at once where it has. One waits here at a time. */
+  /**
+   * Runs `run` after all that came before is settled; at once if it is settled already. Holds one callback at a time.
+   */
   whenFirst (run: () => void): void
-  /** Runs `settle` once all that came before has been settled. Only the first call counts; those after it run at once. */
+  /**
+   * Runs `settle` after all that came before is settled. Only the first call waits; later calls run `settle` at once.
+   */
   settle (settle: () => void): void
 }
 
@@ -16,15 +23,15 @@ export class Arrivals {
   readonly #open: Place[] = []
 
   /**
-   * `settled` is told as each one's turn comes, right before it is settled. `failed` hears what the settling of one throws: that is not the
-   * fault of those who wait with it, and their turn comes all the same.
+   * `settled` is called right before each stanza is settled. `failed` gets an error that the settling of one stanza
+   * throws; the stanzas after it are settled all the same.
    */
   constructor (settled: () => void, failed: (error: unknown) => void) {
     this.#settled = settled
     this.#failed = failed
   }
 
-  /** Nothing that has come is unsettled. */
+  /** True if all that has arrived is settled. */
   get isClear (): boolean { return this.#open.length === 0 }
 
   arrive (): Arrival {
@@ -33,18 +40,18 @@ export class Arrivals {
     return place
   }
 
-  /** Runs once all that has come so far is settled; at once where it is. */
-  behind (run: () => void): void {
+  /** Runs `run` after all that has arrived so far is settled; at once if it is settled already. */
+  afterAll (run: () => void): void {
     if (this.#open.length === 0) { run(); return }
     const place = new Place(this, false)
     place.work = run
     this.#open.push(place)
   }
 
-  /** Whether this is the next to be settled. */
+  /** True if this place is the next to be settled. */
   isNext (place: Arrival): boolean { return this.#open[0] === place }
 
-  /** Settles those whose turn has come. */
+  /** Settles the places whose turn has come. */
   drain (): void {
     for (let first = this.#open[0]; first !== undefined; first = this.#open[0]) {
       const { work } = first
@@ -84,7 +91,7 @@ class Place implements Arrival {
     else this.#awaiting = run
   }
 
-  /** Its turn has come. */
+  /** Called when the turn of this place has come. */
   comes (): void {
     const awaiting = this.#awaiting
     this.#awaiting = undefined

@@ -1,23 +1,28 @@
-/** What a stanza costs the server beside its own bytes, in units: charged to whoever asked for it, after the fact. */
+/** The cost of a stanza for the server besides its own bytes, in units. The sender is charged afterwards. */
 
 import type { Jid } from '../xmpp/jid.js'
 
-/** Presence or a request of another server: what its way takes, whatever comes of it. */
+/** The cost of a presence or request of another server, whatever its result. */
 export const PER_REQUEST = 4
-/** Another device or account that a stanza was brought to. */
+/** The cost of one more device or account that a stanza is delivered to. */
 export const PER_RECIPIENT = 1
-/** Units for the bytes of an answer: one for each KiB. */
+/** Returns the units for the bytes of an answer: one for each KiB. */
 export const costOfBytes = (bytes: number): number => bytes / 1024
-/** Units for rows that were read for an answer. */
+/** Returns the units for the rows that were read for an answer. */
 export const costOfRows = (rows: number): number => rows / 10
 
-/** Who pays for stanzas of another server: the stream that they come on. Over the budget of their domain it is read more slowly. */
+/**
+ * The stream that pays for stanzas of another server. Over the budget of its domain, the stream is read more slowly.
+ */
 export interface Payer {
-  /** `from`: the sender; all that its domain sends, on whatever stream, has one budget. */
+  /** Charges units. `from` is the sender: all streams of its domain share one budget. */
   charge (units: number, from: Jid): void
 }
 
-/** What one other domain may cost: units a second in the long run, and at once after a rest. Many users share it. */
+/**
+ * The budget of one other domain: units per second in the long run, and units at once after a rest. Many users share
+ * it.
+ */
 export const DOMAIN_BUDGET = { rate: 20_000, burst: 200_000 } as const
-/** Other domains whose budgets are remembered. */
+/** Other domains whose budgets are remembered, at most. */
 export const DOMAINS = 10_000

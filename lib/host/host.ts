@@ -12,67 +12,60 @@ import type { Clients } from '../auth/clients.js'
 import { SESSION_BACKLOG } from '../stream/bounds.js'
 import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import { PendingBatch } from '../storage/batch.js'
-import type { Batch, Storage, Write } from '../storage/store.js'
+import type { Batch, Write } from '../storage/store.js'
+import type { Storage } from '../storage/storage.js'
 import { namespaceOf, xml, type Element, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
-import { addressed, isAddressed, isMessage, stanza as stanzaOf, type Addressed, type Kind, type Message, type Stanza } from '../xmpp/stanza.js'
-import { Delivery } from './delivery.js'
-import { take } from './entry.js'
-import { original } from './handed.js'
 import {
-  accountCreated, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed, sessionDetached,
-  sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
+  addressed, isAddressed, isKind, isMessage, stanza as stanzaOf, type Addressed, type Message, type Stanza,
+} from '../xmpp/stanza.js'
+import type { Broadcast, BroadcastPart } from './broadcast.js'
+import { broadcastHere } from './broadcast-here.js'
+import { messageToRedeliver } from './delivery-tracker.js'
+import {
+  accountCreated, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed,
+  sessionDetached, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
 } from './events.js'
-import { IqHandlers, PendingRequests, type Request } from './iq.js'
+import type { DiscoItem } from './disco.js'
+import { Entities } from './entities.js'
+import { IqHandlers, legacySession, PendingRequests, type Asking } from './iq.js'
 import { Logins } from './logins.js'
 import { Outlets, type Outlet } from './outlet.js'
-import { Parting } from './parting.js'
-import type { Destination, Passage, Router } from './router.js'
-import type { TransferRows } from './transfers.js'
-import { Session, type Connection, type Former, type SessionHome } from './session.js'
+import { AccountLanes } from './pipeline/account-lanes.js'
+import { takeFromClient } from './pipeline/entry.js'
+import type { Passage, Runner } from './pipeline/passage.js'
+import type { Pipeline } from './pipeline/pipeline.js'
+import { Redelivery } from './pipeline/redelivery.js'
+import { TO_ACCOUNT, TO_ENTITY, TO_HOST } from './pipeline/steps.js'
+import type { TransferRows } from './pipeline/transfers.js'
+import { PlannedStop } from './planned-stop.js'
+import type { HostDeps, HostSettings } from './host-deps.js'
+import type { Destination, Router } from './router.js'
+import { Session, type Connection, type SavedSession, type SessionHome } from './session.js'
 import { Sessions } from './sessions.js'
 
-/** What the conf says of a host, beside its modules. */
-export interface HostSettings {
-  /** Bare addresses of those who may administer. */
-  readonly admins: readonly string[]
-  /** Sessions an account may have at a time. */
-  readonly resources: number
-  /** What happens when a device asks for a resource that another one has (RFC 6120 §7.7.2.2). */
-  readonly conflict: 'replace' | 'refuse'
-}
-
-/** What a host is made of. */
-export interface HostParts {
-  readonly domain: string
-  readonly settings: HostSettings
-  readonly clock: Clock
-  readonly ids: Ids
-  readonly log: Logger
-  readonly storage: Storage
-  readonly router: Router
-  readonly accounts: Accounts
-  readonly clients: Clients
-  readonly transfers: TransferRows
-}
+export type { HostSettings } from './host-deps.js'
 
 export type NonzaHandler = (nonza: Element, session: Session) => Maybe<void>
 export type Served = (stanza: Addressed) => Maybe<'handled' | undefined | void>
 export type Command = (args: readonly string[]) => Promise<unknown>
 
-/** How long the server waits for an answer to a request of its own, in milliseconds. */
-const PATIENCE = 30_000
-
 export class Host implements Destination, SessionHome {
   readonly domain: string
+  /** The name of the host as a destination. */
+  readonly place: string
   readonly jid: Jid
+  /** True if the host is a service: it has no accounts. */
+  readonly isService: boolean
   readonly clock: Clock
   readonly ids: Ids
   readonly log: Logger
   readonly storage: Storage
+  readonly pipeline: Pipeline
   readonly router: Router
+  readonly shared: Named
   readonly accounts: Accounts
   readonly clients: Clients
   readonly transfers: TransferRows
@@ -84,30 +77,38 @@ export class Host implements Destination, SessionHome {
   readonly requests: PendingRequests
   readonly backlogBound = SESSION_BACKLOG
   settings: HostSettings
-  /** What modules offer while a stream negotiates. */
+  /** Stream features that modules offer during stream negotiation. */
   readonly features: StreamFeature[] = []
-  /** What they offer within a login, or within the binding in one. */
+  /** Features that modules offer within a login, or within its bind request. */
   readonly inline: InlineFeature<Session>[] = []
   readonly nonzas = new Map<string, NonzaHandler>()
   readonly commands = new Map<string, Command>()
   readonly services = new Named()
   readonly counters = new Counters()
-  readonly #outlets: Outlets
+  readonly #outlets = new Outlets(this)
+  readonly #offeredServices: HostDeps['offeredServices']
   served: Served | undefined
-  readonly #delivery: Delivery
+  readonly lanes: AccountLanes
+  readonly entities = new Entities(this)
+  readonly #redelivery: Redelivery
   #stopping = false
-  readonly #parting: Parting = new Parting(this)
+  readonly #parting: PlannedStop = new PlannedStop(this)
 
-  constructor (parts: HostParts) {
+  constructor (parts: HostDeps) {
     this.domain = parts.domain
     this.jid = parseJid(parts.domain)
+    this.isService = parts.isService
+    this.#offeredServices = parts.offeredServices
     this.settings = parts.settings
     this.clock = parts.clock
     this.ids = parts.ids
     this.log = parts.log.with({ host: parts.domain })
-    this.storage = parts.storage
-    this.router = parts.router
-    this.turns = parts.router.turns
+    this.pipeline = parts.pipeline
+    this.storage = parts.pipeline.storage
+    this.router = parts.pipeline.router
+    this.turns = parts.pipeline.turns
+    this.place = `host ${parts.domain}`
+    this.shared = parts.shared
     this.accounts = parts.accounts
     this.clients = parts.clients
     this.transfers = parts.transfers
@@ -118,21 +119,19 @@ export class Host implements Destination, SessionHome {
       available: (session, first) => { this.tell(sessionAvailable, { session, first }) },
       unavailable: (session, last) => { this.tell(sessionUnavailable, { session, last }) },
     })
-    this.#delivery = new Delivery(this)
-    this.#outlets = new Outlets({
-      clock: parts.clock, route: stanza => { this.router.route(stanza) }, sessionAt: address => this.sessions.at(address),
-    })
+    this.lanes = new AccountLanes(this)
+    this.#redelivery = new Redelivery(this)
     for (const to of ['self', 'host'] as const) this.handlers.add(to, 'set', NS.SESSION, 'session', legacySession)
   }
 
   // ---- From the stream ----------------------------------------------------------
 
-  /** A new session for a device that has authenticated (RFC 6120 §7). Throws StanzaError: conflict, resource-constraint, bad-request. */
+  /** Makes a session (RFC 6120 §7). Throws StanzaError: conflict, resource-constraint, bad-request. */
   bind (account: Jid, resource: string | undefined, connection: Connection): Maybe<Session> {
     if (this.#stopping) throw new StreamError('system-shutdown')
     const jid = this.#addressFor(account, resource)
     const old = this.sessions.at(jid)
-    // One that waits for its device has no say: this may well be the device.
+    // A hibernating session is always replaced: the new connection is probably its device.
     if (old?.connection === 'attached' && this.settings.conflict === 'refuse') throw new StanzaError('conflict')
     if (old === undefined) this.#makeRoom(account)
     old?.close(new StreamError('conflict', 'replaced by a new connection'))
@@ -145,7 +144,7 @@ export class Host implements Destination, SessionHome {
     })
   }
 
-  /** Sessions that wait for a device that may never come back make room for one that is here, the oldest first. */
+  /** Closes the oldest hibernating session if the account has too many sessions. Throws if none hibernates. */
   #makeRoom (account: Jid): void {
     const sessions = this.sessions.of(account)
     if (sessions.length < this.settings.resources) return
@@ -154,7 +153,7 @@ export class Host implements Destination, SessionHome {
     waiting.close(new StreamError('resource-constraint', 'the account has too many sessions'))
   }
 
-  /** Where a module cannot take it in there is no session; the connection may ask for another, or hears what went wrong. */
+  /** Fires `sessionBound`. If a module throws, the session is detached, and the device may bind again. */
   #told (session: Session, connection: Connection): Maybe<unknown> {
     const fails = (error: unknown): never => {
       session.detach(connection, error instanceof Error ? error : undefined)
@@ -168,20 +167,20 @@ export class Host implements Destination, SessionHome {
     }
   }
 
-  /** A session that lived before this process, without a connection. */
-  restore (jid: Jid, former: Former): Maybe<Session> {
+  /** Restores a session of the previous process, without a connection. */
+  restore (jid: Jid, former: SavedSession): Maybe<Session> {
     const session = new Session(this, jid, former)
     this.sessions.add(session)
     return follow(this.hooks.fire(sessionBound, { session }), () => session)
   }
 
-  /** One stanza or nonza of an established stream. Throws StreamError where the stream must end. */
+  /** Takes one stanza or nonza of an established stream. Throws StreamError if the stream must end. */
   receive (session: Session, element: ParsedElement, source: Source): Maybe<void> {
     if (session.connection === 'closed') return undefined
     const name = element.getName()
     if (namespaceOf(element) === NS.CLIENT) {
       if (!isKind(name)) throw new StreamError('unsupported-stanza-type')
-      return session.isFrozen ? undefined : take(this, session, name, element, source)
+      return session.isFrozen ? undefined : takeFromClient(this, session, name, element, source)
     }
     const nonza = this.nonzas.get(`${namespaceOf(element) ?? ''} ${name}`)
     if (nonza === undefined) throw new StreamError('unsupported-stanza-type')
@@ -190,13 +189,21 @@ export class Host implements Destination, SessionHome {
 
   // ---- From the router ------------------------------------------------------------
 
-  deliver (stanza: Addressed, passage: Passage): Maybe<void> {
-    return this.#delivery.deliver(stanza, passage)
+  /** Leads a stanza to an account or an entity, or to the host itself. */
+  accept (passage: Passage, runner: Runner): Maybe<void> {
+    const { kind, to } = passage.addressed
+    if (to.local === '') return runner.run(passage, TO_HOST[kind], this)
+    return this.isService ? runner.run(passage, TO_ENTITY[kind], this) : runner.run(passage, TO_ACCOUNT[kind], this)
   }
 
-  bounced (stanza: Addressed, error: StanzaError): void {
-    this.tell(stanzaBounced, { stanza, error })
+  /** Takes a broadcast to addresses of this host. */
+  broadcast (broadcast: Broadcast, to: readonly Jid[], batch: Batch): BroadcastPart {
+    return broadcastHere(this, broadcast, to, batch)
   }
+
+  sessionAt (address: Jid): Session | undefined { return this.sessions.at(address) }
+
+  bounced (stanza: Addressed, error: StanzaError): void { this.tell(stanzaBounced, { stanza, error }) }
 
   // ---- From sessions ----------------------------------------------------------------
 
@@ -228,39 +235,44 @@ export class Host implements Destination, SessionHome {
     if (isMessage(stanza) && isAddressed(stanza)) this.redeliver(addressed(stanza, stanza.to), this.clock.now())
   }
 
-  /** Has a message go the way of one to a device that is gone (RFC 6121 §8.5.3.2). `removing` is stored with what becomes of it. */
+  /** Delivers a message as if its device were gone (RFC 6121 §8.5.3.2.1). The same batch stores `removing`. */
   redeliver (message: Message, at: number, removing?: Write): void {
-    const meant = original(message)
-    if (meant !== undefined) this.#delivery.redeliver(meant, at, removing)
-    else if (removing !== undefined) this.storage.submit([removing])
+    const meant = messageToRedeliver(message)
+    if (meant !== undefined) this.#redelivery.again(meant, at, removing)
+    else if (removing !== undefined) this.#redelivery.store(removing)
   }
 
   // ---- From modules and the operator ---------------------------------------------------
 
-  /** Sends a request of the server's own and waits for its result; rejects with the StanzaError that came instead. */
-  ask (to: Jid, payload: Element, how: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number } = {}): Promise<Element> {
+  /** Sends the server's own request, with a timeout in milliseconds. Rejects with the StanzaError of the answer. */
+  ask (to: Jid, payload: Element, how: Asking = {}): Promise<Element> {
     if (this.#stopping) return Promise.reject(stops())
     const id = this.ids.next()
-    const answer = this.requests.wait(to, id, how.timeout ?? PATIENCE)
+    const answer = this.requests.wait(to, id, how.timeout)
     const iq = stanzaOf(xml('iq', { type: how.type ?? 'get', id }, payload), how.from ?? this.jid, to)
     const session = this.sessions.at(to)
     if (session !== undefined) session.send(iq)
-    else this.router.route(iq)
+    else this.pipeline.route(iq)
     return answer
   }
 
-  /** Runs `work` once all that came for the account is stored; what comes for it later waits until the work is done. */
-  turn (account: Jid, work: () => Promise<void>): void { this.#delivery.turn(account, work) }
+  /** Runs `work` after all that came for the account is stored. Later stanzas for it wait until the work ends. */
+  turn (account: Jid, work: () => Promise<void>): void { this.lanes.turn(account.toString(), work) }
 
-  /** Resolves once all that has come for the account so far is stored; undefined where it is. */
-  stored (account: Jid): Promise<void> | undefined { return this.#delivery.stored(account) }
+  /** Resolves after all that has come for the account so far is stored; returns undefined if it is stored already. */
+  stored (account: Jid): Promise<void> | undefined { return this.lanes.stored(account) }
 
   exists (account: Jid): Maybe<boolean> { return this.accounts.exists(account) }
 
-  /** What leaves this address of the host, in one order. */
+  /** True if the host answers disco#info. */
+  get answersInfo (): boolean { return this.handlers.has('host', 'get', NS.DISCO_INFO, 'query') }
+
+  get offeredServices (): readonly DiscoItem[] { return this.#offeredServices(this.jid) }
+
+  /** Returns the outlet of an address at this host. */
   outlet (from: Jid): Outlet { return this.#outlets.of(from) }
 
-  /** Makes an account. Throws AccountExists, JidError, PrepError. */
+  /** Makes an account. Throws AccountExists, PasswordError, PrepError, Overloaded. */
   async createAccount (account: Jid, password: string): Promise<void> {
     const batch = new PendingBatch()
     batch.add(await this.accounts.creating(account, password))
@@ -270,34 +282,36 @@ export class Host implements Destination, SessionHome {
   }
 
   /**
-   * A new password: whoever came in by the old one is out, but for `by`, the session that has set it (RFC 6120 §4.9.3.16 reset).
-   * Throws AccountMissing, PasswordError, PrepError, Overloaded.
+   * Sets a new password and ends all sessions of the account, except `by`, the session that set it (RFC 6120 §4.9.3.16
+   * reset). Throws AccountMissing, PasswordError, PrepError, Overloaded.
    */
   async setPassword (account: Jid, password: string, by?: Session): Promise<void> {
-    // Tokens first: should the rest fail, clients ask for the password once more, and none gets in that should not.
+    // Tokens go first: if the rest fails, clients ask for the password once more, and nobody keeps an access that
+    // should end.
     await this.clients.passwordChanged(account)
     await this.accounts.setPassword(account, password)
     this.kick(account, new StreamError('reset', 'the password was changed'), by)
-    // And those that were given meanwhile to who still came by the old one.
+    // Removes also tokens that were issued meanwhile to a login with the old password.
     await this.clients.passwordChanged(account)
     await this.hooks.fire(passwordChanged, { account })
   }
 
-  /** Takes the access of one client away, and ends its logins under way; what else it has is the caller's to end. As `Clients.revoke`. */
+  /** As `Clients.revoke`. Ends the client's logins in progress; the caller ends its sessions. */
   async revoke (account: Jid, id: string): ReturnType<Clients['revoke']> {
     const revoked = await this.clients.revoke(account, id)
-    if (revoked !== undefined) this.logins.end(account, new StreamError('not-authorized', 'its access was revoked'), revoked[0])
+    if (revoked === undefined) return undefined
+    this.logins.end(account, new StreamError('not-authorized', 'its access was revoked'), revoked[0])
     return revoked
   }
 
-  /** Removes an account and every trace of it; its sessions end (RFC 6120 §4.9.3.12 not-authorized). */
+  /** Removes an account and everything stored for it. Its sessions end (RFC 6120 §4.9.3.12 not-authorized). */
   async removeAccount (account: Jid): Promise<void> {
     const batch = new PendingBatch()
     await this.removingAccount(account, batch)
     await this.commit(batch)
   }
 
-  /** The same as part of a batch: the sessions end once it is stored, and what asked for it is answered. */
+  /** Removes an account as part of a batch. The sessions end after the batch is stored and its answer was sent. */
   removingAccount (account: Jid, batch: Batch): Maybe<void> {
     return follow(this.hooks.fire(accountRemoved, { account, batch }), () => {
       batch.add(this.storage.erasing(account.toString()))
@@ -309,7 +323,7 @@ export class Host implements Destination, SessionHome {
     })
   }
 
-  /** Ends all sessions of an account, and its logins under way, but for one session; answers how many sessions there were. */
+  /** Ends all sessions and logins in progress of an account, except one session. Returns how many sessions. */
   kick (account: Jid, reason: StreamError, spared?: Session): number {
     this.logins.end(account, reason)
     const sessions = this.sessions.of(account).filter(session => session !== spared)
@@ -320,22 +334,17 @@ export class Host implements Destination, SessionHome {
   /** Stores a batch that belongs to no stanza. Rejects if it is not stored. */
   commit (batch: PendingBatch): Promise<void> { return batch.commit(this.storage) }
 
-  service<T> (service: Service<T>): T | undefined {
-    return this.services.get(service)
-  }
+  service<T> (service: Service<T>): T | undefined { return this.services.get(service) }
 
   defect (error: unknown): void { this.log.error('defect', { error }) }
 
-  /**
-   * Once it stops: resolves when every message that has come is on its way to storage, and all else that devices have said, and others
-   * have been told of sessions that have ended.
-   */
+  /** Resolves, during a stop, when all that devices sent is handled, and handlers of closed sessions have ended. */
   async settled (): Promise<void> {
     await this.#parting.settled()
-    await this.#delivery.idle()
+    await this.lanes.idle()
   }
 
-  /** Ends every session. New ones are refused. */
+  /** Ends every session that is not saved for the next start. New ones are refused. */
   stop (): void {
     this.#stopping = true
     for (const session of [...this.sessions.all()]) {
@@ -344,23 +353,26 @@ export class Host implements Destination, SessionHome {
     this.requests.clear(stops())
   }
 
-  /** Before the server stops: ends the sessions that cannot live on behind its next start. */
+  /** Begins the stop: chooses the sessions that are saved for the next start, and ends all others. */
   leave (): void {
     this.#stopping = true
     this.#parting.begin()
     this.stop()
   }
 
-  /** Takes up the stanzas that the process before this one has left on their way to accounts of this host. */
-  resume (): Promise<void> { return this.#delivery.resume() }
+  /** Delivers the stanzas that the previous process left for accounts of this host. */
+  resume (): Promise<void> { return this.#redelivery.resume() }
 
-  /** The last: what is stored on its way is left to the next start. */
-  end (): void { this.#delivery.end() }
+  /** Ends delivery. Waiting stanzas that are stored are left to the next start. */
+  end (): void {
+    this.lanes.end()
+    this.entities.end()
+  }
 
-  /** Writes down those that can. Their connections end, their streams do not (XEP-0198 §6). */
-  park (): Promise<void> { return this.#parting.park() }
+  /** Saves the sessions that can be resumed. Their connections end, their streams do not (XEP-0198 §6). */
+  park (): Promise<void> { return this.#parting.saveForRestart() }
 
-  /** Tells of what has happened: nobody can object any more, and an error is only logged. */
+  /** Fires a hook about something that has happened. An error is only logged. */
   tell<E> (hook: Hook<E>, event: E): void { void this.#tell(hook, event) }
 
   #tell<E> (hook: Hook<E>, event: E): Promise<void> | undefined {
@@ -384,14 +396,5 @@ export class Host implements Destination, SessionHome {
   }
 }
 
-/** What an answer is that does not come any more: it says nothing of whom was asked. */
-function stops (): StanzaError { return new StanzaError('service-unavailable', 'the server stops', { type: 'wait' }) }
-
-/** RFC 3921 §3: what a client of old asks for it has by binding. A stanza like others: both sides count it (XEP-0198 §4). */
-function legacySession ({ session }: Request): void {
-  if (session === undefined) throw new StanzaError('service-unavailable')
-}
-
-function isKind (name: string): name is Kind {
-  return name === 'message' || name === 'presence' || name === 'iq'
-}
+/** The answer to a request whose reply cannot come any more. It says nothing about the address that was asked. */
+const stops = (): StanzaError => new StanzaError('service-unavailable', 'the server is stopping', { type: 'wait' })

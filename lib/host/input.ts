@@ -1,50 +1,58 @@
-/** What one device says, in its order (RFC 6120 §10.1): the next stanza is taken once what must come before it is seen. */
+/**
+ * The stanzas of one device, in order (RFC 6120 §10.1): the next one is taken after the effects of those before it can
+ * be seen.
+ */
 import type { Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import type { Turns } from '../base/turns.js'
 import { Arrivals, type Arrival } from './arrivals.js'
 
-/** Stanzas that may wait for one before them, and bytes. Beyond, the connection is not read. */
+/** The most stanzas and bytes that may wait for an earlier stanza. Beyond that, the connection is not read. */
 const MOST = 100
 const MOST_BYTES = 65_536
 
 export interface InputHome {
-  /** Something failed that should not: it is logged. */
+  /** Called with an unexpected error, to log it. */
   defect (error: unknown): void
-  /** The stream must end by this. */
+  /** Called with an error that must end the stream. */
   failed (error: unknown): void
 }
 
 export class Input {
   readonly #home: InputHome
   readonly #turns: Turns | undefined
-  /** Places of stanzas that nobody counts: made where one of them waits. */
+  /** The places of stanzas that no manager counts. Made when one of them waits. */
   #arrivals: Arrivals | undefined
-  /** Stanzas after one that is not done with. What is no stanza (XEP-0198) does not wait here. */
+  /** Stanzas that wait for an earlier one. Nonzas (XEP-0198) do not wait here. */
   #line: Queue | undefined
   #bytes = 0
   #rested: (() => void)[] = []
+  readonly #fillings = new Set<() => void>()
 
   constructor (home: InputHome, turns: Turns | undefined) {
     this.#home = home
     this.#turns = turns
   }
 
-  /** The next stanza has to wait for one before it. */
+  /** True if the next stanza must wait for an earlier one. */
   get isBusy (): boolean { return this.#line !== undefined }
-  /** The place of a stanza that nobody counts; undefined where none before it waits to be settled. */
+  /** Returns the place of a stanza that no manager counts; undefined if no earlier stanza waits to be settled. */
   place (): Arrival | undefined { return this.#arrivals?.isClear === false ? this.#arrivals.arrive() : undefined }
 
-  /** A place for a stanza that nobody counts and that waits: those after it are settled after it. */
-  arrive (): Arrival { return (this.#arrivals ??= new Arrivals(() => {}, error => { this.#home.defect(error) })).arrive() }
+  /** Makes a place for a stanza that waits and that no manager counts. Later stanzas are settled after it. */
+  arrive (): Arrival {
+    this.#arrivals ??= new Arrivals(() => {}, error => { this.#home.defect(error) })
+    return this.#arrivals.arrive()
+  }
 
-  /** What has just come is not done with: what comes next waits for it. */
+  /** Lets the next stanzas wait until `work` ends. */
   waits (work: Promise<void>): void {
-    const line = this.#line = new Queue(Infinity, error => { this.#home.failed(error) }, () => { this.#rests() }, this.#turns)
+    const failed = (error: unknown): void => { this.#home.failed(error) }
+    const line = this.#line = new Queue(Infinity, failed, () => { this.#rests() }, this.#turns)
     line.run(() => work)
   }
 
-  /** Runs `take` after all that waits. Answers with a promise where so much waits that no more is to be read until that resolves. */
+  /** Runs `take` after all that waits. Returns a promise if too much waits: read no more until it resolves. */
   after (bytes: number, take: () => Maybe<void>): Maybe<void> {
     const line = this.#line
     if (line === undefined) return take()
@@ -53,23 +61,35 @@ export class Input {
       this.#bytes -= bytes
       return take()
     })
-    return line.length < MOST && this.#bytes < MOST_BYTES ? undefined : new Promise(resolve => { this.#rested.push(resolve) })
+    if (line.length < MOST && this.#bytes < MOST_BYTES) return undefined
+    for (const tell of [...this.#fillings]) tell()
+    return new Promise(resolve => { this.#rested.push(resolve) })
   }
 
-  /** Resolves once nothing that has come waits for its turn; undefined where nothing does. */
+  /**
+   * Runs `tell` when the device is not read because too much waits, which may be at once: then its acknowledgements are
+   * not read either. Returns a function that cancels it.
+   */
+  whenFull (tell: () => void): () => void {
+    this.#fillings.add(tell)
+    if (this.#rested.length > 0) tell()
+    return () => { this.#fillings.delete(tell) }
+  }
+
+  /** Resolves when no stanza waits for its turn; returns undefined if none does. */
   taken (): Promise<void> | undefined {
     const line = this.#line
     return line === undefined ? undefined : new Promise(resolve => { line.run(resolve) })
   }
 
-  /** Resolves once everything that has come uncounted so far is settled; undefined where it is. */
+  /** Resolves when all stanzas so far that no manager counts are settled; returns undefined if they are. */
   settled (): Promise<void> | undefined {
     const line = this.#line
     if (line === undefined && this.#arrivals?.isClear !== false) return undefined
     return new Promise(resolve => {
       const settled = (): void => {
         if (this.#arrivals === undefined) resolve()
-        else this.#arrivals.behind(resolve)
+        else this.#arrivals.afterAll(resolve)
       }
       if (line === undefined) settled()
       else line.run(settled)

@@ -1,14 +1,13 @@
-/** Which stanzas outlive a crash. */
-import { namespaceOf } from '../xml/element.js'
-import { NS } from '../xml/namespaces.js'
+/** Tells which stanzas must survive a crash. */
 import type { Stanza } from '../xmpp/stanza.js'
+import { storingOf } from '../xmpp/storing.js'
 
-/** What is not to go with a crash: messages, but for those that mean nothing later (XEP-0085, XEP-0334). */
+/**
+ * True if a crash must not lose the stanza: a message that holds anything. It is stored until it is delivered, which
+ * only `no-store` forbids (XEP-0334 §4.2).
+ */
 export function isLasting (stanza: Stanza): boolean {
-  if (stanza.kind !== 'message' || stanza.has(NS.HINTS, 'no-store')) return false
-  for (const child of stanza.children()) {
-    const namespace = namespaceOf(child)
-    if (namespace !== NS.CHAT_STATES && namespace !== NS.HINTS && namespace !== NS.STANZA_ID && child.getName() !== 'thread') return true
-  }
-  return false
+  if (stanza.kind !== 'message') return false
+  const { noStore, holds } = storingOf(stanza)
+  return !noStore && holds !== 'nothing'
 }

@@ -1,22 +1,25 @@
-/** Logins under way: what ends the access to an account ends them too, or who began before would come in behind it. */
+/**
+ * Logins in progress. When the access to an account ends, they end too: else a login that began earlier would succeed
+ * afterwards.
+ */
 import type { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 
-/** One login, from before what proves it is looked at until its stream has a session. */
+/** One login: begins before its credentials are checked, and ends when its stream has a session. */
 export interface LoginUnderWay {
-  /** Bare. */
+  /** The bare address. */
   readonly account: Jid
-  /** The client it says it is, as `keyOf` names it; '' where it does not say. */
+  /** The client that the login names, as `keyOf` returns it; '' if it names none. */
   readonly device: string
-  /** Ends its stream. */
+  /** Ends the stream of the login. */
   end (reason: StreamError): void
 }
 
-/** Those of one host: each connection has one at most, which is their bound. */
+/** The logins in progress at one host. Each connection has at most one: that is their bound. */
 export class Logins {
   readonly #underWay = new Map<string, Set<LoginUnderWay>>()
 
-  /** Takes note of one; returns what forgets it. */
+  /** Adds a login, and returns a function that removes it. */
   begins (login: LoginUnderWay): () => void {
     const name = login.account.toString()
     const others = this.#underWay.get(name)
@@ -29,7 +32,7 @@ export class Logins {
     }
   }
 
-  /** Ends those of an account, or those of one of its devices. */
+  /** Ends the logins of an account, or of one of its devices. */
   end (account: Jid, reason: StreamError, device?: string): void {
     for (const login of [...this.#underWay.get(account.bare.toString()) ?? []]) {
       if (device === undefined || login.device === device) login.end(reason)

@@ -1,4 +1,4 @@
-/** Modules: what one declares, and what it takes. It never gives back: its scope does. */
+/** Modules: what a module declares and what it registers. It never unregisters anything: its scope does that. */
 import type { Client } from '../auth/clients.js'
 import type { Clock } from '../base/clock.js'
 import type { Labels } from '../base/counters.js'
@@ -9,49 +9,81 @@ import type { Maybe } from '../base/maybe.js'
 import type { Cleanup } from '../base/scope.js'
 import type { Service } from '../base/slot.js'
 import type { Schema, Values } from '../config/schema.js'
+import type { ModulePlace } from '../config/services.js'
 import type { Batch, Shapes, Stores, Write } from '../storage/store.js'
 import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Message } from '../xmpp/stanza.js'
+import type { DiscoItem } from './disco.js'
+import type { EntityBehaviour, EntityKind } from './entity.js'
 import type { Command, NonzaHandler, Served } from './host.js'
-import type { IqTable } from './iq.js'
+import type { Answer, Asking, Featured, IqTable, Request } from './iq.js'
 import type { Outlet } from './outlet.js'
-import type { Former, Session } from './session.js'
+import type { SavedSession, Session } from './session.js'
 import type { Sessions } from './sessions.js'
+import type { WebRoute } from './web-routes.js'
 
-/** What goes wrong with accounts. */
+/** Errors of accounts. */
 export { AccountExists, AccountMissing } from '../auth/accounts.js'
 export { Overloaded, PasswordError } from '../auth/keys.js'
 
-/** Accounts, as far as modules go. */
+/** The accounts of a host, as modules see them. */
 export interface AccountsOfHost {
   exists (account: Jid): Maybe<boolean>
-  /** Throws AccountExists, and as `setPassword` does. */
+  /** Makes an account. Throws AccountExists, and what `setPassword` throws. */
   create (account: Jid, password: string): Promise<void>
-  /** `by`: the session that sets it; others end. Throws AccountMissing, PasswordError, PrepError, Overloaded. */
+  /**
+   * Sets a password and ends all sessions except `by`, which set it. Throws AccountMissing, PasswordError, PrepError,
+   * Overloaded.
+   */
   setPassword (account: Jid, password: string, by: Session): Promise<void>
-  /** Removes the account and every trace of it with this batch; its sessions end once that is stored. */
+  /** Removes the account and everything stored for it as part of the batch. Its sessions end after the commit. */
   removing (account: Jid, batch: Batch): Maybe<void>
 }
 
 /** The clients that accounts log in with (XEP-0494). */
 export interface ClientsOfHost {
-  /** All that are remembered, by what `clientOf` says in a session. */
+  /** Returns all remembered clients, by the value of `clientOf` in their sessions. */
   of (account: Jid): Promise<ReadonlyMap<string, Client>>
   /**
-   * Takes the tokens of one away, by its id, and forgets it unless it knows the password. Answers with its key and what it was, undefined
-   * where there is none.
+   * Revokes the tokens of the client with this id, and forgets the client unless it knows the password. Resolves with
+   * its key and its former state; undefined if there is no such client.
    */
   revoke (account: Jid, id: string): Promise<readonly [key: string, client: Client] | undefined>
 }
 
-/** One host, as one module sees it. What a module takes here is given back when it is unloaded. */
-export interface ModuleHost<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = string> {
+/** The entities of one kind at a host, as their module sees them. */
+export interface EntityTable<E> {
+  /** Answers requests of type get to the bare addresses of these entities. */
+  get (namespace: string, name: string, answer: (entity: E, request: Request) => Answer): void
+  /** Answers requests of type set to the bare addresses of these entities. */
+  set (namespace: string, name: string, answer: (entity: E, request: Request) => Answer): void
+  /**
+   * Runs `work` with an entity in its turn among the stanzas to it, without a stanza: for a timer, or for a command.
+   * The entity is loaded if it must be. Resolves with the result when the batch is stored; later stanzas to the entity
+   * wait until then. Resolves with undefined, and runs nothing, if there is no such entity. Rejects with what `load` or
+   * `work` throws, or if the batch is not stored. `work` must not wait for a stanza or another call for this entity.
+   */
+  with<T> (address: Jid, work: (entity: E, batch: Batch) => Maybe<T>): Promise<T | undefined>
+  /** Returns a loaded entity; undefined if there is none with this address, or if it is not loaded. */
+  of (address: Jid): E | undefined
+  /** Forgets an entity without saving it: it does not exist any more, or the batch that made it has failed. */
+  forget (address: Jid): void
+}
+
+/** One host, as one module sees it. What a module registers here is removed when it is unloaded. */
+export interface ModuleHost<
+  C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = string,
+> {
   readonly domain: string
   /** The domain as an address. */
   readonly jid: Jid
-  /** Bare addresses of the accounts that may administer the host, as the conf has them now. */
+  /** True if the host is a service: it has no accounts. */
+  readonly isService: boolean
+  /** The running services of this server that the host shows to its clients. Only those that answer disco#info. */
+  readonly offeredServices: readonly DiscoItem[]
+  /** Bare addresses of the administrators, as in the current conf. */
   readonly admins: readonly string[]
   readonly settings: Values<C>
   readonly stores: Stores<R>
@@ -64,92 +96,117 @@ export interface ModuleHost<C extends Schema = Record<never, never>, R extends S
   readonly router: {
     route (stanza: Addressed): void
     serves (domain: string): boolean
-    /** Does `work` for each item in order, in as many turns of the event loop as it takes; at once if the items are few. */
+    /**
+     * Runs `work` for each item in order. Takes as many turns of the event loop as needed; few items are done at once.
+     */
     each<T> (this: void, items: readonly T[], work: (item: T) => void): Maybe<void>
-    /** Has a message go the way of one to a device that is gone. `removing` is stored with what becomes of it. */
+    /** Delivers a message as if its device were gone. `removing` is stored together with the result. */
     redeliver (message: Message, at: number, removing?: Write): void
   }
-  /** A session that lived before this process. */
-  restore (jid: Jid, former: Former): Maybe<Session>
+  /** Restores a session of the previous process. */
+  restore (jid: Jid, former: SavedSession): Maybe<Session>
   readonly iq: IqTable
   on<E> (hook: Hook<E>, handler: Handler<E>, phase?: Phase): void
-  /** Fires a hook of the module's own, or one of the core that is its to fire (subscriptionChanged). */
+  /** Fires a hook of the module, or a hook of the core that modules fire (subscriptionChanged). */
   fire<E> (hook: Hook<E>, event: E): Maybe<'handled' | undefined>
   offer (feature: StreamFeature): void
-  /** What a client may ask for with its login, or with the binding in it (XEP-0388, XEP-0386). */
+  /** Offers a feature that a client can request within its login, or within its bind request (XEP-0388, XEP-0386). */
   offerInline (feature: InlineFeature<Session>): void
-  /** A nonza of an established stream: `<r/>`, `<a/>`, `<active/>`. */
+  /** Handles a nonza of an established stream: `<r/>`, `<a/>`, `<active/>`. */
   nonza (namespace: string, name: string, handler: NonzaHandler): void
   /**
-   * Sends a request of the server's own and waits for its result, matched by peer and id; rejects with the StanzaError that came
-   * instead. `timeout` in milliseconds.
+   * Sends the server's own request and waits for its result, matched by peer and id. Rejects with the StanzaError of
+   * the answer. `timeout` is in milliseconds.
    */
-  ask (to: Jid, payload: Element, how?: { readonly from?: Jid, readonly type?: 'get' | 'set', readonly timeout?: number }): Promise<Element>
+  ask (to: Jid, payload: Element, how?: Asking): Promise<Element>
   /**
-   * Runs `work` in the account's turn: messages and presence for the account that have found their recipients before are stored by then,
-   * and all others wait until the work is done. The work must not wait for any of those. What it throws is logged as a defect.
+   * Runs `work` in the account's turn: messages and presence that have found their recipients are stored by then, and
+   * all others wait until the work ends. The work must not wait for any of those. An error in it is logged as a defect.
    */
   turn (account: Jid, work: () => Promise<void>): void
-  /** Resolves once all that has come for the account so far is stored; undefined where it is. */
+  /** Resolves after all that has come for the account so far is stored; returns undefined if it is stored already. */
   stored (account: Jid): Promise<void> | undefined
-  /** What leaves an address at this host (an account, a room), in one order; long answers in pieces. */
-  outlet (from: Jid): Outlet
-  /** A batch for writes that belong to no stanza; `commit` stores it. */
-  batch (): Batch & { commit (): Promise<void> }
-  /** Every stanza to this host and to any address at it: rooms, pubsub, components. One module a host. */
-  serve (handler: Served): void
-  /** What `sestina NAME …` runs; its answer is printed. */
-  command (name: string, run: Command): void
-  /** Adds to one of the numbers that the module declares. */
-  count (metric: M, by?: number, labels?: Labels): void
-  /** The features that the modules of this host declare, sorted. */
-  features (of: 'host' | 'account'): readonly string[]
-  provide<T> (service: Service<T>, implementation: T): void
-  /** Throws where no module provides it: name the provider in `requires`. */
-  use<T> (service: Service<T>): T
-  /** The same where going without is fine. */
-  find<T> (service: Service<T>): T | undefined
   /**
-   * Puts something in place when this module comes up; what it returns takes it out again. `isReplaced`: the module is set up anew; else
-   * it is turned off, or its host ends.
+   * Returns the outlet of an address at this host (an account, a room): sends in one order, and long answers in pieces.
+   */
+  outlet (from: Jid): Outlet
+  /** Makes a batch for writes that belong to no stanza. `commit` stores it. */
+  batch (): Batch & { commit (): Promise<void> }
+  /**
+   * Lets addresses of this service be entities of a kind: rooms, nodes. They are loaded when a stanza comes for them,
+   * and unloaded when they are idle. Kinds are asked for an address in the order of their modules.
+   */
+  entities<E> (kind: EntityKind<E>, behaviour: EntityBehaviour<E>): EntityTable<E>
+  /**
+   * Handles every stanza to this host and to any address at it: rooms, pubsub, components. Only one module of a host
+   * may do so.
+   */
+  serve (handler: Served): void
+  /** Answers HTTP requests, if a [[listen]] is for the web. No other route may have the same method and path. */
+  web (route: WebRoute): void
+  /** Adds a command: `sestina NAME …` runs it and prints its result. */
+  command (name: string, run: Command): void
+  /** Adds to a metric that the module declares. */
+  count (metric: M, by?: number, labels?: Labels): void
+  /** Returns the features that the modules of this host declare, sorted. */
+  features (of: Featured): readonly string[]
+  provide<T> (service: Service<T>, implementation: T): void
+  /** Returns a service. Throws if no module provides it: name the provider in `requires`. */
+  use<T> (service: Service<T>): T
+  /** Returns a service, or undefined if no module provides it. */
+  find<T> (service: Service<T>): T | undefined
+  /** Returns the value of this name that all hosts of the server share. If there is none, makes it. */
+  shared<T> (name: Service<T>, make: () => T): T
+  /**
+   * Runs `put` when this module is installed, and the function that it returns when the module is removed. `isReplaced`
+   * is true if the module is set up again, and false if it is turned off or its host ends.
    */
   whileUp (put: () => (isReplaced: boolean) => void): void
-  /** Runs when the module is unloaded. */
+  /** Runs `cleanup` when the module is unloaded. */
   defer (cleanup: Cleanup): void
 }
 
-export interface Module<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = never> {
-  /** Its file's name, and its name in the conf. */
+export interface Module<
+  C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = never,
+> {
+  /** The name of its file, and its name in the conf. */
   readonly name: string
-  /** One sentence for the reference page of the conf. */
+  /** One sentence for the configuration reference. */
   readonly about?: string
-  /** '0280 v1.0.1': the README's table is made from these. */
+  /** XEPs with versions, as '0280 v1.0.1': the README's table is made from these. */
   readonly xeps?: readonly string[]
-  /** For disco, while the module is up. */
-  readonly features?: { readonly host?: readonly string[], readonly account?: readonly string[] }
-  /** Set up before this one; reloaded with it. */
+  /** Features for disco, while the module is loaded. */
+  readonly features?: Readonly<Partial<Record<Featured, readonly string[]>>>
+  /** Modules that are set up before this one, and reloaded with it. */
   readonly requires?: readonly string[]
-  /** Set up before this one where the conf has it. */
+  /** Modules that are set up before this one if the conf turns them on. */
   readonly after?: readonly string[]
-  /** A host runs it only if the conf turns it on; every other module runs unless the conf turns it off. */
+  /**
+   * The hosts that may run the module. 'accounts' is the usual place: hosts with accounts. 'services': hosts that name
+   * the module with `service`. 'everywhere': all hosts.
+   */
+  readonly at?: ModulePlace
+  /** True if a host runs the module only when the conf turns it on. All others run unless the conf turns them off. */
   readonly isOff?: boolean
   readonly settings?: C
   readonly stores?: R
-  /** What it counts, and what each number says to an operator. */
+  /** The module's metrics, and the description of each for an operator. */
   readonly counts?: Readonly<Record<M, string>>
   setup (host: ModuleHost<C, R, M>): void | Promise<void>
   /**
-   * Runs when a host stands up whose conf leaves this module out: brings to an end what a life with it has left in its stores, where nobody
-   * would look any more. `host.settings` is empty.
+   * Runs when a host starts without this module: ends what the module left in its stores when it was on.
+   * `host.settings` is empty.
    */
   forgo?(host: ModuleHost<C, R, M>): Promise<void>
 }
 
-/** Any module, whatever its settings and stores. */
+/** Any module, with any settings and stores. */
 export type AnyModule = Module<Schema, Shapes, string>
 
-/** Types a module's definition: the type of `host.settings`, `host.stores` and `host.count` follows from what it declares. */
-export function defineModule<C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = never> (
+/** Infers the types of `host.settings`, `host.stores` and `host.count` from what a module declares. */
+export function defineModule<
+  C extends Schema = Record<never, never>, R extends Shapes = Record<never, never>, M extends string = never,
+> (
   module: Module<C, R, M>,
 ): Module<C, R, M> {
   return module

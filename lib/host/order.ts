@@ -1,5 +1,8 @@
-/** The order in which things are released that wait for commits: each behind those before it, stored or not. */
-import type { Storage } from '../storage/store.js'
+/**
+ * The order in which callbacks that wait for commits run: each after those before it, whether the commit succeeded or
+ * failed.
+ */
+import type { Storage } from '../storage/storage.js'
 
 export class ReleaseOrder {
   readonly #storage: Pick<Storage, 'after' | 'settled'>
@@ -7,10 +10,10 @@ export class ReleaseOrder {
 
   constructor (storage: Pick<Storage, 'after' | 'settled'>) { this.#storage = storage }
 
-  /** Nothing that was released waits for its commit. */
+  /** True if no earlier callback waits for its commit. */
   get isClear (): boolean { return this.#released <= this.#storage.settled }
 
-  /** Runs `then` once commit `number` has settled (0: there is none), and behind all that was released before. */
+  /** Runs `then` after commit `number` has settled (0: no commit), and after all earlier callbacks. */
   release (number: number, then: (error: Error | undefined) => void): void {
     const storage = this.#storage
     if (number !== 0) {

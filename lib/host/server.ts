@@ -1,44 +1,51 @@
-/** Server: its hosts on one storage; start, reload, stop in order. */
+/** Server: its hosts on one storage, with start, reload and stop in order. */
 import type { Clock, Timer } from '../base/clock.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import { Named } from '../base/slot.js'
 import type { Turns } from '../base/turns.js'
 import { Accounts, accountsShape, indexShape, secretShape } from '../auth/accounts.js'
 import { Clients, clientsShape } from '../auth/clients.js'
-import type { Storage } from '../storage/store.js'
-import type { Jid } from '../xmpp/jid.js'
+import type { Storage } from '../storage/storage.js'
+import { parseJid, type Jid } from '../xmpp/jid.js'
+import type { DiscoItem } from './disco.js'
 import { hostOpened, hostRaised, offersChanged } from './events.js'
 import { Host, type HostSettings } from './host.js'
 import { Modules, type Wanted } from './loader.js'
 import type { AnyModule } from './module.js'
+import { Pipeline } from './pipeline/pipeline.js'
+import { transfersShape } from './pipeline/transfers.js'
 import { Router } from './router.js'
-import { transfersShape } from './transfers.js'
+import { discovery } from './services.js'
+import { webRoutesIn, type WebRoutes } from './web-routes.js'
 
-export interface ServerParts {
+export interface ServerDeps {
   readonly clock: Clock
   readonly ids: Ids
   readonly log: Logger
   readonly storage: Storage
-  /** Of PBKDF2, for passwords that are set from now on. */
+  /** PBKDF2 iterations for new passwords. */
   readonly iterations?: number
-  /** The least characters of a password that is set from now on; left out, one. */
+  /** The least number of characters in a new password; 1 if absent. */
   readonly shortest?: () => number
-  /** Accounts of each host whose state stays in memory, at most. */
+  /** The most accounts of each host whose state stays in memory. */
   readonly cached?: number
-  /** Shares the event loop among all who read stanzas. */
+  /** Shares the event loop among all streams. */
   readonly turns?: Turns
 }
 
-/** One host as the conf wants it. */
+/** One host as the conf describes it. */
 export interface HostPlan {
   readonly domain: string
+  /** True if the host is a service: it has no accounts. */
+  readonly isService?: boolean
   readonly settings: HostSettings
   readonly modules: readonly Wanted[]
-  /** Modules that it leaves out. */
+  /** Modules that the host does not run. */
   readonly forgone?: readonly AnyModule[]
 }
 
-/** How long the server waits at its stop for what is under way and waits for something outside, in milliseconds. */
+/** How long a stop waits for unfinished work that depends on something outside, in milliseconds. */
 const LAST_WAIT = 5000
 
 interface Standing { readonly host: Host, readonly modules: Modules }
@@ -47,7 +54,10 @@ export class Server {
   readonly clock: Clock
   readonly log: Logger
   readonly storage: Storage
-  readonly router: Router
+  readonly router = new Router()
+  readonly pipeline: Pipeline
+  /** The values that modules of all hosts share. */
+  readonly #shared = new Named()
   readonly #ids: Ids
   readonly #standing = new Map<string, Standing>()
   readonly #since: number
@@ -56,11 +66,12 @@ export class Server {
   readonly #cached: number | undefined
   #isOpen = false
 
-  constructor (parts: ServerParts) {
+  constructor (parts: ServerDeps) {
     this.clock = parts.clock
     this.log = parts.log
     this.storage = parts.storage
-    this.router = new Router(parts.storage, parts.log, parts.turns)
+    const { storage, clock, log, turns } = parts
+    this.pipeline = new Pipeline({ router: this.router, storage, clock, log, turns })
     parts.storage.aside.report({ clock: parts.clock, log: parts.log })
     this.#ids = parts.ids
     this.#since = parts.clock.now()
@@ -69,38 +80,47 @@ export class Server {
     this.#cached = parts.cached
   }
 
-  /** When it was started, in milliseconds since 1970. */
+  /** The start time, in milliseconds since 1970. */
   get since (): number { return this.#since }
   get hosts (): readonly Host[] { return [...this.#standing.values()].map(({ host }) => host) }
   host (domain: string): Host | undefined { return this.#standing.get(domain)?.host }
-  hostOf (account: Jid): Host | undefined { return this.host(account.domain) }
+  /** Returns the host of an account; undefined if there is none, or if it is a service. */
+  hostOf (account: Jid): Host | undefined {
+    const host = this.host(account.domain)
+    return host?.isService === true ? undefined : host
+  }
+
+  /** The routes of the web of all hosts. */
+  get routes (): WebRoutes { return webRoutesIn(this.#shared) }
+
   modules (domain: string): Modules | undefined { return this.#standing.get(domain)?.modules }
 
   /**
-   * Makes the hosts be these: new ones stand up, others take over their settings, those left out end. Throws where a module
-   * cannot be set up.
+   * Applies these plans: new hosts start, known ones get new settings, and all others end. Throws if a module cannot be
+   * set up.
    */
   async load (plans: readonly HostPlan[]): Promise<void> {
     const raised: Standing[] = []
     const forgone = new Map(plans.map(({ domain, forgone = [] }) => [domain, forgone]))
     for (const plan of plans) {
+      await this.#endIfOther(plan)
       const standing = this.#standing.get(plan.domain) ?? await this.#raise(plan)
       await standing.modules.load(plan.modules)
       const { admins } = standing.host.settings
       standing.host.settings = plan.settings
-      // What disco says of the host may name them.
+      // The host's disco answers may name the administrators.
       if (admins.join() !== plan.settings.admins.join()) standing.host.tell(offersChanged, {})
       const isNew = !this.#standing.has(plan.domain)
       this.#standing.set(plan.domain, standing)
       this.router.add(plan.domain, standing.host)
       if (isNew) raised.push(standing)
     }
-    // Once all of them stand: what is said to those who were here before may be for any host.
+    // After all hosts have started: what restored sessions cause may be for any host.
     for (const { host, modules } of raised) {
       await host.hooks.fire(hostRaised, {})
       await modules.forgo(forgone.get(host.domain) ?? [])
     }
-    // After the sessions are back: a session has what was sent to it before, and gets this after that.
+    // After the sessions are restored: a session first gets the stanzas that were sent to it before.
     for (const { host } of raised) await host.resume()
     if (this.#isOpen) for (const { host } of raised) host.tell(hostOpened, {})
     const wanted = new Set(plans.map(plan => plan.domain))
@@ -109,7 +129,20 @@ export class Server {
     }
   }
 
-  /** Its listeners take connections: what the hosts have to say to others can go. */
+  /**
+   * Sets up the modules of a plan on a host that nobody can reach, and disposes of them. Throws SetupError, or another
+   * Error if the modules do not fit together.
+   */
+  async rehearse (plan: HostPlan): Promise<void> {
+    const standing = await this.#raise(plan)
+    try {
+      await standing.modules.load(plan.modules)
+    } finally {
+      await this.#end(plan.domain, standing)
+    }
+  }
+
+  /** Called when the listeners accept connections: from now on hosts may send to other servers. */
   open (): void {
     if (this.#isOpen) return
     this.#isOpen = true
@@ -117,20 +150,24 @@ export class Server {
   }
 
   /**
-   * Ends every session that does not live on behind the next start, then the modules; returns when all that was acknowledged is stored.
-   * `meanwhile` runs once clients are not heard any more, while their stanzas' answers can still be taken.
+   * Ends every session that is not saved for the next start, then the modules. Resolves when all that was acknowledged
+   * is stored. `meanwhile` runs when clients are no longer read, but answers to their stanzas are still taken.
    */
   async stop (meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<void> {
     for (const host of this.hosts) host.leave()
     await this.#settled()
     await meanwhile()
-    await this.#settled() // what came from other servers until then
+    await this.#settled() // for stanzas of other servers that came meanwhile
     await Promise.all(this.hosts.map(host => host.park()))
     for (const [domain, standing] of [...this.#standing]) await this.#end(domain, standing)
     await this.storage.flush()
+    this.pipeline.watch.end()
   }
 
-  /** Resolves once all that has come is stored, and has been delivered; what waits for something outside is not waited for much longer. */
+  /**
+   * Resolves when all that has come is stored and delivered. What waits for something outside delays this by LAST_WAIT
+   * at most.
+   */
   async #settled (): Promise<void> {
     let timer: Timer | undefined
     await Promise.race([
@@ -141,8 +178,24 @@ export class Server {
     await this.storage.flush()
   }
 
+  /** Ends a host that gets accounts, or becomes a service: nothing of it fits the new one. */
+  async #endIfOther ({ domain, isService = false }: HostPlan): Promise<void> {
+    const standing = this.#standing.get(domain)
+    if (standing !== undefined && standing.host.isService !== isService) await this.#end(domain, standing)
+  }
+
+  /** Returns the running services that a host shows. Each of them answers disco#info. */
+  #servicesOf (shown: Jid): readonly DiscoItem[] {
+    const domains = this.hosts.filter(host => !host.isService).map(host => host.jid.domain)
+    return this.hosts.filter(host => host.isService && host.answersInfo && parentOf(host, domains) === shown.domain)
+      .map(host => {
+        const name = host.service(discovery)?.name
+        return name === undefined ? { jid: host.jid } : { jid: host.jid, name }
+      })
+  }
+
   async #raise (plan: HostPlan): Promise<Standing> {
-    const { clock, log, storage, router } = this
+    const { clock, log, storage, pipeline } = this
     const accounts = await Accounts.open({
       domain: plan.domain,
       clock,
@@ -156,7 +209,18 @@ export class Server {
     const clients = new Clients(await storage.open('accounts.clients', clientsShape), clock)
     const transfers = await storage.open('transfers', transfersShape)
     const host = new Host({
-      domain: plan.domain, settings: plan.settings, clock, ids: this.#ids, log, storage, router, accounts, clients, transfers,
+      domain: plan.domain,
+      isService: plan.isService === true,
+      offeredServices: shown => this.#servicesOf(shown),
+      settings: plan.settings,
+      clock,
+      ids: this.#ids,
+      log,
+      pipeline,
+      accounts,
+      clients,
+      transfers,
+      shared: this.#shared,
     })
     return { host, modules: new Modules(host) }
   }
@@ -168,4 +232,11 @@ export class Server {
     this.#standing.delete(domain)
     await standing.modules.unload()
   }
+}
+
+/** Returns the domain of the host that shows a service: the one in its settings, or the nearest above it. */
+function parentOf ({ jid, settings }: Host, domains: readonly string[]): string | undefined {
+  if (settings.parent !== undefined) return parseJid(settings.parent).domain
+  const above = domains.filter(domain => jid.domain.endsWith(`.${domain}`))
+  return above.sort((a, b) => b.length - a.length)[0]
 }

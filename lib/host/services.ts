@@ -1,4 +1,4 @@
-/** What modules offer to each other: they meet here, never by import. */
+/** The services that modules offer to each other. Modules never import each other. */
 import { follow, type Maybe } from '../base/maybe.js'
 import { service } from '../base/slot.js'
 import type { Batch } from '../storage/store.js'
@@ -6,139 +6,250 @@ import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Message, Presence, Stanza } from '../xmpp/stanza.js'
 import type { Urgency } from '../xmpp/urgency.js'
+import type { DiscoItem, DiscoNode, Identity } from './disco.js'
+import type { Answer, Featured, Request } from './iq.js'
 import type { Session } from './session.js'
 
-/** RFC 6121 §2.1.2: one contact as an account sees it. */
+/** One contact of an account (RFC 6121 §2.1.2). */
 export interface RosterItem {
   readonly jid: Jid
   readonly name: string
   readonly groups: readonly string[]
   readonly subscription: 'none' | 'to' | 'from' | 'both'
-  /** A subscription request of ours waits for the contact's answer ("pending out"). */
+  /** True while a subscription request of the account waits for the contact's answer ("pending out"). */
   readonly ask: boolean
   /** Pre-approved (RFC 6121 §3.4). */
   readonly approved: boolean
 }
 
-/** An account's roster, as it stands now. */
+/** The current roster of an account. */
 export interface Roster {
-  /** XEP-0237-style version: changes with every change of an item. */
+  /** The version (as in XEP-0237): it changes with every change of an item. */
   readonly version: string
   item (contact: Jid): RosterItem | undefined
   items (): Iterable<RosterItem>
-  /** A request from this contact waits for the account's answer ("pending in"): the stanza, to be shown again at each login. */
+  /**
+   * The request of this contact that waits for the account's answer ("pending in"): the stanza, to be shown again at
+   * each login.
+   */
   pendingIn (contact: Jid): string | undefined
-  /** How many requests wait for the account's answer. */
+  /** The number of requests that wait for the account's answer. */
   readonly requests: number
 }
 
 export interface Rosters {
-  /** At once for an account that is in memory: one with sessions always is. */
+  /** Returns the roster, without a promise if it is in memory: the roster of an account with sessions always is. */
   of (account: Jid): Maybe<Roster>
   /**
-   * Adds or replaces an item as an administrator or import would; devices get the push once the batch is stored. Throws
-   * StanzaError at the quota.
+   * Adds or replaces an item, for an administrator or an import. Devices get the roster push after the batch is stored.
+   * Throws StanzaError at the quota.
    */
   put (account: Jid, item: RosterItem, batch: Batch): Maybe<void>
 }
 export const rosters = service<Rosters>('rosters')
 
-/** Whether `asker` may see the presence of an account (RFC 6121 §3.1): the account itself, and those with a subscription to it. */
+/**
+ * True if `asker` may see the presence of an account (RFC 6121 §3.1): the account itself, and those with a subscription
+ * to it.
+ */
 export function mayKnow (asker: Jid, account: Jid, all: Rosters | undefined): Maybe<boolean> {
   if (asker.bare.equals(account)) return true
   if (all === undefined) return false
   return follow(all.of(account), roster => {
-    const subscription = roster.item(asker.bare)?.subscription
-    return subscription === 'from' || subscription === 'both'
+    const item = roster.item(asker.bare)
+    return item !== undefined && hasFrom(item)
   })
 }
 
+/** True if the contact is subscribed to the account's presence. */
+export function hasFrom ({ subscription }: Pick<RosterItem, 'subscription'>): boolean {
+  return subscription === 'from' || subscription === 'both'
+}
+
+/** True if the account is subscribed to the contact's presence. */
+export function hasTo ({ subscription }: Pick<RosterItem, 'subscription'>): boolean {
+  return subscription === 'to' || subscription === 'both'
+}
+
 export interface Blocklists {
-  /** Whether the account has blocked this address (XEP-0191 §3: full, bare, domain with resource, domain). */
+  /** True if the account has blocked this address (XEP-0191 §3: full, bare, domain with resource, domain). */
   blocks (account: Jid, other: Jid): Maybe<boolean>
-  /** What the account has blocked. */
+  /** Returns the addresses that the account has blocked. */
   of (account: Jid): Maybe<readonly Jid[]>
 }
 export const blocklists = service<Blocklists>('blocklists')
 
-/** XEP-0313: what accounts have said and heard. */
+/** The archives of accounts (XEP-0313). */
 export interface Archives {
-  /** The id under which the account's archive has this message, as the account's own devices see it; undefined where it has it not. */
+  /**
+   * The id of this message in the account's archive, for the account's own devices; undefined if it is not archived.
+   */
   idOf (account: Jid, message: Message): string | undefined
-  /** Whether the account's archive has this message, be it one that comes back from a session that has ended. */
+  /** True if the account's archive has this message, also if the message comes back from a session that has ended. */
   keeps (account: Jid, message: Message): Maybe<boolean>
-  /** Which of these ids the account's archive still has. */
+  /** Returns those of these ids that the account's archive still has. */
   has (account: Jid, ids: readonly string[]): Promise<ReadonlySet<string>>
 }
 export const archives = service<Archives>('archives')
 
-/** XEP-0352: which devices somebody looks at, and what matters to those that nobody does. */
+/** Client states (XEP-0352), and which stanzas matter to inactive devices. */
 export interface ClientStates {
   isInactive (session: Session): boolean
-  /** By the rules, and what the operator has added to them. */
+  /** The urgency by the built-in rules and those of the operator. */
   urgencyOf (stanza: Stanza): Urgency
 }
 export const clientStates = service<ClientStates>('clientStates')
 
-/** XEP-0280 */
+/** Message carbons (XEP-0280). */
 export interface Carbons {
-  /** Whether a device is sent a copy of this message, which came for another one of its account. */
+  /** True if a device gets a copy of this message, which was sent to another device of its account. */
   goesTo (message: Message, device: Session): boolean
 }
 export const carbons = service<Carbons>('carbons')
 
-/** RFC 6121 §4.6: directed presence. */
+/** A message in the archive of an entity. `at`: in milliseconds since 1970; `from`: its sender; `octets`: as UTF-8. */
+export interface ArchivedMessage {
+  readonly id: string
+  readonly at: number
+  readonly from: string
+  readonly octets: string
+}
+
+/** The rules of the archives of one kind of entities. Each throws StanzaError if the asker may not. */
+export interface ArchiveRules<E> {
+  /** May the asker read the archive? */
+  read (this: void, entity: E, asker: Jid): Maybe<unknown>
+  /** May the asker see and change which messages are archived (XEP-0441)? Without it, there are no preferences. */
+  change? (this: void, entity: E, asker: Jid): Maybe<unknown>
+}
+
+/** The requests to one kind of entities: what `ModuleHost.entities` returns. */
+export interface RequestsToEntities<E> {
+  get (namespace: string, name: string, answer: (entity: E, request: Request) => Answer): void
+  set (namespace: string, name: string, answer: (entity: E, request: Request) => Answer): void
+}
+
+/** The archives of one kind of entities. */
+export interface EntityArchive {
+  /** The features that disco#info of such an entity names. */
+  readonly features: readonly string[]
+  /**
+   * Adds a message to the archive of an entity with the batch: the order of the archive is that of the commits. Returns
+   * the message with the archive's id, which is sent to all (XEP-0313 §5.2); or as it is, if it is not archived because
+   * of its hints (XEP-0334), its content or the preferences.
+   */
+  add (address: Jid, message: Message, batch: Batch): Maybe<Message>
+  /** Returns the last messages, the oldest first: at most `limit`. */
+  last (address: Jid, limit: number): Promise<readonly ArchivedMessage[]>
+  /** Removes the whole archive, and its preferences, with the batch. */
+  clear (address: Jid, batch: Batch): void
+}
+
+/** Archives of addresses that are no accounts: rooms, nodes (XEP-0313). A service host has it if `mam` is on. */
+export interface EntityArchives {
+  /**
+   * Answers queries to the archives of these entities (pages, metadata, preferences). The entity says who may read. It
+   * goes on meanwhile, however slowly the results are read.
+   */
+  serve<E> (table: RequestsToEntities<E>, rules: ArchiveRules<E>): EntityArchive
+}
+export const entityArchives = service<EntityArchives>('entityArchives')
+
+/** Directed presence (RFC 6121 §4.6). */
 export interface Presences {
-  /** Whom a device has told that it is here, beside those who see its presence anyway. */
-  told (device: Session): Iterable<Jid>
-  /** Forgets those: they are not told of its end. */
-  untell (device: Session, whom: (told: Jid) => boolean): void
-  /** Forgets what an account was told of its contacts: what they say next is news, whatever it is. */
+  /** The recipients of a device's directed presence, besides those who see its presence anyway. */
+  directedTo (device: Session): Iterable<Jid>
+  /** The recipients of those that have this bare address, without a look at any other. */
+  directedAt (device: Session, bare: Jid): readonly Jid[]
+  /** Forgets these recipients: they get no unavailable presence at the end of the session. */
+  forgetDirected (device: Session, whom: (told: Jid) => boolean): void
+  /**
+   * Forgets which presence of its contacts an account was sent. Their next presence counts as new, whatever it says.
+   */
   forget (account: Jid): void
 }
 export const presences = service<Presences>('presences')
 
-/** XEP-0030 §3: what an entity is. */
-export interface Identity { readonly category: string, readonly type: string, readonly name?: string }
-export interface DiscoItem { readonly jid: Jid, readonly node?: string, readonly name?: string }
-
-/** What modules add to the host's answers to disco, and what takes it out again; features they declare in their definition. */
+/**
+ * The additions of modules to the disco answers of the host, its accounts and its entities. Each method returns a
+ * function that removes the addition. Features that are always there are declared in the module's definition.
+ */
 export interface Discovery {
-  identity (identity: Identity): () => void
-  /** A form of XEP-0128, made anew for each answer; undefined: none now. */
+  /** Adds an identity of the host, or of its accounts. */
+  identity (identity: Identity, of?: 'host' | 'account'): () => void
+  /** Adds a form (XEP-0128), made anew for each answer; undefined if there is none at the moment. */
   form (make: () => Element | undefined): () => void
   item (item: DiscoItem): () => void
-  /** The disco#info answer of the host itself: what its caps hash is computed from. */
+  /** Adds features that are asked for with each answer, because they come and go. */
+  feature (of: Featured, make: () => readonly string[]): () => void
+  /**
+   * Answers for nodes of these addresses. `answer` returns undefined for a node that it does not know. `forStrangers`:
+   * `answer` is also called for an asker who may not learn whether the account exists. For such an asker it must return
+   * only what everybody may read.
+   */
+  node (
+    of: Featured, answer: (node: string, request: Request) => Maybe<DiscoNode | undefined>,
+    how?: { readonly forStrangers?: boolean },
+  ): () => void
+  /** Lists items of the host, or of an account, for whoever asks, strangers included. */
+  items (of: 'host' | 'account', make: (request: Request) => Maybe<readonly DiscoItem[]>): () => void
+  /** The name of the host: that of its first identity, if it has one. */
+  readonly name: string | undefined
+  /** The disco#info answer of the host itself. Its caps hash is computed from it. */
   info (): Element
 }
 export const discovery = service<Discovery>('discovery')
 
 export interface Capabilities {
-  /** The features that a device last declared and proved (XEP-0115 §5.4); undefined: not known (yet). */
+  /** The features that a device last declared and proved (XEP-0115 §5.4); undefined if they are not known yet. */
   of (device: Jid): ReadonlySet<string> | undefined
-  /** The presence to broadcast: without its caps where they are the same as those that went out before (§8.4). */
+  /** Returns the presence to broadcast: without its caps if they are the same as in the presence before (§8.4). */
   trimmed (presence: Presence, before: Presence | undefined): Presence
 }
-/** XEP-0115 §4: names the software, beside its hash. */
+/** XEP-0115 §4: the node names the software, beside its hash. */
 export const CAPS_NODE = 'urn:sestina:server'
 export const capabilities = service<Capabilities>('capabilities')
 
-/** An account's messages that wait for it. */
+/** The offline messages of accounts. */
 export interface OfflineMessages {
-  /** How many messages an account has waiting. */
+  /** The number of offline messages of an account. */
   count (account: Jid): Promise<number>
-  /** All that waits, oldest first, as text of stanzas; for export. */
+  /** All offline messages, the oldest first, as texts of stanzas. For an export. */
   all (account: Jid): AsyncIterable<{ readonly at: number, readonly octets: string }>
-  /** Adds one as import does. Throws StanzaError at the quota. */
-  add (account: Jid, message: { readonly at: number, readonly from: Jid, readonly octets: string }, batch: Batch): Maybe<void>
+  /** Adds one message, for an import. Throws StanzaError at the quota. */
+  add (
+    account: Jid, message: { readonly at: number, readonly from: Jid, readonly octets: string }, batch: Batch,
+  ): Maybe<void>
 }
 export const offlineMessages = service<OfflineMessages>('offlineMessages')
 
-/** When devices that say nothing are asked for a sign of life. */
+/** Private XML of accounts (XEP-0049). */
+export interface PrivateStorage {
+  /** Returns the stored element with this name and namespace; undefined if there is none. */
+  of (account: Jid, name: string, namespace: string): Promise<Element | undefined>
+}
+export const privateStorage = service<PrivateStorage>('privateStorage')
+
+/** Bookmarks of rooms, for the clients that keep them as one list (XEP-0048). */
+export interface Bookmarks {
+  /**
+   * Returns the list; undefined if the account has none besides what its private storage has. `former`: the list that
+   * private storage has, which may hold more than rooms.
+   */
+  read (account: Jid, former: Element | undefined): Promise<Element | undefined>
+  /** Takes a list that a client has written. Rejects with StanzaError. */
+  write (account: Jid, storage: Element, batch: Batch): Promise<void>
+}
+export const bookmarks = service<Bookmarks>('bookmarks')
+
+/** When the server pings silent devices. */
 export interface Heartbeats {
-  /** How long a device at this address may be silent before it is asked, as far as its network is known; in milliseconds. */
+  /**
+   * How long a device at this address may be silent before it is pinged, as far as its network is known, in
+   * milliseconds.
+   */
   silenceAt (address: string): number
-  /** A device has answered what ended so long a silence of both sides, in milliseconds. */
+  /** Notes that a device has answered after a silence of both sides. `silence` is in milliseconds. */
   answered (device: Session, silence: number): void
 }
 export const heartbeats = service<Heartbeats>('heartbeats')

@@ -1,9 +1,10 @@
-/** Session: one device of one user. It outlives its stream: a resumed stream is attached to the same session. */
+/** Session: one device of one account. It outlives its stream: a resumed stream is attached to the same session. */
 import type { Clock, Timer } from '../base/clock.js'
 import type { TokenBucket } from '../base/rate.js'
 import { Named, type Slot } from '../base/slot.js'
 import type { Turns } from '../base/turns.js'
-import type { Batch, Storage } from '../storage/store.js'
+import type { Batch } from '../storage/store.js'
+import type { Storage } from '../storage/storage.js'
 import { DRAW_WATER } from '../stream/bounds.js'
 import { kindOfStanza, type TrafficKind } from '../stream/traffic.js'
 import type { Element } from '../xml/element.js'
@@ -13,60 +14,60 @@ import type { Jid } from '../xmpp/jid.js'
 import { Stanza, stanza as stanzaOf, type Presence } from '../xmpp/stanza.js'
 import type { Arrival } from './arrivals.js'
 import type { Connection } from './connection.js'
-import type { Handed, Manager } from './handed.js'
+import type { DeliveryTracker, StreamManager } from './delivery-tracker.js'
 import { Input } from './input.js'
 import { ReleaseOrder } from './order.js'
 
 export type { Connection } from './connection.js'
 
-/** What a session asks of its host. */
+/** The parts of the host that a session uses. */
 export interface SessionHome {
   readonly clock: Clock
   readonly storage: Storage
   readonly turns: Turns | undefined
-  /** Something failed that should not: it is logged. */
+  /** Called with an unexpected error, to log it. */
   defect (error: unknown): void
-  /** Bytes that may wait for a slow reader. */
+  /** The most bytes that may wait for a slow reader. */
   readonly backlogBound: number
-  /** The gate before the socket: undefined where the stanza is held or dropped. */
+  /** The gate before the socket. Returns undefined if the stanza is held or dropped. */
   gate (session: Session, stanza: Stanza): Stanza | undefined
   attached (session: Session): void
   detached (session: Session, reason: Error | undefined): void
   closed (session: Session, reason: Error | undefined): void
-  /** It was to have this, and is gone: whatever else can be done with it is done. */
+  /** Called with a stanza that the ended session did not get: it is delivered another way, or answered. */
   undelivered (stanza: Stanza): void
 }
 
-/** What a session is made of that lived before this process. */
-export interface Former {
+/** A session that the previous process saved. */
+export interface SavedSession {
   readonly since: number
   readonly address: string
   readonly secure: boolean
   readonly lang: string | undefined
   readonly presence: Presence | undefined
   readonly priority: number
-  /** Values of slots, as their codecs wrote them. */
+  /** The values of slots, as their codecs wrote them. */
   readonly slots: Readonly<Record<string, string>>
 }
 
 export class Session {
   readonly jid: Jid
   readonly account: Jid
-  /** When it was bound, in milliseconds since 1970. */
+  /** When the session was bound, in milliseconds since 1970. */
   readonly since: number
-  /** What passes the gate now may wait for what may not, where its stream is managed: set in the gate, stanza by stanza (XEP-0352). */
-  isPatient = false
-  /** What it may cost the server; undefined: as much as it likes. */
+  /** True if the stanza at the gate may be delayed on a managed stream (XEP-0352). The gate sets it for each stanza. */
+  mayBeDelayed = false
+  /** The budget for what the session costs the server; undefined if there is no limit. */
   budget: TokenBucket | undefined
-  /** What its device says. */
+  /** The stanzas of the device. */
   readonly input: Input
   readonly #home: SessionHome
   readonly #slots = new Named()
-  /** Slots that outlive a restart, and how each is written. */
+  /** Slots that survive a restart, with the function that writes each. */
   readonly #codecs = new Map<string, () => string>()
-  /** What slots held before a restart, and nobody has asked for yet. */
+  /** Slot values from before a restart that nobody has read yet. */
   readonly #texts: Map<string, string>
-  /** Slots whose value does not outlive a connection. */
+  /** Slots whose values are reset by a new connection. */
   readonly #passing = new Map<string, { readonly name: string }>()
   readonly #order: ReleaseOrder
   #connection: Connection | undefined
@@ -74,22 +75,22 @@ export class Session {
   #presence: Presence | undefined
   #priority = 0
   #paused: Timer | undefined
-  /** Until when its device is not read, in milliseconds since 1970. */
+  /** The device is not read until this time, in milliseconds since 1970. */
   #pausedUntil = 0
   #lastAddress: string
   #lastRead: number
   #lastWritten: number
-  /** The longest silence of both sides that we have broken since the device was last heard. */
+  /** The longest silence of both sides that the server ended since the device was last heard. */
   #broken = 0
   #wasSecure: boolean
   #lang: string | undefined
-  #manager: Manager | undefined
+  #manager: StreamManager | undefined
   #isFrozen = false
   #isExpelled = false
-  /** They wait until the device has taken what was written. */
+  /** Callbacks that wait until the device has read what was written. */
   #draining: (() => void)[] = []
 
-  constructor (home: SessionHome, jid: Jid, from: Connection | Former) {
+  constructor (home: SessionHome, jid: Jid, from: Connection | SavedSession) {
     const now = home.clock.now()
     const former = 'since' in from ? from : undefined
     this.jid = jid
@@ -115,33 +116,36 @@ export class Session {
     return this.#closed ? 'closed' : this.#connection === undefined ? 'waiting' : 'attached'
   }
 
-  /** Its last available presence, undefined while it is unavailable. */
+  /** The last available presence; undefined while unavailable. */
   get presence (): Presence | undefined { return this.#presence }
-  /** -128 to 127; 0 while unavailable (RFC 6121 §4.7.2.3). */
+  /** From -128 to 127; 0 while unavailable (RFC 6121 §4.7.2.3). */
   get priority (): number { return this.#priority }
   get available (): boolean { return this.#presence !== undefined }
-  /** Where its device connects from, or last did. */
+  /** The IP address that the device connects from, or last connected from. */
   get address (): string { return this.#lastAddress }
   get secure (): boolean { return this.#wasSecure }
   get lang (): string | undefined { return this.#lang }
-  /** When its device was last heard, in milliseconds since 1970. */
+  /** When the device was last heard, in milliseconds since 1970. */
   get lastRead (): number { return this.#connection?.lastRead ?? this.#lastRead }
-  /** When something last went either way, in milliseconds since 1970. */
+  /** When something was last sent in either direction, in milliseconds since 1970. */
   get lastActive (): number { return Math.max(this.lastRead, this.#lastWritten) }
-  /** The longest silence of both sides, in milliseconds, that was ended by us, and the device has not been heard since. */
-  get unanswered (): number { return this.lastRead >= this.#lastWritten ? 0 : this.#broken }
-  /** Counts and keeps what it sends, where its stream is managed (XEP-0198). */
-  get manager (): Manager | undefined { return this.#manager }
-  /** No stanza of its device is taken any more. */
+  /**
+   * The longest silence of both sides, in milliseconds, that the server ended, if the device has not been heard since;
+   * else 0.
+   */
+  get unansweredSilence (): number { return this.lastRead >= this.#lastWritten ? 0 : this.#broken }
+  /** The manager that counts and keeps what the session sends, if its stream is managed (XEP-0198). */
+  get manager (): StreamManager | undefined { return this.#manager }
+  /** True if no stanza of the device is taken any more. */
   get isFrozen (): boolean { return this.#isFrozen }
-  /** The server has ended it, by a stream error. */
+  /** True if the server has ended the session by a stream error. */
   get isExpelled (): boolean { return this.#isExpelled }
-  /** Its device is here, and takes what is written: little waits. Long answers go on while this holds. */
+  /** True if the device is connected and little waits to be written. A long answer goes on while this is true. */
   get hasRoom (): boolean { return this.#connection !== undefined && this.#connection.backlog <= DRAW_WATER }
 
   /**
-   * Writes to the device, behind the gate. 'full': it reads too slowly, and is closed; nobody else waits for it.
-   * 'kept': it waits for its connection.
+   * Writes to the device, through the gate. Returns 'full' if the device reads too slowly: the session is then closed,
+   * so that nobody waits for it. Returns 'kept' if the stanza waits for a connection.
    */
   send (what: Stanza | Element): 'sent' | 'kept' | 'full' {
     if (this.#closed) return 'full'
@@ -149,17 +153,18 @@ export class Session {
     return passed === undefined ? 'kept' : this.pass(passed)
   }
 
-  /** The same for what has passed the gate already. */
+  /** Writes a stanza that has passed the gate. */
   pass (stanza: Stanza): 'sent' | 'kept' | 'full' {
     if (this.#closed) return 'full'
     return this.#manager === undefined ? this.write(stanza.octets(), kindOfStanza(stanza)) : this.#manager.send(stanza)
   }
 
   /**
-   * Sends it once the batch is stored. Where its stream is managed it takes its place among what is sent at once, and may be written down
-   * in the batch. `handed`: who else of the account gets it.
+   * Sends a stanza after the batch is stored. On a managed stream the stanza takes its place in the outgoing order when
+   * the batch is submitted, and may be stored with the batch. `handed` tracks the devices of the account that get the
+   * stanza.
    */
-  sendWith (batch: Batch, what: Stanza | Element, handed?: Handed): void {
+  sendWith (batch: Batch, what: Stanza | Element, handed?: DeliveryTracker): void {
     if (handed !== undefined) handed.devices++
     const stanza = what instanceof Stanza ? what : stanzaOf(what, this.account, this.jid)
     if (this.#manager === undefined) {
@@ -168,21 +173,21 @@ export class Session {
     }
     batch.submitting(() => {
       const manager = this.#manager
-      // It could not be turned on after all: a session that is not managed still gets what was meant for it.
+      // The manager could not be turned on: a session without one still gets the stanza.
       if (manager === undefined) {
         this.#sendOnce(batch, stanza, handed)
         return
       }
       const passed = this.#closed ? stanza : this.#home.gate(this, stanza)
       if (passed === undefined) return
-      const booking = manager.book(passed, handed, batch)
+      const booking = manager.reserve(passed, handed, batch)
       batch.delivering(() => { booking.ready() })
       batch.failed(() => { booking.failed() })
     })
   }
 
-  /** Sends it once the batch is stored, where nothing keeps it until the device has it. */
-  #sendOnce (batch: Batch, stanza: Stanza, handed: Handed | undefined): void {
+  /** Sends a stanza after the batch is stored, without keeping it until the device acknowledges it. */
+  #sendOnce (batch: Batch, stanza: Stanza, handed: DeliveryTracker | undefined): void {
     batch.delivering(() => {
       if (this.send(stanza) === 'full') {
         if (handed === undefined || !handed.isConfirmed && !handed.isOpen) this.#home.undelivered(stanza)
@@ -195,7 +200,7 @@ export class Session {
     const connection = this.#connection
     if (connection === undefined) return this.#closed ? 'full' : 'kept'
     if (connection.backlog > this.#home.backlogBound) {
-      this.close(new StreamError('policy-violation', 'reading too slowly'))
+      this.close(new StreamError('policy-violation', 'the client reads too slowly'))
       return 'full'
     }
     this.#speaks(connection.lastRead)
@@ -203,11 +208,15 @@ export class Session {
     return 'sent'
   }
 
-  /** Runs `then` once: when the device has taken what was written, or the connection is another, or gone; in this case at once. */
+  /**
+   * Runs `then` once, when the device has read what was written, or the connection is replaced or lost. Without a
+   * connection, runs it at once.
+   */
   drained (then: () => void): void {
     const connection = this.#connection
     if (connection === undefined) { then(); return }
-    if (this.#draining.push(then) === 1) connection.drained(() => { if (this.#connection === connection) this.#drained() })
+    if (this.#draining.push(then) > 1) return
+    connection.drained(() => { if (this.#connection === connection) this.#drained() })
   }
 
   #drained (): void {
@@ -227,16 +236,17 @@ export class Session {
 
   put<T> (slot: Slot<T>, value: T): void {
     if (!this.#slots.has(slot)) this.#begin(slot)
+    const isNew = this.#slots.get(slot) !== value
     this.#slots.put(slot, value)
-    if (slot.codec !== undefined) this.#manager?.changed()
+    if (slot.codec !== undefined && isNew) this.#manager?.changed(true)
   }
 
-  /** The values of slots that outlive a restart, as text. */
+  /** The values of slots that survive a restart, as text. */
   texts (): Record<string, string> {
     return Object.fromEntries([...this.#texts, ...[...this.#codecs].map(([name, write]) => [name, write()] as const)])
   }
 
-  /** A value that was written before a restart becomes one again, where there is one. */
+  /** Restores a slot's value from before a restart, if there is one. */
   #begin<T> (slot: Slot<T>): void {
     const { codec, name } = slot
     if (slot.onResume === 'reset') this.#passing.set(name, slot)
@@ -248,26 +258,29 @@ export class Session {
     this.#slots.put(slot, codec.read(text))
   }
 
-  /** From now on this counts and keeps what it sends; undefined: nothing does. */
-  manage (manager: Manager | undefined): void {
-    if (manager !== undefined && this.#manager !== undefined) throw new Error('a session is managed by one alone')
+  /** Sets the manager of the session; undefined removes it. Throws if there is one already. */
+  setManager (manager: StreamManager | undefined): void {
+    if (manager !== undefined && this.#manager !== undefined) throw new Error('the session has a manager already')
     this.#manager = manager
   }
 
   /**
-   * No stanza of its device is taken from now on: the server ends, and the device says them again when it resumes. The stream is still
-   * read, for the device may close it (XEP-0198 §6), or acknowledge what it has.
+   * Stops taking stanzas of the device, because the server stops: the device sends them again after it resumes. The
+   * stream is still read, because the device may close it (XEP-0198 §6) or acknowledge stanzas.
    */
   freeze (): void { this.#isFrozen = true }
 
-  /** Runs `then` once commit `number` has settled, and behind all that this session released before: its stanzas keep their order. */
+  /**
+   * Runs `then` after commit `number` has settled, and after all earlier callbacks: the session's stanzas keep their
+   * order.
+   */
   release (number: number, then: (error: Error | undefined) => void): void {
     this.#order.release(number, then)
   }
 
   /**
-   * Resolves once all that its device said before the stanza of this place is settled, and what that stores is stored (RFC 6120 §10.1);
-   * undefined where it is.
+   * Resolves when all that the device sent before this stanza is settled and stored (RFC 6120 §10.1); returns undefined
+   * if it is.
    */
   caughtUp (arrival: Arrival | undefined): Promise<void> | undefined {
     if (arrival?.isFirst !== false && this.#order.isClear) return undefined
@@ -278,19 +291,19 @@ export class Session {
     })
   }
 
-  /** One of its stanzas, after one that waited, ends the stream (RFC 6120 §4.9). */
+  /** Ends the stream because of an error in a stanza that had waited (RFC 6120 §4.9). */
   #fails (error: unknown): void {
     if (!(error instanceof StreamError)) this.#home.defect(error)
     this.close(error instanceof StreamError ? error : new StreamError('internal-server-error'))
   }
 
-  /** The session has cost the server this many units (lib/host/cost.ts). Over its budget its device is read more slowly. */
+  /** Charges the session units (lib/host/cost.ts). Over its budget, its device is read more slowly. */
   charge (units: number): void {
     const wait = this.budget?.take(units) ?? 0
     if (wait > 0) this.pause(wait)
   }
 
-  /** Stops reading its device for so many milliseconds. Calls add up to the longest. */
+  /** Stops reading the device for `ms` milliseconds. Of several pauses the one that ends last counts. */
   pause (ms: number): void {
     const connection = this.#connection
     if (connection === undefined) return
@@ -305,14 +318,15 @@ export class Session {
     })
   }
 
-  /** What the presence module last heard: set through Sessions.present alone. */
-  become (presence: Presence | undefined, priority: number): void {
+  /** Sets the presence. Only Sessions.present calls this. */
+  setPresence (presence: Presence | undefined, priority: number): void {
+    const isElsewhere = (presence === undefined) !== (this.#presence === undefined) || priority !== this.#priority
     this.#presence = presence
     this.#priority = priority
-    this.#manager?.changed()
+    this.#manager?.changed(isElsewhere)
   }
 
-  /** A new connection takes the place of the old one. */
+  /** Replaces the connection by a new one. */
   attach (connection: Connection): void {
     if (this.#closed) throw new Error('a closed session cannot be attached')
     const old = this.#connection
@@ -324,16 +338,16 @@ export class Session {
     this.#lang = connection.lang
     old?.close(new StreamError('conflict', 'resumed elsewhere'))
     for (const slot of this.#passing.values()) this.#slots.delete(slot)
-    const draining = this.#draining.splice(0) // of the old connection
+    const draining = this.#draining.splice(0) // callbacks of the old connection
     this.#manager?.attached()
     for (const then of draining) then()
     this.#home.attached(this)
   }
 
-  /** Whether this is its connection. */
+  /** True if this is the connection of the session. */
   isOn (connection: Connection): boolean { return this.#connection === connection }
 
-  /** Ends its connection with this error; it may come back to the session by another one, where it can be resumed. */
+  /** Ends the connection with this error. The device can resume the session if it is resumable. */
   disconnect (reason: StreamError): void {
     const connection = this.#connection
     if (connection === undefined) return
@@ -341,7 +355,7 @@ export class Session {
     this.detach(connection, reason)
   }
 
-  /** Lets go of its connection without a word, and stays as it is: the server ends. */
+  /** Ends the connection without closing the stream, because the server stops. The session stays as it is. */
   leave (): void {
     const connection = this.#connection
     this.#connection = undefined
@@ -350,7 +364,7 @@ export class Session {
     connection?.leave()
   }
 
-  /** Its connection is gone. Called by the connection that is; one that was replaced is not heard. */
+  /** Called by a connection that was lost. Does nothing if the connection was replaced. */
   detach (connection: Connection, reason?: Error): void {
     if (this.#connection !== connection) return
     this.#connection = undefined
@@ -369,7 +383,7 @@ export class Session {
     const connection = this.#connection
     this.#connection = undefined
     if (connection !== undefined) this.#lastRead = connection.lastRead
-    // First the others hear of it, then the socket goes: nothing is routed to a stream that is closing.
+    // The handlers run before the socket is closed: nothing is routed to a closing stream.
     this.#home.closed(this, reason)
     this.#drained()
     connection?.close(reason instanceof StreamError ? reason : undefined)

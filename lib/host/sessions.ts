@@ -1,11 +1,11 @@
-/** Who is here: sessions by full address, by account, by priority. */
+/** The sessions of a host: by full address and by account. */
 import type { Jid } from '../xmpp/jid.js'
 import type { Presence } from '../xmpp/stanza.js'
 import type { Session } from './session.js'
 
 const NOBODY: readonly Session[] = []
 
-/** What the registry tells its host. */
+/** The callbacks of the registry to its host. */
 export interface SessionsHeard {
   present (session: Session, before: { readonly available: boolean, readonly priority: number }): void
   available (session: Session, first: boolean): void
@@ -19,7 +19,10 @@ export class Sessions {
 
   constructor (heard: SessionsHeard) { this.#heard = heard }
 
-  /** The sessions of an account, the oldest first. The list is not changed later: it can be walked while sessions come and go. */
+  /**
+   * The sessions of an account, the oldest first. The list never changes: it can be iterated while sessions come and
+   * go.
+   */
   of (account: Jid): readonly Session[] {
     return this.#byAccount.get(account.toString()) ?? NOBODY
   }
@@ -28,10 +31,10 @@ export class Sessions {
     return this.#byAddress.get(full.toString())
   }
 
-  /** All of them, in no order. */
+  /** All sessions, in no order. */
   all (): Iterable<Session> { return this.#byAddress.values() }
   get count (): number { return this.#byAddress.size }
-  /** Accounts with a session. */
+  /** The number of accounts with a session. */
   get accounts (): number { return this.#byAccount.size }
 
   add (session: Session): void {
@@ -42,7 +45,7 @@ export class Sessions {
 
   remove (session: Session): void {
     const address = session.jid.toString()
-    // A session that took over the address stays.
+    // A session that has replaced this one at the address stays.
     if (this.#byAddress.get(address) === session) this.#byAddress.delete(address)
     const key = session.account.toString()
     const left = (this.#byAccount.get(key) ?? NOBODY).filter(other => other !== session)
@@ -50,10 +53,12 @@ export class Sessions {
     else this.#byAccount.delete(key)
   }
 
-  /** Takes over a session's own presence (RFC 6121 §4.2, §4.4, §4.5); undefined: unavailable. For the module that keeps presence. */
+  /**
+   * Sets a session's own presence (RFC 6121 §4.2, §4.4, §4.5); undefined means unavailable. For the presence module.
+   */
   present (session: Session, presence: Presence | undefined, priority = 0): void {
     const before = { available: session.available, priority: session.priority }
-    session.become(presence?.kept(), presence === undefined ? 0 : priority)
+    session.setPresence(presence?.detached(), presence === undefined ? 0 : priority)
     const others = this.of(session.account).some(other => other !== session && other.available)
     if (presence === undefined) {
       if (before.available) this.#heard.unavailable(session, !others)

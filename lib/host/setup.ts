@@ -1,44 +1,62 @@
-/** One module on one host: what it took, installed at once and given back at once. */
+/** One module on one host: what it registered, installed at once and removed at once. */
 import { inTurns } from '../base/turns.js'
 import { Scope } from '../base/scope.js'
 import { Named, type Service } from '../base/slot.js'
 import type { Shapes, Stores } from '../storage/store.js'
 import type { Schema } from '../config/schema.js'
 import { PendingBatch } from '../storage/batch.js'
-import type { Host } from './host.js'
-import type { Answering, Handling, IqTable, OwnAnswering } from './iq.js'
-import type { AnyModule, ModuleHost } from './module.js'
+import { StanzaError } from '../xmpp/errors.js'
+import type { EntityBehaviour, EntityKind } from './entity.js'
+import type { Host, Served } from './host.js'
+import type { Answering, EntityAnswering, Featured, Handling, IqTable, OwnAnswering } from './iq.js'
+import type { KindAtHost } from './loaded-entity.js'
+import type { AccountsOfHost, AnyModule, EntityTable, ModuleHost } from './module.js'
+import { SetupError } from './setup-error.js'
+import { webRoutesIn } from './web-routes.js'
 
-/** Puts something in place, and returns what takes it out again. */
+/** Installs something, and returns a function that removes it. */
 type Installation = () => (isReplaced: boolean) => void
+type View = ModuleHost<Schema, Shapes>
 
 export class Setup {
   readonly module: AnyModule
   readonly settings: Readonly<Record<string, unknown>>
   readonly #host: Host
-  readonly #features: (of: 'host' | 'account') => readonly string[]
+  readonly #features: (of: Featured) => readonly string[]
   readonly #scope = new Scope()
+  /** All that the setup has registered; kept, because a swap that fails installs it again. */
   readonly #waiting: Installation[] = []
   readonly #installed: ((isReplaced: boolean) => void)[] = []
-  /** What this module provides: seen by those set up after it, before it is installed. */
+  /** The services that this module provides. Modules set up after it see them before they are installed. */
   readonly #provided = new Named()
   #companions: readonly Setup[] = []
   #up = false
 
-  constructor (host: Host, module: AnyModule, settings: Readonly<Record<string, unknown>>, features: (of: 'host' | 'account') => readonly string[]) {
+  constructor (
+    host: Host, module: AnyModule, settings: Readonly<Record<string, unknown>>,
+    features: (of: Featured) => readonly string[],
+  ) {
     this.#host = host
     this.module = module
     this.settings = settings
     this.#features = features
   }
 
-  /** Opens its stores and runs its setup; nothing takes effect yet. `companions`: this one and those before it. */
+  /**
+   * Opens the module's stores and runs its setup. Nothing takes effect yet. `companions`: this setup and those before
+   * it. Throws SetupError if the setup throws.
+   */
   async prepare (companions: readonly Setup[]): Promise<void> {
     this.#companions = companions
-    await this.module.setup(this.#view(await this.#open()))
+    const view = this.#view(await this.#open())
+    try {
+      await this.module.setup(view)
+    } catch (error) {
+      throw new SetupError(this.module, error)
+    }
   }
 
-  /** Opens the stores of a module that is off, and has it deal with what it left there. */
+  /** Opens the stores of a module that is off, and runs its `forgo`. */
   async forgo (): Promise<void> { await this.module.forgo?.(this.#view(await this.#open())) }
 
   async #open (): Promise<Stores<Shapes>> {
@@ -49,12 +67,17 @@ export class Setup {
     return stores
   }
 
+  /** Puts everything that the setup registered into effect. Throws SetupError, such as for a second handler. */
   install (): void {
     this.#up = true
-    for (const installation of this.#waiting.splice(0)) this.#installed.push(installation())
+    try {
+      for (const installation of this.#waiting) this.#installed.push(installation())
+    } catch (error) {
+      throw new SetupError(this.module, error)
+    }
   }
 
-  /** `isReplaced`: by another setup of the same module. */
+  /** Removes all that was installed. `isReplaced`: another setup of the same module takes its place. */
   uninstall (isReplaced = false): void {
     for (const undo of this.#installed.splice(0).reverse()) undo(isReplaced)
   }
@@ -71,94 +94,156 @@ export class Setup {
     else this.#waiting.push(installation)
   }
 
-  #view (stores: Stores<Shapes>): ModuleHost<Schema, Shapes> {
+  /** Returns the host as the module sees it. */
+  #view (stores: Stores<Shapes>): View {
     const host = this.#host
-    const { name } = this.module
     return {
       domain: host.domain,
       jid: host.jid,
+      isService: host.isService,
+      get offeredServices () { return host.offeredServices },
       get admins () { return host.settings.admins },
       settings: this.settings,
       stores,
-      log: host.log.with({ module: name }),
+      log: host.log.with({ module: this.module.name }),
       clock: host.clock,
       ids: host.ids,
       sessions: host.sessions,
-      accounts: {
-        exists: account => host.accounts.exists(account),
-        create: (account, password) => host.createAccount(account, password),
-        setPassword: (account, password, by) => host.setPassword(account, password, by),
-        removing: (account, batch) => host.removingAccount(account, batch),
-      },
+      accounts: accountsOf(host),
       clients: { of: account => host.clients.of(account), revoke: (account, id) => host.revoke(account, id) },
-      router: {
-        route: stanza => { host.router.route(stanza) },
-        serves: domain => host.router.serves(domain),
-        each: (items, work) => inTurns(host.router.turns, items, work),
-        redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },
-      },
+      router: routerOf(host),
       restore: (jid, former) => host.restore(jid, former),
-      iq: this.#iqTable(),
-      on: (hook, handler, phase = 'act') => { this.#put(() => host.hooks.on(hook, handler, phase, name)) },
       fire: (hook, event) => host.hooks.fire(hook, event),
-      offer: feature => { this.#put(() => added(host.features, feature)) },
-      offerInline: feature => { this.#put(() => added(host.inline, feature)) },
-      nonza: (namespace, element, handler) => { this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler)) },
       ask: (to, payload, how) => host.ask(to, payload, how),
       turn: (account, work) => { host.turn(account, work) },
       stored: account => host.stored(account),
       outlet: from => host.outlet(from),
-      batch: () => {
-        const batch = new PendingBatch()
-        return {
-          add: write => { batch.add(write) },
-          submitting: run => { batch.submitting(run) },
-          answering: run => { batch.answering(run) },
-        delivering: run => { batch.delivering(run) },
-          committed: run => { batch.committed(run) },
-          failed: run => { batch.failed(run) },
-          commit: () => host.commit(batch),
-        }
-      },
-      serve: handler => {
-        this.#put(() => {
-          if (host.served !== undefined) throw new Error(`two modules serve ${host.domain}`)
-          host.served = handler
-          return () => { host.served = undefined }
-        })
-      },
-      command: (command, run) => { this.#put(() => keyed(host.commands, command, run)) },
-      count: (metric, by, labels) => { host.counters.count(`${name}.${metric}`, by, labels) },
+      batch: () => batchOf(host),
       features: this.#features,
-      provide: (service, implementation) => {
-        this.#provided.put(service, implementation)
-        this.#put(() => named(host.services, service, implementation))
-      },
-      use: service => {
-        const found = this.#find(service)
-        if (found === undefined) throw new Error(`module '${name}' uses '${service.name}', which no module of ${host.domain} provides`)
-        return found
-      },
-      find: service => this.#find(service),
+      shared: (name, make) => host.shared.made(name, make),
+      ...this.#registrations(),
+      entities: (kind, behaviour) => this.#entities(kind, behaviour),
+      ...this.#services(),
       whileUp: put => { this.#put(put) },
       defer: cleanup => { this.#scope.defer(cleanup) },
     }
   }
 
-  /** While modules are being set up, the newest; later what is in force. */
+  /** Returns the methods that register something at the host while the module is installed. */
+  #registrations (): Pick<View, 'iq' | 'on' | 'offer' | 'offerInline' | 'nonza' | 'serve' | 'web' | 'command' | 'count'> {
+    const host = this.#host
+    const { name } = this.module
+    return {
+      iq: this.#iqTable(),
+      on: (hook, handler, phase = 'act') => { this.#put(() => host.hooks.on(hook, handler, phase, name)) },
+      offer: feature => { this.#put(() => added(host.features, feature)) },
+      offerInline: feature => { this.#put(() => added(host.inline, feature)) },
+      nonza: (namespace, element, handler) => {
+        this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler))
+      },
+      serve: handler => { this.#put(() => serving(host, handler)) },
+      web: route => { this.#put(() => webRoutesIn(host.shared).add(route)) },
+      command: (command, run) => { this.#put(() => keyed(host.commands, command, run)) },
+      count: (metric, by, labels) => { host.counters.count(`${name}.${metric}`, by, labels) },
+    }
+  }
+
+  /** Returns the methods by which modules offer services to each other. */
+  #services (): Pick<View, 'provide' | 'use' | 'find'> {
+    const { domain, services } = this.#host
+    const { name } = this.module
+    return {
+      provide: (service, implementation) => {
+        this.#provided.put(service, implementation)
+        this.#put(() => named(services, service, implementation))
+      },
+      use: service => {
+        const found = this.#find(service)
+        if (found !== undefined) return found
+        throw new Error(`module '${name}' uses '${service.name}', which no module of ${domain} provides`)
+      },
+      find: service => this.#find(service),
+    }
+  }
+
+  /** Finds a service: during setup the newest, later the installed one. */
   #find<T> (service: Service<T>): T | undefined {
     if (this.#up) return this.#host.service(service)
     const companion = this.#companions.findLast(setup => setup.#provided.has(service))
     return companion?.provided(service) ?? this.#host.service(service)
   }
 
+  #entities<E> (kind: EntityKind<E>, behaviour: EntityBehaviour<E>): EntityTable<E> {
+    const { entities, handlers } = this.#host
+    const held = entities.kind(kind)
+    this.#put(() => entities.add(held, behaviour))
+    // If the module is replaced, the kind is there again, and keeps its entities.
+    this.#scope.defer(() => entities.unload(held))
+    const add = (type: 'get' | 'set'): EntityTable<E>['get'] => (namespace, name, answer) => {
+      this.#put(() => handlers.add(`entity ${kind.name}`, type, namespace, name, request => {
+        const entity = held.of(request.stanza.to)
+        if (entity === undefined) throw new StanzaError('item-not-found')
+        return answer(entity, request)
+      }))
+    }
+    return { get: add('get'), set: add('set'), ...this.#access(held) }
+  }
+
+  /** Returns the methods by which a module reaches the entities of a kind without a stanza. */
+  #access<E> (held: KindAtHost<E>): Pick<EntityTable<E>, 'of' | 'with' | 'forget'> {
+    const { entities } = this.#host
+    return {
+      of: address => held.of(address),
+      with: (address, work) => entities.with(held, address, work),
+      forget: address => { entities.forget(address) },
+    }
+  }
+
   #iqTable (): IqTable {
     const add = (type: 'get' | 'set') => (...[to, namespace, name, answer]: Handling): void => {
-      const handler = to === 'self' ? ofOneself(answer) : answer
+      const handler = to === 'self' ? ofOneself(answer) : to === 'entity' ? ofEntity(answer) : answer
       this.#put(() => this.#host.handlers.add(to, type, namespace, name, handler))
     }
     return { get: add('get'), set: add('set') }
   }
+}
+
+function accountsOf (host: Host): AccountsOfHost {
+  return {
+    exists: account => host.accounts.exists(account),
+    create: (account, password) => host.createAccount(account, password),
+    setPassword: (account, password, by) => host.setPassword(account, password, by),
+    removing: (account, batch) => host.removingAccount(account, batch),
+  }
+}
+
+function routerOf (host: Host): View['router'] {
+  return {
+    route: stanza => { host.pipeline.route(stanza) },
+    serves: domain => host.router.serves(domain),
+    each: (items, work) => inTurns(host.turns, items, work),
+    redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },
+  }
+}
+
+function batchOf (host: Host): ReturnType<View['batch']> {
+  const batch = new PendingBatch()
+  return {
+    add: write => { batch.add(write) },
+    submitting: run => { batch.submitting(run) },
+    answering: run => { batch.answering(run) },
+    delivering: run => { batch.delivering(run) },
+    committed: run => { batch.committed(run) },
+    failed: run => { batch.failed(run) },
+    commit: () => host.commit(batch),
+  }
+}
+
+/** Makes a handler serve all stanzas of the host. Throws if there is one already. */
+function serving (host: Host, handler: Served): () => void {
+  if (host.served !== undefined) throw new Error(`two modules serve ${host.domain}`)
+  host.served = handler
+  return () => { host.served = undefined }
 }
 
 function added<T> (list: T[], item: T): () => void {
@@ -169,19 +254,27 @@ function added<T> (list: T[], item: T): () => void {
 function ofOneself (answer: OwnAnswering): Answering {
   return request => {
     const { session } = request
-    if (session === undefined) throw new Error('a request to oneself came without a session')
+    if (session === undefined) throw new Error("a request to the sender's own account has no session")
     return answer({ ...request, session })
   }
 }
 
+function ofEntity (answer: EntityAnswering): Answering {
+  return request => {
+    const { entity } = request
+    if (entity === undefined) throw new Error('a request to an entity has no entity')
+    return answer({ ...request, entity })
+  }
+}
+
 function named<T> (services: Named, service: Service<T>, implementation: T): () => void {
-  if (services.has(service)) throw new Error(`'${service.name}' is provided already`)
+  if (services.has(service)) throw new Error(`the service '${service.name}' is provided already`)
   services.put(service, implementation)
   return () => { services.delete(service) }
 }
 
 function keyed<T> (map: Map<string, T>, key: string, value: T): () => void {
-  if (map.has(key)) throw new Error(`'${key}' is taken already`)
+  if (map.has(key)) throw new Error(`'${key}' is registered already`)
   map.set(key, value)
   return () => { map.delete(key) }
 }

@@ -1,27 +1,29 @@
 /**
- * Stored items that cannot be read: told to the operator once, counted, and put aside in a store of their own, so that the others go on.
- * One is removed from its store in the commit that puts it aside, and stays where it is if that commit fails.
+ * Puts stored items that cannot be read aside, so that the others stay usable. Each such item is logged once, counted,
+ * and moved to a store of its own. The commit that puts an item aside also removes it from its store; if that commit
+ * fails, the item stays where it was.
  */
 import { systemClock, type Clock } from '../base/clock.js'
 import type { Logger } from '../base/logger.js'
 import type { Maybe } from '../base/maybe.js'
 import { shortened } from '../base/text.js'
-import { journal, type Entry, type Journal, type Storage, type Write } from './store.js'
+import { journal, type Entry, type Journal, type Write } from './store.js'
+import type { StoreAccess } from './store-access.js'
 
-/** An item that could not be read. `id`: its key, or the id of its entry. */
+/** An item that could not be read. `id` is the key of a record or the id of an entry. */
 export interface UnreadableItem {
   readonly store: string
   readonly owner: string
   readonly id: string
-  /** Its value as it is stored. */
+  /** The value as it is stored. */
   readonly text: string
   readonly error: unknown
-  /** Of an entry of a journal: when it came, in milliseconds since 1970, and with whom. */
+  /** Only for an entry of a journal: its time in milliseconds since 1970, and the address of the other party. */
   readonly at?: number
   readonly with?: string
 }
 
-/** The same as it is put aside. */
+/** An unreadable item in the form in which it is put aside. */
 export interface AsideItem {
   readonly store: string
   readonly id: string
@@ -31,10 +33,12 @@ export interface AsideItem {
   readonly with?: string
 }
 
-/** What is asked for cannot be read, and must not be taken for missing. Whoever asked hears internal-server-error. */
+/**
+ * Thrown if the requested item cannot be read but must not count as missing. The requester gets internal-server-error.
+ */
 export class Unreadable extends Error {}
 
-/** Waits for something whose items may be unreadable: whoever asks for it later hears of that. */
+/** Waits for `work` and ignores an Unreadable error: the next request for the same items will throw it. */
 export function unlessUnreadable (work: Maybe<unknown>): Maybe<undefined> {
   if (!(work instanceof Promise)) return undefined
   return work.then(() => undefined, (error: unknown) => {
@@ -45,15 +49,20 @@ export function unlessUnreadable (work: Maybe<unknown>): Maybe<undefined> {
 
 /** The name of the store that holds what was put aside. */
 export const ASIDE = 'storage.unreadable'
-/** What is kept of one owner: the newest items, and bytes of them. */
+/** The most that is kept for one owner, in items and in bytes; the newest items are kept. */
 const MOST_ITEMS = 500
 const MOST_BYTES = 4 * 1024 * 1024
-/** Items that are remembered as told; after more of them the oldest may be told again. */
+/**
+ * The number of logged items that are remembered. When it is reached, all are forgotten, and an item may be logged
+ * again.
+ */
 const MOST_TOLD = 10_000
 const LONGEST_REASON = 500
+/** Owners that are looked up at a time. */
+const OWNERS = 200
 
-export class Aside {
-  readonly #storage: Pick<Storage, 'open' | 'submit' | 'after'>
+export class UnreadableItems {
+  readonly #storage: StoreAccess
   readonly #told = new Set<string>()
   readonly #moving = new Map<string, Promise<void>>()
   #store: Promise<Journal<AsideItem>> | undefined
@@ -62,18 +71,18 @@ export class Aside {
   #count = 0
   #ids = 0
 
-  constructor (storage: Pick<Storage, 'open' | 'submit' | 'after'>) { this.#storage = storage }
+  constructor (storage: StoreAccess) { this.#storage = storage }
 
-  /** Whoever is told. Before that nobody is. */
+  /** Sets the logger and the clock. Before this call nothing is logged. */
   report (to: { readonly clock: Clock, readonly log: Logger }): void {
     this.#clock = to.clock
     this.#log = to.log
   }
 
-  /** Items that could not be read since the start. */
+  /** The number of items that could not be read since the start. */
   get count (): number { return this.#count }
 
-  /** Tells of an item, once. */
+  /** Logs and counts an unreadable item, once for each item. */
   tell (item: Omit<UnreadableItem, 'text'>, isKept = true): void {
     const key = keyOf(item)
     if (this.#told.has(key)) return
@@ -81,12 +90,13 @@ export class Aside {
     this.#told.add(key)
     this.#count++
     const { store, owner, id, error } = item
-    this.#log?.error('stored item not readable', { store, owner, id, error: reasonOf(error), becomes: isKept ? 'stays where it is' : 'put aside' })
+    const outcome = isKept ? 'kept in place' : 'put aside'
+    this.#log?.error('stored item unreadable', { store, owner, id, error: reasonOf(error), outcome })
   }
 
   /**
-   * Puts an item aside: one commit does `removing` and keeps the item. Resolves when that has settled; if it has failed, the item is where
-   * it was, and is found again by the next who reads.
+   * Puts an item aside: one commit does `removing` and stores the item in the store for unreadable items. Resolves when
+   * that commit has settled. If the commit fails, the item stays where it was, and its next reader finds it again.
    */
   put (item: UnreadableItem, removing: Write): Promise<void> {
     const key = keyOf(item)
@@ -100,25 +110,35 @@ export class Aside {
     return moving
   }
 
-  /** The write that keeps an item, for whoever removes it in a commit of its own. */
+  /**
+   * Returns the write that stores an item in the store for unreadable items, for a caller that removes the item in a
+   * commit of its own.
+   */
   async keeping (item: UnreadableItem): Promise<Write> {
     const { store, owner, id, text, error, at, with: other } = item
     const now = this.#clock.now()
     const value: AsideItem = {
-      store, id, text, reason: reasonOf(error), ...at === undefined ? {} : { at }, ...other === undefined ? {} : { with: other },
+      store, id, text, reason: reasonOf(error),
+      ...at === undefined ? {} : { at }, ...other === undefined ? {} : { with: other },
     }
-    return (await this.#opened()).appending(owner, { id: `${now.toString(36)}-${process.pid}-${++this.#ids}`, at: now, with: '', value })
+    const entryId = `${now.toString(36)}-${process.pid}-${++this.#ids}`
+    return (await this.#opened()).appending(owner, { id: entryId, at: now, with: '', value })
   }
 
-  /** What was put aside, oldest first by owner, at most `limit` items. */
+  /** Yields at most `limit` items that were put aside, ordered by owner, and the oldest first for each owner. */
   async * items (limit: number): AsyncGenerator<Entry<AsideItem> & { readonly owner: string }> {
     const store = await this.#opened()
     let left = limit
-    for (const owner of await store.owners({ limit })) {
-      const { entries } = await store.page(owner, { limit: left })
-      for (const entry of entries) yield { ...entry, owner }
-      left -= entries.length
-      if (left <= 0) return
+    for (let after: string | undefined; ;) {
+      const owners = await store.owners({ limit: OWNERS, ...after === undefined ? {} : { after } })
+      for (const owner of owners) {
+        const { entries } = await store.page(owner, { limit: Math.min(left, MOST_ITEMS) })
+        for (const entry of entries) yield { ...entry, owner }
+        left -= entries.length
+        if (left <= 0) return
+      }
+      after = owners.at(-1)
+      if (owners.length < OWNERS || after === undefined) return
     }
   }
 
@@ -134,10 +154,12 @@ export class Aside {
   #opened (): Promise<Journal<AsideItem>> { return this.#store ??= this.#storage.open(ASIDE, journal<AsideItem>(1)) }
 }
 
-function keyOf ({ store, owner, id }: Pick<UnreadableItem, 'store' | 'owner' | 'id'>): string { return `${store}\n${owner}\n${id}` }
+function keyOf ({ store, owner, id }: Pick<UnreadableItem, 'store' | 'owner' | 'id'>): string {
+  return `${store}\n${owner}\n${id}`
+}
 
-/** What went wrong, without the item's text: that is nobody's but its owner's. */
+/** Returns the reason without the item's text, which is private to its owner. */
 function reasonOf (error: unknown): string {
-  if (error instanceof SyntaxError) return 'its value is not JSON' // V8 quotes what it stumbles over
+  if (error instanceof SyntaxError) return 'its value is not JSON' // V8 quotes the invalid text in its message
   return shortened(error instanceof Error ? error.message : String(error), LONGEST_REASON)
 }

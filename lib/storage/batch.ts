@@ -1,9 +1,10 @@
-/** A stanza's writes, and who waits for them. */
-import type { Batch, Storage, Write } from './store.js'
+/** The writes of one stanza, and the callbacks that wait for them. */
+import type { Batch, Write } from './store.js'
+import type { Storage } from './storage.js'
 
 const NOTHING: readonly Write[] = []
 
-/** Gathers what one stanza commits. Costs nothing while it is empty. */
+/** Collects what one stanza commits. Allocates nothing while it is empty. */
 export class PendingBatch implements Batch {
   #writes: Write[] | undefined
   #submitting: (() => void)[] | undefined
@@ -12,7 +13,7 @@ export class PendingBatch implements Batch {
   #committed: (() => void)[] | undefined
   #failed: ((error: Error) => void)[] | undefined
   #isSubmitted = false
-  /** Goes before it in the same commit. */
+  /** The batch whose writes come first in the same commit. */
   #first: PendingBatch | undefined
 
   add (write: Write): void { (this.#writes ??= []).push(write) }
@@ -24,12 +25,12 @@ export class PendingBatch implements Batch {
 
   get writes (): readonly Write[] { return this.#writes ?? NOTHING }
 
-  /** The batch was handed over: if it fails now, it was not refused. */
+  /** True after `submit`: a failure now means that storing failed, not that the stanza was refused. */
   get isSubmitted (): boolean { return this.#isSubmitted }
 
   /**
-   * A batch for what is added from now on: one commit stores both, unless `part` is called on it. While this one is empty, it is that batch
-   * itself.
+   * Returns a batch for all that is added from now on. One commit stores both batches, unless `part` is called on the
+   * new one. If this batch is still empty, returns this batch itself.
    */
   divide (): PendingBatch {
     if (this.#isEmpty) return this
@@ -38,7 +39,10 @@ export class PendingBatch implements Batch {
     return next
   }
 
-  /** Takes out what was there before `divide`: from now on the two are stored each by itself. */
+  /**
+   * Removes and returns the batch on which `divide` was called. From now on each of the two is stored in a commit of
+   * its own.
+   */
   part (): PendingBatch {
     const first = this.#first ?? new PendingBatch()
     this.#first = undefined
@@ -47,10 +51,14 @@ export class PendingBatch implements Batch {
 
   get #isEmpty (): boolean {
     return this.#writes === undefined && this.#submitting === undefined && this.#delivering === undefined &&
-      this.#committed === undefined && this.#failed === undefined && this.#answering === undefined && this.#first === undefined
+      this.#committed === undefined && this.#failed === undefined && this.#answering === undefined &&
+      this.#first === undefined
   }
 
-  /** The last that may add to it do so. Throws what one of them throws: then nothing of the batch may be stored. */
+  /**
+   * Runs the `submitting` callbacks, which may add more to the batch. Throws the error of a callback: nothing of the
+   * batch may be stored then.
+   */
   complete (): void {
     for (let runs = this.#takeSubmitting(); runs !== undefined; runs = this.#takeSubmitting()) {
       for (const run of runs) run()
@@ -64,14 +72,17 @@ export class PendingBatch implements Batch {
     this.#writes = writes
   }
 
-  /** What one batch has, or both that are stored together; who asks while these run comes after them. */
+  /**
+   * Takes the callbacks of this batch and of the one before it. Callbacks that are added while these run are taken by
+   * the next call.
+   */
   #takeSubmitting (): (() => void)[] | undefined {
     const own = this.#submitting
     this.#submitting = undefined
     return this.#first === undefined ? own : joined(this.#first.#takeSubmitting(), own)
   }
 
-  /** Hands the writes over; their commit number, or 0 where there are none. */
+  /** Submits the writes; returns their commit number, or 0 if there are none. */
   submit (storage: Storage): number {
     this.complete()
     const writes = this.#writes
@@ -81,7 +92,7 @@ export class PendingBatch implements Batch {
     return storage.submit(writes)
   }
 
-  /** Stores it by itself. Rejects if it is not stored. */
+  /** Commits this batch by itself. Rejects if it is not stored. */
   async commit (storage: Storage): Promise<void> {
     try {
       const number = this.submit(storage)
@@ -94,13 +105,16 @@ export class PendingBatch implements Batch {
     this.done()
   }
 
-  /** The writes are stored, or there were none: what `failed` was given never runs. */
+  /** Forgets the `failed` callbacks: the writes are stored, or there were none. */
   stored (): void {
     this.#failed = undefined
     this.#first?.stored()
   }
 
-  /** It is stored, and the answer is about to go out: runs what goes before it. Throws the first error, after the last has run. */
+  /**
+   * Runs the `answering` callbacks: the batch is stored, and the answer has not gone out yet. Runs all of them, then
+   * throws the first error.
+   */
   answer (): void {
     let runs = this.#takeAnswering()
     if (runs === undefined) return
@@ -130,8 +144,8 @@ export class PendingBatch implements Batch {
   }
 
   /**
-   * It is stored, and what it was for has happened: those who wait for that run, each once; who asks meanwhile comes last. All of them
-   * run; the first error of one of them is thrown after the last has run.
+   * Runs the callbacks that wait for the stored batch, each once: `answering`, `delivering`, then `committed`.
+   * Callbacks that are added meanwhile run last. Runs all of them, then throws the first error.
    */
   done (): void {
     const errors: unknown[] = []
@@ -148,8 +162,8 @@ export class PendingBatch implements Batch {
   }
 
   /**
-   * It is not stored, and never will be: it is forgotten, and those run that give back what memory held of it. All of them run; the first
-   * error of one of them is thrown after the last has run.
+   * Discards the batch, which will never be stored, and runs the `failed` callbacks, which undo its changes in memory.
+   * Runs all of them, then throws the first error.
    */
   fail (error: Error): void {
     const runs = this.#failed
@@ -168,7 +182,7 @@ export class PendingBatch implements Batch {
   }
 }
 
-/** Resolves once this commit has settled; rejects with the error by which it failed. */
+/** Resolves when the commit has settled; rejects with its error if it failed. */
 function settled (storage: Storage, number: number): Promise<void> {
   return new Promise((resolve, reject) => {
     storage.after(number, error => {
@@ -183,7 +197,7 @@ function joined<T> (first: T[] | undefined, own: T[] | undefined): T[] | undefin
   return own === undefined ? first : [...first, ...own]
 }
 
-/** Runs it; what it throws is put to the others. */
+/** Runs `run`; adds the error that it throws to `errors`. */
 function attempt (run: () => void, errors: unknown[]): void {
   try {
     run()

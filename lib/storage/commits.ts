@@ -1,18 +1,18 @@
-/** Commit numbers: what has settled, and who waits for which. The same for every driver. */
+/** Commit numbers for every driver: which commits have settled, and which callbacks wait for them. */
 import type { Turns } from '../base/turns.js'
 
 export class Commits {
   #last = 0
   #settled = 0
-  /** Waits in the order of numbers, each list in the order of asking. */
+  /** Waiting callbacks by commit number, in the order in which they were added. */
   readonly #waits = new Map<number, ((error: Error | undefined) => void)[]>()
   #trouble: Error | undefined
 
-  /** The number of the next commit. */
+  /** Returns the number of the next commit. */
   next (): number { return ++this.#last }
   get last (): number { return this.#last }
   get settled (): number { return this.#settled }
-  /** Why the last commit failed; undefined where it did not. */
+  /** Why the last commit failed; undefined if it succeeded. */
   get trouble (): Error | undefined { return this.#trouble }
 
   after (number: number, then: (error: Error | undefined) => void): void {
@@ -25,7 +25,7 @@ export class Commits {
     else waits.push(then)
   }
 
-  /** The next number in turn has settled; those who wait for it run. Numbers settle in order. */
+  /** Settles the next commit number and runs the callbacks that wait for it. Commit numbers settle in order. */
   settle (error: Error | undefined): void {
     const number = ++this.#settled
     this.#trouble = error
@@ -36,24 +36,24 @@ export class Commits {
       try {
         then(error)
       } catch (thrown) {
-        // A defect of one who waits is nothing to the others: the process hears of it as of any error that nobody catches.
+        // An error in one callback must not affect the others: it becomes an uncaught exception of the process.
         queueMicrotask(() => { throw thrown })
       }
     }
   }
 
-  /** Resolves once all that has a number now has settled. */
+  /** Resolves when every commit that has a number now has settled. */
   flush (): Promise<void> {
     return new Promise(resolve => { this.after(this.#last, () => { resolve() }) })
   }
 }
 
-/** Commits that settle before what they have resolved runs, and its time counts. */
+/** The number of commits that settle before the promises that they resolved run, so that their time counts. */
 const AT_ONCE = 16
 
 /**
- * Settles what a writer answers, in its order. One answer can hold a thousand commits, and each lets somebody go on: others have their
- * turns of the event loop in between. Without `turns` all of them settle at once.
+ * Settles the results of a writer in their order. One answer can hold a thousand commits, and each lets a passage go
+ * on; other work gets its turns of the event loop in between. Without `turns` all commits settle at once.
  */
 export class Settling<R> {
   readonly #turns: Turns | undefined
@@ -62,13 +62,13 @@ export class Settling<R> {
   #results: R[] = []
   #next = 0
 
-  /** `settle`: must not throw. */
+  /** `settle` must not throw. */
   constructor (turns: Turns | undefined, settle: (result: R) => void) {
     this.#turns = turns
     this.#settle = settle
   }
 
-  /** Answers that have come, and have not settled. */
+  /** The number of results that have arrived and have not settled. */
   get length (): number { return this.#results.length - this.#next }
 
   push (results: readonly R[]): void {
@@ -82,7 +82,7 @@ export class Settling<R> {
   #runSome (): void {
     const end = this.#turns === undefined ? Infinity : this.#next + AT_ONCE
     while (this.#next < Math.min(end, this.#results.length)) {
-      // Counted first: whoever goes on may cause the next answer.
+      // Advance first: `settle` may cause the next answer.
       const result = this.#results[this.#next++]
       if (result !== undefined) this.#settle(result)
     }

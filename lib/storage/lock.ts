@@ -1,19 +1,26 @@
-/** One process holds a data folder. The system frees it when that process dies, however it dies. */
+/**
+ * Lets only one process use a data folder. The operating system frees the lock when the process ends, also after a
+ * crash.
+ */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.js'
 import { connectAlone, isBusy } from './sqlite/connection.js'
 
 export interface FolderLock {
-  /** Lets another process have the folder. Calling it again does nothing. */
+  /** Frees the folder for another process. A second call does nothing. */
   release (): void
 }
 
-/** Holds the folder, which must exist. Throws an error that says who holds it, and since when, where somebody does. */
+/**
+ * Locks the folder, which must exist. If another process holds it, throws an error that names the process and the time
+ * since when.
+ */
 export function holdFolder (folder: string): FolderLock {
   const note = join(folder, 'lock.json')
   const held = take(folder, note)
-  writeFileSync(note, `${JSON.stringify({ pid: process.pid, since: new Date(systemClock.now()).toISOString() })}\n`, { mode: 0o600 })
+  const holder = { pid: process.pid, since: new Date(systemClock.now()).toISOString() }
+  writeFileSync(note, `${JSON.stringify(holder)}\n`, { mode: 0o600 })
   return {
     release () {
       if (!held.open) return
@@ -28,7 +35,8 @@ function take (folder: string, note: string): ReturnType<typeof connectAlone> {
     return connectAlone(join(folder, 'lock'))
   } catch (error) {
     if (!isBusy(error)) throw error
-    throw new Error(`the data folder ${folder} is held by ${holderIn(note)}: one server at a time can use it`, { cause: error })
+    const text = `the data folder ${folder} is held by ${holderIn(note)}: one server at a time can use it`
+    throw new Error(text, { cause: error })
   }
 }
 
@@ -37,6 +45,6 @@ function holderIn (note: string): string {
     const { pid, since } = JSON.parse(readFileSync(note, 'utf8')) as { readonly pid: number, readonly since: string }
     return `process ${pid} since ${since}`
   } catch {
-    return 'another process' // which has just begun, or is about to end
+    return 'another process' // the holder has just started, or is about to end
   }
 }

@@ -1,35 +1,48 @@
-/** Storage that forgets: for tests, and for trying. */
-import { Aside } from './aside.js'
+/** Storage in memory, for tests and for trying the server: nothing survives the process. */
+import { UnreadableItems } from './aside.js'
 import { Commits } from './commits.js'
+import { Followers } from './followers.js'
 import { Items, type ReadPage } from './items.js'
+import { MemoryLog } from './memory-log.js'
+import { MemoryTable } from './memory-table.js'
+import { byCodePoint, found, memoryWrite as write, type MemoryHome, type MemoryWrite } from './memory-write.js'
+import { prefixAt, splitOwner, type OwnersPage } from './owner.js'
 import { matching, pageOf } from './select.js'
-import type { Entry, Journal, JournalFilter, JournalPage, JournalQuery, Keeping, NewEntry, Records, Shape, Storage, Write } from './store.js'
+import type { Entry, Journal, JournalFilter, JournalPage, JournalQuery, TrimLimits, NewEntry, Records, Shape, Write } from './store.js'
+import type { Storage } from './storage.js'
 
 type Owners<T> = Map<string, T>
 interface Page { readonly after?: string, readonly limit: number }
 
-/** A write, as the closure that does it. */
-interface MemoryWrite extends Write { readonly run: () => void }
-
-export class MemoryStorage implements Storage {
+export class MemoryStorage implements Storage, MemoryHome {
   readonly #commits = new Commits()
-  readonly aside = new Aside(this)
+  readonly aside = new UnreadableItems(this)
   readonly #records = new Map<string, MemoryRecords>()
   readonly #journals = new Map<string, MemoryJournal>()
+  readonly #tables = new Map<string, MemoryTable>()
+  readonly #logs = new Map<string, MemoryLog>()
   readonly #pending: (readonly Write[])[] = []
   #scheduled = false
   #isHeld = false
-  /** Reads that wait; undefined where none has to. */
+  /** Reads that wait; undefined if reads answer at once. */
   #reads: (() => void)[] | undefined
-  /** While it is set, every commit fails with it: a disk that is full. */
+  /** While this is set, every commit fails with this error, as on a full disk. */
   failing: Error | undefined
 
   open<S> (name: string, shape: Shape<S>): Promise<S> {
-    const store = shape.kind === 'records'
-      ? found(this.#records, name, () => new MemoryRecords(name, this, new Items(name, shape, this.aside)))
-      : found(this.#journals, name, () => new MemoryJournal(name, this, new Items(name, shape, this.aside)))
-    if (shape.check !== undefined) store.items.shape = shape
+    const store = this.#opened(name, shape)
+    store.items.adopt(shape)
     return Promise.resolve(store as unknown as S)
+  }
+
+  #opened (name: string, shape: Shape<unknown>): MemoryRecords | MemoryJournal | MemoryTable | MemoryLog {
+    const items = new Items(name, shape, this.aside)
+    switch (shape.kind) {
+      case 'records': return found(this.#records, name, () => new MemoryRecords(name, this, items))
+      case 'journal': return found(this.#journals, name, () => new MemoryJournal(name, this, items))
+      case 'table': return found(this.#tables, name, () => new MemoryTable(name, this, items))
+      case 'log': return found(this.#logs, name, () => new MemoryLog(name, this, items))
+    }
   }
 
   submit (writes: readonly Write[]): number {
@@ -44,14 +57,14 @@ export class MemoryStorage implements Storage {
   after (number: number, then: (error: Error | undefined) => void): void { this.#commits.after(number, then) }
   async flush (): Promise<void> { if (!this.#isHeld) await this.#commits.flush() }
 
-  /** Nothing settles until `release`: tests see who waits. */
+  /** Holds all commits until `release`, so that tests can see what waits for them. */
   hold (): void { this.#isHeld = true }
   release (): void {
     this.#isHeld = false
     this.#schedule()
   }
 
-  /** No read answers until `releaseReads`: tests see who waits. */
+  /** Holds all reads until `releaseReads`, so that tests can see what waits for them. */
   holdReads (): void { this.#reads ??= [] }
   releaseReads (): void {
     const reads = this.#reads ?? []
@@ -59,7 +72,7 @@ export class MemoryStorage implements Storage {
     for (const answer of reads) answer()
   }
 
-  /** Answers with what a read finds: now, or once reads are released. */
+  /** Resolves with the result of `find`: now, or when the reads are released. */
   async read<T> (find: () => T): Promise<T> {
     const reads = this.#reads
     if (reads !== undefined) await new Promise<void>(resolve => { reads.push(resolve) })
@@ -67,27 +80,35 @@ export class MemoryStorage implements Storage {
   }
 
   erasing (owner: string): Write {
-    return write('*', () => { for (const store of [...this.#records.values(), ...this.#journals.values()]) store.erase(owner) })
+    return write('*', () => {
+      for (const stores of [this.#records, this.#journals, this.#tables, this.#logs]) {
+        for (const store of stores.values()) store.erase(owner)
+      }
+    })
   }
 
-  backup (): Promise<void> { return Promise.reject(new Error('what is in memory only cannot be backed up')) }
+  backup (): Promise<void> { return Promise.reject(new Error('data that is only in memory cannot be backed up')) }
   close (): Promise<void> { return this.flush() }
 
-  /** What a process that dies now would leave to the next: all that is committed, and nothing else. */
+  /** Returns what the next process would find if this one died now: all that is committed, and nothing else. */
   remains (): MemoryStorage {
     const next = new MemoryStorage()
     for (const [name, store] of this.#records) next.#records.set(name, store.remains(next))
     for (const [name, store] of this.#journals) next.#journals.set(name, store.remains(next))
+    for (const [name, store] of this.#tables) next.#tables.set(name, store.remains(next))
+    for (const [name, store] of this.#logs) next.#logs.set(name, store.remains(next))
     return next
   }
 
-  /** Makes the stored text of an item this one, which no store would write: for tests. */
+  /** Replaces the stored text of an item with `text`, which no store would write, for tests. */
   spoil (name: string, owner: string, id: string, text: string): void {
     this.#records.get(name)?.spoil(owner, id, text)
     this.#journals.get(name)?.spoil(owner, id, text)
+    this.#tables.get(name)?.spoil(owner, id, text)
+    this.#logs.get(name)?.spoil(owner, id, text)
   }
 
-  /** One write by itself; resolves once it is stored. */
+  /** Commits one write by itself; resolves when it is stored. */
   put (write: Write): Promise<void> {
     const number = this.submit([write])
     return new Promise((resolve, reject) => {
@@ -111,17 +132,7 @@ export class MemoryStorage implements Storage {
   }
 }
 
-function write (store: string, run: () => void): MemoryWrite { return { store, run } }
-
-function found<T> (map: Map<string, T>, key: string, make: () => T): T {
-  const old = map.get(key)
-  if (old !== undefined) return old
-  const fresh = make()
-  map.set(key, fresh)
-  return fresh
-}
-
-/** The stored text of an item that no store has written. */
+/** A stored text that no store has written. */
 class Spoilt {
   readonly text: string
   constructor (text: string) { this.text = text }
@@ -162,11 +173,11 @@ class MemoryRecords implements Records<unknown> {
       (key, error) => this.#move(owner, key, this.#owners.get(owner)?.get(key), error))
   }
 
-  owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
-    return Promise.resolve(ownersOf(this.#owners.keys(), page))
-  }
+  async owners (page: OwnersPage): Promise<readonly string[]> { return ownersOf(this.#owners.keys(), page, this.items) }
 
-  put (owner: string, key: string, value: unknown): Promise<void> { return this.#storage.put(this.putting(owner, key, value)) }
+  put (owner: string, key: string, value: unknown): Promise<void> {
+    return this.#storage.put(this.putting(owner, key, value))
+  }
 
   change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
     let failure: { readonly error: unknown } | undefined
@@ -196,12 +207,14 @@ class MemoryRecords implements Records<unknown> {
   spoil (owner: string, key: string, text: string): void { this.#owners.get(owner)?.set(key, new Spoilt(text)) }
 
   setAside (owner: string, key: string, value: unknown, error: unknown, instead?: unknown): Promise<void> {
-    return this.items.setAside(owner, key, value, error, this.putting(owner, key, instead))
+    return this.items.setAside(owner, key, value, error, this.putting(owner, key, instead), {}, instead !== undefined)
   }
 
-  /** Puts a record aside, unless it is another one by then. */
+  /** Puts a record aside, unless its value has changed by then. */
   #move (owner: string, key: string, value: unknown, error: unknown): Promise<void> {
-    const removing = write(this.#name, () => { if (this.#owners.get(owner)?.get(key) === value) this.#set(owner, key, undefined) })
+    const removing = write(this.#name, () => {
+      if (this.#owners.get(owner)?.get(key) === value) this.#set(owner, key, undefined)
+    })
     return this.#storage.aside.put({ store: this.#name, owner, id: key, text: jsonOf(value), error }, removing)
   }
 
@@ -218,6 +231,7 @@ class MemoryJournal implements Journal<unknown> {
   readonly #storage: MemoryStorage
   readonly items: Items
   readonly #owners: Owners<NewEntry<unknown>[]> = new Map()
+  readonly #followers = new Followers()
 
   constructor (name: string, storage: MemoryStorage, items: Items) {
     this.items = items
@@ -233,7 +247,10 @@ class MemoryJournal implements Journal<unknown> {
 
   appending (owner: string, entry: NewEntry<unknown>): Write {
     const kept = copy(entry)
-    return write(this.#name, () => { found(this.#owners, owner, () => []).push(kept) })
+    return write(this.#name, () => {
+      found(this.#owners, owner, () => []).push(kept)
+      this.#followers.grew(owner)
+    })
   }
 
   removing (owner: string, ids: readonly string[]): Write {
@@ -251,7 +268,8 @@ class MemoryJournal implements Journal<unknown> {
   clearing (owner: string): Write { return write(this.#name, () => { this.erase(owner) }) }
   erase (owner: string): void { this.#owners.delete(owner) }
   spoil (owner: string, id: string, text: string): void {
-    this.#owners.set(owner, (this.#owners.get(owner) ?? []).map(entry => entry.id === id ? { ...entry, value: new Spoilt(text) } : entry))
+    const old = this.#owners.get(owner) ?? []
+    this.#owners.set(owner, old.map(entry => entry.id === id ? { ...entry, value: new Spoilt(text) } : entry))
   }
 
   setAside (owner: string, { id, at, with: other, value }: Entry<unknown>, error: unknown): Promise<void> {
@@ -279,11 +297,9 @@ class MemoryJournal implements Journal<unknown> {
     })
   }
 
-  owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
-    return Promise.resolve(ownersOf(this.#owners.keys(), page))
-  }
+  async owners (page: OwnersPage): Promise<readonly string[]> { return ownersOf(this.#owners.keys(), page, this.items) }
 
-  async trim (owner: string, keep: Keeping): Promise<number> {
+  async trim (owner: string, keep: TrimLimits): Promise<number> {
     let count = 0
     await this.#storage.put(write(this.#name, () => {
       const all = this.#owners.get(owner) ?? []
@@ -292,7 +308,9 @@ class MemoryJournal implements Journal<unknown> {
         bytes += bytesOf(all[first - 1]?.value)
         if (bytes > (keep.bytes ?? Infinity)) break
       }
-      count = this.#keep(owner, (entry, index) => index >= first && (keep.since === undefined || entry.at >= keep.since))
+      count = this.#keep(owner, (entry, index) => {
+        return index >= first && (keep.since === undefined || entry.at >= keep.since)
+      })
     }))
     return count
   }
@@ -308,6 +326,8 @@ class MemoryJournal implements Journal<unknown> {
     return count
   }
 
+  follow (owner: string, grew: () => void): () => void { return this.#followers.follow(owner, grew) }
+
   #keep (owner: string, isKept: (entry: NewEntry<unknown>, index: number) => boolean): number {
     const old = this.#owners.get(owner) ?? []
     const kept = old.filter(isKept)
@@ -317,10 +337,19 @@ class MemoryJournal implements Journal<unknown> {
   }
 }
 
-function ownersOf (owners: Iterable<string>, { after, limit }: { readonly after?: string, readonly limit: number }): string[] {
-  return [...owners].sort(byCodePoint).filter(owner => after === undefined || byCodePoint(owner, after) > 0).slice(0, limit)
+function ownersOf (owners: Iterable<string>, { host, after, limit }: OwnersPage, items: Items): string[] {
+  if (host === undefined) {
+    const sorted = [...owners].sort(byCodePoint)
+    return sorted.filter(owner => after === undefined || byCodePoint(owner, after) > 0).slice(0, limit)
+  }
+  if (!items.isByHost) throw items.unlisted()
+  const first = after === undefined ? undefined : prefixAt(after, host)
+  const prefixes = [...owners].map(splitOwner).filter(parts => parts.host === host).map(({ prefix }) => prefix)
+  return prefixes.filter(prefix => first === undefined || byCodePoint(prefix, first) > 0)
+    .sort(byCodePoint).slice(0, limit).map(prefix => prefix + host)
 }
 
 function withoutText ({ text: _, ...entry }: NewEntry<unknown>): NewEntry<unknown> { return entry }
-function byCodePoint (a: string, b: string): number { return Buffer.compare(Buffer.from(a), Buffer.from(b)) }
-function bytesOf (value: unknown): number { return Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value)) }
+function bytesOf (value: unknown): number {
+  return Buffer.byteLength(typeof value === 'string' ? value : JSON.stringify(value))
+}

@@ -1,10 +1,10 @@
-/** What is to be written once, though it may come twice before it is stored. */
+/** For writes that may be requested twice before they are stored, but must be made once. */
 import type { Batch } from './store.js'
 
 const asked = new WeakMap<Batch, Set<string>>()
 
-/** Whether this is asked about for the first time with this batch. */
-export function isFirstIn (batch: Batch, store: string, owner: string, id: string): boolean {
+/** True for the first call with this batch, store, owner and id. */
+export function isFirstInBatch (batch: Batch, store: string, owner: string, id: string): boolean {
   const key = `${store} ${owner} ${id}`
   const known = asked.get(batch)
   if (known === undefined) asked.set(batch, new Set([key]))

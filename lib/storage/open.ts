@@ -1,4 +1,4 @@
-/** The storage that the conf asks for. */
+/** Opens the storage that the conf names. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../base/logger.js'
@@ -9,21 +9,21 @@ import { probePostgres } from './postgres/client.js'
 import { PostgresStorage } from './postgres/driver.js'
 import { SqliteStorage } from './sqlite/driver.js'
 import { DATABASE, restoreSqlite, type Restored } from './sqlite/restore.js'
-import type { Storage } from './store.js'
+import type { Storage } from './storage.js'
 
-/** `folder` is where SQLite's files lie, and made where it is missing; `url` leads to a database elsewhere. */
+/** `folder` holds the files of SQLite and is created if it is missing; `url` is the address of a database server. */
 export interface StorageSettings {
   readonly driver: 'memory' | 'sqlite' | 'postgres'
   readonly folder?: string
   readonly url?: string
-  /** Whether a commit is on the disk, or with the operating system, before anybody hears of it. */
+  /** Whether a commit must be on the disk, or only handed to the operating system, before it counts as stored. */
   readonly durability: 'disk' | 'os'
   readonly log: Logger
-  /** Shares the event loop with those who read stanzas. */
+  /** Shares the event loop with the reading of stanzas. */
   readonly turns?: Turns
 }
 
-/** Opens it. Throws where another process holds the folder or the database, and where a newer version has written what is there. */
+/** Opens the storage. Throws if another process holds the folder or the database, or if a newer version wrote it. */
 export async function openStorage (how: StorageSettings): Promise<Storage> {
   if (how.driver === 'memory') return new MemoryStorage()
   if (how.driver === 'postgres') {
@@ -47,11 +47,15 @@ export async function openStorage (how: StorageSettings): Promise<Storage> {
   }
 }
 
-/** Connects to the database and leaves it. Throws why it cannot be reached, without the secret in `url`. */
+/** Connects to the database and disconnects. If that fails, throws the reason, without the password in `url`. */
 export async function probeStorage (url: string): Promise<void> { await probePostgres(url) }
 
-/** Puts a backup in the place of what is stored, while no server runs. Throws with the reason where that is not done. */
-export function restoreStorage (how: Pick<StorageSettings, 'driver' | 'folder'>, file: string, overwrite: boolean): Restored {
-  if (how.driver !== 'sqlite' || how.folder === undefined) throw new Error(`the storage is "${how.driver}": only "sqlite" is restored from a file`)
+/** Replaces the stored data with a backup, while no server runs. Throws the reason if that is not done. */
+export function restoreStorage (
+  how: Pick<StorageSettings, 'driver' | 'folder'>, file: string, overwrite: boolean,
+): Restored {
+  if (how.driver !== 'sqlite' || how.folder === undefined) {
+    throw new Error(`storage.driver is "${how.driver}": only "sqlite" can be restored from a file`)
+  }
   return restoreSqlite(file, how.folder, overwrite)
 }

@@ -1,9 +1,9 @@
-/** What may wait for a writer, in bytes: a disk that is slow does not fill the memory. */
+/** The number of bytes that may wait for a writer, so that a slow disk does not fill the memory. */
 
-/** Bytes of all batches that wait. One batch more is taken while less waits. */
+/** The most bytes of all waiting batches. One more batch is accepted while less than this waits. */
 export const MOST_WAITING_BYTES = 256 * 1024 * 1024
 
-/** Bytes of the texts in a row, nearly. */
+/** Returns roughly the number of bytes of the texts in a row (it counts UTF-16 units). */
 export function bytesIn (row: Iterable<unknown>): number {
   let bytes = 0
   for (const part of row) if (typeof part === 'string') bytes += part.length

@@ -1,26 +1,34 @@
-/** What a journal query means, over entries in order: the measure for drivers that ask a database. */
+/**
+ * Defines what a journal query means, over a list of entries in order: the reference for drivers that query a database.
+ */
 import { UnknownEntry, type JournalFilter, type JournalPage, type JournalQuery, type NewEntry } from './store.js'
-import { isFound, soughtIn, wordsOf } from './words.js'
+import { matchesSearch, searchPrefixes, wordsOf } from './words.js'
 
-/** The page of these entries, which stand in the order of commit. Throws UnknownEntry. */
-export function pageOf<V> (entries: readonly NewEntry<V>[], query: JournalQuery, bytesOf: (value: V) => number): JournalPage<V> {
+/** Returns the page that `query` asks for; `entries` are in the order of commit. Throws UnknownEntry. */
+export function pageOf<V> (
+  entries: readonly NewEntry<V>[], query: JournalQuery, bytesOf: (value: V) => number,
+): JournalPage<V> {
   const matches = [...matching(entries, query)]
   if (query.last === true) matches.reverse()
-  const { chosen, complete } = cut(matches, query, ({ value }) => bytesOf(value))
+  matches.splice(0, query.index ?? 0)
+  const { chosen, complete } = takePage(matches, query, ({ value }) => bytesOf(value))
   return { entries: chosen.map(({ id, at, with: other, value }) => ({ id, at, with: other, value })), complete }
 }
 
-/** Those that match, in order. Throws UnknownEntry. */
+/** Returns the entries that match, in order. Throws UnknownEntry. */
 export function matching<V> (entries: readonly NewEntry<V>[], filter: JournalFilter): readonly NewEntry<V>[] {
   const from = Math.max(0, ...listOf(filter.after).map(id => positionOf(entries, id) + 1))
   const to = Math.min(entries.length, ...listOf(filter.before).map(id => positionOf(entries, id)))
-  const sought = filter.text === undefined ? undefined : soughtIn(filter.text)
+  const sought = filter.text === undefined ? undefined : searchPrefixes(filter.text)
   return entries.slice(from, Math.max(from, to)).filter(entry => isMatch(entry, filter, sought))
 }
 
-/** As many of the matches as a page takes, in its order. They come in the direction of the query: where it wants the last, those first. */
-export function cut<L> (
-  matches: readonly L[], query: JournalQuery, bytesOf: (match: L) => number,
+/**
+ * Returns as many matches as the page takes, in ascending order. `matches` are in the direction of the query: the
+ * newest first if it asks for the last ones.
+ */
+export function takePage<L> (
+  matches: readonly L[], query: Pick<JournalQuery, 'last' | 'limit' | 'bytes'>, bytesOf: (match: L) => number,
 ): { readonly chosen: readonly L[], readonly complete: boolean } {
   const most = query.bytes ?? Infinity
   let count = 0
@@ -34,9 +42,15 @@ export function cut<L> (
   return { chosen: query.last === true ? chosen.reverse() : chosen, complete: count === matches.length }
 }
 
-/** One id, several, or none. */
+/** Returns an array of no, one or several ids. */
 export function listOf (ids: string | readonly string[] | undefined): readonly string[] {
   return ids === undefined ? [] : typeof ids === 'string' ? [ids] : ids
+}
+
+/** Returns the bare address of an address; one without a resource as it is. */
+export function withoutResource (address: string): string {
+  const slash = address.indexOf('/')
+  return slash < 0 ? address : address.slice(0, slash)
 }
 
 function positionOf (entries: readonly NewEntry<unknown>[], id: string): number {
@@ -51,10 +65,11 @@ function isMatch (entry: NewEntry<unknown>, filter: JournalFilter, sought: reado
     (filter.alias === undefined || entry.alias === filter.alias) &&
     (filter.since === undefined || entry.at >= filter.since) &&
     (filter.until === undefined || entry.at <= filter.until) &&
-    (sought === undefined || sought.length > 0 && entry.text !== undefined && isFound(wordsOf(entry.text), sought))
+    (sought === undefined ||
+      sought.length > 0 && entry.text !== undefined && matchesSearch(wordsOf(entry.text), sought))
 }
 
-/** A bare address stands for each of its resources. */
+/** A bare address matches each of its resources. */
 function isWith (address: string, wanted: string): boolean {
   return address === wanted || !wanted.includes('/') && address.startsWith(`${wanted}/`)
 }

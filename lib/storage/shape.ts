@@ -1,10 +1,13 @@
-/** Whether what JSON carries has the form that a store holds: for `check` of its shape. */
+/** Checks whether a JSON value has the form that a store holds, for the `check` of its shape. */
 
-/** What a property is; with `?` it may be missing. */
-export type Kind = 'string' | 'number' | 'boolean' | 'object' | 'strings' | 'string?' | 'number?' | 'boolean?' | 'object?'
+/** The kind of a property; with `?` the property may be missing. */
+export type Kind =
+  | 'string' | 'number' | 'boolean' | 'object' | 'strings' | 'string?' | 'number?' | 'boolean?' | 'object?' | 'strings?'
 
-/** Whether a value is an object with these properties; others may be there as well. */
-export function hasForm (value: unknown, properties: Readonly<Record<string, Kind>>): value is Readonly<Record<string, unknown>> {
+/** True if the value is an object with these properties. More properties are allowed. */
+export function hasForm (
+  value: unknown, properties: Readonly<Record<string, Kind>>,
+): value is Readonly<Record<string, unknown>> {
   if (!isObject(value)) return false
   for (const name in properties) {
     const kind = properties[name] ?? ''
@@ -14,7 +17,7 @@ export function hasForm (value: unknown, properties: Readonly<Record<string, Kin
   return true
 }
 
-/** Whether it is a text. */
+/** True if the value is a string. */
 export function isText (value: unknown): value is string { return typeof value === 'string' }
 
 function isKind (value: unknown, kind: string): boolean {

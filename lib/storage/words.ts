@@ -1,18 +1,24 @@
-/** What a text is found by: its words, alike for every driver. A search asks for the beginnings of words. */
+/**
+ * Splits texts into the words by which a search finds them, the same for every driver. A search matches the beginnings
+ * of words.
+ */
+import { createHash } from 'node:crypto'
 import { shortened } from '../base/text.js'
 
-/** Letters, numbers and marks that stand together, those of the scripts that leave no gaps between words apart from the others. */
+/** Runs of letters, numbers and marks. Runs in scripts without spaces between words are separate from all others. */
 const RUNS = /((?:(?=[\p{L}\p{N}\p{M}])[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}])+)|((?:(?![\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}])[\p{L}\p{N}\p{M}])+)/gu
 const ACCENTS = /[\u0300-\u036f]/g
 const ASCII = /^[\0-\x7f]*$/
-/** What is looked at of a text, of one word, and of what is searched for: characters, characters, words. */
+/** The limits: characters of a text, characters of one word, and words of a search. */
 const LONGEST_TEXT = 20_000
 const LONGEST_WORD = 40
 const MOST_SOUGHT = 32
+/** The hexadecimal digits of a mark. */
+const MARK_LENGTH = 12
 
 /**
- * The words of a text, each once. Han, Kana and Hangul come as every two characters that stand side by side, so that a word is found that
- * no gap sets apart; and the last one alone.
+ * Returns the words of a text, each once. Han, Kana and Hangul give every pair of adjacent characters, and the last
+ * character alone, because no spaces mark their words.
  */
 export function wordsOf (text: string): string[] {
   return [...new Set(runsOf(text).flatMap(({ run, isGapless }) => {
@@ -22,8 +28,8 @@ export function wordsOf (text: string): string[] {
   }))]
 }
 
-/** What a text must have to be found by this search: for each of these, a word that begins so. */
-export function soughtIn (search: string): string[] {
+/** Returns the word beginnings of a search: each of them must begin a word of the text. */
+export function searchPrefixes (search: string): string[] {
   return [...new Set(runsOf(search).flatMap(({ run, isGapless }) => {
     const characters = Array.from(run)
     if (!isGapless || characters.length < 2) return [run]
@@ -31,9 +37,30 @@ export function soughtIn (search: string): string[] {
   }))].slice(0, MOST_SOUGHT)
 }
 
-/** Whether a text with these words is found by a search for those. */
-export function isFound (words: readonly string[], sought: readonly string[]): boolean {
+/**
+ * Returns the words of a text as a database indexes them, separated by spaces; '' if there are none. Each begins with a
+ * mark of its store and owner, so that a search looks at the words of nobody else.
+ */
+export function indexedWords (store: number, owner: string, text: string): string {
+  const words = wordsOf(text)
+  if (words.length === 0) return ''
+  const mark = markOf(store, owner)
+  return mark + words.join(` ${mark}`)
+}
+
+/** Returns the beginnings of indexed words that a search looks for; empty if it matches nothing. */
+export function indexedPrefixes (store: number, owner: string, search: string): readonly string[] {
+  const mark = markOf(store, owner)
+  return searchPrefixes(search).map(beginning => mark + beginning)
+}
+
+/** True if a text with these words matches a search for `sought`. */
+export function matchesSearch (words: readonly string[], sought: readonly string[]): boolean {
   return sought.every(beginning => words.some(word => word.startsWith(beginning)))
+}
+
+function markOf (store: number, owner: string): string {
+  return createHash('sha256').update(`${store} ${owner}`).digest('hex').slice(0, MARK_LENGTH)
 }
 
 function runsOf (text: string): { readonly run: string, readonly isGapless: boolean }[] {
@@ -43,7 +70,7 @@ function runsOf (text: string): { readonly run: string, readonly isGapless: bool
   }))
 }
 
-/** Without the differences that nobody types: case, accents, width. */
+/** Removes differences that people do not type: case, accents, width. */
 function folded (text: string): string {
   if (ASCII.test(text)) return text.toLowerCase()
   return text.normalize('NFKC').toLowerCase().normalize('NFD').replace(ACCENTS, '').normalize('NFC')

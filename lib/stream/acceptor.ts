@@ -1,4 +1,4 @@
-/** Accepts connections: counts them by network, and never has more of them than it may. */
+/** Accepts connections, counts them by network, and keeps their number within bounds. */
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { Cache } from '../base/cache.js'
 import type { Clock } from '../base/clock.js'
@@ -6,67 +6,81 @@ import { Counters } from '../base/counters.js'
 import type { Logger } from '../base/logger.js'
 import { networkOf } from '../base/network.js'
 import { TokenBucket } from '../base/rate.js'
-import { TcpTransport } from './tcp-transport.js'
 import { plainAddress, type Transport } from './transport.js'
 
-/** A stream on a connection that was accepted. */
-export interface Accepted {
+/** A stream on an accepted connection. */
+export interface AcceptedStream {
   /** Begins to read. Never rejects. */
   begin (): Promise<void>
-  /** Cuts the connection without a word. */
+  /** Cuts the connection at once. */
   cut (reason: Error): void
 }
 
-/** What it tells of itself, and asks. */
+/** The needs of a stream, met by its acceptor. */
 export interface AcceptedHome<S> {
-  /** Resolves once it may have its TLS handshake, which costs a core a millisecond. Rejects where too many want one. */
+  /** Resolves when the TLS handshake may begin; it costs a millisecond of a core. Rejects if too many wait for one. */
   handshake (wait: (ms: number) => Promise<void>): Promise<void>
-  /** It has proved who it is. */
+  /** Charges the stream's network for CPU time that its handshake used, in milliseconds. */
+  readonly spent: (ms: number) => void
+  /** Takes note that the stream has proved who it is. */
   established (stream: S): void
-  /** Its connection is gone. */
+  /** Takes note that the connection is gone. */
   gone (stream: S): void
 }
 
-export interface AcceptorSettings<S> {
+export interface AcceptorSettings<S, L = Transport> {
   readonly clock: Clock
   readonly log: Logger
-  /** The line of the log that tells of connections that were turned away. */
+  /** The log event for connections that were refused. */
   readonly event: string
-  /** Connections at once, and how many of them may have proved nothing. */
+  /** The most connections at once, and the most of them that have proved nothing. */
   readonly most: number
   readonly mostUnproven: number
-  /** TLS handshakes a second: those who are in want to be served meanwhile. */
+  /** TLS handshakes per second. More would slow down the established streams. */
   readonly handshakes: number
-  /** Milliseconds of silence after which TCP asks whether the other side is there; undefined: it does not. */
+  /** Milliseconds of silence after which TCP checks whether the peer is still there; undefined: never. */
   readonly probe?: number
-  /** Connections at once from one network. */
-  ofNetwork (): number
-  stream (transport: Transport, home: AcceptedHome<S>): S
+  /**
+   * Returns the most connections that one IPv4 address, or one IPv6 /64, may have at a time. `address`: one of its
+   * addresses, or the network itself.
+   */
+  ofNetwork (address: string): number
+  /** Returns why no connection from an address is accepted, whatever there is; undefined if that is not so. */
+  readonly refusal?: (address: string) => string | undefined
+  /** Makes of an accepted socket what a stream is made of. */
+  link (socket: Socket): L
+  stream (link: L, home: AcceptedHome<S>): S
 }
 
-/** Of all handshakes, one network may have so many a second: whoever floods waits in a line of their own, and nobody else in it. */
+/** The TLS handshakes per second of one network. A network that floods waits in its own line and delays no other. */
 const HANDSHAKES_OF_NETWORK = 50
-/** Who would have to wait longer for a handshake, in milliseconds, had better come again. */
+/**
+ * The CPU time of the main thread that one handshake may use, in milliseconds. One that uses more counts as several: a
+ * chain of many certificates with long keys takes ten times as long. So a network uses a tenth of a core at most.
+ */
+const MS_OF_HANDSHAKE = 2
+/** The longest wait for a handshake, in milliseconds. Beyond that it is refused. */
 const LONGEST_WAIT = 10_000
-/** Networks whose handshakes are counted at a time. */
+/** The most networks whose handshakes are counted at a time. */
 const NETWORKS = 10_000
-/** Connections that the system holds until they are accepted. */
+/** The most connections that the system holds until they are accepted. */
 const BACKLOG = 4096
-/** After the system had no more to give, new connections are turned away for so long, in milliseconds. */
+/** How long new connections are refused after the system ran out of resources, in milliseconds. */
 const RECOVERY = 1000
-/** A flood is worth a line in so many milliseconds. */
+/** The shortest time between two log lines about refused connections, in milliseconds. */
 const QUIET = 10_000
 
-export class Acceptor<S extends Accepted> {
-  /** Connections that were turned away, by why. */
+/** `L`: what a stream is made of, such as a transport. */
+export class Acceptor<S extends AcceptedStream, L = Transport> {
+  /** Connections that were refused, by reason. */
   readonly turnedAway = new Counters()
-  readonly #settings: AcceptorSettings<S>
+  readonly #settings: AcceptorSettings<S, L>
   readonly #servers = new Set<NetServer>()
   readonly #streams = new Map<S, string>()
   readonly #byNetwork = new Map<string, number>()
   readonly #handshakes: TokenBucket
   readonly #handshakesOf = new Cache<string, TokenBucket>({ max: NETWORKS })
-  /** Those that have proved nothing, the oldest first. */
+  /** Streams that have proved nothing, the oldest first. */
   readonly #unproven = new Set<S>()
   #recoversAt = 0
   #saidAt = -Infinity
@@ -74,7 +88,7 @@ export class Acceptor<S extends Accepted> {
   #isClosed = false
   #emptied: (() => void) | undefined
 
-  constructor (settings: AcceptorSettings<S>) {
+  constructor (settings: AcceptorSettings<S, L>) {
     this.#settings = settings
     this.#handshakes = new TokenBucket(settings.clock, settings.handshakes, settings.handshakes)
   }
@@ -82,15 +96,15 @@ export class Acceptor<S extends Accepted> {
   get streams (): Iterable<S> { return this.#streams.keys() }
   get size (): number { return this.#streams.size }
   get proven (): number { return this.#streams.size - this.#unproven.size }
-  /** How many networks are counted: none once nobody is connected. */
+  /** The number of networks with connections. */
   get networks (): number { return this.#byNetwork.size }
 
-  /** Listens at one address. Answers with the port; 0 lets the system choose it. Rejects where that is not possible. */
+  /** Listens at one address. Returns the port; with 0 the system chooses it. Rejects if that is not possible. */
   async listen (address: string, port: number): Promise<number> {
     const server = createServer(socket => { this.#arrived(socket) })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      // Both families are listened at by themselves: '::' alone would take IPv4 on some systems and not on others.
+      // Each family is listened on separately: '::' alone would include IPv4 on some systems only.
       server.listen({ host: address, port, ipv6Only: address.includes(':'), backlog: BACKLOG }, () => {
         server.off('error', reject)
         resolve()
@@ -103,11 +117,12 @@ export class Acceptor<S extends Accepted> {
   }
 
   /** Takes over a connection from a network. */
-  accept (transport: Transport, network: string): void {
+  accept (link: L, network: string): void {
     this.#makeRoom(network)
     this.#byNetwork.set(network, (this.#byNetwork.get(network) ?? 0) + 1)
-    const stream = this.#settings.stream(transport, {
+    const stream = this.#settings.stream(link, {
       handshake: wait => this.#handshake(network, wait),
+      spent: this.#meterOf(network),
       established: stream => { this.#unproven.delete(stream) },
       gone: stream => { this.#gone(stream) },
     })
@@ -116,7 +131,7 @@ export class Acceptor<S extends Accepted> {
     void stream.begin()
   }
 
-  /** Accepts nobody more; those who are here stay. */
+  /** Accepts no more connections. Those that are open stay. */
   close (): void {
     this.#isClosed = true
     for (const server of this.#servers) server.close()
@@ -128,43 +143,50 @@ export class Acceptor<S extends Accepted> {
     if (this.#streams.size > 0) await new Promise<void>(resolve => { this.#emptied = resolve })
   }
 
-  #arrived (socket: Socket): void {
-    const { clock, probe } = this.#settings
-    const address = plainAddress(socket.remoteAddress)
+  /** True if a connection from this address may be accepted now. Otherwise it is counted as turned away. */
+  admits (address: string): boolean {
     const network = networkOf(address)
     const why = this.#refusal(address, this.#byNetwork.get(network) ?? 0)
-    if (why !== undefined) {
+    if (why !== undefined) this.#turnAway(why, network)
+    return why === undefined
+  }
+
+  #arrived (socket: Socket): void {
+    const { probe } = this.#settings
+    const address = plainAddress(socket.remoteAddress)
+    if (!this.admits(address)) {
       socket.destroy()
-      this.#turnAway(why, network)
       return
     }
     if (probe !== undefined) socket.setKeepAlive(true, probe)
-    this.accept(new TcpTransport(socket, clock), network)
+    this.accept(this.#settings.link(socket), networkOf(address))
   }
 
   #refusal (address: string, count: number): string | undefined {
-    const { clock, most } = this.#settings
+    const { clock, most, refusal } = this.#settings
     if (address === '') return 'gone already'
     if (this.#isClosed) return 'stopping'
+    const never = refusal?.(address)
+    if (never !== undefined) return never
     if (clock.now() < this.#recoversAt) return 'short of resources'
-    if (count >= this.#settings.ofNetwork()) return 'too many from one network'
+    if (count >= this.#settings.ofNetwork(address)) return 'too many from one network'
     if (this.#streams.size >= most) return 'too many'
     return undefined
   }
 
   /**
-   * Too many have proved nothing: the one that has been here for longest has to go. Who means well is through in a second or two; who sits
-   * there to keep others out is older than that.
+   * Cuts the oldest stream that has proved nothing, if there are too many of these. An honest peer is done in a second
+   * or two; a peer that is only there to keep others out is older than that.
    */
   #makeRoom (network: string): void {
     const [oldest] = this.#unproven
     if (oldest === undefined || this.#unproven.size < this.#settings.mostUnproven) return
     this.#unproven.delete(oldest)
     this.#turnAway('too many that have proved nothing', this.#streams.get(oldest) ?? network)
-    oldest.cut(new Error('others want to come in'))
+    oldest.cut(new Error('closed to make room for others'))
   }
 
-  /** What still stands in the line of its network takes nothing from the others. */
+  /** Waits in the line of the network first. A handshake that waits there takes nothing from other networks. */
   async #handshake (network: string, wait: (ms: number) => Promise<void>): Promise<void> {
     for (const line of [this.#lineOf(network), this.#handshakes]) {
       const ms = line.claim(1, LONGEST_WAIT)
@@ -173,11 +195,24 @@ export class Acceptor<S extends Accepted> {
     }
   }
 
+  /** Returns a function that charges a network for one handshake. The first milliseconds are paid already. */
+  #meterOf (network: string): (ms: number) => void {
+    let paid = MS_OF_HANDSHAKE
+    let used = 0
+    return ms => {
+      used += ms
+      if (used <= paid) return
+      this.#lineOf(network).take((used - paid) / MS_OF_HANDSHAKE)
+      paid = used
+    }
+  }
+
   #lineOf (network: string): TokenBucket {
     const known = this.#handshakesOf.get(network)
     if (known !== undefined) return known
     const { clock } = this.#settings
-    const line = new TokenBucket(clock, HANDSHAKES_OF_NETWORK, Math.max(this.#settings.ofNetwork(), HANDSHAKES_OF_NETWORK))
+    const burst = Math.max(this.#settings.ofNetwork(network), HANDSHAKES_OF_NETWORK)
+    const line = new TokenBucket(clock, HANDSHAKES_OF_NETWORK, burst)
     this.#handshakesOf.set(network, line)
     return line
   }
@@ -193,20 +228,20 @@ export class Acceptor<S extends Accepted> {
     if (this.#streams.size === 0) this.#emptied?.()
   }
 
-  /** Too many open files, say: the system drops the connection; those that come next would not fare better. */
+  /** Refuses connections for a while, because the system ran out of something, such as open files, and dropped one. */
   #short (error: Error): void {
     this.#recoversAt = this.#settings.clock.now() + RECOVERY
-    this.#settings.log.error('accepting failed', { error })
+    this.#settings.log.error('connection not accepted', { error })
   }
 
   #turnAway (why: string, network: string): void {
     const { clock, log, event } = this.#settings
-    this.turnedAway.count('turned away', 1, { why })
+    this.turnedAway.count('turned away', 1, { reason: why })
     this.#unsaid++
     const now = clock.now()
     if (now < this.#saidAt + QUIET) return
     this.#saidAt = now
-    log.warn(event, { why, network, count: this.#unsaid })
+    log.warn(event, { reason: why, network, count: this.#unsaid })
     this.#unsaid = 0
   }
 }

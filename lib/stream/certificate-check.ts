@@ -1,18 +1,22 @@
-/** What clients would stumble over in the certificates of a conf, found before a start; nothing is made or changed. */
+/** Finds problems with the certificates of a conf before a start. Makes and changes nothing. */
 import { join } from 'node:path'
 import { CertificateError, filesIn, isOpenToAll, pairIn, readPair, usable, type Usable } from './certificate-files.js'
 import { asciiOf, MOST_FOLDERS, SOON, wildcardOf } from './certificates.js'
 
 export interface CertificateFinding {
   readonly domain: string
-  /** Whether clients cannot use it; else it is worth a word alone. */
+  /** True if clients cannot use the certificate; otherwise the finding is a warning. */
   readonly isError: boolean
-  /** What is wrong, and what to do. */
+  /** The problem, and the remedy. */
   readonly text: string
 }
 
+/** The remedy if only one of the two files is there. */
+const HALF = 'there is a certificate without its key, or a key without its certificate: ' +
+  'put fullchain.pem and privkey.pem there'
+
 interface Asked {
-  /** Holds one folder a domain. */
+  /** A folder that holds one folder per domain. */
   readonly folder: string
   readonly domains: readonly string[]
   readonly oldest: 'TLSv1.2' | 'TLSv1.3'
@@ -20,10 +24,10 @@ interface Asked {
   readonly now: number
 }
 
-/** What one folder holds: a certificate, or the reason why there is none that can be used. */
+/** The content of one folder: a certificate, or the reason why it cannot be used. */
 type Held = { readonly file: string, readonly key: string, readonly used: Usable } | { readonly trouble: string }
 
-/** What is wrong with the certificate of each domain. Never throws. */
+/** Returns what is wrong with the certificate of each domain. Never throws. */
 export async function checkCertificates (asked: Asked): Promise<readonly CertificateFinding[]> {
   const { folder, domains } = asked
   try {
@@ -34,7 +38,8 @@ export async function checkCertificates (asked: Asked): Promise<readonly Certifi
     }
     return (await Promise.all(domains.map(domain => findingsOn(domain, held, asked)))).flat()
   } catch (error) {
-    return domains.slice(0, 1).map(domain => ({ domain, isError: true, text: `the certificates in ${folder} cannot be read: ${messageOf(error)}` }))
+    const text = `the certificates in ${folder} cannot be read: ${messageOf(error)}`
+    return domains.slice(0, 1).map(domain => ({ domain, isError: true, text }))
   }
 }
 
@@ -42,7 +47,7 @@ async function heldIn (folder: string, { oldest }: Asked): Promise<Held | undefi
   try {
     const files = await pairIn(folder)
     if (files === 'none') return undefined
-    if (files === 'half') return { trouble: 'there is a certificate without its key, or a key without its certificate: put fullchain.pem and privkey.pem there' }
+    if (files === 'half') return { trouble: HALF }
     return { file: files.certificate, key: files.key, used: usable(await readPair(files), { oldest, authorities: [] }) }
   } catch (error) {
     if (error instanceof CertificateError) return { trouble: error.message }
@@ -50,27 +55,38 @@ async function heldIn (folder: string, { oldest }: Asked): Promise<Held | undefi
   }
 }
 
-async function findingsOn (domain: string, all: ReadonlyMap<string, Held>, { folder, now }: Asked): Promise<CertificateFinding[]> {
+async function findingsOn (
+  domain: string, all: ReadonlyMap<string, Held>, { folder, now }: Asked,
+): Promise<CertificateFinding[]> {
   const ascii = asciiOf(domain) ?? domain
   const own = [...all].find(([name]) => name === domain || asciiOf(name) === ascii)
   const place = join(folder, own?.[0] ?? ascii)
   const held = own?.[1] ?? coveringIn(all, ascii)
   if (held === undefined) {
-    const text = `there is no certificate for ${domain}: the server makes a self-signed one, which clients warn about; put fullchain.pem and privkey.pem into ${place}`
+    const text = `there is no certificate for ${domain}: the server makes a self-signed one, ` +
+      `which clients warn about; put fullchain.pem and privkey.pem into ${place}`
     return [{ domain, isError: false, text }]
   }
-  if ('trouble' in held) return [{ domain, isError: true, text: `the certificate in ${place} cannot be used: ${held.trouble}` }]
-  return (await faultsOf(held, ascii, now)).map(({ isError, text }) => ({ domain, isError, text: `${held.file} ${text}` }))
+  if ('trouble' in held) {
+    return [{ domain, isError: true, text: `the certificate in ${place} cannot be used: ${held.trouble}` }]
+  }
+  const faults = await faultsOf(held, ascii, now)
+  return faults.map(({ isError, text }) => ({ domain, isError, text: `${held.file} ${text}` }))
 }
 
-/** A certificate in another domain's folder serves this one, too, if it names it; of several, the one that holds for longest. */
+/**
+ * Returns the certificate in another domain's folder that names this domain; of several, the one that is valid for
+ * longest.
+ */
 function coveringIn (all: ReadonlyMap<string, Held>, ascii: string): Held | undefined {
   return [...all.values()].flatMap(held => 'used' in held && covers(held.used, ascii) ? [held] : [])
     .sort((a, b) => b.used.notAfter - a.used.notAfter)[0]
 }
 
 /** RFC 9525 §6.3 */
-function covers ({ names }: Usable, ascii: string): boolean { return names.includes(ascii) || names.includes(wildcardOf(ascii)) }
+function covers ({ names }: Usable, ascii: string): boolean {
+  return names.includes(ascii) || names.includes(wildcardOf(ascii))
+}
 
 async function faultsOf (
   { key, used }: Exclude<Held, { readonly trouble: string }>, ascii: string, now: number,
@@ -82,7 +98,9 @@ async function faultsOf (
   if (!covers(used, ascii)) found(true, `is ${named}, not for ${ascii}: put the certificate of ${ascii} there`)
   if (now >= notAfter) found(true, `has expired on ${dayOf(notAfter)}: renew it`)
   else if (now > notAfter - SOON) found(false, `expires on ${dayOf(notAfter)}: see why it is not renewed`)
-  if (now < notBefore) found(true, `is not valid before ${dayOf(notBefore)}: see whether the clock of this machine is right`)
+  if (now < notBefore) {
+    found(true, `is not valid before ${dayOf(notBefore)}: see whether the clock of this machine is right`)
+  }
   if (disorder !== undefined) found(true, `has ${disorder}`)
   if (await isOpenToAll(key)) found(false, `has a key that anyone on this machine may read: chmod 600 ${key}`)
   return faults

@@ -1,4 +1,4 @@
-/** Certificates as files: found under the names that certbot, lego and acme.sh give them, read, and checked. */
+/** Finds certificates under the file names of certbot, lego and acme.sh, reads them, and checks them. */
 import { createHash, X509Certificate, createPrivateKey, constants, type KeyObject } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
@@ -7,10 +7,10 @@ import { AsnConvert } from '@peculiar/asn1-schema'
 import { Certificate, id_ce_subjectAltName, SubjectAlternativeName } from '@peculiar/asn1-x509'
 import type { CertificateAndKey } from './self-signed.js'
 
-/** How TLS is spoken, whatever the certificate. */
+/** The settings of TLS that do not depend on the certificate. */
 export interface TlsSettings {
   readonly oldest: 'TLSv1.2' | 'TLSv1.3'
-  /** Certificates of the authorities that may certify clients, in PEM. */
+  /** The certificates of authorities that may certify clients, as PEM. */
   readonly authorities: readonly string[]
 }
 
@@ -24,37 +24,38 @@ export interface Usable {
   readonly notBefore: number
   readonly notAfter: number
   readonly selfSigned: boolean
-  /** How its chain is out of order, and what to do; undefined if it is in order. */
+  /** How the chain is out of order, and what to do; undefined if it is in order. */
   readonly disorder: string | undefined
-  /** SHA-256, as clients show it. */
+  /** SHA-256, in the form that clients show. */
   readonly fingerprint: string
-  /** What it was made of, for contexts that trust others. */
+  /** The files' content, for contexts that trust other authorities. */
   readonly pair: CertificateAndKey
-  /** The same for the same files and settings. */
+  /** Equal for the same files and settings. */
   readonly digest: string
 }
 
-/** A pair that cannot be used; the message says why. */
+/** The files cannot be used as a certificate and its key. The message says why. */
 export class CertificateError extends Error {}
 
 const CERTIFICATES = ['fullchain.pem', 'fullchain.cer', 'cert.pem']
 const KEYS = ['privkey.pem', 'key.pem']
 const PRIVATE = /\.key$|^privkey\.pem$|^key\.pem$/
 const PUBLIC = /\.crt$|\.cer$|^fullchain\.pem$|^cert\.pem$/
-/** Nothing that holds a certificate chain or a key is larger. */
+/** The most bytes of a file. No certificate chain or key is larger. */
 const MOST_BYTES = 1 << 20
 
 export interface PairFiles { readonly certificate: string, readonly key: string }
 
 /**
- * Where a folder keeps its pair: 'none' where it holds neither part (or is not there), 'half' where it holds one of them.
+ * Returns the certificate and key files of a folder: 'none' if it has neither or does not exist, 'half' if it has only
+ * one.
  */
 export async function pairIn (folder: string): Promise<PairFiles | 'none' | 'half'> {
   const files = (await filesIn(folder)).filter(name => !name.endsWith('.issuer.crt'))
   const certificates = inOrder(files, CERTIFICATES, PUBLIC)
   const keys = inOrder(files, KEYS, PRIVATE)
   const [key] = keys
-  // lego calls both by the domain: with several, those of one name belong together.
+  // lego names both files after the domain: if there are several, those with the same name belong together.
   const isPaired = (name: string): boolean => CERTIFICATES.includes(name) || keys.some(key => stem(key) === stem(name))
   const certificate = certificates.find(isPaired) ?? certificates[0]
   if (certificate === undefined || key === undefined) return certificate === key ? 'none' : 'half'
@@ -62,12 +63,13 @@ export async function pairIn (folder: string): Promise<PairFiles | 'none' | 'hal
   return { certificate: join(folder, certificate), key: join(folder, own) }
 }
 
-/** The known names first, then whatever looks right. */
+/** Returns the known names first, then the names that match the pattern. */
 function inOrder (files: readonly string[], known: readonly string[], pattern: RegExp): readonly string[] {
-  return [...known.filter(name => files.includes(name)), ...files.filter(name => pattern.test(name) && !known.includes(name))]
+  const others = files.filter(name => pattern.test(name) && !known.includes(name))
+  return [...known.filter(name => files.includes(name)), ...others]
 }
 
-/** The names in a folder, sorted; none where it is not there. */
+/** Returns the names in a folder, sorted; none if the folder does not exist. */
 export async function filesIn (folder: string): Promise<readonly string[]> {
   try {
     return (await readdir(folder)).sort()
@@ -77,13 +79,13 @@ export async function filesIn (folder: string): Promise<readonly string[]> {
   }
 }
 
-/** Throws CertificateError, or what the file system says. */
+/** Reads a pair. Throws CertificateError or the error of the file system. */
 export async function readPair (files: PairFiles): Promise<CertificateAndKey> {
   const [certificate, key] = await Promise.all([readText(files.certificate), readText(files.key)])
   return { certificate, key }
 }
 
-/** The certificates in a folder of authorities, and the files that are none. */
+/** Returns the certificates in a folder of authorities, and the files that contain none. */
 export async function authoritiesIn (folder: string): Promise<{
   readonly certificates: readonly string[]
   readonly problems: readonly { readonly file: string, readonly text: string }[]
@@ -107,19 +109,19 @@ export async function authoritiesIn (folder: string): Promise<{
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
-/** Whether anyone on this machine may read the key. */
+/** True if any user of this machine may read the file. */
 export async function isOpenToAll (file: string): Promise<boolean> {
   return ((await stat(file)).mode & 0o004) !== 0
 }
 
-/** Writes both for the owner's eyes only; the key comes first, so that nobody sees a certificate without it. */
+/** Writes a pair that only the owner can read. The key comes first, so that nobody sees a certificate without it. */
 export async function writePair (folder: string, pair: CertificateAndKey): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   await writeNew(join(folder, 'privkey.pem'), pair.key)
   await writeNew(join(folder, 'fullchain.pem'), pair.certificate)
 }
 
-/** Makes a pair ready for use. Throws CertificateError where it is not a pair. */
+/** Prepares a pair for use. Throws CertificateError if it cannot be used. */
 export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable {
   try {
     const [leaf = new X509Certificate(pair.certificate), ...above] = chainIn(pair.certificate)
@@ -127,7 +129,8 @@ export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable 
     if (!leaf.checkPrivateKey(key)) {
       const isBelow = above.some(certificate => certificate.checkPrivateKey(key))
       throw new CertificateError(isBelow
-        ? 'the chain is in the wrong order: the certificate of the domain has to come first, then its issuer, then the issuer of that'
+        ? 'the chain is in the wrong order: the certificate of the domain has to come first, then its issuer, ' +
+          'then the issuer of that'
         : 'the key belongs to another certificate: put the key beside it for which it was issued')
     }
     return {
@@ -148,12 +151,15 @@ export function usable (pair: CertificateAndKey, settings: TlsSettings): Usable 
   }
 }
 
-/** The certificates of a chain, as they stand in the file. */
+/** Returns the certificates of a chain, in the order of the file. */
 function chainIn (text: string): readonly X509Certificate[] {
   return [...text.matchAll(PEM)].map(([block]) => new X509Certificate(block))
 }
 
-/** RFC 8446 §4.4.2: each certificate is certified by the one after it. TLS 1.3 clients may take others, and many of TLS 1.2 do not. */
+/**
+ * RFC 8446 §4.4.2: each certificate is issued by the next one. TLS 1.3 clients may accept others; many of TLS 1.2 do
+ * not.
+ */
 function disorderOf (chain: readonly X509Certificate[]): string | undefined {
   const isWrong = chain.some((certificate, index) => {
     const next = chain[index + 1]
@@ -162,28 +168,32 @@ function disorderOf (chain: readonly X509Certificate[]): string | undefined {
   return isWrong ? 'its chain in the wrong order: after each certificate has to come that of its issuer' : undefined
 }
 
-/** Throws CertificateError if only a passphrase opens the key (RFC 7468 §11, RFC 1421 §4.6.1.1). */
+/** Reads a key. Throws CertificateError if it needs a passphrase (RFC 7468 §11, RFC 1421 §4.6.1.1). */
 function keyIn (text: string): KeyObject {
   if (/-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m.test(text)) {
-    throw new CertificateError('its key has a passphrase, which a server has nobody to ask for: write it without one (openssl pkey -in OLD -out privkey.pem)')
+    throw new CertificateError('its key has a passphrase, which a server has nobody to ask for: ' +
+      'write it without one (openssl pkey -in OLD -out privkey.pem)')
   }
   return createPrivateKey(text)
 }
 
-/** Names a pair under these settings, so that what did not change is not taken over again. */
+/** Returns a digest of a pair and its settings, so that a pair that did not change is not loaded again. */
 export function digestOf (pair: CertificateAndKey, settings: TlsSettings): string {
   const parts = [pair.certificate, pair.key, settings.oldest, ...settings.authorities]
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64')
 }
 
-/** What TLS 1.2 may use: forward secrecy and authenticated encryption only. TLS 1.3 has nothing else. */
+/**
+ * The ciphers of TLS 1.2 with forward secrecy and authenticated encryption, and those of TLS 1.3, which all have both.
+ */
 const CIPHERS = [
   'TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256',
-  'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-RSA-AES256-GCM-SHA384',
   'ECDHE-ECDSA-CHACHA20-POLY1305', 'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
-/** How TLS is spoken with a certificate, whoever the peer is. */
+/** Returns the options of TLS with a certificate, for any kind of peer. */
 export function contextOptions (pair: CertificateAndKey, oldest: TlsSettings['oldest']): SecureContextOptions {
   return {
     cert: pair.certificate,
@@ -191,7 +201,8 @@ export function contextOptions (pair: CertificateAndKey, oldest: TlsSettings['ol
     minVersion: oldest,
     ciphers: CIPHERS,
     honorCipherOrder: true,
-    // A peer that renegotiates would have us do public-key work at its will, and channel bindings would change under a login.
+    // With renegotiation, a peer could make us do public-key work at will, and channel bindings would change during a
+    // login.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION | constants.SSL_OP_NO_COMPRESSION,
   }
 }
@@ -199,13 +210,13 @@ export function contextOptions (pair: CertificateAndKey, oldest: TlsSettings['ol
 function contextOf (pair: CertificateAndKey, settings: TlsSettings, fingerprint: string): SecureContext {
   return createSecureContext({
     ...contextOptions(pair, settings.oldest),
-    // OpenSSL refuses to resume a session in which client certificates were asked for without one.
+    // Without it, OpenSSL refuses to resume a session in which client certificates were asked for.
     sessionIdContext: createHash('sha256').update(fingerprint).digest('hex').slice(0, 32),
     ...settings.authorities.length > 0 ? { ca: [...settings.authorities] } : {},
   })
 }
 
-/** RFC 9525 §6.3: DNS names of subjectAltName alone, never the common name. */
+/** RFC 9525 §6.3: returns the DNS names of subjectAltName only, never the common name. */
 function dnsNames (certificate: Uint8Array): readonly string[] {
   const { extensions } = AsnConvert.parse(certificate, Certificate).tbsCertificate
   const extension = extensions?.find(({ extnID }) => extnID === id_ce_subjectAltName)
@@ -219,7 +230,7 @@ async function readText (file: string): Promise<string> {
   return await readFile(file, 'utf8')
 }
 
-/** Whole or not at all, and never over what somebody else has put there. */
+/** Writes a file whole or not at all, by renaming a temporary file. */
 async function writeNew (file: string, text: string): Promise<void> {
   const handle = await open(`${file}.new`, 'w', 0o600)
   try {

@@ -1,4 +1,7 @@
-/** The certificates of all domains: one folder each, watched; one secure context each, swapped whole (RFC 6120 §13.7). */
+/**
+ * The certificates of all domains: each has a folder, which is watched, and a secure context, which is replaced as a
+ * whole (RFC 6120 §13.7).
+ */
 import { join } from 'node:path'
 import type { SecureContext } from 'node:tls'
 import { domainToASCII } from 'node:url'
@@ -6,78 +9,82 @@ import { watch, type FSWatcher } from 'chokidar'
 import type { Clock, Timer } from '../base/clock.js'
 import type { Logger } from '../base/logger.js'
 import {
-  authoritiesIn, CertificateError, digestOf, filesIn, isOpenToAll, pairIn, readPair, usable, writePair, type TlsSettings, type Usable,
+  authoritiesIn, CertificateError, digestOf, filesIn, isOpenToAll, pairIn, readPair, usable, writePair,
+  type TlsSettings, type Usable,
 } from './certificate-files.js'
 import { selfSigned } from './self-signed.js'
 
 export interface CertificatesSettings {
-  /** Holds one folder a domain. Made where it is not there. */
+  /** A folder that holds one folder per domain. Made if it does not exist. */
   readonly folder: string
   /** The domains that are served; at least one. */
   readonly domains: readonly string[]
   readonly clock: Clock
   readonly log: Logger
   readonly oldest?: 'TLSv1.2' | 'TLSv1.3'
-  /** A folder of the certificates (PEM) of authorities that may certify clients. */
+  /** A folder with the certificates (PEM) of authorities that may certify clients. */
   readonly authorities?: string | undefined
 }
 
-/** What a connection is served with. */
+/** The certificate that a connection uses in TLS. */
 export interface ServedCertificate {
   readonly context: SecureContext
-  /** As DER: what tls-server-end-point binds to. */
+  /** The certificate as DER, to which tls-server-end-point binds. */
   readonly certificate: Uint8Array
 }
 
-/** What an operator wants to know of one domain's certificate. Times are milliseconds since 1970. */
+/** One domain's certificate, as an operator sees it. Times are in milliseconds since 1970. */
 export interface CertificateReport {
   readonly domain: string
-  /** The folder it comes from; undefined for one that stands in, in memory alone, while the folder's cannot be used. */
+  /** The folder it comes from; undefined for a replacement in memory, used while the folder's certificate cannot be. */
   readonly folder: string | undefined
   readonly names: readonly string[]
   readonly notBefore: number
   readonly notAfter: number
   readonly selfSigned: boolean
-  /** SHA-256, as clients show it to whoever has to decide whether to trust it. */
+  /** SHA-256, in the form in which clients show it to users who decide whether to trust it. */
   readonly fingerprint: string
-  /** Sentences; none where all is well. */
+  /** Sentences; none if all is well. */
   readonly problems: readonly string[]
 }
 
-/** One folder's certificate, and why a newer one there was not taken over. */
+/** The certificate of one folder in use, and why a newer one in the folder is not used. */
 interface Standing {
   readonly folder: string | undefined
   readonly used: Usable
   readonly trouble: string | undefined
-  /** Anyone on this machine may read the key. */
+  /** True if any user of this machine may read the key. */
   readonly isOpen: boolean
 }
 
 const DAY = 86_400_000
-/** Certificates that renew themselves do so 30 days before their end: with fewer than these, something does not work. */
+/** Certificates are usually renewed 30 days before they expire. With less than this left, the renewal does not work. */
 export const SOON = 14 * DAY
-/** How long the folder must be quiet before it is read: a renewal writes several files. */
+/** How long the folder must be unchanged before it is read, in milliseconds: a renewal writes several files. */
 const QUIET = 200
-/** Folders of certificates that are read. */
+/** The most folders of certificates that are read. */
 export const MOST_FOLDERS = 2000
 
 export class Certificates {
   readonly #settings: CertificatesSettings
   #tls: TlsSettings = { oldest: 'TLSv1.2', authorities: [] }
   #domains: readonly string[]
-  /** By folder name; stand-ins by domain, which is the folder's name as well. */
+  /** By folder name; replacements in memory by domain, which is the folder's name as well. */
   #standing: ReadonlyMap<string, Standing> = new Map()
-  /** By served domain, and by every name of a certificate, wildcards too. */
+  /** By served domain, and by each name of a certificate, including wildcards. */
   #byName: ReadonlyMap<string, Usable> = new Map()
   #reloading: Promise<void> = Promise.resolve()
   #watcher: FSWatcher | undefined
   #quiet: Timer | undefined
   #daily: Timer | undefined
   #next = new Signal()
-  /** What was last said of a domain's certificate: nothing is said twice. */
+  /** The problems that were last logged for each domain, so that nothing is logged twice. */
   readonly #told = new Map<string, string>()
 
-  /** Reads the folder, makes what is missing, and watches. Throws only what the file system says of the folder itself. */
+  /**
+   * Reads the folder, makes missing certificates, and watches. Throws only errors of the file system about the folder
+   * itself.
+   */
   static async open (settings: CertificatesSettings): Promise<Certificates> {
     const certificates = new Certificates(settings)
     await certificates.reload()
@@ -90,36 +97,41 @@ export class Certificates {
     this.#domains = settings.domains
   }
 
-  /** Whether clients are asked for certificates: where there are authorities to check them by. */
+  /** True if clients are asked for certificates, which is so if there are authorities to check them. */
   get asksClients (): boolean { return this.#tls.authorities.length > 0 }
 
-  /** The certificate for a server name of TLS; else that of `domain`, which the stream was opened to; else the first domain's. */
-  contextFor (servername: string | undefined, domain?: string): ServedCertificate { return this.usableFor(servername, domain) }
+  /**
+   * Returns the certificate for a server name of TLS, or for `domain`, to which the stream was opened, or for the first
+   * domain.
+   */
+  contextFor (servername: string | undefined, domain?: string): ServedCertificate {
+    return this.usableFor(servername, domain)
+  }
 
-  /** The same with all that is known of it. */
+  /** Returns the same certificate as `contextFor`, with all that is known of it. */
   usableFor (servername: string | undefined, domain?: string): Usable {
     const found = this.#covering(servername) ?? this.#covering(domain) ?? this.#covering(this.#domains[0])
     if (found === undefined) throw new Error('no domain is served')
     return found
   }
 
-  /** Serves these domains from now on; resolves once each has a certificate. */
+  /** Serves these domains from now on. Resolves once each has a certificate. */
   async serve (domains: readonly string[]): Promise<void> {
     this.#domains = domains
     await this.reload()
   }
 
-  /** Reads the folder anew. What cannot be used is reported, and what was in use before stays. */
+  /** Reads the folder again. If a certificate cannot be used, reports that and keeps the one in use. */
   async reload (): Promise<void> {
     const reload = this.#reloading.then(() => this.#read())
     this.#reloading = reload.catch(() => {})
     await reload
   }
 
-  /** Resolves after the next reload, whoever asked for it. */
+  /** Resolves after the next reload, whatever started it. */
   reloaded (): Promise<void> { return this.#next.promise }
 
-  /** One line a domain, in the order of the conf. */
+  /** Returns one report per domain, in the order of the conf. */
   report (): readonly CertificateReport[] {
     return this.#domains.flatMap(domain => {
       const used = this.#covering(domain)
@@ -144,10 +156,13 @@ export class Certificates {
     const { folder, log } = this.#settings
     this.#tls = { oldest: this.#settings.oldest ?? 'TLSv1.2', authorities: await this.#authorities() }
     const served = new Set(this.#domains.flatMap(domain => asciiOf(domain) ?? []))
-    // A folder that is gone for a moment, because it is being replaced, keeps what it had.
+    // A folder that is gone for a moment, because it is being replaced, keeps its certificate.
     const kept = [...this.#standing.keys()].filter(name => served.has(asciiOf(name) ?? ''))
     const names = [...new Set([...await filesIn(folder), ...kept])]
-    if (names.length > MOST_FOLDERS) log.warn('too many folders of certificates', { folder, read: MOST_FOLDERS })
+    if (names.length > MOST_FOLDERS) {
+      const skipped = names.length - MOST_FOLDERS
+      log.warn('certificate folders skipped', { folder, skipped, reason: `more than ${MOST_FOLDERS}` })
+    }
     const standing = new Map<string, Standing>()
     const broken = new Map<string, string>()
     for (const name of names.slice(0, MOST_FOLDERS)) {
@@ -156,7 +171,8 @@ export class Certificates {
       else if (found !== undefined) standing.set(name, found)
     }
     for (const domain of this.#domains) {
-      if (!isCovered(domain, standing)) standing.set(domain, await this.#make(domain, broken.get(asciiOf(domain) ?? domain)))
+      if (isCovered(domain, standing)) continue
+      standing.set(domain, await this.#make(domain, broken.get(asciiOf(domain) ?? domain)))
     }
     this.#standing = standing
     this.#byName = index(this.#domains, standing)
@@ -166,7 +182,10 @@ export class Certificates {
     next.give()
   }
 
-  /** What the folder offers now, or what it offered before; or why neither is there. Undefined for a folder that is empty. */
+  /**
+   * Returns the certificate of a folder, or the earlier one, or as text why there is neither; undefined for an empty
+   * folder.
+   */
   async #standingIn (name: string, old: Standing | undefined): Promise<Standing | string | undefined> {
     const folder = join(this.#settings.folder, name)
     const before = old?.folder === undefined ? undefined : old
@@ -183,7 +202,10 @@ export class Certificates {
     }
   }
 
-  /** A certificate for a domain without one. It goes to disk unless the folder holds what somebody else has put there. */
+  /**
+   * Makes a certificate for a domain without one. Stores it, unless the folder holds files that somebody else put
+   * there.
+   */
   async #make (domain: string, trouble: string | undefined): Promise<Standing> {
     const { clock, log } = this.#settings
     const old = this.#standing.get(domain)
@@ -199,7 +221,7 @@ export class Certificates {
       log.error('certificate not stored', { domain, folder, error })
       return standIn ?? { folder: undefined, used, trouble: 'it could not be stored', isOpen: false }
     }
-    log.info('certificate made', { domain, folder })
+    log.info('certificate made', { domain, folder, fingerprint: used.fingerprint })
     return { folder, used, trouble: undefined, isOpen: false }
   }
 
@@ -207,8 +229,11 @@ export class Certificates {
     const { authorities, log } = this.#settings
     if (authorities === undefined) return []
     const found = await authoritiesIn(authorities)
-    for (const { file, text } of found.problems) log.warn('authority not taken over', { file, problem: text })
-    if (found.certificates.length === 0) log.warn('no authorities: clients are not asked for certificates', { folder: authorities })
+    for (const { file, text } of found.problems) log.warn('authority refused', { file, reason: text })
+    if (found.certificates.length === 0) {
+      const reason = 'the folder contains no authorities'
+      log.warn('client certificates not requested', { folder: authorities, reason })
+    }
     return found.certificates
   }
 
@@ -216,7 +241,7 @@ export class Certificates {
     const { names, notBefore, notAfter, selfSigned, fingerprint, disorder } = used
     const now = this.#settings.clock.now()
     const problems: string[] = []
-    const meanwhile = folder === undefined ? 'a self-signed one stands in' : 'the one before stays in use'
+    const meanwhile = folder === undefined ? 'a self-signed one is used instead' : 'the earlier one stays in use'
     if (trouble !== undefined) problems.push(`${meanwhile}: ${trouble}`)
     if (now >= notAfter) problems.push('it has expired')
     else if (now > notAfter - SOON) problems.push(`it expires in ${Math.ceil((notAfter - now) / DAY)} days`)
@@ -229,11 +254,11 @@ export class Certificates {
   }
 
   #tell (): void {
-    for (const { domain, folder, problems } of this.report()) {
+    for (const { domain, folder, problems, fingerprint } of this.report()) {
       const text = problems.join('; ')
       if (text !== (this.#told.get(domain) ?? '')) {
-        if (text === '') this.#settings.log.info('certificate in order again', { domain, folder })
-        else this.#settings.log.warn('certificate problem', { domain, folder, problems })
+        if (text === '') this.#settings.log.info('certificate problem solved', { domain, folder })
+        else this.#settings.log.warn('certificate problem found', { domain, folder, problems, ...folder === undefined && { fingerprint } })
       }
       this.#told.set(domain, text)
     }
@@ -241,13 +266,14 @@ export class Certificates {
 
   async #watch (): Promise<void> {
     const { folder, authorities, clock, log } = this.#settings
-    const watcher = watch(authorities === undefined ? [folder] : [folder, authorities], { ignoreInitial: true, depth: 1 })
+    const folders = authorities === undefined ? [folder] : [folder, authorities]
+    const watcher = watch(folders, { ignoreInitial: true, depth: 1 })
     this.#watcher = watcher
     watcher.on('all', () => {
       this.#quiet?.cancel()
       this.#quiet = clock.after(QUIET, () => { this.#reloadAlone() })
     })
-    watcher.on('error', error => { log.warn('certificates are not watched: reload by hand', { folder, error }) })
+    watcher.on('error', error => { log.warn('certificates not watched', { folder, error, remedy: 'reload by hand' }) })
     await new Promise<void>(resolve => { watcher.once('ready', resolve) })
     this.#daily = clock.every(DAY, () => { this.#tell() })
   }
@@ -257,7 +283,7 @@ export class Certificates {
   }
 }
 
-/** Something that happens once, and that any number may wait for. */
+/** An event that happens once, and that any number of callers can wait for. */
 class Signal {
   readonly promise: Promise<void>
   #give: () => void = () => {}
@@ -269,12 +295,12 @@ class Signal {
   give (): void { this.#give() }
 }
 
-/** A domain as DNS has it, in lower case and without the dot at its end; undefined for what cannot be one. */
+/** Returns a domain as in DNS, in lower case and without a final dot; undefined if it cannot be one. */
 export function asciiOf (name: string | undefined): string | undefined {
   return name === undefined ? undefined : domainToASCII(name.replace(/\.$/, '')) || undefined
 }
 
-/** RFC 9525 §6.3: a wildcard stands for the whole first label, and for one alone. */
+/** RFC 9525 §6.3: a wildcard is the whole first label and matches exactly one label. */
 export function wildcardOf (ascii: string): string {
   return `*${ascii.slice(Math.max(ascii.indexOf('.'), 0))}`
 }
@@ -290,7 +316,9 @@ function isCovered (domain: string, standing: ReadonlyMap<string, Standing>): bo
     [...standing.values()].some(({ used: { names } }) => names.includes(ascii) || names.includes(wildcardOf(ascii)))
 }
 
-/** A domain's own folder goes first; of others that have the name, the one that is valid for longest. */
+/**
+ * Maps names to certificates. A domain's own folder has priority; of others, the certificate that is valid for longest.
+ */
 function index (domains: readonly string[], standing: ReadonlyMap<string, Standing>): ReadonlyMap<string, Usable> {
   const byName = new Map<string, Usable>()
   for (const { used } of [...standing.values()].sort((a, b) => a.used.notAfter - b.used.notAfter)) {

@@ -1,7 +1,8 @@
 /**
- * The one way to a place that a stranger or a peer has chosen: the address of a domain, or of a URL in a request. Such a place must be
- * public, and none of our own listeners, unless the conf allows it. The address that is checked is the one that is connected to: DNS is not
- * asked again. Storage, DNS servers and whatever else the conf names do not pass here.
+ * The only way to connect to a place that a stranger or a peer has chosen: the address of a domain, or of a URL in a
+ * request. Such a place must be public and not one of our own listeners, unless the conf allows it. The address that is
+ * checked is the one that is connected to: DNS is not asked again. Storage, DNS servers and other places that the conf
+ * names do not go through here.
  */
 import { connect, type Socket } from 'node:net'
 import { interfaceAddresses, isSameAddress, isUnspecified, specialKindOf, Ranges } from '../base/reach.js'
@@ -10,15 +11,15 @@ import { interfaceAddresses, isSameAddress, isUnspecified, specialKindOf, Ranges
 export interface Place {
   readonly address: string
   readonly port: number
-  /** The conf names the place or its domain: it may be anywhere. */
+  /** True if the conf names the place or its domain: it may be anywhere. */
   readonly isAllowed?: boolean
 }
 
-/** The place is not one that a stranger may send us to. The message is for the operator alone: it says which address. */
+/** Nobody may make this server connect to the place. The message names the address, so it is for the operator only. */
 export class ForbiddenPlace extends Error {}
 
 export interface GuardSettings {
-  /** Ranges that the conf allows besides public addresses. */
+  /** Ranges that the conf allows in addition to public addresses. */
   readonly allowed?: Ranges
   /** Where this server listens now. */
   readonly listeners?: () => Iterable<Pick<Place, 'address' | 'port'>>
@@ -27,7 +28,7 @@ export interface GuardSettings {
 }
 
 export class Guard {
-  /** Ranges that the conf allows besides public addresses; a reload changes them. */
+  /** Ranges that the conf allows in addition to public addresses. A reload changes them. */
   allowed: Ranges
   readonly #listeners: NonNullable<GuardSettings['listeners']>
   readonly #interfaces: NonNullable<GuardSettings['interfaces']>
@@ -38,7 +39,7 @@ export class Guard {
     this.#interfaces = interfaces
   }
 
-  /** Why nobody may be sent to this place, for the operator; undefined if they may. */
+  /** Returns why a place must not be connected to, for the operator; undefined if it may. */
   objection ({ address, port, isAllowed = false }: Place): string | undefined {
     if (isAllowed || this.allowed.has(address)) return undefined
     if (this.#isOwn(address, port)) return `${address} port ${port} is a listener of this server`
@@ -46,15 +47,15 @@ export class Guard {
     return kind === undefined ? undefined : `${address} is ${kind} address`
   }
 
-  /** Connects to the place. Rejects with ForbiddenPlace, with the system's error, or as soon as `signal` gives up. */
+  /** Connects to a place. Rejects with ForbiddenPlace, with the system's error, or when `signal` aborts. */
   connect (place: Place, signal: AbortSignal): Promise<Socket> {
     const objection = this.objection(place)
     if (objection !== undefined) return Promise.reject(new ForbiddenPlace(objection))
-    if (signal.aborted) return Promise.reject(new Error('given up'))
+    if (signal.aborted) return Promise.reject(new Error('cancelled'))
     return new Promise((resolve, reject) => {
-      // `address` is an IP address here: no name is looked up.
+      // `address` is an IP address, so no name is looked up.
       const socket = connect({ host: place.address, port: place.port, autoSelectFamily: false })
-      const giveUp = (): void => { fail(new Error('given up')) }
+      const giveUp = (): void => { fail(new Error('cancelled')) }
       const fail = (error: Error): void => {
         signal.removeEventListener('abort', giveUp)
         socket.destroy()
@@ -73,6 +74,7 @@ export class Guard {
   #isOwn (address: string, port: number): boolean {
     const here = [...this.#listeners()].filter(listener => listener.port === port)
     if (here.some(listener => isSameAddress(listener.address, address))) return true
-    return here.some(listener => isUnspecified(listener.address)) && this.#interfaces().some(own => isSameAddress(own, address))
+    if (!here.some(listener => isUnspecified(listener.address))) return false
+    return this.#interfaces().some(own => isSameAddress(own, address))
   }
 }

@@ -1,10 +1,10 @@
-/** Stream headers (RFC 6120 §4.7): what the peer's says, and ours. */
+/** Stream headers (RFC 6120 §4.7): their content, whatever the framing, and how the peer's is read. */
 import { attributeOf, type ParsedElement } from '../xml/element.js'
-import { NS } from '../xml/namespaces.js'
-import { flatten, startTag } from '../xml/writer.js'
+import { flatten } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 
+/** The peer's header. */
 export interface StreamHeader {
   readonly to: Jid | undefined
   readonly from: Jid | undefined
@@ -12,6 +12,7 @@ export interface StreamHeader {
   readonly id: string | undefined
 }
 
+/** Our header. */
 export interface OwnHeader {
   readonly namespace: string
   readonly id?: string | undefined
@@ -19,9 +20,7 @@ export interface OwnHeader {
   readonly to?: string | undefined
 }
 
-/** The language of all texts that this server makes. */
-const LANGUAGE = 'en'
-/** No longer tag is in the registry (RFC 5646 §4.4.1 asks for 35 characters). */
+/** The most characters of a language tag. No longer one is registered (RFC 5646 §4.4.1 asks for 35). */
 const LONGEST_LANGUAGE = 64
 
 /** Reads the peer's header. Throws StreamError. */
@@ -33,35 +32,22 @@ export function readHeader (root: ParsedElement): StreamHeader {
     to: addressIn(root, 'to'),
     from: addressIn(root, 'from'),
     lang: lang === undefined || !isLanguage(lang) ? undefined : flatten(lang),
-    id: id === undefined ? undefined : flatten(id), // kept as long as the stream: no window on its chunk
+    // copied, so that no network buffer is held for the time of the stream
+    id: id === undefined ? undefined : flatten(id),
   }
 }
 
-/** Our header as octets: RFC 6120 §4.2, §4.7. */
-export function headerOctets (header: OwnHeader): string {
-  return "<?xml version='1.0'?>" + startTag('stream:stream', {
-    'xmlns': header.namespace,
-    'xmlns:stream': NS.STREAM,
-    // XEP-0220 §2.1: between servers, the prefix of dialback is declared here
-    'xmlns:db': header.namespace === NS.SERVER ? NS.DIALBACK : undefined,
-    'id': header.id,
-    'from': header.from,
-    'to': header.to,
-    'version': '1.0',
-    'xml:lang': LANGUAGE,
-  })
-}
-
 /**
- * RFC 6120 §4.7.5: a peer of a higher version gets the lower one of the two as the answer, which is 1.0, and decides itself whether that
- * is enough. §4.9.3.25: a peer that names no version, or 0.9, speaks the protocol before RFC 3920: without features, so without TLS.
+ * RFC 6120 §4.7.5: a peer with a higher version is answered with the lower one of the two, which is 1.0, and decides
+ * itself whether that is enough. §4.9.3.25: a peer without a version, or with 0.9, speaks the protocol before RFC 3920,
+ * which has no features and so no TLS.
  */
 function checkVersion (version: string | undefined): void {
   const [, major] = /^(\d{1,9})\.\d{1,9}$/.exec(version ?? '') ?? []
   if (major === undefined || Number(major) < 1) throw new StreamError('unsupported-version')
 }
 
-/** RFC 6120 §4.9.3.7. */
+/** RFC 6120 §4.9.3.7: throws StreamError if the text is not an address. */
 function addressIn (root: ParsedElement, name: 'to' | 'from'): Jid | undefined {
   const text = attributeOf(root, name)
   if (text === undefined) return undefined

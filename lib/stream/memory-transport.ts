@@ -1,18 +1,23 @@
-/** A pair of transports in memory: what one end writes, the other reads. For tests and scenes; with back-pressure like a socket's. */
-import { FAREWELL, type ClientTlsSettings, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
+/**
+ * Two transports in memory: what one end writes, the other reads. For tests and scenes; with back-pressure as of a
+ * socket.
+ */
+import {
+  FAREWELL, type ClientTlsSettings, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers,
+} from './transport.js'
 import type { Clock, Timer } from '../base/clock.js'
 
 export interface MemoryPairSettings {
   readonly clock: Clock
-  /** What each end sees of the other; 192.0.2.1 unless given. */
+  /** The address of the other end, as each end sees it; 192.0.2.1 by default. */
   readonly address?: string
-  /** Pretends to be encrypted from the start. */
+  /** True if the connection pretends to be encrypted from the start. */
   readonly secure?: boolean
   /** The certificate that the pretended TLS shows. */
   readonly certificate?: Uint8Array
 }
 
-/** Two ends of one connection. Nothing is encrypted; where it pretends, both ends export the same bytes. */
+/** Makes the two ends of a connection. Nothing is encrypted; with pretended TLS, both ends export the same bytes. */
 export function memoryPair (how: MemoryPairSettings): readonly [MemoryTransport, MemoryTransport] {
   const a = new MemoryTransport(how)
   const b = new MemoryTransport(how)
@@ -29,9 +34,10 @@ export class MemoryTransport implements Transport {
   #tls: TlsInfo | undefined
   #paused = false
   #gathered = ''
-  /** What the other end has not taken. */
+  /** The output that the other end has not read. */
   #written = ''
   #flushing = false
+  #awaitsDrain = false
   #state: 'open' | 'ending' | 'closed' = 'open'
   #peerEnded = false
   #farewell: Timer | undefined
@@ -43,7 +49,7 @@ export class MemoryTransport implements Transport {
     if (how.secure === true) this.#tls = this.#pretended('')
   }
 
-  /** Makes this the other end. For memoryPair alone. */
+  /** Makes `peer` the other end. For `memoryPair` only. */
   join (peer: MemoryTransport): void { this.#peer = peer }
 
   get tls (): TlsInfo | undefined { return this.#tls }
@@ -63,6 +69,8 @@ export class MemoryTransport implements Transport {
     process.nextTick(() => { this.#flush() })
   }
 
+  awaitDrain (): void { this.#awaitsDrain = true }
+
   pause (): void { this.#paused = true }
   resume (): void {
     if (!this.#paused) return
@@ -73,7 +81,7 @@ export class MemoryTransport implements Transport {
   startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
     this.#flush()
     return new Promise((resolve, reject) => {
-      if (this.#state !== 'open') { reject(new Error('the connection is gone')); return }
+      if (this.#state !== 'open') { reject(new Error('the connection was lost')); return }
       this.#tls = this.#pretended(how.alpn)
       this.#handshake = { resolve, reject }
       const { tls } = this
@@ -98,7 +106,7 @@ export class MemoryTransport implements Transport {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#farewell?.cancel()
-    this.#handshake?.reject(reason ?? new Error('the connection is gone'))
+    this.#handshake?.reject(reason ?? new Error('the connection was lost'))
     process.nextTick(() => {
       this.#handlers?.closed(reason)
       this.#peer?.hearEnd(true)
@@ -113,18 +121,24 @@ export class MemoryTransport implements Transport {
     this.#written = ''
     if (text !== '') {
       peer.#hear(text)
-      if (this.#state === 'open') this.#handlers?.drained()
+      this.#report()
     }
     if (this.#state !== 'open') peer.hearEnd(false)
   }
 
   get reads (): boolean { return this.#handlers !== undefined && (!this.#paused || this.#state !== 'open') }
 
-  /** The other end says goodbye, or is cut off. */
+  /** Takes note that the other end has ended the connection, or was cut. */
   hearEnd (cut: boolean): void {
     this.#peerEnded = true
     if (this.#state === 'open' && !cut) this.end()
     else this.destroy()
+  }
+
+  #report (): void {
+    if (!this.#awaitsDrain || this.backlog > 0) return
+    this.#awaitsDrain = false
+    if (this.#state === 'open') this.#handlers?.drained()
   }
 
   #hear (text: string): void {

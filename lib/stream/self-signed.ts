@@ -1,4 +1,4 @@
-/** A certificate for a domain that has none: signed by itself, ECDSA P-256, for the names of RFC 6120 §13.7.1.2. */
+/** Makes self-signed certificates, ECDSA P-256, with the names of RFC 6120 §13.7.1.2, for domains that have none. */
 import 'reflect-metadata'
 import { randomBytes, webcrypto } from 'node:crypto'
 import { AsnConvert, AsnProp, AsnPropTypes, AsnType, AsnTypeTypes } from '@peculiar/asn1-schema'
@@ -6,14 +6,14 @@ import { GeneralName, id_ce_subjectAltName, OtherName, SubjectAlternativeName } 
 import * as x509 from '@peculiar/x509'
 import { shortened } from '../base/text.js'
 
-/** Both in PEM. */
+/** A certificate and its key, both as PEM. */
 export interface CertificateAndKey { readonly certificate: string, readonly key: string }
 
 const DAY = 86_400_000
-/** Whoever trusts such a certificate does so by its bytes: a new one would only make them ask again. */
+/** Users trust such a certificate by its bytes, so a new one would only make their clients ask again. */
 const YEARS = 10
 
-/** Makes a key, and a certificate for the domain. `ascii` is the domain as DNS has it. `now`: milliseconds since 1970. */
+/** Makes a key and a certificate for a domain. `ascii`: the domain as in DNS. `now`: milliseconds since 1970. */
 export async function selfSigned (domain: string, ascii: string, now: number): Promise<CertificateAndKey> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256' }
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
@@ -23,13 +23,13 @@ export async function selfSigned (domain: string, ascii: string, now: number): P
     name: [{ CN: [shortened(ascii, 64)] }],
     keys,
     signingAlgorithm: { name: 'ECDSA', hash: 'SHA-256' },
-    // Clocks of others may be late.
+    // The clocks of peers may be slow.
     notBefore: new Date(now - DAY),
     notAfter: new Date(now + YEARS * 365.25 * DAY),
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      // The same certificate proves who we are to other servers.
+      // The same certificate identifies this server to other servers.
       new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
       new x509.Extension(id_ce_subjectAltName, false, AsnConvert.serialize(names(domain, ascii))),
     ],
@@ -38,13 +38,14 @@ export async function selfSigned (domain: string, ascii: string, now: number): P
   return { certificate: `${certificate.toString('pem')}\n`, key: pem('PRIVATE KEY', key) }
 }
 
-/** 64 random bits, positive (RFC 5280 §4.1.2.2). */
+/** Returns 64 random bits as a positive number (RFC 5280 §4.1.2.2). */
 function serialNumber (): string {
   return `01${randomBytes(8).toString('hex')}`
 }
 
 function names (domain: string, ascii: string): SubjectAlternativeName {
-  const service = (name: string): GeneralName => otherName('1.3.6.1.5.5.7.8.7', new Ia5Text(`_${name}.${ascii}`)) // RFC 4985
+  // RFC 4985
+  const service = (name: string): GeneralName => otherName('1.3.6.1.5.5.7.8.7', new Ia5Text(`_${name}.${ascii}`))
   return new SubjectAlternativeName([
     new GeneralName({ dNSName: ascii }),
     service('xmpp-client'),

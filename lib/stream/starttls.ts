@@ -1,10 +1,10 @@
-/** STARTTLS (RFC 6120 §5). */
+/** The STARTTLS feature (RFC 6120 §5). */
 import { localName, xml } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { StreamFeature } from './negotiation.js'
 
-/** Mandatory wherever it is offered: on each connection that is neither encrypted nor may do without. */
+/** Offered, and then required, on each connection that is not encrypted and has to be. */
 export const starttls: StreamFeature<never> = {
   namespace: NS.TLS,
 
@@ -12,7 +12,7 @@ export const starttls: StreamFeature<never> = {
 
   async take (stream, request) {
     if (localName(request) !== 'starttls') throw new StreamError('unsupported-stanza-type')
-    // RFC 6120 §5.4.3.2: where the handshake fails there is no stream to say so on.
+    // RFC 6120 §5.4.3.2: after a failed handshake there is no stream on which to report it.
     await stream.startTls(xml('proceed', { xmlns: NS.TLS }))
     return { go: 'restart' }
   },

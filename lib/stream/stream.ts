@@ -1,39 +1,30 @@
-/** Stream: one XML stream over one transport (RFC 6120 §4): opened, restarted, closed; its elements handed over one at a time. */
+/** One stream over one transport (RFC 6120 §4): opens, restarts, closes it; hands over its elements one at a time. */
 import type { Timer } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import type { TokenBucket } from '../base/rate.js'
 import { localName, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import { Parser, XmlError, type Limits } from '../xml/parser.js'
+import { XmlError, type Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
 import { StreamError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import { BACKLOG, HIGH_WATER, QUEUE_BYTES } from './bounds.js'
-import { headerOctets, readHeader, type StreamHeader } from './header.js'
+import { XML_STREAM, type Framing, type Reader } from './framing.js'
+import type { OwnHeader, StreamHeader } from './header.js'
 import { peerError } from './peer-error.js'
-import type { StreamEnd, StreamHandlers, StreamSettings } from './stream-settings.js'
-import { Meter, Tally, type TrafficKind } from './traffic.js'
+import type { StreamEnd, StreamHandlers, StreamSettings, StreamState } from './stream-settings.js'
+import { KEEPALIVE, Meter, Tally, type TrafficKind } from './traffic.js'
+import { OWNER, Reading, SLOW_READER, WORK } from './reading.js'
 import type { ClientTlsSettings, TlsInfo, TlsSettings, Transport } from './transport.js'
-import { Watch, type WatchTimes } from './whitespace.js'
-
-export type StreamState<T = unknown> =
-  | { readonly at: 'opening' }
-  | { readonly at: 'negotiating', readonly secure: boolean, readonly identity: Jid | undefined }
-  | { readonly at: 'established', readonly by: T }
-  | { readonly at: 'closing', readonly side: 'ours' | 'theirs' }
-  | { readonly at: 'closed', readonly reason: Error | undefined }
+import { Watch, type WatchTimes } from './silence.js'
 
 export { PeerStreamError } from './peer-error.js'
-export type { StreamEnd, StreamHandlers, StreamSettings } from './stream-settings.js'
+export type { StreamEnd, StreamHandlers, StreamSettings, StreamState } from './stream-settings.js'
 
 /** How long a peer may take to close its stream after we have closed ours (RFC 6120 §4.4), in milliseconds. */
-export const CLOSING = 5000
+export const CLOSE_TIMEOUT = 5000
 const QUEUE = 32
-
-/** Why reading is paused; each is lifted by itself. */
-const WORK = 1, SLOW_READER = 2, RATE = 4, OWNER = 8, TURN = 16
-const TAG = '</stream:stream>'
 
 export class Stream<T = unknown> {
   readonly transport: Transport
@@ -41,25 +32,23 @@ export class Stream<T = unknown> {
   lastRead: number
   readonly #how: StreamSettings
   readonly #handlers: StreamHandlers
-  readonly #parser: Parser
+  readonly #framing: Framing
+  readonly #reader: Reader
+  readonly #reading: Reading
   readonly #queue: Queue
   readonly #tally: Tally
   #state: StreamState<T> = { at: 'opening' }
   #header: StreamHeader | undefined
   #headerSent = false
   #id: string | undefined
-  #holds = 0
-  /** Bytes of the elements that wait for their turn. */
+  /** The bytes of the elements that wait for their turn. */
   #queued = 0
   #isOver = false
   #isShaking = false
   #watch: Watch | undefined
   #deadline: Timer | undefined
-  #resting: Timer | undefined
-  /** Until when it reads nothing, in milliseconds since 1970. */
-  #restsUntil = 0
-  #patience: Timer | undefined
-  /** They wait until the system has taken what was written. */
+  #closeTimer: Timer | undefined
+  /** Callbacks that wait until the system has taken all that was written. */
   #draining: (() => void)[] = []
 
   constructor (transport: Transport, how: StreamSettings, handlers: StreamHandlers) {
@@ -68,71 +57,76 @@ export class Stream<T = unknown> {
     this.#handlers = handlers
     this.lastRead = how.clock.now()
     this.#tally = new Tally(how.traffic ?? new Meter())
-    this.#queue = new Queue(how.queue ?? QUEUE, error => { this.fail(error) }, () => { this.#release(WORK) }, how.turns)
-    this.#parser = new Parser({ limits: how.limits, contentNamespace: how.namespace }, {
+    const rested = (): void => { this.#reading.release(WORK) }
+    this.#queue = new Queue(how.queue ?? QUEUE, error => { this.fail(error) }, rested, how.turns)
+    this.#framing = how.framing ?? XML_STREAM
+    this.#reader = this.#framing.reader({ limits: how.limits, contentNamespace: how.namespace }, {
       opened: root => { this.#opened(root) },
       element: (element, source) => { this.#element(element, source) },
       closed: () => { this.#inTurn(() => this.#closedByPeer()) },
     })
+    this.#reading = new Reading(transport, how, this.#reader, error => { this.#inTurn(() => { this.#broken(error) }) })
   }
 
   get state (): StreamState<T> { return this.#state }
-  /** Nothing is read or sent any more. */
+  /** True if nothing is read or sent any more. */
   get isOver (): boolean { return this.#isOver }
-  /** An element is being handled; those that come now wait. */
+  /** True while an element is being handled; later elements wait. */
   get isBusy (): boolean { return this.#queue.busy }
   /** The peer's header; undefined until it has come. */
   get header (): StreamHeader | undefined { return this.#header }
-  /** Of the stream: made by whom it was opened to (RFC 6120 §4.7.3). */
+  /** The id of the stream. The receiving side makes it (RFC 6120 §4.7.3). */
   get id (): string | undefined { return this.#id }
-  get limits (): Limits { return this.#parser.limits }
-  set limits (limits: Limits) { this.#parser.limits = limits }
+  get limits (): Limits { return this.#reader.limits }
+  set limits (limits: Limits) { this.#reader.limits = limits }
 
   /** Begins to read. */
   start (): void {
     this.transport.open({
       data: chunk => { this.#data(chunk) },
       drained: () => { this.#drained() },
+      heard: bytes => { this.#heard(bytes) },
+      failed: error => { this.#inTurn(() => { this.#broken(error) }) },
       closed: reason => { this.#lost(reason) },
     })
   }
 
-  /** Initiating: sends our header (RFC 6120 §4.2). */
+  /** Sends our header, as the initiating side (RFC 6120 §4.2). */
   open (addresses: { readonly from?: string, readonly to: string }): void {
     this.#sendHeader({ namespace: this.#how.namespace, from: addresses.from, to: addresses.to })
   }
 
-  /** Receiving: answers the peer's header with ours, in the name of a domain that we serve. */
+  /** Answers the peer's header with ours, as the receiving side, in the name of a local domain. */
   reply (domain: string | undefined): void {
     this.#id = this.#how.ids.next()
-    // RFC 6120 §4.7.1, §4.7.2: ours names the domain, and the peer if it has named itself
+    // RFC 6120 §4.7.1, §4.7.2: our header names the domain, and the peer if it has named itself.
     this.#sendHeader({ namespace: this.#how.namespace, id: this.#id, from: domain, to: this.#header?.from?.toString() })
   }
 
-  /** The stream is open in both directions, and stands where negotiation is. */
+  /** Sets the state to negotiating: both headers were sent. */
   negotiate (secure: boolean, identity: Jid | undefined): void {
     if (!this.#isOver) this.#state = { at: 'negotiating', secure, identity }
   }
 
-  /** Stanzas flow from now on. */
+  /** Sets the state to established: stanzas may be exchanged. */
   establish (by: T): void {
     if (!this.#isOver) this.#state = { at: 'established', by }
   }
 
   /** Expects a new header (RFC 6120 §4.3.3). What the peer has sent already belongs to the new stream. */
   restart (): void {
-    if (this.#state.at === 'opening') return // as it is after startTls
-    this.#parser.reset({ keepRest: true })
+    if (this.#state.at === 'opening') return // already so after startTls
+    this.#reader.reset({ keepRest: true })
     this.#reopen()
   }
 
-  /** Encrypts, and expects a new header. What the peer has sent already is dropped: anybody may have (RFC 6120 §5.4.3.3). */
+  /** Encrypts, and expects a new header. Drops earlier input: anybody may have sent it (RFC 6120 §5.4.3.3). */
   async startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
-    this.#parser.reset({ keepRest: false })
+    this.#reader.reset({ keepRest: false })
     this.#isShaking = true
     try {
       const tls = await this.transport.startTls(how)
-      this.#parser.reset({ keepRest: false })
+      this.#reader.reset({ keepRest: false })
       this.#reopen()
       return tls
     } finally {
@@ -140,31 +134,41 @@ export class Stream<T = unknown> {
     }
   }
 
-  /** UTF-8, one character a byte; `kind`: where it is known. A peer that reads too slowly is not read itself, and given up at last. */
+  /** Sends UTF-8, one character per byte. A peer that reads too slowly is not read, and in the end given up. */
   send (octets: string, kind?: TrafficKind): void {
     if (this.#isOver) return
     const { transport } = this
     this.#tally.sent(octets, this.#state.at === 'established', kind)
-    transport.write(octets)
+    transport.write(this.#framing.element(octets))
     const { backlog } = transport
     if (backlog <= (this.#how.highWater ?? HIGH_WATER)) return
-    if (backlog > (this.#how.backlogBound ?? BACKLOG)) this.close(new StreamError('policy-violation', 'reading too slowly'))
-    else this.#hold(SLOW_READER)
+    const bound = this.#how.backlogBound ?? BACKLOG
+    if (backlog > bound) this.close(new StreamError('policy-violation', 'reading too slowly'))
+    else {
+      this.#reading.hold(SLOW_READER)
+      transport.awaitDrain()
+    }
   }
 
-  /** Runs `then` once the system has taken all that was written; never, if the stream ends before. To be called while something waits. */
-  drained (then: () => void): void { if (!this.#isOver) this.#draining.push(then) }
+  /**
+   * Runs `then` once the system has taken all that was written; never if the stream ends before. Call it if data waits.
+   */
+  drained (then: () => void): void {
+    if (this.#isOver) return
+    this.#draining.push(then)
+    this.transport.awaitDrain()
+  }
 
-  /** The peer has cost this many units of a budget: over that it is read more slowly. */
+  /** Charges the peer this many units of a budget. Over the budget, it is read more slowly. */
   charge (units: number, budget: TokenBucket): void {
     const wait = budget.take(units)
-    if (wait > 0) this.#rest(wait)
+    if (wait > 0) this.#reading.rest(wait)
   }
 
-  pause (): void { this.#hold(OWNER) }
-  resume (): void { this.#release(OWNER) }
+  pause (): void { this.#reading.hold(OWNER) }
+  resume (): void { this.#reading.release(OWNER) }
 
-  /** Ends the stream with connection-timeout in so many milliseconds; undefined: never mind. */
+  /** Ends the stream with connection-timeout after `ms` milliseconds. Undefined cancels that. */
   expire (ms: number | undefined): void {
     this.#deadline?.cancel()
     this.#deadline = ms === undefined || this.#isOver ? undefined : this.#how.clock.after(ms, () => {
@@ -172,19 +176,19 @@ export class Stream<T = unknown> {
     })
   }
 
-  /** Watches over its silence from now on. `isAsked`: somebody else asks the peer whether it is there, and no space is sent. */
+  /** Watches for silence from now on. Nothing is sent while `isAsked`: something else asks if the peer is there. */
   watch (times: WatchTimes, isAsked: () => boolean = () => false): void {
     this.#watch?.stop()
     if (this.#isOver) return
-    this.#watch = new Watch(this.#how.clock, times, () => { if (!isAsked()) this.send(' ') }, () => {
+    this.#watch = new Watch(this.#how.clock, times, () => { if (!isAsked()) this.#keepAlive() }, () => {
       this.close(new StreamError('connection-timeout', 'silent for too long'))
     })
   }
 
-  /** Ends the stream with whatever went wrong: a StreamError as it is; anything else is a defect, which the peer hears nothing of. */
+  /** Ends the stream with an error. An unknown error is a defect: it is logged, and the peer learns nothing of it. */
   fail (error: unknown): void {
-    if (error instanceof StreamError) { this.close(error); return }
-    if (error instanceof XmlError) { this.close(new StreamError(error.condition, error.message, { cause: error })); return }
+    const known = error instanceof XmlError ? new StreamError(error.condition, error.message, { cause: error }) : error
+    if (known instanceof StreamError) { this.close(known); return }
     this.#how.log.error('defect', { address: this.transport.address, error })
     this.close(new StreamError('internal-server-error', undefined, { cause: error }))
   }
@@ -193,24 +197,25 @@ export class Stream<T = unknown> {
   close (error?: StreamError): void {
     if (this.#isOver) return
     if (this.#isShaking) { this.cut(error ?? new Error('closed during the TLS handshake')); return }
-    // RFC 6120 §4.9.1.2: an error in the peer's header follows a header of ours all the same.
+    // RFC 6120 §4.9.1.2: an error in the peer's header is answered after our own header.
     if (!this.#headerSent) this.reply(this.#how.domain)
-    this.#frame(error === undefined ? TAG : octets(error.element()) + TAG)
+    if (error !== undefined) this.#frame(this.#framing.element(octets(error.element())))
+    this.#frame(this.#framing.end)
     const hasPeer = this.#header !== undefined
     this.#finish({ at: 'closing', side: 'ours' }, { by: 'us', reason: error })
-    // RFC 6120 §4.4: the peer may close its side in peace; after an error (§4.9.1.1) there is nothing to wait for.
+    // RFC 6120 §4.4: the peer may still close its side; after an error (§4.9.1.1) there is nothing to wait for.
     if (error !== undefined || !hasPeer) this.transport.end()
-    else this.#patience = this.#how.clock.after(CLOSING, () => { this.transport.end() })
+    else this.#closeTimer = this.#how.clock.after(CLOSE_TIMEOUT, () => { this.transport.end() })
   }
 
-  /** Ends the connection, and leaves the stream unfinished, to be resumed (XEP-0198 §7). What was written still goes out. */
+  /** Ends the connection, but leaves the stream open to be resumed (XEP-0198 §7). Written data still goes out. */
   leave (): void {
     if (this.#isOver) return
     this.#finish({ at: 'closing', side: 'ours' }, { by: 'us', reason: undefined })
     this.transport.end()
   }
 
-  /** Cuts the connection without a word: what a handshake that failed deserves. */
+  /** Cuts the connection at once, for example after a failed handshake. */
   cut (reason: Error): void {
     this.transport.destroy(reason)
     if (!this.#isOver) this.#finish({ at: 'closing', side: 'ours' }, { by: 'loss', reason })
@@ -222,18 +227,29 @@ export class Stream<T = unknown> {
     this.lastRead = this.#how.clock.now()
     this.#watch?.hear()
     this.#tally.chunk(chunk)
-    if (this.#how.turns?.isSpent === true) this.#yield()
+    this.#reading.begin()
     try {
-      this.#parser.write(chunk)
+      this.#reader.write(chunk)
     } catch (error) {
       this.#inTurn(() => { this.#broken(error) })
     }
-    const wait = this.#how.rate?.bytes?.take(chunk.length) ?? 0
-    if (wait > 0) this.#rest(wait)
+    this.#pay(chunk.length)
+  }
+
+  /** The peer is there, and has sent something that is no part of the stream. */
+  #heard (bytes: number): void {
+    this.lastRead = this.#how.clock.now()
+    this.#watch?.hear()
+    this.#pay(bytes)
+  }
+
+  #pay (bytes: number): void {
+    const wait = this.#how.rate?.bytes?.take(bytes) ?? 0
+    if (wait > 0) this.#reading.rest(wait)
   }
 
   #drained (): void {
-    this.#release(SLOW_READER)
+    this.#reading.release(SLOW_READER)
     if (this.#draining.length === 0 || this.#isOver) return
     for (const then of this.#draining.splice(0)) then()
   }
@@ -241,7 +257,7 @@ export class Stream<T = unknown> {
   #lost (reason: Error | undefined): void {
     if (this.#isOver) this.#state = { at: 'closed', reason }
     else this.#finish({ at: 'closed', reason }, { by: 'loss', reason })
-    this.#patience?.cancel()
+    this.#closeTimer?.cancel()
     this.#handlers.closed()
   }
 
@@ -249,16 +265,16 @@ export class Stream<T = unknown> {
 
   #opened (root: ParsedElement): void {
     if (this.#isOver) return
-    this.#hold(WORK)
+    this.#reading.hold(WORK)
     try {
-      const header = readHeader(root)
+      const header = this.#framing.readHeader(root)
       this.#header = header
       if (this.#how.role === 'initiating') this.#id = header.id
       this.#handlers.opened(header, root)
     } catch (error) {
       this.fail(error)
     }
-    this.#release(WORK)
+    this.#reading.release(WORK)
   }
 
   #element (element: ParsedElement, source: Source): void {
@@ -269,9 +285,9 @@ export class Stream<T = unknown> {
       return
     }
     const wait = this.#how.rate?.elements?.take(1) ?? 0
-    if (wait > 0) this.#rest(wait)
-    // While it is negotiated, what comes behind an element may belong to another stream: it is not even parsed.
-    if (this.#state.at !== 'established') this.#hold(WORK)
+    if (wait > 0) this.#reading.rest(wait)
+    // During negotiation, bytes after an element may belong to another stream, so they are not even parsed.
+    if (this.#state.at !== 'established') this.#reading.hold(WORK)
     else if (this.#queue.busy) this.#handlers.waits?.()
     const bytes = source.octets.length
     this.#queued += bytes
@@ -279,8 +295,8 @@ export class Stream<T = unknown> {
       this.#queued -= bytes
       return this.#handle(element, source)
     })
-    if (this.#queue.full || this.#queued > QUEUE_BYTES) this.#hold(WORK)
-    if (this.#how.turns?.isSpent === true) this.#yield()
+    if (this.#queue.full || this.#queued > QUEUE_BYTES) this.#reading.hold(WORK)
+    this.#reading.yield()
   }
 
   #handle (element: ParsedElement, source: Source): Maybe<void> {
@@ -294,7 +310,7 @@ export class Stream<T = unknown> {
     }
   }
 
-  /** Does it behind the elements that wait. */
+  /** Runs a task after the elements that wait. */
   #inTurn (task: () => Maybe<void>): void {
     if (this.#isOver || !this.#queue.run(task)) void task()
   }
@@ -306,22 +322,28 @@ export class Stream<T = unknown> {
 
   /** RFC 6120 §4.4. */
   #closedByPeer (): Maybe<void> {
-    if (this.#isOver) { this.#patience?.cancel(); this.transport.end(); return undefined }
+    if (this.#isOver) { this.#closeTimer?.cancel(); this.transport.end(); return undefined }
     return follow(this.#handlers.ending?.(), () => { this.#endedByPeer(undefined) })
   }
 
   #endedByPeer (reason: Error | undefined): void {
     if (this.#isOver) return
-    this.#frame(TAG)
+    this.#frame(this.#framing.end)
     this.#finish({ at: 'closing', side: 'theirs' }, { by: 'peer', reason })
     this.transport.end()
   }
 
-  // ---- Its own ------------------------------------------------------------------------
+  // ---- Internal -----------------------------------------------------------------------
 
-  #sendHeader (header: Parameters<typeof headerOctets>[0]): void {
+  #sendHeader (header: OwnHeader): void {
     this.#headerSent = true
-    this.#frame(headerOctets(header))
+    this.#frame(this.#framing.header(header))
+  }
+
+  #keepAlive (): void {
+    const { keepalive } = this.#framing
+    if (keepalive === undefined) this.transport.ping?.()
+    else this.send(keepalive, KEEPALIVE)
   }
 
   #frame (octets: string): void {
@@ -344,52 +366,7 @@ export class Stream<T = unknown> {
     this.#draining = []
     this.#watch?.stop()
     this.#deadline?.cancel()
-    this.#resting?.cancel()
-    if (this.#holds !== 0) this.#proceed() // what is left is read, to find the end of it, and not looked at
+    this.#reading.end() // reads on to find the end of the stream, and ignores the rest
     this.#handlers.over(end)
-  }
-
-  /** Reads nothing for this number of milliseconds. Calls do not add up: the longest holds. */
-  #rest (ms: number): void {
-    if (this.#isOver) return
-    const until = this.#how.clock.now() + ms
-    if (this.#resting !== undefined && this.#restsUntil >= until) return
-    this.#resting?.cancel()
-    this.#restsUntil = until
-    this.#hold(RATE)
-    this.#resting = this.#how.clock.after(ms, () => {
-      this.#resting = undefined
-      this.#release(RATE)
-    })
-  }
-
-  /** What this turn of the event loop has no time for is read in a later one. */
-  #yield (): void {
-    if (this.#isOver || (this.#holds & TURN) !== 0) return
-    this.#hold(TURN)
-    this.#how.turns?.later(() => { this.#release(TURN) })
-  }
-
-  #hold (why: number): void {
-    if (this.#isOver) return
-    if (this.#holds === 0) this.transport.pause()
-    this.#holds |= why
-    this.#parser.stop()
-  }
-
-  #release (why: number): void {
-    if ((this.#holds & why) === 0 || this.#isOver) return
-    this.#holds &= ~why
-    if (this.#holds === 0) this.#proceed()
-  }
-
-  #proceed (): void {
-    this.#holds = 0
-    try {
-      this.#parser.resume()
-    } catch (error) {
-      this.#inTurn(() => { this.#broken(error) })
-    }
-    if (this.#holds === 0) this.transport.resume()
   }
 }

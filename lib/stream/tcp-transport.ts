@@ -1,12 +1,26 @@
-/** Transport over a TCP socket, plain or under TLS (RFC 6120 §3, §5). */
+/** A transport over a TCP socket, plain or with TLS (RFC 6120 §3, §5). */
 import type { Socket } from 'node:net'
-import { connect, TLSSocket, type SecureContext } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import type { Clock, Timer } from '../base/clock.js'
-import { FAREWELL, plainAddress, type ClientTlsSettings, type TlsInfo, type TlsSettings, type Transport, type TransportHandlers } from './transport.js'
+import { TokenBucket } from '../base/rate.js'
+import { HandshakeGate } from './handshake-gate.js'
+import { commonInfoOf, serverTls } from './server-tls.js'
+import {
+  FAREWELL, plainAddress, type ClientTlsSettings, type TlsInfo, type TlsSettings, type Transport,
+  type TransportHandlers,
+} from './transport.js'
 
 const NOTHING: TransportHandlers = { data () {}, drained () {}, closed () {} }
-/** Gathered text this long is written at once: what waits stays small, however much comes in one turn. */
+/** Text of this length is written at once and not gathered further, so that what waits stays small. */
 const MUCH = 64 * 1024
+/**
+ * The bytes of one write to a quiet TLS connection. After a longer record than about 1 KiB, Node keeps a buffer of
+ * 16 KiB for a connection until its end.
+ */
+const SLICE = 900
+/** A connection is quiet until it has written more than this: bytes at once, and per second in the long run. */
+const QUIET_BURST = 128 * 1024
+const QUIET_RATE = 1024
 
 export class TcpTransport implements Transport {
   readonly address: string
@@ -16,6 +30,14 @@ export class TcpTransport implements Transport {
   #handlers = NOTHING
   #gathered = ''
   #isWaiting = false
+  /** True if a drain is to be reported. A callback for each write would cost more than the write itself. */
+  #awaitsDrain = false
+  /** True while the socket has an empty write whose callback tells that all before it was taken. */
+  #isAsked = false
+  /** The rest of what is gathered follows when the system has taken the slice before. */
+  #isSlicing = false
+  /** The budget of a quiet TLS connection; undefined on any other. */
+  #quiet: TokenBucket | undefined
   #isOpen = false
   #state: 'open' | 'ending' | 'closed' = 'open'
   #reason: Error | undefined
@@ -26,7 +48,7 @@ export class TcpTransport implements Transport {
     this.#socket = socket
     this.#clock = clock
     this.address = plainAddress(socket.remoteAddress)
-    socket.setNoDelay(true) // we gather ourselves
+    socket.setNoDelay(true) // writes are gathered here already
     this.#hear(socket)
   }
 
@@ -44,13 +66,19 @@ export class TcpTransport implements Transport {
   write (octets: string): void {
     if (this.#state !== 'open') return
     this.#gathered += octets
-    if (this.#gathered.length > MUCH) this.#flush()
+    if (this.#gathered.length > MUCH) this.#flushAll()
     if (this.#isWaiting) return
     this.#isWaiting = true
     if (TcpTransport.#turn.push(this) === 1) setImmediate(TcpTransport.#endAll)
   }
 
-  /** Those that have something to write: one call of the system for each, when all is read that came in this turn of the event loop. */
+  awaitDrain (): void {
+    if (this.#state !== 'open') return
+    this.#awaitsDrain = true
+    if (this.#gathered === '' && this.#socket.writableLength > 0) this.#askSocket()
+  }
+
+  /** The transports that have something to write. Each makes one system call, after all input of this turn is read. */
   static #turn: TcpTransport[] = []
 
   static #endAll (this: void): void {
@@ -59,11 +87,24 @@ export class TcpTransport implements Transport {
     for (const transport of turn) transport.#endTurn()
   }
 
-  /** What the system has taken at once, whatever its length, is followed by no event 'drain'. */
   #endTurn (): void {
     this.#isWaiting = false
     this.#flush()
+    this.#report()
+  }
+
+  /** Reports a drain if one is awaited and the system has taken everything. */
+  #report (): void {
+    if (!this.#awaitsDrain || this.#gathered !== '' || this.#isSlicing || this.#state !== 'open') return
     if (this.#socket.writableLength === 0) this.#drained()
+    else this.#askSocket()
+  }
+
+  /** Lets the socket say when it has taken everything. Below its high water mark there is no 'drain' event. */
+  #askSocket (): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    this.#socket.write('', 'latin1', this.#taken)
   }
 
   pause (): void { if (this.#state === 'open') this.#socket.pause() }
@@ -71,17 +112,18 @@ export class TcpTransport implements Transport {
 
   async startTls (how: TlsSettings | ClientTlsSettings): Promise<TlsInfo> {
     const plain = this.#socket
-    // What comes from now on stays in the socket, which hands it to TLS: never to the stream.
+    // Later input stays in the socket for TLS, and never reaches the stream.
     plain.pause()
     plain.off('data', this.#data)
     await this.#flushed()
     return new Promise((resolve, reject) => {
-      if (this.#state !== 'open') { reject(this.#reason ?? new Error('the connection is gone')); return }
+      if (this.#state !== 'open') { reject(this.#reason ?? new Error('the connection was lost')); return }
       this.#handshake = reject
       const done = (info: TlsInfo): void => {
         this.#handshake = undefined
-        tls.disableRenegotiation() // CVE-2021-32920: it costs us more than them
+        tls.disableRenegotiation() // CVE-2021-32920: it costs us more than the peer
         this.#tls = info
+        this.#quiet = new TokenBucket(this.#clock, QUIET_RATE, QUIET_BURST)
         if (this.#isOpen) tls.on('data', this.#data)
         resolve(info)
       }
@@ -91,11 +133,11 @@ export class TcpTransport implements Transport {
 
   end (): void {
     if (this.#state !== 'open') return
-    this.#flush()
+    this.#flushAll()
     this.#state = 'ending'
     this.#farewell = this.#clock.after(FAREWELL, () => { this.destroy() })
     this.#socket.end()
-    // Reading on, for unread bytes would turn our farewell into a reset; nobody hears them.
+    // Reads on and ignores the input: unread bytes would turn the end of the connection into a reset.
     this.#socket.resume()
   }
 
@@ -108,48 +150,42 @@ export class TcpTransport implements Transport {
   }
 
   #wrap (plain: Socket, how: TlsSettings, done: (info: TlsInfo) => void): TLSSocket {
-    const first = how.contextFor(undefined)
-    let shown = first
-    const tls = new TLSSocket(plain, {
-      isServer: true,
-      secureContext: first.context,
-      SNICallback: (name: string, answer: (error: Error | null, context?: SecureContext) => void) => {
-        try {
-          shown = how.contextFor(name)
-        } catch (error) {
-          answer(error instanceof Error ? error : new Error(String(error)))
-          return
-        }
-        answer(null, shown.context)
-      },
-      ALPNProtocols: [how.alpn],
-      requestCert: how.asksPeer,
-      rejectUnauthorized: false,
-    })
-    this.#take(plain, tls)
-    // A server socket made by hand tells its errors, a new negotiation among them, to those only who listen for this event.
+    const gate = how.asksPeer ? this.#gate(plain, true, how.spent) : undefined
+    const { tls, certificate } = serverTls(gate ?? plain, how)
+    this.#take(plain, tls, gate)
+    // A server socket made by hand reports its errors, such as renegotiation, only with this event.
     tls.on('_tlsError', this.#failed)
-    tls.once('secure', () => { if (this.#state === 'open') done(infoOf(tls, shown.certificate, how.asksPeer)) })
+    tls.once('secure', () => { if (this.#state === 'open') done(infoOf(tls, certificate(), how.asksPeer)) })
     return tls
   }
 
   #wrapAsClient (plain: Socket, how: ClientTlsSettings, done: (info: TlsInfo) => void): TLSSocket {
+    const gate = this.#gate(plain, false)
     const tls = connect({
-      socket: plain,
+      socket: gate,
       secureContext: how.context,
       ALPNProtocols: [how.alpn],
-      rejectUnauthorized: false, // whom we talk to is looked at by the one who asked for it
+      rejectUnauthorized: false, // the caller checks the peer
       checkServerIdentity: () => undefined,
       ...how.servername === undefined ? {} : { servername: how.servername },
     })
-    this.#take(plain, tls)
+    this.#take(plain, tls, gate)
     tls.once('secureConnect', () => { if (this.#state === 'open') done(clientInfoOf(tls, how.certificate)) })
     return tls
   }
 
-  #take (plain: Socket, tls: TLSSocket): void {
+  /** Puts a gate before TLS if the peer shows certificates: without it, OpenSSL would verify anything. */
+  #gate (plain: Socket, isServer: boolean, spent?: (ms: number) => void): HandshakeGate {
+    return new HandshakeGate(plain, isServer, error => { this.destroy(error) }, spent)
+  }
+
+  #take (plain: Socket, tls: TLSSocket, gate: HandshakeGate | undefined): void {
+    if (gate !== undefined) {
+      tls.on('keylog', (line: Buffer) => { gate.learn(line) })
+      gate.on('error', () => { tls.destroy() })
+    }
     plain.off('error', this.#failed).on('error', () => { tls.destroy() })
-    plain.off('close', this.#closed).off('end', this.#ended).off('drain', this.#drained)
+    plain.off('close', this.#closed).off('end', this.#ended)
     this.#socket = tls
     this.#hear(tls)
   }
@@ -158,19 +194,19 @@ export class TcpTransport implements Transport {
     socket.on('error', this.#failed)
     socket.on('end', this.#ended)
     socket.on('close', this.#closed)
-    socket.on('drain', this.#drained)
   }
 
   readonly #data = (chunk: Uint8Array): void => { if (this.#state === 'open') this.#handlers.data(chunk) }
-  readonly #drained = (): void => { if (this.#state === 'open') this.#handlers.drained() }
-  /** There is no event 'drain' for less than a socket's high water. */
-  readonly #taken = (): void => { if (this.#state === 'open' && this.#gathered === '' && this.#socket.writableLength === 0) this.#handlers.drained() }
+  readonly #taken = (): void => {
+    this.#isAsked = false
+    this.#report()
+  }
   readonly #failed = (error: Error): void => {
     this.#reason ??= error
     this.#socket.destroy()
   }
 
-  /** The peer has ended its side: nothing more will come, and an XMPP stream needs both. */
+  /** The peer has ended its side. An XMPP stream needs both sides, so this side ends as well. */
   readonly #ended = (): void => { this.end() }
 
   readonly #closed = (): void => {
@@ -182,11 +218,35 @@ export class TcpTransport implements Transport {
     this.#handlers.closed(this.#reason)
   }
 
+  #drained (): void {
+    this.#awaitsDrain = false
+    if (this.#state === 'open') this.#handlers.drained()
+  }
+
   #flush (): void {
     const text = this.#gathered
+    if (text === '' || this.#isSlicing || this.#state !== 'open') return
+    const bytes = Math.min(text.length, SLICE)
+    if (this.#quiet === undefined || this.#quiet.take(bytes) > 0) { this.#flushAll(); return }
+    this.#gathered = text.slice(bytes)
+    this.#isSlicing = true
+    this.#socket.write(text.slice(0, bytes), 'latin1', this.#sliced)
+  }
+
+  readonly #sliced = (): void => {
+    this.#isSlicing = false
+    this.#flush()
+    this.#report()
+  }
+
+  /** Writes all that is gathered at once. A quiet connection is none any more. */
+  #flushAll (): void {
+    const text = this.#gathered
+    this.#quiet = undefined
+    this.#isSlicing = false
     if (text === '' || this.#state !== 'open') return
     this.#gathered = ''
-    this.#socket.write(text, 'latin1', this.#taken)
+    this.#socket.write(text, 'latin1')
   }
 
   #flushed (): Promise<void> {
@@ -206,7 +266,7 @@ function infoOf (socket: TLSSocket, certificate: Uint8Array, asked: boolean): Tl
     peerCertificates,
     authorized: distrust === undefined,
     distrust,
-    // RFC 5929 §3.1: the client's is the first, but in a resumed session the server's.
+    // RFC 5929 §3.1: the client's is the first, but in a resumed session it is the server's.
     firstFinished: () => socket.isSessionReused() ? socket.getFinished() : socket.getPeerFinished(),
   }
 }
@@ -219,17 +279,6 @@ function clientInfoOf (socket: TLSSocket, certificate: Uint8Array): TlsInfo {
     peerCertificates,
     authorized,
     distrust: authorized ? undefined : String(socket.authorizationError),
-  }
-}
-
-function commonInfoOf (socket: TLSSocket, certificate: Uint8Array): Pick<TlsInfo, 'protocol' | 'cipher' | 'alpn' | 'certificate' | 'exporter'> {
-  const alpn: unknown = socket.alpnProtocol
-  return {
-    protocol: socket.getProtocol(),
-    cipher: socket.getCipher().standardName,
-    alpn: typeof alpn === 'string' ? alpn : undefined,
-    certificate,
-    exporter: (label, length) => socket.exportKeyingMaterial(length, label, Buffer.alloc(0)),
   }
 }
 
@@ -247,10 +296,14 @@ function chainOf (socket: TLSSocket): Uint8Array[] {
   return chain
 }
 
-/** Node tells a server socket that was made by hand nothing of this but through its handle; where that should change, nobody is trusted. */
+/**
+ * Returns OpenSSL's error for the peer's certificate; undefined if there is none. Node gives it for a server socket
+ * made by hand only through its handle; if that ever changes, no peer is trusted.
+ */
 function distrustOf (socket: TLSSocket): string | undefined {
   const handle: unknown = Reflect.get(socket, '_handle')
-  const verifyError: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'verifyError') : undefined
+  const isObject = typeof handle === 'object' && handle !== null
+  const verifyError: unknown = isObject ? Reflect.get(handle, 'verifyError') : undefined
   if (typeof verifyError !== 'function') return 'not known'
   const error: unknown = Reflect.apply(verifyError, handle, [])
   if (error === null) return undefined

@@ -1,16 +1,21 @@
-/** What comes and goes, by kind, in stanzas and bytes of XML: counted in numbers that are there from the start. */
+/** Counts received and sent traffic by kind, in stanzas and bytes of XML. All counters exist from the start. */
 import { shortened } from '../base/text.js'
 import type { ParsedElement, Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import type { Stanza } from '../xmpp/stanza.js'
 
-/** Kinds by their number. 'nonza': acknowledgements, client states. 'keepalive': spaces. 'stream': headers, features, login, the end. */
+/**
+ * The kinds of traffic. 'nonza': acknowledgements, client states. 'keepalive': spaces. 'stream': headers, features,
+ * login, the end tag.
+ */
 export const KINDS = ['chat', 'groupchat', 'other message', 'presence', 'iq', 'nonza', 'keepalive', 'stream'] as const
-const [CHAT, GROUPCHAT, MESSAGE, PRESENCE, IQ, NONZA, KEEPALIVE, STREAM] = [0, 1, 2, 3, 4, 5, 6, 7] as const
+const [CHAT, GROUPCHAT, MESSAGE, PRESENCE, IQ, NONZA, STREAM] = [0, 1, 2, 3, 4, 5, 7] as const
 /** One of `KINDS`, as its index. */
 export type TrafficKind = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7
+/** The kind of what shows that a connection works. */
+export const KEEPALIVE = 6
 
-/** One direction: of each kind how many, and their bytes. */
+/** The counts of one direction: for each kind, the number of elements and of their bytes. */
 export class Counts {
   readonly #counts = new Float64Array(2 * KINDS.length)
 
@@ -20,22 +25,24 @@ export class Counts {
     counts[2 * kind + 1] = (counts[2 * kind + 1] ?? 0) + bytes
   }
 
-  /** How many of a kind, and their bytes. */
-  of (kind: number): readonly [count: number, bytes: number] { return [this.#counts[2 * kind] ?? 0, this.#counts[2 * kind + 1] ?? 0] }
+  /** Returns the number of elements of a kind, and of their bytes. */
+  of (kind: number): readonly [count: number, bytes: number] {
+    return [this.#counts[2 * kind] ?? 0, this.#counts[2 * kind + 1] ?? 0]
+  }
 }
 
-/** Both directions. */
+/** The counts of both directions. */
 export class Meter {
   readonly in = new Counts()
   readonly out = new Counts()
 }
 
-/** What the whole server takes and sends. */
+/** The counts of the whole server. */
 export class Traffic {
   readonly clients = new Meter()
   readonly servers = new Meter()
 
-  /** A line for each kind, in the order of `KINDS`, for clients and then for servers. */
+  /** Returns a line for each kind in the order of `KINDS`, for clients and then for servers. */
   lines (): readonly TrafficLine[] {
     return (['clients', 'servers'] as const).flatMap(peers => KINDS.map((kind, index) => {
       const [taken, takenBytes] = this[peers].in.of(index)
@@ -45,7 +52,7 @@ export class Traffic {
   }
 }
 
-/** How much of one kind has come and gone. */
+/** The counts of one kind of traffic. */
 export interface TrafficLine {
   readonly peers: 'clients' | 'servers'
   readonly kind: typeof KINDS[number]
@@ -55,10 +62,10 @@ export interface TrafficLine {
   readonly outBytes: number
 }
 
-/** What one stream adds to a meter. */
+/** Adds the traffic of one stream to a meter. */
 export class Tally {
   readonly #meter: Meter
-  /** Bytes that came and belong to no element so far. */
+  /** Bytes that were received and belong to no element so far. */
   #rest = 0
 
   constructor (meter: Meter) { this.#meter = meter }
@@ -73,22 +80,22 @@ export class Tally {
     this.#meter.in.add(isEstablished ? kindOfElement(element) : STREAM, octets.length)
   }
 
-  /** `kind`: where the sender knows it; else it is read from the octets. */
+  /** Counts an element that was sent. `kind`: if the sender knows it; otherwise it is read from the octets. */
   sent (octets: string, isEstablished: boolean, kind?: TrafficKind): void {
     this.#meter.out.add(isEstablished ? kind ?? kindOfOctets(octets) : STREAM, octets.length)
   }
 
-  /** Our header, our end: of the stream itself. */
+  /** Counts our header or end tag. */
   framed (octets: string): void { this.#meter.out.add(STREAM, octets.length) }
 
-  /** The stream is over: what was left is its own. */
+  /** Counts the bytes that belong to no element, because the stream is over. */
   end (): void {
     if (this.#rest > 0) this.#meter.in.add(STREAM, this.#rest)
     this.#rest = 0
   }
 }
 
-/** Of a stanza, which knows. */
+/** Returns the kind of a stanza. */
 export function kindOfStanza ({ kind, type }: Stanza): TrafficKind {
   return kind === 'message' ? kindOfMessage(type) : kind === 'presence' ? PRESENCE : IQ
 }
@@ -107,17 +114,17 @@ function kindOfElement (element: ParsedElement): TrafficKind {
   }
 }
 
-/** So far into a start tag its type is looked for. */
+/** How many characters of a start tag are searched for its type. */
 const FAR = 2000
 const TYPE = /^[^>]*? type=["'](\w+)["']/
 
-/** One element as we write it. */
+/** Returns the kind of an element in the form in which we write it. */
 function kindOfOctets (octets: string): TrafficKind {
   switch (octets.charCodeAt(1)) {
     case 0x6d: return octets.startsWith('<message') ? kindOfMessage(TYPE.exec(shortened(octets, FAR))?.[1]) : NONZA
     case 0x70: return octets.startsWith('<presence') ? PRESENCE : NONZA
     case 0x69: return octets.startsWith('<iq') ? IQ : NONZA
-    default: return octets === ' ' ? KEEPALIVE : NONZA
+    default: return NONZA
   }
 }
 

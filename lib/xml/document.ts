@@ -1,6 +1,6 @@
 /**
- * A document of any size, read piece by piece: what an operator imports (XEP-0227). sax finds where pieces begin and end; what a piece
- * holds is read by the same strict parser as what comes off the network.
+ * Reads a document of any size piece by piece, for what an operator imports (XEP-0227). sax finds where pieces begin
+ * and end. The strict parser that reads network input also reads the content of each piece.
  */
 import sax from 'sax'
 import { meansUtf8 } from './declaration.js'
@@ -10,7 +10,7 @@ import { toOctets } from './octets.js'
 import { parseElement } from './parse-element.js'
 import { XmlError } from './xml-error.js'
 
-/** A start tag whose element is read in pieces. */
+/** The start tag of an element that is read in pieces. */
 export interface Opened {
   readonly name: string
   readonly namespace: string
@@ -21,17 +21,17 @@ export type Piece =
   | { readonly kind: 'open', readonly tag: Opened, readonly line: number }
   | { readonly kind: 'close', readonly tag: Opened, readonly line: number }
   | { readonly kind: 'element', readonly element: ParsedElement, readonly line: number }
-  /** An element that is not taken: `text` says why. The document goes on behind it. */
+  /** An element that is not accepted; `text` is the reason. Reading continues after it. */
   | { readonly kind: 'refused', readonly name: string, readonly text: string, readonly line: number }
 
 export interface Reading {
-  /** Whether this element is read in pieces; asked where all around it are. */
+  /** True if this element is to be read in pieces. Called only if all elements around it are read in pieces. */
   opens (around: readonly Opened[], tag: Opened): boolean
-  /** The longest piece, in characters. */
+  /** The most characters that a piece may have. */
   readonly longest: number
 }
 
-/** What makes a document unreadable from here on. */
+/** Thrown if a document cannot be read any further. */
 export class DocumentError extends Error {
   readonly line: number
 
@@ -41,7 +41,10 @@ export class DocumentError extends Error {
   }
 }
 
-/** The pieces of a document in UTF-8. Throws DocumentError where it is not one: ill-formed, with a document type, in another encoding. */
+/**
+ * Yields the pieces of a document in UTF-8. Throws DocumentError if the document is ill-formed, has a document type, or
+ * is in another encoding.
+ */
 export async function * readDocument (chunks: AsyncIterable<Uint8Array>, how: Reading): AsyncGenerator<Piece> {
   const reader = new Reader(how)
   const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -63,8 +66,10 @@ export async function * readDocument (chunks: AsyncIterable<Uint8Array>, how: Re
   reader.check()
 }
 
-/** Its types do not know of strictEntities: no entities but the five that XML has by itself. */
-const OPTIONS: sax.SAXOptions & { readonly strictEntities: true } = { xmlns: true, position: true, strictEntities: true }
+/** strictEntities is missing in sax's types. It allows no entities except the five predefined ones of XML. */
+const OPTIONS: sax.SAXOptions & { readonly strictEntities: true } = {
+  xmlns: true, position: true, strictEntities: true,
+}
 
 interface Begun {
   readonly tag: sax.QualifiedTag
@@ -80,10 +85,13 @@ class Reader {
   readonly #opened: Opened[] = []
   #pieces: Piece[] = []
   #failure: DocumentError | undefined
-  /** What was written and may still be needed, and where in the document it begins. */
+  /** The text that may still be needed, and its offset in the document. */
   #text = ''
   #base = 0
-  /** The piece that is being read. `cut`: where comments and instructions stand in it, which are no part of what it says. */
+  /**
+   * The piece that is being read. `cut` lists the places of comments and processing instructions in it, which are left
+   * out.
+   */
   #piece: Begun | undefined
   #any = false
 
@@ -93,10 +101,12 @@ class Reader {
     this.#sax.ondoctype = () => { this.#fail('a document type is not allowed') }
     this.#sax.onprocessinginstruction = ({ name, body }) => {
       const encoding = name === 'xml' ? /\bencoding\s*=\s*["']([^"']*)["']/.exec(body)?.[1] : undefined
-      if (encoding !== undefined && !meansUtf8(encoding)) this.#fail(`the encoding ${encoding} is not read, only UTF-8`)
+      if (encoding !== undefined && !meansUtf8(encoding)) {
+        this.#fail(`the encoding ${encoding} is not supported, only UTF-8`)
+      }
       this.#skip(0)
     }
-    this.#sax.oncomment = () => { this.#skip(1) } // told before its last character
+    this.#sax.oncomment = () => { this.#skip(1) } // sax calls this before the last character of the comment
     this.#sax.onopentag = tag => { if (this.#failure === undefined) this.#open(tag as sax.QualifiedTag) }
     this.#sax.onclosetag = () => { if (this.#failure === undefined) this.#close() }
   }
@@ -113,7 +123,7 @@ class Reader {
   end (): void {
     if (this.#failure !== undefined) return
     this.#sax.close()
-    if (!this.#any) this.#fail('there is no element in it')
+    if (!this.#any) this.#fail('the document has no element')
   }
 
   take (): readonly Piece[] {
@@ -128,7 +138,10 @@ class Reader {
 
   #fail (text: string): void { this.#failure ??= new DocumentError(this.line, text) }
 
-  /** Only a piece that is being read is kept, or the tag it may begin with, and nothing beyond the bound. */
+  /**
+   * Drops all text except the piece that is being read, or the tag with which one may begin. Drops a piece that is
+   * longer than the limit too.
+   */
   #forget (): void {
     const start = this.#piece?.start ?? Math.max(0, this.#sax.startTagPosition - 1)
     const from = Math.max(this.#base, this.#sax.position - start > this.#how.longest ? this.#sax.position : start)
@@ -164,7 +177,7 @@ class Reader {
     }
   }
 
-  /** What has just ended began where the last tag did. */
+  /** Marks the comment or instruction that has just ended; it began where sax says that the last tag began. */
   #skip (left: number): void { this.#piece?.cut.push([this.#sax.startTagPosition - 1, this.#sax.position + left]) }
 
   #between (start: number, end: number, cut: readonly (readonly [number, number])[]): string {
@@ -181,7 +194,7 @@ class Reader {
     try {
       this.#pieces.push({ kind: 'element', element: parseElement(toOctets(standingAlone(tag, text))), line })
     } catch (error) {
-      // a TypeError: a namespace that XML cannot carry
+      // a TypeError is thrown for a namespace that XML cannot carry
       if (!(error instanceof XmlError || error instanceof TypeError)) throw error
       this.#refuse(tag, line, error.message)
     }
@@ -196,24 +209,26 @@ function openedBy (tag: sax.QualifiedTag): Opened {
   return {
     name: tag.local,
     namespace: tag.uri,
-    attributes: new Map(Object.values(tag.attributes).filter(({ prefix }) => prefix === '').map(({ local, value }) => [local, value])),
+    attributes: new Map(Object.values(tag.attributes)
+      .filter(({ prefix }) => prefix === '').map(({ local, value }) => [local, value])),
   }
 }
 
-/** Whether a prefix may be meant somewhere in a text: most are declared at the top for a few elements below. */
+/** True if the text may use the prefix: most prefixes are declared at the top, for only a few elements below. */
 function isUsed (prefix: string, text: string): boolean {
   return prefix === '' || text.includes(`${prefix}:`)
 }
 
-/** The text of an element with what it inherits written into its start tag: the default namespace, and prefixes. */
+/** Returns the text of an element with the inherited default namespace and prefixes declared in its start tag. */
 function standingAlone (tag: sax.QualifiedTag, text: string): string {
   let inherited = ''
-  // What stands on the element itself is its own; the rest comes from those around it.
+  // The element's own declarations are in its tag already; the others are inherited.
   const around = tag.ns
   for (const prefix in around) {
     const uri = around[prefix]
     const attribute = prefix === '' ? 'xmlns' : `xmlns:${prefix}`
-    if (uri === undefined || prefix === 'xml' || prefix === 'xmlns' || !isUsed(prefix, text) || Object.hasOwn(tag.attributes, attribute)) continue
+    if (uri === undefined || prefix === 'xml' || prefix === 'xmlns' || !isUsed(prefix, text)) continue
+    if (Object.hasOwn(tag.attributes, attribute)) continue
     inherited += ` ${attribute}="${escapeAttribute(uri)}"`
   }
   if (around[''] === undefined && !Object.hasOwn(tag.attributes, 'xmlns')) inherited += ' xmlns=""'

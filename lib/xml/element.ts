@@ -1,41 +1,73 @@
-/** Elements: ltx's, those our parser makes, and the ways to look into them by namespace. The only callers of getChild. */
-import createElement, { Element } from '@xmpp/xml' // ltx's class: imported from 'ltx' itself it would be its twin
+/**
+ * Elements: the class of ltx, the elements that our parser makes, and functions to read them by namespace. Only
+ * lib/xml may call getChild.
+ */
+import { Element } from '@xmpp/xml' // the class of ltx; an import from 'ltx' would be another copy of it
 import { NS } from './namespaces.js'
 import { flatten } from './octets.js'
 
 export { Element }
 
 export type Attributes = Readonly<Record<string, string | number | boolean | null | undefined>>
-/** What `xml` takes as a child: an empty text, null, undefined and booleans are left out. */
+/** The children that `xml` takes. It leaves out empty strings, null, undefined and booleans. */
 export type Child = Element | string | number | boolean | null | undefined | readonly Child[]
 
-/** An element made here: `xml('a', { xmlns: NS.X }, 'text', xml('b'))`. Attributes of null or undefined are left out. */
+/**
+ * Creates an element: `xml('a', { xmlns: NS.X }, 'text', xml('b'))`. Attributes that are null or undefined are left
+ * out; a string instead of attributes is the namespace. `createElement` of @xmpp/xml does the same, but deletes
+ * properties, which makes each later access to the attributes slow.
+ */
 export function xml (name: string, attributes?: string | Attributes | null, ...children: readonly Child[]): Element {
-  const given = typeof attributes === 'object' && attributes !== null ? { ...attributes } : attributes ?? undefined
-  return createElement(name, given, ...children as string[])
+  const element = new Element(name)
+  if (typeof attributes === 'string') element.attrs['xmlns'] = attributes
+  else if (attributes !== undefined && attributes !== null) setAttributes(element.attrs, attributes)
+  for (const child of children) append(element, child)
+  return element
 }
 
-/** Prefixes in force, innermost first. Never changed once made, so that elements may share it. */
+function setAttributes (target: Element['attrs'], attributes: Attributes): void {
+  for (const key of Object.keys(attributes)) {
+    const value = attributes[key]
+    if (value === undefined || value === null) continue
+    if (key === '__proto__') define(target, key, String(value))
+    else target[key] = String(value)
+  }
+}
+
+function append (element: Element, child: Child): void {
+  if (Array.isArray(child)) for (const one of child as readonly Child[]) append(element, one)
+  else if (isElement(child)) element.cnode(child)
+  else if (typeof child === 'string' || typeof child === 'number') {
+    if (child !== '') element.children.push(String(child))
+  }
+}
+
+/** The prefixes in force, innermost first. A binding never changes, so that elements can share it. */
 export interface Bindings {
   readonly prefix: string
-  /** A content namespace reads as jabber:client. */
+  /** The namespace; a content namespace is replaced by jabber:client. */
   readonly uri: string
-  /** The namespace as it was written. */
+  /** The namespace as it was declared. */
   readonly declared: string
   readonly next: Bindings | undefined
-  /** The depth of the element that declares it: 1 is the stream's root. */
+  /** The depth of the element with the declaration: 1 is the root of the stream. */
   readonly depth: number
-  /** How many there are from here on. */
+  /** The number of bindings from here on. */
   readonly size: number
 }
 
-/** An element as the parser read it. `ns` is its namespace, resolved; a content namespace reads as jabber:client. */
+/**
+ * An element that the parser has read. `ns` is its resolved namespace; a content namespace is replaced by
+ * jabber:client.
+ */
 export class ParsedElement extends Element {
   readonly ns: string
-  /** The prefixes in force here: they stay known where the element is taken out of its parent. */
+  /** The prefixes in force at this element. They stay known if the element is removed from its parent. */
   readonly bindings: Bindings | undefined
 
-  constructor (name: string, attributes: Record<string, string>, parent: ParsedElement | null, ns: string, bindings?: Bindings) {
+  constructor (
+    name: string, attributes: Record<string, string>, parent: ParsedElement | null, ns: string, bindings?: Bindings,
+  ) {
     super(name)
     this.parent = parent
     this.attrs = attributes
@@ -46,13 +78,15 @@ export class ParsedElement extends Element {
   override getNS (): string { return this.ns }
 
   override findNS (prefix?: string): string | undefined {
-    if (prefix !== undefined && prefix !== '') return bound(this.bindings, prefix)
+    if (prefix !== undefined && prefix !== '') return namespaceOfBinding(this.bindings, prefix)
     return defaultNamespace(this)
   }
 
   override getXmlns (): Record<string, string> {
     const found: Record<string, string> = {}
-    for (let b = this.bindings; b !== undefined; b = b.next) if (!Object.hasOwn(found, b.uri)) define(found, b.uri, b.prefix)
+    for (let b = this.bindings; b !== undefined; b = b.next) {
+      if (!Object.hasOwn(found, b.uri)) define(found, b.uri, b.prefix)
+    }
     return found
   }
 
@@ -60,53 +94,57 @@ export class ParsedElement extends Element {
     if (xmlns === undefined || xmlns === '') return attributeOf(this, name)
     for (const key of Object.keys(this.attrs)) {
       const colon = key.indexOf(':')
-      if (colon > 0 && key.slice(colon + 1) === name && bound(this.bindings, key.slice(0, colon)) === xmlns) return attributeOf(this, key)
+      if (colon <= 0 || key.slice(colon + 1) !== name) continue
+      if (namespaceOfBinding(this.bindings, key.slice(0, colon)) === xmlns) return attributeOf(this, key)
     }
     return undefined
   }
 }
 
 /**
- * An element that was written before, and that is written again as it stands: an archived message, a stored vCard. Nobody parses it, so it
- * shows its name and namespace, and neither attributes nor children.
+ * An element that was written before and is sent again unchanged, such as an archived message or a stored vCard. It is
+ * not parsed: it has a name and a namespace, but shows neither attributes nor children.
  */
 export class StoredElement extends ParsedElement {
-  /** All of it, start tag and end tag included. */
+  /** The whole element, from start tag to end tag. */
   readonly stored: string
 
-  /** `stored`: what `octets` or `Stanza.octets` of such an element made, decoded from UTF-8, and nothing that a stranger wrote. */
+  /**
+   * `stored` must be what `octets` or `Stanza.octets` wrote for such an element, decoded from UTF-8, and never input
+   * from a client or peer.
+   */
   constructor (name: string, ns: string, stored: string) {
     super(name, {}, null, ns)
     this.stored = stored
   }
 }
 
-/** What this prefix means here; undefined where it is not bound. */
-export function bound (bindings: Bindings | undefined, prefix: string): string | undefined {
+/** Returns the namespace of a prefix; undefined if the prefix is not bound. */
+export function namespaceOfBinding (bindings: Bindings | undefined, prefix: string): string | undefined {
   if (prefix === 'xml') return NS.XML
   for (let b = bindings; b !== undefined; b = b.next) if (b.prefix === prefix) return b.uri
   return undefined
 }
 
-/** Sets an attribute whatever it is called: `__proto__` is a name like others. */
+/** Sets an attribute, even one named `__proto__`. */
 export function define (attributes: Record<string, string>, name: string, value: string): void {
   Object.defineProperty(attributes, name, { value, writable: true, enumerable: true, configurable: true })
 }
 
-/** The attribute's value, and never what every object inherits. */
+/** Returns the value of an attribute, and never a property that all objects inherit. */
 export function attributeOf (element: Element, name: string): string | undefined {
   return Object.hasOwn(element.attrs, name) ? spelled(element.attrs[name]) : undefined
 }
 
-/** ltx lets an attribute be anything that can say what it is. */
+/** Converts an attribute value to text: ltx accepts any value with a `toString`. */
 function spelled (value: unknown): string | undefined {
   if (typeof value === 'string') return value
   return value === undefined || value === null ? undefined : (value as { toString (): string }).toString()
 }
 
 /**
- * The element's namespace. One that declares none and has no parent that does is in jabber:client, for there it will be written;
- * undefined: its prefix is not bound.
+ * Returns the namespace of an element. Without a declaration on it or on a parent, this is jabber:client, because it
+ * will be written into a stream. Returns undefined if its prefix is not bound.
  */
 export function namespaceOf (element: Element): string | undefined {
   if (element instanceof ParsedElement) return element.ns
@@ -114,25 +152,25 @@ export function namespaceOf (element: Element): string | undefined {
   return colon < 0 ? defaultNamespace(element) : prefixNamespace(element, element.name.slice(0, colon))
 }
 
-/** The name without its prefix. */
+/** Returns the name of an element without its prefix. */
 export function localName (element: Element): string {
   const { name } = element
   const colon = name.indexOf(':')
   return colon < 0 ? name : name.slice(colon + 1)
 }
 
-/** The first child element of this namespace, and of this name where one is given. */
+/** Returns the first child element with this namespace, and with this name if one is given. */
 export function child (element: Element, namespace: string, name?: string): Element | undefined {
   for (const node of element.children) if (isMatch(node, namespace, name)) return node
   return undefined
 }
 
-/** The child elements, in order: all, or those of a namespace, or of a namespace and name. */
+/** Returns the child elements in order: all, those of a namespace, or those of a namespace and name. */
 export function children (element: Element, namespace?: string, name?: string): Element[] {
   return element.children.filter((node): node is Element => isMatch(node, namespace, name))
 }
 
-/** The child elements, in order. */
+/** Returns all child elements in order. */
 export function childElements (element: Element): Element[] {
   return children(element)
 }
@@ -141,7 +179,7 @@ export function has (element: Element, namespace: string, name?: string): boolea
   return child(element, namespace, name) !== undefined
 }
 
-/** The text that stands directly in the element. */
+/** Returns the text directly inside the element. */
 export function textOf (element: Element): string {
   let text = ''
   for (const node of element.children as readonly unknown[]) {
@@ -151,7 +189,10 @@ export function textOf (element: Element): string {
   return text
 }
 
-/** A deep copy that stands alone, in memory too: its namespace and prefixes are written at it where it had them from around it. */
+/**
+ * Returns a deep copy that depends on nothing around the original: it declares the namespace and the prefixes that it
+ * inherited, and shares no memory with the network chunk.
+ */
 export function clone (element: Element): Element {
   const copy = copied(element, null)
   if (copy === element) return copy
@@ -167,7 +208,8 @@ export function clone (element: Element): Element {
 }
 
 function copied (element: Element, parent: Element | null): Element {
-  if (element instanceof StoredElement) return element // it never changes, and nothing of it is a window on a chunk
+  // a StoredElement never changes and does not refer to a network chunk
+  if (element instanceof StoredElement) return element
   const attributes: Record<string, string> = {}
   for (const key of Object.keys(element.attrs)) {
     const value = attributeOf(element, key)
@@ -181,14 +223,17 @@ function copied (element: Element, parent: Element | null): Element {
   return copy
 }
 
-/** An element with exactly these attributes, which it takes over: ltx's own constructor loses one that is called `__proto__`. */
+/**
+ * Creates an element with exactly these attributes; keeps the object itself. The constructor of ltx loses an attribute
+ * named `__proto__`.
+ */
 export function withAttributes (name: string, attributes: Element['attrs']): Element {
   const element = new Element(name)
   element.attrs = attributes
   return element
 }
 
-/** Whether this child is an element. ltx takes numbers and null for children too, whatever its types say. */
+/** True if the child is an element. ltx also accepts numbers and null as children, contrary to its types. */
 export function isElement (node: unknown): node is Element {
   return typeof node === 'object' && node !== null
 }
@@ -208,26 +253,26 @@ function defaultNamespace (element: Element): string {
   return NS.CLIENT
 }
 
-/** What a prefix means at an element, by what is declared around it. */
+/** Returns the namespace of a prefix at an element, by the declarations on it and around it. */
 export function prefixNamespace (element: Element, prefix: string): string | undefined {
   if (prefix === 'xml') return NS.XML
   for (let at: Element | null = element; at !== null; at = at.parent) {
-    if (at instanceof ParsedElement) return bound(at.bindings, prefix)
+    if (at instanceof ParsedElement) return namespaceOfBinding(at.bindings, prefix)
     const declared = attributeOf(at, `xmlns:${prefix}`)
     if (declared !== undefined) return declared
   }
   return undefined
 }
 
-/** The bytes of a top-level element as they came, one character a byte. */
+/** The bytes of a top-level element as they were received, one character for each byte. */
 export interface Source {
   /** The whole element. */
   readonly octets: string
-  /** The length of its start tag; that of the whole where it is an empty-element tag. */
+  /** The length of the start tag; the length of the whole element if it is an empty-element tag. */
   readonly head: number
   /**
-   * What stands between its start tag and its end tag may be put into another stream of ours behind a start tag written anew:
-   * the root has no prefix, and nothing inside depends on the stream's own root or on its content namespace.
+   * True if the content between start tag and end tag can be copied into another stream after a new start tag: the root
+   * has no prefix, and nothing inside depends on the root of the stream or on its content namespace.
    */
   readonly portable: boolean
 }

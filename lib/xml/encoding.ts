@@ -1,19 +1,19 @@
-/** From network chunks to octets: nothing but UTF-8 (RFC 6120 §11.6), and only the characters that XML allows. */
+/** Turns network chunks into octets. Accepts only UTF-8 (RFC 6120 §11.6) and the characters that XML allows. */
 import { isAscii, isUtf8 } from 'node:buffer'
 import { XmlError } from './xml-error.js'
 
 const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f]/
-/** U+FFFE and U+FFFF in UTF-8. Surrogates are no UTF-8 to begin with. */
+/** U+FFFE and U+FFFF in UTF-8. Surrogates are not valid UTF-8 anyway. */
 const FORBIDDEN_WIDE = /\xef\xbf[\xbe\xbf]/
 const BYTE_ORDER_MARK = '\xef\xbb\xbf'
 
 /**
- * Decodes chunk after chunk. Where a chunk goes wrong, what stands before is still given out and `fault` says what comes after it:
- * so each way of cutting the same bytes has the same result.
+ * Decodes one chunk after another. If a chunk has an error, `decode` returns all before it, and `fault` is the error
+ * that comes next. So the result does not depend on how the bytes are divided into chunks.
  */
 export class Decoder {
   fault: XmlError | undefined = undefined
-  /** Whether the last chunk held bytes above 0x7F; below 0x20. */
+  /** `high`: the last chunk had bytes above 0x7F. `low`: it had bytes below 0x20. */
   high = false
   low = false
   #begun = false
@@ -36,13 +36,13 @@ export class Decoder {
 
   get isIdle (): boolean { return this.#cut === undefined }
 
-  /** Forgets a character that was cut off. */
+  /** Forgets an incomplete character. */
   drop (): void {
     this.#cut = undefined
     this.fault = undefined
   }
 
-  /** What is UTF-8 of these bytes. Keeps back a character whose end has not come. */
+  /** Returns the part of the bytes that is UTF-8. Keeps back an incomplete character at the end. */
   #complete (bytes: Buffer): Buffer {
     const end = bytes.length - cutOff(bytes)
     if (end < bytes.length) {
@@ -50,7 +50,7 @@ export class Decoder {
       bytes = bytes.subarray(0, end)
     }
     if (isUtf8(bytes)) return bytes
-    this.fault = new XmlError('unsupported-encoding', 'this is not UTF-8') // RFC 6120 §4.9.3.22
+    this.fault = new XmlError('unsupported-encoding', 'invalid UTF-8') // RFC 6120 §4.9.3.22
     return bytes.subarray(0, validLength(bytes))
   }
 
@@ -61,7 +61,10 @@ export class Decoder {
     return octets.slice(0, at)
   }
 
-  /** A byte order mark may begin the connection, for some do send it; anywhere else U+FEFF is a character like others. */
+  /**
+   * Removes a byte order mark at the beginning of the connection, because some clients send one. Anywhere else U+FEFF
+   * is an ordinary character.
+   */
   #first (octets: string): string {
     if (octets === '') return octets
     this.#begun = true
@@ -69,7 +72,7 @@ export class Decoder {
   }
 }
 
-/** How many bytes at the end begin a character that is not complete. */
+/** Returns the number of bytes at the end that begin an incomplete character. */
 function cutOff (bytes: Buffer): number {
   for (let back = 1; back <= 3 && back <= bytes.length; back++) {
     const size = sizeOf(bytes[bytes.length - back] as number)
@@ -79,7 +82,7 @@ function cutOff (bytes: Buffer): number {
   return 0
 }
 
-/** How many bytes a character takes that begins with this one; 0 where none does. */
+/** Returns the length in bytes of a character with this first byte; 0 if no character begins with it. */
 function sizeOf (byte: number): number {
   if (byte < 0x80) return 1
   if (byte < 0xc2 || byte > 0xf4) return 0
@@ -96,7 +99,7 @@ function validLength (bytes: Buffer): number {
   return at
 }
 
-/** Whether any byte is below 0x20: four at a time, for this runs over all that comes. */
+/** True if any byte is below 0x20. Checks four bytes at a time, because this runs over all input. */
 function hasControls (bytes: Buffer): boolean {
   const { length } = bytes
   let at = 0

@@ -1,14 +1,17 @@
-/** Character references and the five entities that XML knows by itself (XML 1.0 §4.1, §4.6). */
+/** Resolves character references and the five predefined entities of XML (XML 1.0 §4.1, §4.6). */
 import { QUALIFIED_NAME } from './names.js'
 import { malformed, XmlError } from './xml-error.js'
 
-/** The text with its references resolved, in linear time. Throws where one is malformed, or not one of the five. */
+/**
+ * Returns the text with its references resolved, in linear time. Throws XmlError if a reference is malformed or an
+ * entity is not predefined.
+ */
 export function decodeReferences (text: string): string {
   let decoded = ''
   let done = 0
   for (let at = text.indexOf('&'); at !== -1; at = text.indexOf('&', done)) {
     const end = text.indexOf(';', at + 1)
-    if (end === -1) malformed('a reference without an end')
+    if (end === -1) malformed('a reference without a semicolon')
     decoded += text.slice(done, at) + resolve(text.slice(at + 1, end))
     done = end + 1
   }
@@ -24,13 +27,19 @@ function resolve (name: string): string {
     case 'apos': return "'"
   }
   if (name.startsWith('#')) return character(name)
-  // RFC 6120 §11.1: no entity references but the predefined ones
-  if (QUALIFIED_NAME.test(name)) throw new XmlError('restricted-xml', 'an entity other than the five of XML')
-  return malformed('an ampersand that begins no reference')
+  // RFC 6120 §11.1: no entity references except the predefined ones
+  if (QUALIFIED_NAME.test(name)) throw new XmlError('restricted-xml', 'an entity that is not predefined')
+  return malformed('an ampersand without a reference')
+}
+
+/** The code point of a character reference without `&` and `;`; -1 if it is malformed. */
+function codeOf (name: string): number {
+  if (/^#[0-9]+$/.test(name)) return parseInt(name.slice(1), 10)
+  return /^#x[0-9a-fA-F]+$/.test(name) ? parseInt(name.slice(2), 16) : -1
 }
 
 function character (name: string): string {
-  const code = /^#[0-9]+$/.test(name) ? parseInt(name.slice(1), 10) : /^#x[0-9a-fA-F]+$/.test(name) ? parseInt(name.slice(2), 16) : -1
+  const code = codeOf(name)
   const isAllowed = code === 9 || code === 10 || code === 13 || code >= 0x20 && code <= 0xd7ff ||
     code >= 0xe000 && code <= 0xfffd || code >= 0x10000 && code <= 0x10ffff
   if (!isAllowed) malformed('a reference to a character that XML does not allow')

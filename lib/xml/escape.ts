@@ -1,6 +1,9 @@
-/** Text and attribute values as XML (XML 1.0 §2.2, §2.4, §3.3.3). Refuses the characters XML cannot carry in any form. */
+/**
+ * Escapes text and attribute values for XML (XML 1.0 §2.2, §2.4, §3.3.3). Throws for characters that XML cannot carry
+ * in any form.
+ */
 
-/** Anything that may need a look: what is escaped, what is forbidden, and all beyond ASCII. */
+/** Characters that need a closer check: those to escape, those that are forbidden, and all beyond ASCII. */
 const SPECIAL_TEXT = /[^\t\n\x20-\x25\x27-\x3b\x3d\x3f-\x7f]/
 const SPECIAL_VALUE = /[^\x20\x21\x23-\x25\x28-\x3b\x3d\x3f-\x7f]/
 const FORBIDDEN = /[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]/u
@@ -8,21 +11,24 @@ const ALL_FORBIDDEN = new RegExp(FORBIDDEN, 'gu')
 const IN_TEXT = /[&<>\r]/g
 const IN_VALUE = /[&<>"'\t\n\r]/g
 
-/** Text between tags. `>` is escaped so that `]]>` cannot appear, and `\r` so that it is not read as a line's end. Throws TypeError. */
+/**
+ * Escapes text between tags. Escapes `>` so that `]]>` cannot appear, and `\r` so that it is not read as a line end.
+ * Throws TypeError.
+ */
 export function escapeText (text: string): string {
   if (!SPECIAL_TEXT.test(text)) return text
   refuse(text)
   return text.replace(IN_TEXT, reference)
 }
 
-/** An attribute's value, for either kind of quotes. Throws TypeError. */
+/** Escapes an attribute value, for either kind of quotes. Throws TypeError. */
 export function escapeAttribute (text: string): string {
   if (!SPECIAL_VALUE.test(text)) return text
   refuse(text)
   return text.replace(IN_VALUE, reference)
 }
 
-/** The text with U+FFFD in place of what XML cannot carry: for what an older version has stored. */
+/** Replaces characters that XML cannot carry with U+FFFD, for texts that an older version has stored. */
 export function writable (text: string): string {
   return FORBIDDEN.test(text) ? text.replace(ALL_FORBIDDEN, '\ufffd') : text
 }

@@ -1,4 +1,4 @@
-/** NS: each XML namespace once, by name (RFC 6120, RFC 6121, and the XEPs named at the line). */
+/** The XML namespaces by name, each once (RFC 6120, RFC 6121, and the XEPs at the end of each line). */
 export const NS = {
   // XML itself
   XML: 'http://www.w3.org/XML/1998/namespace',
@@ -18,8 +18,10 @@ export const NS = {
   ROSTER_VERSION: 'urn:xmpp:features:rosterver', // RFC 6121 §2.6, XEP-0237
   PRE_APPROVAL: 'urn:xmpp:features:pre-approval', // RFC 6121 §3.4
   FRAMING: 'urn:ietf:params:xml:ns:xmpp-framing', // RFC 7395
+  HTTP_BIND: 'http://jabber.org/protocol/httpbind', // XEP-0124
+  XBOSH: 'urn:xmpp:xbosh', // XEP-0206
 
-  // Other streams
+  // Other kinds of streams
   COMPONENT: 'jabber:component:accept', // XEP-0114
   DIALBACK: 'jabber:server:dialback', // XEP-0220
   DIALBACK_FEATURE: 'urn:xmpp:features:dialback',
@@ -38,12 +40,13 @@ export const NS = {
   LEGACY_AUTH: 'jabber:iq:auth', // XEP-0078
   LEGACY_AUTH_FEATURE: 'http://jabber.org/features/iq-auth',
   REGISTER: 'jabber:iq:register', // XEP-0077
+  GATEWAY: 'jabber:iq:gateway', // XEP-0100
   REGISTER_FEATURE: 'http://jabber.org/features/iq-register',
   INVITE_PREAUTH: 'urn:xmpp:pars:0', // XEP-0379
   INVITE_BIND: 'urn:xmpp:invite', // XEP-0401
   IBR_TOKEN: 'urn:xmpp:ibr-token:0',
 
-  // Streams that stay
+  // Stream management and client state
   SM: 'urn:xmpp:sm:3', // XEP-0198
   CSI: 'urn:xmpp:csi:0', // XEP-0352
   STREAM_LIMITS: 'urn:xmpp:stream-limits:0', // XEP-0478
@@ -57,7 +60,7 @@ export const NS = {
   ENTITY_CAPS: 'urn:xmpp:caps', // XEP-0390
   SERVER_INFO: 'http://jabber.org/network/serverinfo', // XEP-0157, the FORM_TYPE
 
-  // Vocabulary shared by many
+  // Elements that many XEPs use
   DATA: 'jabber:x:data', // XEP-0004
   DATA_VALIDATE: 'http://jabber.org/protocol/xdata-validate', // XEP-0122
   DATA_MEDIA: 'urn:xmpp:media-element', // XEP-0221
@@ -94,12 +97,12 @@ export const NS = {
 
   PRIVACY: 'jabber:iq:privacy', // XEP-0016, as XEP-0227 writes block lists
 
-  // Accounts that move
+  // Import and export of accounts
   PIE: 'urn:xmpp:pie:0', // XEP-0227
   PIE_SCRAM: 'urn:xmpp:pie:0#scram',
   PIE_MAM: 'urn:xmpp:pie:0#mam',
   XINCLUDE: 'http://www.w3.org/2001/XInclude',
-  ACCOUNT: 'urn:sestina:account:0', // what XEP-0227 has no word for
+  ACCOUNT: 'urn:sestina:account:0', // for what XEP-0227 does not define
 
   // Messages
   DELAY: 'urn:xmpp:delay', // XEP-0203
@@ -144,6 +147,7 @@ export const NS = {
   PUSH: 'urn:xmpp:push:0', // XEP-0357
   PUSH_SUMMARY: 'urn:xmpp:push:summary', // the FORM_TYPE
   UPLOAD: 'urn:xmpp:http:upload:0', // XEP-0363
+  UPLOAD_LEGACY: 'urn:xmpp:http:upload', // before version 0.3
   UPLOAD_PURPOSE: 'urn:xmpp:http:upload:purpose:0',
   EXTERNAL_SERVICES: 'urn:xmpp:extdisco:2', // XEP-0215
 
@@ -160,6 +164,7 @@ export const NS = {
   PUBSUB_RSM: 'http://jabber.org/protocol/pubsub#rsm',
   BOOKMARKS: 'urn:xmpp:bookmarks:1', // XEP-0402
   BOOKMARKS_COMPAT: 'urn:xmpp:bookmarks:1#compat',
+  BOOKMARKS_COMPAT_PEP: 'urn:xmpp:bookmarks:1#compat-pep',
   BOOKMARKS_CONVERSION: 'urn:xmpp:bookmarks-conversion:0', // XEP-0411
   PEP_VCARD_CONVERSION: 'urn:xmpp:pep-vcard-conversion:0', // XEP-0398
   AVATAR_DATA: 'urn:xmpp:avatar:data', // XEP-0084
@@ -181,7 +186,17 @@ export const NS = {
 } as const
 
 /**
- * The namespaces of stanzas, one for each kind of stream (XEP-0114 §2 for components). RFC 6120 §4.8.3: a stream has one of them, and which
- * one it is adds nothing to what the stanza says.
+ * The namespaces of stanzas, one for each kind of stream (for components XEP-0114 §2). RFC 6120 §4.8.3: a stream has
+ * one of them; which one does not change the meaning of a stanza.
  */
-export const CONTENT_NAMESPACES: ReadonlySet<string> = new Set([NS.CLIENT, NS.SERVER, NS.COMPONENT, 'jabber:component:connect'])
+const CONTENT_NAMESPACES: ReadonlySet<string> = new Set([
+  NS.CLIENT, NS.SERVER, NS.COMPONENT, 'jabber:component:connect',
+])
+
+const FIRST = 'j'.charCodeAt(0)
+
+/** True for the namespace of the stanzas of some kind of stream. */
+export function isContentNamespace (namespace: string): boolean {
+  // The first character spares most namespaces the look-up.
+  return namespace.charCodeAt(0) === FIRST && CONTENT_NAMESPACES.has(namespace)
+}

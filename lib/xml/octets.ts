@@ -1,26 +1,31 @@
-/** Octets: UTF-8 as a string of one character a byte, as it travels through the server (design: the way of a stanza is short). */
+/** Octets: UTF-8 as a string with one character for each byte, the form in which stanzas pass through the server. */
 export { shortened } from '../base/text.js'
 
 const NOT_ASCII = /[^\0-\x7f]/
 const NOT_LATIN1 = /[^\0-\xff]/
-/** V8 copies what is shorter, and makes the rest a window on the string it was cut from. */
+/** V8 copies a shorter slice; a longer one refers to the string from which it was cut. */
 const SHORTEST_SLICE = 13
 
-/** The UTF-8 bytes of a text, one character a byte. A lone surrogate becomes U+FFFD: the writer refuses those before. */
+/**
+ * Encodes a text as UTF-8, one character for each byte. A lone surrogate becomes U+FFFD; the writer rejects those
+ * earlier.
+ */
 export function toOctets (text: string): string {
   return NOT_ASCII.test(text) ? Buffer.from(text, 'utf8').toString('latin1') : text
 }
 
-/** The text of UTF-8 bytes given as one character a byte. */
+/** Decodes UTF-8 given as one character for each byte. */
 export function fromOctets (octets: string): string {
   return NOT_ASCII.test(octets) ? Buffer.from(octets, 'latin1').toString('utf8') : octets
 }
 
 /**
- * The same text in memory of its own. Texts and attributes of a parsed element are windows on the network chunk they came in and keep
- * all of it alive (measured: 62 KB an address), so whoever keeps one for longer than its stanza keeps this copy.
+ * Returns the same text in memory of its own. Texts and attributes of a parsed element refer to the network chunk from
+ * which they were cut and keep all of it in memory (measured: 62 KB for an address). Whoever keeps such a text longer
+ * than its stanza must keep this copy.
  */
 export function flatten (text: string): string {
   if (text.length < SHORTEST_SLICE) return text
-  return NOT_LATIN1.test(text) ? Buffer.from(text, 'utf16le').toString('utf16le') : Buffer.from(text, 'latin1').toString('latin1')
+  const encoding = NOT_LATIN1.test(text) ? 'utf16le' : 'latin1'
+  return Buffer.from(text, encoding).toString(encoding)
 }

@@ -1,24 +1,34 @@
-/** A strict streaming parser, from network chunks to elements (RFC 6120 §11). The only XML that reads what strangers send. */
+/**
+ * A strict streaming parser from network chunks to elements (RFC 6120 §11). All XML from clients and peers is read by
+ * it.
+ */
 import { Decoder } from './encoding.js'
 import { Tokenizer } from './tokenizer.js'
-import { Tree, type Limits, type ParserHandlers } from './tree.js'
+import { Tree, type Limits, type ParserHandlers, type Root } from './tree.js'
 import { excessive } from './xml-error.js'
 
-export { XmlError, type XmlCondition } from './xml-error.js'
+export { XmlError } from './xml-error.js'
 export type { Limits, ParserHandlers } from './tree.js'
 
 export interface ParserSettings {
   readonly limits: Limits
-  /** Of the stream: jabber:client, jabber:server or jabber:component:accept. */
+  /** The content namespace of the stream: jabber:client, jabber:server or jabber:component:accept. */
   readonly contentNamespace: string
+  /** True if elements come one by one without a root around them, each with all its namespaces (RFC 7395 §3.3). */
+  readonly isRootless?: boolean
+  /** The root if it is not that of a stream (RFC 6120 §4.8). */
+  readonly root?: Root
 }
 
-/** So many bytes may come while the parser is stopped: who stops it stops reading from the network too. */
+/**
+ * The most bytes that `write` keeps while the parser is stopped: whoever stops the parser must stop reading from the
+ * network too.
+ */
 const LONGEST_WAIT = 1_048_576
 
 /**
- * Parses a stream as its chunks come. An element, its text and attributes are windows on the chunk they came in: see `flatten`.
- * The parser itself keeps nothing of an element once it is handed over.
+ * Parses a stream chunk by chunk. The texts and attributes of an element refer to the chunk from which they were cut:
+ * see `flatten`. The parser keeps nothing of an element after handing it to the handler.
  */
 export class Parser {
   readonly #tree: Tree
@@ -31,29 +41,29 @@ export class Parser {
   #isOver = false
 
   constructor (how: ParserSettings, handlers: ParserHandlers) {
-    this.#tree = new Tree(how.limits, how.contentNamespace, {
+    this.#tree = new Tree(how.limits, how.contentNamespace, how.isRootless === true ? 1 : 0, {
       opened: root => { handlers.opened(root) },
       element: (element, source) => { handlers.element(element, source) },
       closed: () => {
-        this.#end() // RFC 6120 §4.4: what comes after the closing tag is not looked at
+        this.#end() // RFC 6120 §4.4: input after the closing tag is ignored
         handlers.closed()
       },
-    })
+    }, how.root)
     this.#tokenizer = new Tokenizer(this.#tree)
   }
 
-  /** In force at once, also for an element that is not complete. */
+  /** The limits. A change takes effect at once, also for an incomplete element. */
   get limits (): Limits { return this.#tree.limits }
   set limits (limits: Limits) { this.#tree.limits = limits }
 
-  /** Whether nothing is under way: no element, no token, no character is cut off. */
+  /** True if no element, token or character is incomplete, and no input waits. */
   get isIdle (): boolean {
     return this.#tree.depth < 2 && this.#tokenizer.isIdle && this.#decoder.isIdle && this.#waiting.length === 0
   }
 
   /**
-   * Parses a chunk, calling the handlers on the way. Throws XmlError, or what a handler throws; after that, and after the stream's end,
-   * nothing is looked at any more. While the parser is stopped the bytes are kept, up to 1 MiB.
+   * Parses a chunk and calls the handlers. Throws XmlError, or what a handler throws. After an error, and after the end
+   * of the stream, all further input is ignored. While the parser is stopped it keeps up to 1 MiB of input.
    */
   write (chunk: Uint8Array): void {
     if (this.#isOver) return
@@ -61,21 +71,24 @@ export class Parser {
     else this.#go(chunk)
   }
 
-  /** Stops behind the element that is being handled: the rest is kept. To be called by a handler, or between two writes. */
+  /**
+   * Stops after the element that is being handled and keeps the rest. Must be called by a handler, or between two
+   * writes.
+   */
   stop (): void {
     this.#isStopped = true
     this.#tokenizer.halt()
   }
 
-  /** Goes on with the rest. Throws as `write` does. */
+  /** Continues with the rest. Throws as `write` does. */
   resume (): void {
     this.#isStopped = false
     if (!this.#isRunning && !this.#isOver) this.#go(undefined)
   }
 
   /**
-   * Expects a new stream (RFC 6120 §4.3.3). After STARTTLS what came before has to be dropped (§5.4.3.3), after SASL the rest may be the
-   * new stream's. Does not resume.
+   * Expects a new stream (RFC 6120 §4.3.3). After STARTTLS earlier input must be dropped (§5.4.3.3); after SASL the
+   * rest may belong to the new stream. A stopped parser stays stopped.
    */
   reset (how: { readonly keepRest: boolean }): void {
     this.#tree.reset()
@@ -117,7 +130,7 @@ export class Parser {
     this.#waitingBytes += chunk.length
     if (this.#waitingBytes > LONGEST_WAIT) {
       this.#end()
-      excessive('too much came while nothing was read')
+      excessive('too much input while the parser was stopped')
     }
     this.#waiting.push(new Uint8Array(chunk))
   }

@@ -1,4 +1,7 @@
-/** Scans tags and text of a piece of data. Where the next `<`, `&`, `]]>` and high byte stand is remembered: no value is searched. */
+/**
+ * Scans tags and text in a piece of data. Remembers the places of the next `<`, `&`, `]]>` and high byte, so that
+ * values need not be searched.
+ */
 import { fromOctets } from './octets.js'
 import { decodeReferences } from './entities.js'
 import { CLASS, internName, internNamespace, NAME, NAME_START, SPACE, wideName } from './names.js'
@@ -8,7 +11,7 @@ import type { Limits, Tag } from './tree.js'
 import { excessive, malformed } from './xml-error.js'
 
 const GT = 62, SLASH = 47, EQUALS = 61, COLON = 58, QUOTE = 34, APOSTROPHE = 39
-/** A place that was not looked for yet; one that is not in the data. */
+/** UNKNOWN: the place has not been searched for yet. NOWHERE: there is none in the data. */
 const UNKNOWN = -2
 const NOWHERE = -1
 const NONE: Record<string, string> = {}
@@ -19,7 +22,8 @@ const HIGH = /[\x80-\xff]/g
 export class Scanner {
   /** The start tag that was scanned last. */
   readonly tag: Tag = {
-    name: '', octets: '', colon: -1, attributes: NONE, xmlns: undefined, declaresPrefix: false, hasPrefixed: false, isEmpty: false,
+    name: '', octets: '', colon: -1, attributes: NONE, xmlns: undefined,
+    declaresPrefix: false, hasPrefixed: false, isEmpty: false,
   }
 
   data = ''
@@ -28,12 +32,12 @@ export class Scanner {
   #nextAmp = UNKNOWN
   #nextHigh = UNKNOWN
   #nextCdataEnd = UNKNOWN
-  /** Of the name scanned last. */
+  /** The name that was scanned last. */
   #name = ''
   #nameOctets = ''
   #colon = -1
 
-  /** Other data, with bytes above 0x7F, or below 0x20. */
+  /** Begins with new data. `high`: it may have bytes above 0x7F; `low`: it may have bytes below 0x20. */
   begin (data: string, high: boolean, low: boolean): void {
     this.data = data
     this.#low = low
@@ -41,29 +45,31 @@ export class Scanner {
     this.#nextHigh = high ? UNKNOWN : NOWHERE
   }
 
-  /** Keeps nothing of the data, nor of the tag. */
+  /** Releases the data and the contents of the tag. */
   forget (): void {
     this.data = ''
     this.tag.attributes = NONE
     this.tag.xmlns = undefined
   }
 
-  /** Text between tags, decoded. */
+  /** Returns the text between tags, decoded. */
   text (start: number, end: number): string {
-    if (this.#nextCdataEnd !== NOWHERE && this.#nextCdataEnd < start) this.#nextCdataEnd = this.data.indexOf(']]>', start)
+    if (this.#nextCdataEnd !== NOWHERE && this.#nextCdataEnd < start) {
+      this.#nextCdataEnd = this.data.indexOf(']]>', start)
+    }
     if (this.#nextCdataEnd !== NOWHERE && this.#nextCdataEnd < end) malformed(']]> in text') // XML 1.0 §2.4
     const text = this.section(start, end)
     return this.#hasReference(start, end) ? decodeReferences(text) : text
   }
 
-  /** What stands in a CDATA section, decoded. */
+  /** Returns the content of a CDATA section, decoded. */
   section (start: number, end: number): string {
     let text = this.data.slice(start, end)
     if (this.#isHigh(start, end)) text = fromOctets(text)
     return this.#low && text.includes('\r') ? text.replace(NEWLINE, '\n') : text // XML 1.0 §2.11
   }
 
-  /** Scans a start tag into the record: where it ends, or -1 where it is cut off. */
+  /** Scans a start tag into `tag`. Returns the place after it, or -1 if it is incomplete. */
   scanTag (start: number, limits: Limits): number {
     const data = this.data
     const tag = this.tag
@@ -135,28 +141,28 @@ export class Scanner {
       } else this.tag.hasPrefixed = true
     }
     if (attributes[name] === undefined) attributes[name] = value
-    else if (Object.hasOwn(attributes, name)) malformed('an attribute twice')
-    else define(attributes, name, value) // a name that every object has, such as toString or __proto__
+    else if (Object.hasOwn(attributes, name)) malformed('a duplicate attribute')
+    else define(attributes, name, value) // a name that every object inherits, such as toString or __proto__
   }
 
   #setDefault (attributes: Record<string, string>, from: number, end: number): void {
-    if (attributes['xmlns'] !== undefined) malformed('an attribute twice')
+    if (attributes['xmlns'] !== undefined) malformed('a duplicate attribute')
     let value
     if (this.#low || this.#isHigh(from, end) || this.#hasReference(from, end)) {
       value = decodeReferences(fromOctets(this.data.slice(from, end)).replace(WHITESPACE, ' '))
       value = internNamespace(value, 0, value.length)
     } else value = internNamespace(this.data, from, end)
-    if (value === NS.XML || value === NS.XMLNS) malformed('a reserved namespace as the default')
+    if (value === NS.XML || value === NS.XMLNS) malformed('a reserved namespace as the default namespace')
     attributes['xmlns'] = value
     this.tag.xmlns = value
   }
 
-  /** Scans a qualified name: where it ends, or -1 where the data does. */
+  /** Scans a qualified name. Returns the place after it, or -1 if the data ends first. */
   #scanName (start: number, longest: number): number {
     const data = this.data
     const { length } = data
     let code = data.charCodeAt(start)
-    if (code < 128 && ((CLASS[code] as number) & NAME_START) === 0) malformed('a name that begins with another character')
+    if (code < 128 && ((CLASS[code] as number) & NAME_START) === 0) malformed('a name with an invalid first character')
     let hash = 0
     let colon = -1
     let isWide = false
@@ -175,7 +181,7 @@ export class Scanner {
       hash = hash * 31 + code | 0
     }
     if (at === length) return -1
-    if (at - start > longest) excessive('too long a name')
+    if (at - start > longest) excessive('a name that is too long')
     if (colon >= 0) this.#checkColon(colon, at)
     if (isWide) {
       this.#nameOctets = data.slice(start, at)
@@ -190,10 +196,12 @@ export class Scanner {
 
   #checkColon (colon: number, end: number): void {
     const code = this.data.charCodeAt(colon + 1)
-    if (colon + 1 === end || code < 128 && ((CLASS[code] as number) & NAME_START) === 0) malformed('a prefix without a name')
+    if (colon + 1 === end || code < 128 && ((CLASS[code] as number) & NAME_START) === 0) {
+      malformed('a prefix without a name')
+    }
   }
 
-  /** The next place that is no whitespace. */
+  /** Returns the next place without whitespace. */
   skipSpace (at: number): number {
     const data = this.data
     for (; at < data.length; at++) {
@@ -203,7 +211,7 @@ export class Scanner {
     return at
   }
 
-  /** The next `<` from here on; -1: there is none. To be asked for places in rising order. */
+  /** Returns the place of the next `<` from `from` on; -1 if there is none. Calls must not go backwards. */
   lessThan (from: number): number {
     if (this.#nextLt !== NOWHERE && this.#nextLt < from) this.#nextLt = this.data.indexOf('<', from)
     return this.#nextLt

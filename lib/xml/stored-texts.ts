@@ -1,21 +1,20 @@
-/** Stored elements that were parsed once and go out as they are stored from then on. */
+/** Checks stored elements once, so that they can be sent unchanged from then on. */
 import { createHash } from 'node:crypto'
 import { Cache } from '../base/cache.js'
 import { StoredElement } from './element.js'
-import { toOctets } from './octets.js'
-import { checkElement } from './parse-element.js'
+import { checkElementText } from './parse-element.js'
 
-/** Texts that are known to be sound, by their digests. */
+/** The most texts whose digests are remembered as well-formed. */
 const MOST = 20_000
 
-export class StoredTexts {
+export class CheckedTexts {
   readonly #sound = new Cache<string, true>({ max: MOST })
 
-  /** The element of this text, which `octets` has made and a store has kept. Throws what `checkElement` throws if it cannot be read. */
+  /** Returns the element with this text, which `octets` wrote and a store kept. Throws as `checkElementText` does. */
   element (name: string, namespace: string, text: string): StoredElement {
     const digest = createHash('sha256').update(text).digest('base64url')
     if (!this.#sound.has(digest)) {
-      checkElement(toOctets(text))
+      checkElementText(text)
       this.#sound.set(digest, true)
     }
     return new StoredElement(name, namespace, text)

@@ -1,6 +1,6 @@
-/** From octets to tags and text (XML 1.0), over a string whose index is the offset of the byte. */
+/** Turns octets into tags and text (XML 1.0), over a string in which the index is the byte offset. */
 import { checkDeclaration } from './declaration.js'
-import { Held, type Awaited } from './held.js'
+import { PartialToken, type Awaited } from './partial-token.js'
 import { CLASS, SPACE } from './names.js'
 import { Scanner } from './scanner.js'
 import type { Tree } from './tree.js'
@@ -11,20 +11,23 @@ const NOWHERE = -1
 const CDATA = '<![CDATA['
 
 /**
- * A tag is judged when its end has come, or a `<` that cannot stand in it; a text when the next `<` has come. So what a stream is
- * found guilty of depends on its bytes alone and not on how they were cut.
+ * Splits octets into tokens. Checks a tag only when its end has arrived, or a `<` that is not allowed in it; checks a
+ * text only when the next `<` has arrived. So the errors of a stream depend on its bytes alone, not on how they are
+ * divided into chunks.
  */
 export class Tokenizer {
   readonly #tree: Tree
-  readonly #held = new Held()
+  readonly #held = new PartialToken()
   readonly #scanner = new Scanner()
   #at = 0
-  /** What to add to a place in the data for the octets of this top-level element up to there. */
+  /**
+   * The sum of this and a place in the data is the number of octets of the current top-level element up to that place.
+   */
   #offset = 0
   #halted = false
   #mayDeclare = true
   #isRestarted = false
-  /** Whether there may be bytes above 0x7F, or below 0x20. */
+  /** `high`: there may be bytes above 0x7F. `low`: there may be bytes below 0x20. */
   #high = false
   #low = false
 
@@ -32,7 +35,7 @@ export class Tokenizer {
     this.#tree = tree
   }
 
-  /** More octets. To be called only when all before are done with. */
+  /** Adds octets. Must be called only when all earlier octets are consumed. */
   add (octets: string, high: boolean, low: boolean): void {
     if (octets === '') return
     const held = this.#held
@@ -46,7 +49,9 @@ export class Tokenizer {
     this.#at = 0
   }
 
-  /** Goes through what was added, until it is done or `halt` was called. Throws XmlError, and what a handler throws. */
+  /**
+   * Processes what was added, until all is consumed or `halt` is called. Throws XmlError, and what a handler throws.
+   */
   run (): void {
     this.#halted = false
     const { length } = this.#scanner.data
@@ -61,18 +66,18 @@ export class Tokenizer {
     this.#at = 0
   }
 
-  /** Whether all that was added is done with. */
+  /** True if all that was added is consumed. */
   get isDone (): boolean { return this.#at === this.#scanner.data.length }
 
   get isIdle (): boolean { return this.isDone && this.#held.isEmpty }
 
-  /** Stops after the handler that runs now. */
+  /** Stops after the handler that is running. */
   halt (): void { this.#halted = true }
 
-  /** A handler may have halted it meanwhile. */
+  /** A method, because a handler may have called `halt` since the last check. */
   #isHalted (): boolean { return this.#halted }
 
-  /** Expects a new stream; of what is left, forgets all or goes on with it. */
+  /** Expects a new stream; drops the remaining octets, or continues with them if `keepRest` is true. */
   reset (keepRest: boolean): void {
     const rest = keepRest ? this.#held.take(this.#scanner.data.slice(this.#at)) : ''
     this.#held.drop()
@@ -108,7 +113,7 @@ export class Tokenizer {
     return true
   }
 
-  /** Outside of top-level elements. RFC 6120 §4.6.1: whitespace keeps a stream alive. */
+  /** Reads whitespace between top-level elements (RFC 6120 §4.6.1: whitespace keepalive). */
   #whitespace (): boolean {
     const data = this.#scanner.data
     let at = this.#at
@@ -118,12 +123,15 @@ export class Tokenizer {
       if (code >= 128 || CLASS[code] !== SPACE) this.#stray()
     }
     this.#at = at
-    // COMPAT(go-xmpp): a line feed behind the last element of the stream before is not the beginning of this one.
+    // COMPAT(go-xmpp): a line feed after the last element of the previous stream is not the beginning of this one.
     this.#mayDeclare &&= this.#isRestarted
     return true
   }
 
-  /** Text in no stanza. XML allows it inside the root, XMPP does not (RFC 6120 §4.9.3.1: XML that cannot be processed). */
+  /**
+   * Throws for text outside of stanzas. XML allows it inside the root, but XMPP does not (RFC 6120 §4.9.3.1: XML that
+   * cannot be processed).
+   */
   #stray (): never {
     if (this.#tree.depth === 0) malformed('text outside of the root')
     throw new XmlError('bad-format', 'text outside of any stanza')
@@ -145,7 +153,7 @@ export class Tokenizer {
     return true
   }
 
-  /** A tag that is cut off, or wrong: waits until its end is there. */
+  /** Handles a tag that is incomplete or has an error: waits until its end has arrived, then throws. */
   #judge (start: number, error: XmlError | undefined): boolean {
     const end = this.#held.tagEnd(this.#scanner.data, start + 1)
     if (end < 0) return this.#hold('tag')
@@ -154,7 +162,7 @@ export class Tokenizer {
   }
 
   #endTag (start: number): boolean {
-    if (this.#tree.depth === 0) malformed('an end tag that ends nothing')
+    if (this.#tree.depth === this.#tree.floor) malformed('an end tag without a start tag')
     const data = this.#scanner.data
     const name = this.#tree.innermost
     let end = start + 2 + name.length
@@ -165,7 +173,9 @@ export class Tokenizer {
       if (less === NOWHERE && greater < 0) return this.#hold('end')
       const last = greater < 0 || less !== NOWHERE && less < greater ? less : greater
       this.#measure(last + 1)
-      if (!isRight || last < end || this.#scanner.skipSpace(end) !== greater || last !== greater) malformed('not the end tag of what is open')
+      if (!isRight || last < end || this.#scanner.skipSpace(end) !== greater || last !== greater) {
+        malformed('an end tag that does not match its start tag')
+      }
       end = greater
     }
     this.#measure(end + 1)
@@ -174,14 +184,14 @@ export class Tokenizer {
     return true
   }
 
-  /** `<!`: a CDATA section, or what RFC 6120 §11.1 forbids. */
+  /** Handles `<!`: a CDATA section, or something that RFC 6120 §11.1 forbids. */
   #section (start: number): boolean {
     const data = this.#scanner.data
     if (start + 2 === data.length) return this.#hold('little')
     const third = data.charAt(start + 2)
     if (third !== '[') {
       if (/[-A-Za-z]/.test(third)) throw new XmlError('restricted-xml', 'a comment or a document type')
-      malformed('an exclamation mark that begins nothing')
+      malformed('an exclamation mark that begins no section')
     }
     if (this.#tree.depth < 2) this.#stray()
     if (!data.startsWith(CDATA, start)) {
@@ -197,7 +207,7 @@ export class Tokenizer {
     return true
   }
 
-  /** `<?`: the XML declaration, or what RFC 6120 §11.1 forbids. */
+  /** Handles `<?`: the XML declaration, or something that RFC 6120 §11.1 forbids. */
   #declaration (start: number): boolean {
     const data = this.#scanner.data
     const head = data.slice(start, start + 6)
@@ -215,14 +225,17 @@ export class Tokenizer {
     return true
   }
 
-  /** Keeps what is left until its end has come. */
+  /** Holds the rest until its end has arrived. */
   #hold (awaited: Awaited): boolean {
     this.#measure(this.#scanner.data.length)
     this.#held.keep(this.#scanner.data, this.#at, awaited)
     return false
   }
 
-  /** Limits count while an element comes, and before it is looked at: up to this place it may be so long. */
+  /**
+   * Throws if the element is too long up to this place. Limits apply while an element arrives, and before its content
+   * is examined.
+   */
   #measure (at: number): void {
     if (at + this.#offset > this.#tree.limits.bytes) excessive('too many octets')
   }

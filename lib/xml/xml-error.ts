@@ -1,4 +1,4 @@
-/** What is wrong with a stream's XML, as a stream error condition (RFC 6120 §4.9.3). */
+/** The error for invalid XML in a stream, with its stream error condition (RFC 6120 §4.9.3). */
 
 export type XmlCondition =
   | 'bad-format'
@@ -9,7 +9,10 @@ export type XmlCondition =
   | 'restricted-xml'
   | 'unsupported-encoding'
 
-/** Thrown by the parser: the stream ends with this condition. The message is for the log and shows nothing of the input. */
+/**
+ * Thrown by the parser; the stream ends with this condition. The message is for the log and repeats nothing of the
+ * input.
+ */
 export class XmlError extends Error {
   override readonly name = 'XmlError'
   readonly condition: XmlCondition
@@ -20,12 +23,12 @@ export class XmlError extends Error {
   }
 }
 
-/** Throws: this is no XML (RFC 6120 §4.9.3.13). */
+/** Throws XmlError: the input is not XML (RFC 6120 §4.9.3.13). */
 export function malformed (message: string): never {
   throw new XmlError('not-well-formed', message)
 }
 
-/** Throws: more than the limits of this stream allow (RFC 6120 §4.9.3.14). */
+/** Throws XmlError: the input exceeds the limits of this stream (RFC 6120 §4.9.3.14). */
 export function excessive (message: string): never {
   throw new XmlError('policy-violation', message)
 }

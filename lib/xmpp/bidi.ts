@@ -1,14 +1,14 @@
-/** The Bidi Rule (RFC 5893 §2), which keeps a name from looking like another where directions mix. */
+/** The Bidi Rule (RFC 5893 §2): keeps names that mix directions of writing from looking like other names. */
 import { createRequire } from 'node:module'
 import type { Bidi } from 'bidi-js'
 import { PrepError } from './prep-error.js'
 
-// Its types speak of a default export, which it does not have for an ES module: an import would be called by the wrong name.
+// The types of bidi-js declare a default export, which is missing when an ES module imports it; so it is required.
 const require: (name: string) => unknown = createRequire(import.meta.url)
 const bidi = made(require('bidi-js'))
 
 function made (factory: unknown): Bidi {
-  if (!isFactory(factory)) throw new Error('bidi-js is not what it was')
+  if (!isFactory(factory)) throw new Error('bidi-js does not export a function')
   return factory()
 }
 
@@ -16,7 +16,7 @@ function isFactory (value: unknown): value is () => Bidi {
   return typeof value === 'function'
 }
 
-/** Throws PrepError where the text has a right-to-left character and breaks the rule (RFC 8265 §3.3). */
+/** Throws PrepError if the text has a right-to-left character and breaks the rule (RFC 8265 §3.3). */
 export function checkBidi (text: string): void {
   if (!MAYBE_RIGHT_TO_LEFT.test(text)) return
   const classes = Array.from(text, classOf)
@@ -24,7 +24,7 @@ export function checkBidi (text: string): void {
   if (hasRightToLeft && !obeys(classes)) throw new PrepError('mixes directions of writing')
 }
 
-/** The blocks whose characters are from right to left, assigned or not (DerivedBidiClass.txt). */
+/** The blocks whose characters are written from right to left, assigned or not (DerivedBidiClass.txt). */
 const MAYBE_RIGHT_TO_LEFT = /[\u0590-\u08ff\u200f\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u
 
 const LEFT = new Set(['L', 'EN', 'ES', 'CS', 'ET', 'ON', 'BN', 'NSM'])
@@ -36,11 +36,15 @@ function obeys (classes: readonly string[]): boolean {
   // Conditions 1, 5, 6
   if (first === 'L') return classes.every(name => LEFT.has(name)) && (last === 'L' || last === 'EN')
   // Conditions 1, 2, 3, 4
-  return (first === 'R' || first === 'AL') && classes.every(name => RIGHT.has(name)) && ['R', 'AL', 'EN', 'AN'].includes(last) &&
+  return (first === 'R' || first === 'AL') && classes.every(name => RIGHT.has(name)) &&
+    ['R', 'AL', 'EN', 'AN'].includes(last) &&
     !(classes.includes('EN') && classes.includes('AN'))
 }
 
-/** Letters that are younger than the table come out as L there: their block, and their being a mark, say better. */
+/**
+ * The table of bidi-js gives L for letters that are newer than it. The block, and whether the character is a mark, give
+ * a better answer.
+ */
 function classOf (character: string): string {
   const name = bidi.getBidiCharTypeName(character)
   if (name !== 'L') return name

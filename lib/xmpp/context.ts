@@ -1,8 +1,8 @@
-/** Characters that are allowed beside certain others only (RFC 5892 appendix A). */
+/** Checks characters that are allowed only beside certain others (RFC 5892 appendix A). */
 import { JOINS_LAST, JOINS_NEXT, VIRAMA } from './joining.js'
 import { PrepError } from './prep-error.js'
 
-/** Throws PrepError where one of them stands in the wrong place. Takes time in proportion to the text, whatever it is. */
+/** Throws PrepError if such a character is in the wrong place. Takes linear time for any text. */
 export function checkContexts (text: string): void {
   for (const { of, allowed } of WITHIN) if (of.test(text) && !allowed(text)) throw misplaced()
   const characters = Array.from(text)
@@ -11,18 +11,19 @@ export function checkContexts (text: string): void {
   }
 }
 
-/** What hangs on the text as a whole. */
+/** Rules about the text as a whole. */
 const WITHIN: readonly { readonly of: RegExp, readonly allowed: (text: string) => boolean }[] = [
   // A.7: KATAKANA MIDDLE DOT
   { of: /\u30fb/, allowed: text => /[\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Han}]/u.test(text) },
-  // A.8, A.9: ARABIC-INDIC DIGITS and EXTENDED ARABIC-INDIC DIGITS never stand together
+  // A.8, A.9: ARABIC-INDIC DIGITS and EXTENDED ARABIC-INDIC DIGITS must not be mixed
   { of: /[\u0660-\u0669]/, allowed: text => !/[\u06f0-\u06f9]/.test(text) },
 ]
 
-/** What hangs on the neighbours. */
+/** Rules about the characters beside it. */
 const BESIDE: ReadonlyMap<string, (characters: readonly string[], at: number) => boolean> = new Map([
   // A.1: ZERO WIDTH NON-JOINER
-  ['\u200c', (characters: readonly string[], at: number) => afterVirama(characters, at) || betweenJoined(characters, at)],
+  ['\u200c', (characters: readonly string[], at: number) =>
+    afterVirama(characters, at) || betweenJoined(characters, at)],
   // A.2: ZERO WIDTH JOINER
   ['\u200d', afterVirama],
   // A.3: MIDDLE DOT, in Catalan
@@ -54,7 +55,7 @@ function betweenJoined (characters: readonly string[], at: number): boolean {
   return JOINS_NEXT.test(characters[before] ?? '') && JOINS_LAST.test(characters[after] ?? '')
 }
 
-/** Joining_Type T: marks, as far as names have them. */
+/** True for Joining_Type T, as far as names can have such characters: marks. */
 function isTransparent (character: string | undefined): boolean {
   return character !== undefined && /[\p{Mn}\p{Me}\u{1e94b}]/u.test(character)
 }

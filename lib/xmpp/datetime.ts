@@ -1,28 +1,36 @@
-/** XEP-0082: dates and times as they are written. */
+/** Reads and writes dates and times (XEP-0082). */
 import { shortened } from '../base/text.js'
 import { StanzaError } from './errors.js'
 
-/** The moment (ms since 1970) in UTC; `milliseconds`: they are written too. Throws RangeError outside of the years 0000 to 9999. */
+/**
+ * Formats a moment (milliseconds since 1970) in UTC, with milliseconds if `milliseconds` is true. Throws RangeError for
+ * a year outside 0000 to 9999.
+ */
 export function formatDateTime (moment: number, how: { readonly milliseconds?: boolean } = {}): string {
   const text = new Date(moment).toISOString()
-  if (text.length !== WRITTEN) throw new RangeError('a year beyond four digits')
+  if (text.length !== WRITTEN) throw new RangeError('the year is not between 0000 and 9999')
   return how.milliseconds === true ? text : `${text.slice(0, -5)}Z`
 }
 
-/** An offset from UTC in minutes, as XEP-0202 has it: -300 is -05:00. Throws RangeError beyond fourteen hours. */
+/**
+ * Formats an offset from UTC in minutes (XEP-0202): -300 gives -05:00. Throws RangeError for more than fourteen hours.
+ */
 export function formatOffset (minutes: number): string {
-  if (!Number.isInteger(minutes) || Math.abs(minutes) > WIDEST) throw new RangeError('no offset from UTC')
+  if (!Number.isInteger(minutes) || Math.abs(minutes) > WIDEST) throw new RangeError('not an offset from UTC')
   const size = Math.abs(minutes)
   return `${minutes < 0 ? '-' : '+'}${two(Math.floor(size / 60))}:${two(size % 60)}`
 }
 
-/** The moment in ms since 1970; finer fractions are cut off. Throws StanzaError bad-request for anything but the DateTime profile. */
+/**
+ * Returns the moment in milliseconds since 1970; finer fractions are cut off. Throws StanzaError bad-request if the
+ * text is not in the DateTime profile.
+ */
 export function parseDateTime (text: string): number {
   const parts = DATE_TIME.exec(text)
   if (parts === null) throw malformed()
   const [, date = '', hour = '', minute = '', second = '', fraction = '', zone = ''] = parts
   const milliseconds = shortened(fraction, 3).padEnd(3, '0')
-  // A day that its month does not have would be carried over: the text must come out as it went in.
+  // Date.parse carries over a day that the month does not have, so the text must come out unchanged.
   const utc = `${date}T${hour}:${minute}:${second}.${milliseconds}Z`
   const moment = Date.parse(utc)
   if (Number.isNaN(moment) || new Date(moment).toISOString() !== utc) throw malformed()
@@ -47,5 +55,5 @@ function two (number: number): string {
 }
 
 function malformed (): StanzaError {
-  return new StanzaError('bad-request', 'not a date and time of XEP-0082')
+  return new StanzaError('bad-request', 'not a DateTime of XEP-0082')
 }

@@ -1,4 +1,4 @@
-/** The fields of data forms (XEP-0004 §3.3): each knows how its value is written, and what it takes. */
+/** The kinds of fields in data forms (XEP-0004 §3.3): how each writes its value, and which values it accepts. */
 import { JidError, parseJid, type Jid } from './jid.js'
 
 export type FieldType = 'boolean' | 'fixed' | 'hidden' | 'jid-multi' | 'jid-single' | 'list-multi' | 'list-single' |
@@ -7,7 +7,7 @@ export type FieldType = 'boolean' | 'fixed' | 'hidden' | 'jid-multi' | 'jid-sing
 export interface FormOption { readonly value: string, readonly label?: string | undefined }
 
 export interface FieldOptions {
-  /** What people read before it. */
+  /** The text that is shown before the field. */
   readonly label?: string
   readonly description?: string
   readonly required?: boolean
@@ -21,53 +21,68 @@ export interface FormField<T> {
   readonly description: string | undefined
   readonly required: boolean
   readonly options: readonly FormOption[]
-  /** Whether there may be more than one value. */
+  /** True if the field may have more than one value. */
   readonly many: boolean
-  /** The field with this value. */
+  /** Returns the field with this value. */
   is (value: T): FilledField
-  /** The value; undefined where it was left empty. Throws RangeError for one that does not fit. */
+  /** Returns the value; undefined if it was left empty. Throws RangeError if the value does not fit. */
   read (values: readonly string[]): T | undefined
 }
 
 export interface FilledField { readonly field: FormField<unknown>, readonly values: readonly string[] }
 
-/** The kinds of fields, by what they hold: `field.flag('muc#roomconfig_membersonly', { label: 'Members only' })`. */
+/** Creates fields by what they hold: `field.flag('muc#roomconfig_membersonly', { label: 'Members only' })`. */
 export const field = {
-  /** A line of text. */
+  /** One line of text. */
   text: (name: string, how: FieldOptions = {}): FormField<string> => make(name, 'text-single', how, single(line)),
-  /** A line that is not shown while it is typed. */
+  /** One line of text that is not shown while it is typed. */
   secret: (name: string, how: FieldOptions = {}): FormField<string> => make(name, 'text-private', how, single(line)),
-  /** What no person sees. */
+  /** A value that is not shown to people. */
   hidden: (name: string, how: FieldOptions = {}): FormField<string> => make(name, 'hidden', how, single(line)),
-  /** A text of more than one line. */
+  /** One text that may have several lines. */
   lines: (name: string, how: FieldOptions = {}): FormField<string> => make(name, 'text-multi', how, {
     many: true,
     write: text => text.split(/\r\n|\r|\n/), // §3.3: no newline within a value
     read: values => values.length === 0 ? undefined : values.join('\n'),
   }),
-  /** Many texts of a line each. */
-  texts: (name: string, how: FieldOptions = {}): FormField<readonly string[]> => make(name, 'text-multi', how, several(line, false)),
+  /** Several texts of one line each. */
+  texts: (name: string, how: FieldOptions = {}): FormField<readonly string[]> =>
+    make(name, 'text-multi', how, several(line, false)),
   flag: (name: string, how: FieldOptions = {}): FormField<boolean> => make(name, 'boolean', how, single(boolean)),
-  /** A whole number within these bounds, both included. */
-  count: (name: string, how: FieldOptions & { readonly least?: number, readonly most?: number } = {}): FormField<number> =>
+  /** A whole number from `least` to `most`, inclusive. */
+  count: (
+    name: string, how: FieldOptions & { readonly least?: number, readonly most?: number } = {},
+  ): FormField<number> =>
     make(name, 'text-single', how, single(whole(how.least ?? 0, how.most ?? Number.MAX_SAFE_INTEGER))),
+  /** A whole number from `least` to `most`, inclusive, or `max`: as many as the server allows (XEP-0060 §15.5). */
+  countOrMax: (
+    name: string, how: FieldOptions & { readonly least?: number, readonly most?: number } = {},
+  ): FormField<number | 'max'> =>
+    make(name, 'text-single', how, single(orMax(whole(how.least ?? 0, how.most ?? Number.MAX_SAFE_INTEGER)))),
   /** One of these options. */
   choice: <V extends string> (name: string, options: readonly Choice<V>[], how: FieldOptions = {}): FormField<V> =>
     make(name, 'list-single', how, single(oneOf(options)), asOptions(options)),
-  /** Any of these options. */
-  choices: <V extends string> (name: string, options: readonly Choice<V>[], how: FieldOptions = {}): FormField<readonly V[]> =>
+  /** Any number of these options. */
+  choices: <V extends string> (
+    name: string, options: readonly Choice<V>[], how: FieldOptions = {},
+  ): FormField<readonly V[]> =>
     make(name, 'list-multi', how, several(oneOf(options)), asOptions(options)),
   jid: (name: string, how: FieldOptions = {}): FormField<Jid> => make(name, 'jid-single', how, single(address)),
-  jids: (name: string, how: FieldOptions = {}): FormField<readonly Jid[]> => make(name, 'jid-multi', how, several(address)),
-  /** A text between the others, for reading: `field.fixed('x').is('Who may enter')`. It has no answer. */
+  jids: (name: string, how: FieldOptions = {}): FormField<readonly Jid[]> =>
+    make(name, 'jid-multi', how, several(address)),
+  /** A text to read between the other fields, without an answer: `field.fixed('x').is('Who may enter')`. */
   fixed: (name: string): FormField<string> => make(name, 'fixed', {}, single(line)),
 } as const
 
 type Choice<V extends string> = V | { readonly value: V, readonly label: string }
 
-interface Way<T> { readonly many: boolean, write (value: T): readonly string[], read (values: readonly string[]): T | undefined }
+interface Way<T> {
+  readonly many: boolean
+  write (value: T): readonly string[]
+  read (values: readonly string[]): T | undefined
+}
 
-/** One value as text and back. `blank`: an empty text is a value too. */
+/** Converts one value to text and back. `blank`: an empty text is a value too. */
 interface Single<T> { readonly blank: boolean, write (value: T): string, read (text: string): T }
 
 const line: Single<string> = { blank: true, write: value => value, read: text => text }
@@ -89,7 +104,7 @@ const address: Single<Jid> = {
     try {
       return parseJid(text)
     } catch (error) {
-      if (error instanceof JidError) throw new RangeError('no address', { cause: error })
+      if (error instanceof JidError) throw new RangeError('not an address', { cause: error })
       throw error
     }
   },
@@ -105,6 +120,10 @@ function whole (least: number, most: number): Single<number> {
       throw new RangeError(`not a whole number from ${least} to ${most}`)
     },
   }
+}
+
+function orMax (number: Single<number>): Single<number | 'max'> {
+  return { blank: false, write: String, read: text => text === 'max' ? 'max' : number.read(text) }
 }
 
 function oneOf<V extends string> (choices: readonly Choice<V>[]): Single<V> {
@@ -132,7 +151,7 @@ function single<T> (one: Single<T>): Way<T> {
   }
 }
 
-/** `once`: addresses and options that come twice are the same (§3.3). */
+/** `once`: equal values count once, as for addresses and options (§3.3). */
 function several<T> (one: Single<T>, once = true): Way<readonly T[]> {
   return {
     many: true,
@@ -144,7 +163,9 @@ function several<T> (one: Single<T>, once = true): Way<readonly T[]> {
   }
 }
 
-function make<T> (name: string, type: FieldType, how: FieldOptions, way: Way<T>, options: readonly FormOption[] = []): FormField<T> {
+function make<T> (
+  name: string, type: FieldType, how: FieldOptions, way: Way<T>, options: readonly FormOption[] = [],
+): FormField<T> {
   const field: FormField<T> = {
     name,
     type,

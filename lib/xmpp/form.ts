@@ -1,4 +1,4 @@
-/** XEP-0004: data forms, with typed fields; XEP-0068: FORM_TYPE. */
+/** Data forms with typed fields (XEP-0004), and FORM_TYPE (XEP-0068). */
 import { attributeOf, child, children, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError, type StanzaCondition } from './errors.js'
@@ -9,9 +9,12 @@ export type { FieldOptions, FieldType, FilledField, FormField, FormOption } from
 
 export type FormType = 'form' | 'submit' | 'cancel' | 'result'
 
-/** A form that cannot be taken: malformed is bad-request, unfit not-acceptable. Goes to the sender as any StanzaError. */
+/**
+ * Thrown for a form that cannot be accepted: bad-request if it is malformed, not-acceptable if a value does not fit.
+ * The sender gets it as any StanzaError.
+ */
 export class FormError extends StanzaError {
-  /** The field that is to blame, where one is. */
+  /** The name of the field with the error, if there is one. */
   readonly field: string | undefined
 
   constructor (condition: StanzaCondition, text: string, field?: string) {
@@ -20,25 +23,25 @@ export class FormError extends StanzaError {
   }
 }
 
-/** A field as it came. */
+/** A field as received. */
 export interface RawField {
   readonly name: string
-  /** As declared; a submitted form need not. */
+  /** The declared type; a submitted form need not declare one. */
   readonly type: string | undefined
   readonly label: string | undefined
   readonly values: readonly string[]
 }
 
-/** A form as it came, whatever its fields mean. */
+/** A form as received, whatever its fields mean. */
 export interface RawForm {
   readonly type: FormType
-  /** Its FORM_TYPE, where it counts as one. */
+  /** The value of FORM_TYPE, if the field counts as one. */
   readonly formType: string | undefined
-  /** By name; FORM_TYPE is not among them where it counts as one. */
+  /** The fields by name, without FORM_TYPE if it counts as one. */
   readonly fields: ReadonlyMap<string, RawField>
 }
 
-/** What was filled in. */
+/** The answers in a submitted form. */
 export class FormAnswers {
   readonly #raw: RawForm
 
@@ -46,16 +49,18 @@ export class FormAnswers {
     this.#raw = raw
   }
 
-  /** Whether the field is there with a value; a list may be there and empty. */
+  /** True if the field has a value; a list may be empty. */
   has (field: FormField<unknown>): boolean {
     return this.get(field) !== undefined
   }
 
-  /** The field's value; undefined where it was left out or left empty. Throws FormError for one that does not fit. */
+  /** Returns the value of a field; undefined if it is missing or empty. Throws FormError if the value does not fit. */
   get<T> (field: FormField<T>): T | undefined {
     const raw = this.#raw.fields.get(field.name)
     if (raw === undefined) return undefined
-    if (!field.many && raw.values.length > 1) throw new FormError('bad-request', 'one value, not more', field.name)
+    if (!field.many && raw.values.length > 1) {
+      throw new FormError('bad-request', 'only one value is allowed', field.name)
+    }
     try {
       return field.read(raw.values)
     } catch (error) {
@@ -67,20 +72,20 @@ export class FormAnswers {
 
 export interface FormTexts { readonly title?: string, readonly instructions?: string }
 
-/** A form that this server knows: written out to be filled in, and read when it comes back. */
+/** A form that this server offers, and reads when it is submitted. */
 export class DataForm {
   readonly formType: string | undefined
   readonly #fields: readonly FormField<unknown>[]
   readonly #texts: FormTexts
 
-  /** `fields` come in the order they are shown in. */
+  /** The order of `fields` is the order of display. */
   constructor (formType: string | undefined, fields: readonly FormField<unknown>[], texts: FormTexts = {}) {
     this.formType = formType
     this.#fields = fields
     this.#texts = texts
   }
 
-  /** To be filled in. `filled`: what is in force, or suggested. */
+  /** Returns the form to be filled in. `filled` are the current or suggested values. */
   form (filled: readonly FilledField[] = []): Element {
     const { title, instructions } = this.#texts
     const byName = new Map(filled.map(one => [one.field.name, one]))
@@ -91,27 +96,32 @@ export class DataForm {
     ])
   }
 
-  /** Filled in. */
+  /** Returns the submitted form with these values. */
   submit (filled: readonly FilledField[]): Element {
     return formElement('submit', this.formType, filled.map(one => fieldElement(one.field, one.values, 'bare')))
   }
 
-  /** What came of it, or what is the case (XEP-0128). */
+  /** Returns a form that reports values, such as a result or extended information (XEP-0128). */
   result (filled: readonly FilledField[]): Element {
     return formElement('result', this.formType, filled.map(one => fieldElement(one.field, one.values, 'typed')))
   }
 
   /**
-   * What was filled in, every value looked at. Throws FormError for another form, a missing required field, a value that does not fit;
-   * and for an unknown field where those are refused (XEP-0004 §3.1 has them ignored).
+   * Reads a submitted form and checks every value. Throws FormError if it is another form, if a required field is
+   * missing, if a value does not fit, and, with `unknown: 'refused'`, if a field is unknown (XEP-0004 §3.1 says to
+   * ignore those).
    */
   read (element: Element, how: { readonly unknown?: 'ignored' | 'refused' } = {}): FormAnswers {
     const raw = readForm(element)
     if (raw.type !== 'submit') throw new FormError('bad-request', 'the form is not filled in')
-    if (raw.formType !== this.formType) throw new FormError('bad-request', `the form is not ${this.formType ?? 'this one'}`)
+    if (raw.formType !== this.formType) {
+      throw new FormError('bad-request', `the form is not ${this.formType ?? 'the expected one'}`)
+    }
     const answers = new FormAnswers(raw)
     for (const field of this.#fields) {
-      if (isBlank(answers.get(field)) && field.required) throw new FormError('not-acceptable', 'a value is required', field.name)
+      if (isBlank(answers.get(field)) && field.required) {
+        throw new FormError('not-acceptable', 'a value is required', field.name)
+      }
     }
     if (how.unknown === 'refused') this.#refuseUnknown(raw)
     return answers
@@ -119,16 +129,18 @@ export class DataForm {
 
   #refuseUnknown (raw: RawForm): void {
     const known = new Set(this.#fields.map(field => field.name))
-    for (const name of raw.fields.keys()) if (!known.has(name)) throw new FormError('feature-not-implemented', 'an unknown field', name)
+    for (const name of raw.fields.keys()) {
+      if (!known.has(name)) throw new FormError('feature-not-implemented', 'an unknown field', name)
+    }
   }
 }
 
-/** The form in this payload; undefined where there is none. */
+/** Returns the form in this payload; undefined if there is none. */
 export function formIn (payload: Element): Element | undefined {
   return child(payload, NS.DATA, 'x')
 }
 
-/** The form's fields by name. Throws FormError where it breaks XEP-0004. */
+/** Reads the fields of a form by name. Throws FormError if the form breaks XEP-0004. */
 export function readForm (element: Element): RawForm {
   const type = typeOf(element)
   const fields = new Map<string, RawField>()
@@ -137,7 +149,7 @@ export function readForm (element: Element): RawForm {
     const declared = attributeOf(one, 'type')
     if (name === undefined && declared !== 'fixed') throw new FormError('bad-request', 'a field has no name') // §3.2
     if (name === undefined || declared === 'fixed') continue
-    if (fields.has(name)) throw new FormError('bad-request', 'the field is there twice', name) // §3.2: unique
+    if (fields.has(name)) throw new FormError('bad-request', 'the field occurs twice', name) // §3.2: unique
     const values = children(one, NS.DATA, 'value').map(textOf)
     fields.set(name, { name, type: declared, label: attributeOf(one, 'label'), values })
   }
@@ -147,12 +159,12 @@ export function readForm (element: Element): RawForm {
   return { type, formType: formType.values[0], fields }
 }
 
-/** Nothing is filled in, and nothing shall happen. */
+/** Returns a form that cancels: nothing is filled in, and nothing is done. */
 export function cancelForm (): Element {
   return formElement('cancel', undefined, [])
 }
 
-/** Many results of one kind, as a table (§3.4). */
+/** Returns many results of one kind as a table (§3.4). */
 export function resultTable (
   formType: string | undefined, columns: readonly FormField<unknown>[], rows: readonly (readonly FilledField[])[],
 ): Element {
@@ -162,7 +174,9 @@ export function resultTable (
   ])
 }
 
-function formElement (type: FormType, formType: string | undefined, content: readonly (Element | undefined)[]): Element {
+function formElement (
+  type: FormType, formType: string | undefined, content: readonly (Element | undefined)[],
+): Element {
   const named = formType === undefined
     ? undefined
     : xml('field', { var: 'FORM_TYPE', type: 'hidden' }, xml('value', {}, formType))
@@ -170,8 +184,13 @@ function formElement (type: FormType, formType: string | undefined, content: rea
   return xml('x', { xmlns: NS.DATA, type }, ...texts, named, ...content.filter(element => !texts.includes(element)))
 }
 
-/** `described`: all that a reader needs to fill it in; `typed`: what the value is; `bare`: the value. */
-function fieldElement (field: FormField<unknown>, values: readonly string[], how: 'described' | 'typed' | 'bare'): Element {
+/**
+ * `described` writes all that a reader needs to fill in the field; `typed` writes its type, label and value; `bare`
+ * only its value.
+ */
+function fieldElement (
+  field: FormField<unknown>, values: readonly string[], how: 'described' | 'typed' | 'bare',
+): Element {
   const { name, type, label, description, required, options } = field
   const given = values.map(value => xml('value', {}, value))
   if (how === 'bare') return xml('field', { var: name }, ...given)
@@ -189,11 +208,13 @@ function isBlank (value: unknown): boolean {
 
 function typeOf (element: Element): FormType {
   const type = attributeOf(element, 'type')
-  if (element.getName() === 'x' && (type === 'form' || type === 'submit' || type === 'cancel' || type === 'result')) return type
-  throw new FormError('bad-request', 'no form')
+  if (element.getName() === 'x' && (type === 'form' || type === 'submit' || type === 'cancel' || type === 'result')) {
+    return type
+  }
+  throw new FormError('bad-request', 'not a data form')
 }
 
-/** XEP-0068 §4: it must be hidden, which a submitted form need not say. */
+/** XEP-0068 §4: FORM_TYPE must be hidden; a submitted form need not say so. */
 function countsAsType (field: RawField, type: FormType): boolean {
   return field.type === 'hidden' || (field.type === undefined && type === 'submit')
 }

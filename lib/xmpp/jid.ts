@@ -1,31 +1,34 @@
-/** Addresses (RFC 7622): split, prepared and compared. */
+/** Addresses (RFC 7622): parsed, prepared and compared. */
 import { anyResource, idnaDomain, opaqueString, PrepError, usernameCaseMapped } from './prep.js'
-import { Recent } from './recent.js'
+import { TwoGenerationCache } from '../base/two-generation-cache.js'
 
-/** The text is no address. */
+/** Thrown if a text is not an address. */
 export class JidError extends Error {}
 
-/** How many addresses are remembered by text. */
+/** The most addresses that are cached by their text. */
 export const JIDS_KEPT = 20_000
 
-/** Longer texts are prepared each time, so that what is remembered stays small. */
+/** A longer text is prepared each time, so that the cache stays small. */
 const LONGEST_KEPT = 200
-/** RFC 7622 §3.2 to §3.4: no part is longer, in octets. */
+/** RFC 7622 §3.2 to §3.4: the most octets of a part. */
 const LONGEST_PART = 1023
-/** Preparation composes at most four characters into one: what is longer cannot become short enough, and is not worth a look. */
+/**
+ * Preparation combines at most four characters into one, so a longer text cannot become short enough and is refused
+ * unprepared.
+ */
 const LONGEST_UNPREPARED = 4 * LONGEST_PART
 const LONGEST_TEXT = 3 * LONGEST_UNPREPARED
-/** RFC 7622 §3.3.1: what the profile would let into a local part, but addresses would not survive. */
+/** RFC 7622 §3.3.1: characters that the profile allows, but that are excluded from local parts. */
 const EXCLUDED = /["&'/:<>@]/
 
 /** An XMPP address, already prepared: two equal addresses have equal texts. */
 export class Jid {
-  /** '' for a domain. */
+  /** '' for the address of a domain. */
   readonly local: string
   readonly domain: string
-  /** '' where the address is bare. */
+  /** '' for a bare address. */
   readonly resource: string
-  /** Without its resource; a bare address is its own. */
+  /** The address without its resource; for a bare address the same object. */
   readonly bare: Jid
   readonly #text: string
 
@@ -41,8 +44,8 @@ export class Jid {
   }
 
   /**
-   * The address of these parts, which get prepared; '' where there is none. A resource may have the characters that emoji are made of,
-   * wherever they stand: other servers let them in, and what they send is delivered. Throws JidError.
+   * Returns the address of these parts after preparing them; '' stands for a missing part. A resource may contain the
+   * parts of emoji anywhere, because other servers allow them and their stanzas must be delivered. Throws JidError.
    */
   static of (local: string, domain: string, resource = ''): Jid {
     const account = local === '' ? '' : `${prepared('local part', local, localPart)}@`
@@ -53,7 +56,7 @@ export class Jid {
   static #at (text: string, bare: Jid | undefined): Jid {
     const known = recent.get(text)
     if (known !== undefined) return known
-    const jid = new Jid(alone(text), bare)
+    const jid = new Jid(flatCopy(text), bare)
     if (jid.#text.length <= LONGEST_KEPT) recent.set(jid.#text, jid)
     return jid
   }
@@ -62,7 +65,10 @@ export class Jid {
     return this === other || this.#text === other.#text
   }
 
-  /** The full address of a resource that is made here: by the letter of RFC 7622 §3.4. Throws JidError; for none, there is `bare`. */
+  /**
+   * Returns the full address with a resource that this server assigns, by the strict rules of RFC 7622 §3.4. Throws
+   * JidError, also for an empty resource: use `bare`.
+   */
   withResource (resource: string): Jid {
     return Jid.#at(`${this.bare.#text}/${prepared('resource', resource, resourcePart)}`, this.bare)
   }
@@ -72,28 +78,28 @@ export class Jid {
   toJSON (): string { return this.#text }
 }
 
-const recent = new Recent<Jid>(JIDS_KEPT)
+const recent = new TwoGenerationCache<Jid>(JIDS_KEPT)
 
-/** The address of a text. Throws JidError, and nothing else whatever the text is. */
+/** Parses an address. Throws JidError for an invalid text, and no other error. */
 export function parseJid (text: string): Jid {
   const known = recent.get(text)
   if (known !== undefined) return known
   const jid = split(text)
-  if (text !== jid.toString() && text.length <= LONGEST_KEPT) recent.set(alone(text), jid)
+  if (text !== jid.toString() && text.length <= LONGEST_KEPT) recent.set(flatCopy(text), jid)
   return jid
 }
 
-/** The address of these parts, which get prepared; '' where there is none. Throws JidError. */
+/** Returns the address of these parts after preparing them; '' stands for a missing part. Throws JidError. */
 export function jidOf (local: string, domain: string, resource = ''): Jid {
   return Jid.of(local, domain, resource)
 }
 
-/** How many addresses are remembered now: never more than JIDS_KEPT. */
+/** Returns the number of cached addresses, never more than JIDS_KEPT. */
 export function jidsKept (): number {
   return recent.size
 }
 
-/** RFC 7622 §3.1: the first slash ends the domain, and the first at-sign before it the local part. */
+/** RFC 7622 §3.1: the first slash ends the domain, and the first at-sign before it ends the local part. */
 function split (text: string): Jid {
   if (text.length > LONGEST_TEXT) throw new JidError('the address is too long')
   const slash = text.indexOf('/')
@@ -106,7 +112,7 @@ function split (text: string): Jid {
 
 function localPart (text: string): string {
   const name = usernameCaseMapped(text)
-  if (EXCLUDED.test(name)) throw new PrepError('has a character that addresses cannot carry')
+  if (EXCLUDED.test(name)) throw new PrepError('has a character that is not allowed in addresses')
   return name
 }
 
@@ -114,7 +120,9 @@ function resourcePart (text: string): string { return withoutSpace(opaqueString(
 
 function foreignResource (text: string): string { return withoutSpace(anyResource(text)) }
 
-/** RFC 7622 §3.5, row 18: a space in front makes it no address, though the profile would let it in. */
+/**
+ * RFC 7622 §3.5, row 18: a resource that begins with a space makes an address invalid, although the profile allows it.
+ */
 function withoutSpace (resource: string): string {
   if (resource.startsWith(' ')) throw new PrepError('begins with a space')
   return resource
@@ -132,8 +140,10 @@ function prepared (part: string, text: string, prepare: (text: string) => string
   }
 }
 
-/** A copy that stands alone: a slice holds the whole text it was cut from, which may be a chunk off the network. */
-function alone (text: string): string {
+/**
+ * Returns a copy in memory of its own: a slice would keep the string from which it was cut, possibly a network chunk.
+ */
+function flatCopy (text: string): string {
   const bytes = Buffer.from(text, 'utf8')
   return bytes.toString(bytes.length === text.length ? 'latin1' : 'utf8')
 }

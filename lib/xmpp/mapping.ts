@@ -1,13 +1,15 @@
 /** The mappings that PRECIS and IDNA share (RFC 8264 §5.2, RFC 5895 §2). */
 
-/** Fullwidth and halfwidth characters as their usual forms (Unicode decompositions `<wide>` and `<narrow>`). */
+/**
+ * Replaces fullwidth and halfwidth characters with their usual forms (Unicode decompositions `<wide>` and `<narrow>`).
+ */
 export function narrow (text: string): string {
   return text.replace(/[\u3000\uff01-\uffee]/g, wide => wide.normalize('NFKC'))
 }
 
 /**
- * In lower case, each character for itself: the form of a letter does not hang on what stands beside it. A capital sigma
- * at the end of a word is a small sigma therefore, and never a final one.
+ * Converts each character to lower case by itself, whatever its neighbours are. So a capital sigma at the end of a word
+ * becomes an ordinary small sigma, never a final one.
  */
 export function lowerCase (text: string): string {
   let lower = ''

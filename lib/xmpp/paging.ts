@@ -1,48 +1,48 @@
-/** XEP-0059: a long list by the page. */
+/** Divides a long list into pages (XEP-0059). */
 import { attributeOf, children, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from './errors.js'
 
-/** Which page is asked for. Where neither `after`, `before` nor `index` is there: the first. */
+/** The page that is requested. Without `after`, `before` and `index` it is the first one. */
 export interface Paging {
-  /** How many at most; 0 asks for the count alone. The service has a limit of its own. */
+  /** The most items of the page; 0 requests only the count. The service has its own limit. */
   readonly max: number | undefined
-  /** The page that follows this item. */
+  /** Requests the page after this item. */
   readonly after: string | undefined
-  /** The page that ends before this item; '' asks for the last page. */
+  /** Requests the page before this item; '' requests the last page. */
   readonly before: string | undefined
-  /** The page that starts here, counted from 0. */
+  /** Requests the page that begins at this index, counted from 0. */
   readonly index: number | undefined
 }
 
-/** Which page this is. */
+/** The place of a page in the list. */
 export interface Page {
-  /** The ids of its first and last item: both are there, or the page is empty. */
+  /** The ids of the first and last item; undefined if the page is empty. */
   readonly first?: string | undefined
   readonly last?: string | undefined
-  /** The place of its first item among all, counted from 0. */
+  /** The index of the first item in the whole list, counted from 0. */
   readonly index?: number | undefined
-  /** How many items there are in all. */
+  /** The number of items in the whole list. */
   readonly count?: number | undefined
 }
 
-/** What the `<set/>` in this payload asks for; undefined where there is none. Throws StanzaError bad-request for nonsense. */
+/** Reads the `<set/>` of a request; undefined if there is none. Throws StanzaError bad-request if it is invalid. */
 export function readPaging (payload: Element): Paging | undefined {
   const set = only(children(payload, NS.RSM, 'set'))
   if (set === undefined) return undefined
   const paging = {
     max: number(textIn(set, 'max')),
-    after: textIn(set, 'after') || undefined, // §2.2: no item, and so from the first on
+    after: textIn(set, 'after') || undefined, // §2.2: an empty element names no item, so the page is the first one
     before: textIn(set, 'before'),
     index: number(textIn(set, 'index')),
   }
   if (paging.index !== undefined && (paging.after !== undefined || paging.before !== undefined)) {
-    throw new StanzaError('bad-request', 'a page by its index and by an item')
+    throw new StanzaError('bad-request', 'a page cannot be requested by index and by item')
   }
   return paging
 }
 
-/** The `<set/>` of an answer. An empty page has no first and last item (§2.2). */
+/** Returns the `<set/>` of a reply. An empty page has no first and last item (§2.2). */
 export function pagingElement (page: Page): Element {
   const { first, last = first, index, count } = page
   return xml('set', { xmlns: NS.RSM },
@@ -51,7 +51,7 @@ export function pagingElement (page: Page): Element {
     count === undefined ? undefined : xml('count', {}, String(count)))
 }
 
-/** The `<set/>` of a request. */
+/** Returns the `<set/>` of a request. */
 export function pagingRequest (paging: Partial<Paging>): Element {
   const part = (name: string, value: string | number | undefined): Element | undefined =>
     value === undefined ? undefined : xml(name, {}, String(value))
@@ -59,7 +59,7 @@ export function pagingRequest (paging: Partial<Paging>): Element {
     part('max', paging.max), part('after', paging.after), part('before', paging.before), part('index', paging.index))
 }
 
-/** What page an answer is; undefined where it does not say. Throws StanzaError bad-request for nonsense. */
+/** Reads the `<set/>` of a reply; undefined if there is none. Throws StanzaError bad-request if it is invalid. */
 export function readPage (payload: Element): Page | undefined {
   const set = only(children(payload, NS.RSM, 'set'))
   if (set === undefined) return undefined
@@ -72,11 +72,11 @@ export function readPage (payload: Element): Page | undefined {
   }
 }
 
-/** XML Schema's unsignedInt; larger than that is as good as all. */
+/** The largest unsignedInt of XML Schema; a larger number counts as this one. */
 const LARGEST = 0xffff_ffff
 
 function only (elements: readonly Element[]): Element | undefined {
-  if (elements.length > 1) throw new StanzaError('bad-request', 'said twice')
+  if (elements.length > 1) throw new StanzaError('bad-request', 'an element occurs twice')
   return elements[0]
 }
 
@@ -88,6 +88,6 @@ function textIn (set: Element, name: string): string | undefined {
 function number (text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const digits = text.trim()
-  if (!/^\d+$/.test(digits)) throw new StanzaError('bad-request', 'no number')
+  if (!/^\d+$/.test(digits)) throw new StanzaError('bad-request', 'not a number')
   return Math.min(Number(digits), LARGEST)
 }

@@ -7,24 +7,24 @@ import { lowerCase, narrow } from './mapping.js'
 export { idnaDomain } from './idna.js'
 export { PrepError } from './precis.js'
 
-/** The name of an account (RFC 8265 §3.3). Throws PrepError. */
+/** Prepares the name of an account (RFC 8265 §3.3). Throws PrepError. */
 export function usernameCaseMapped (text: string): string {
   if (/^[!-~]+$/.test(text)) return text.toLowerCase()
   return nonEmpty(settled(text, username))
 }
 
-/** A password or resource (RFC 8265 §4.2): letters keep their case. Throws PrepError. */
+/** Prepares a password or resource (RFC 8265 §4.2); keeps the case of letters. Throws PrepError. */
 export function opaqueString (text: string): string {
   if (/^[ -~]+$/.test(text)) return text
   return nonEmpty(settled(text, opaque))
 }
 
-/** Joiners, variation selectors and tags: emoji are made with them, and PRECIS has no place for most of them. */
+/** Joiners, variation selectors and tags, which are parts of emoji. PRECIS does not allow most of them. */
 const EMOJI_PARTS = /[\u200c\u200d\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]/gu
 
 /**
- * A resource as others have made it, or a nick in a room: OpaqueString (RFC 7622 §3.4), which also takes what emoji are made of, wherever
- * it stands. Throws PrepError.
+ * Prepares a resource that another server made, or a nickname in a room: OpaqueString (RFC 7622 §3.4), but allows the
+ * parts of emoji anywhere. Throws PrepError.
  */
 export function anyResource (text: string): string {
   if (/^[ -~]+$/.test(text)) return text
@@ -34,27 +34,30 @@ export function anyResource (text: string): string {
   }))
 }
 
-/** A nickname as it is shown (RFC 8266 §2.3). Throws PrepError. */
+/** Prepares a nickname for display (RFC 8266 §2.3). Throws PrepError. */
 export function nickname (text: string): string {
   return nonEmpty(settled(text, named))
 }
 
-/** What two nicknames share where they are taken for the same (RFC 8266 §2.4). Throws PrepError. */
+/**
+ * Prepares a nickname for comparison: two nicknames are the same if their keys are (RFC 8266 §2.4). Throws PrepError.
+ */
 export function nicknameKey (text: string): string {
   return nonEmpty(settled(text, text => named(lowerCase(named(text)))))
 }
 
 /**
- * A password as SCRAM hashes it (RFC 4013). Characters that Unicode 3.2 does not have, such as emoji, stay as they are: a documented
- * deviation from RFC 5802 §2.2, which prepares a password as a "stored string" and so refuses them. Throws PrepError.
+ * Prepares a password as SCRAM hashes it (RFC 4013). Characters that Unicode 3.2 does not have, such as emoji, stay
+ * unchanged. That is a documented deviation from RFC 5802 §2.2, which prepares a password as a "stored string" and so
+ * refuses them. Throws PrepError.
  */
 export function saslPrep (text: string): string {
   if (/^[ -~]*$/.test(text)) return text
-  if (/\p{Cs}/u.test(text)) throw new PrepError('is no Unicode text')
+  if (/\p{Cs}/u.test(text)) throw new PrepError('is not valid Unicode text')
   try {
     return saslprep(text, { allowUnassigned: true })
   } catch (error) {
-    throw new PrepError('has a character that passwords cannot have', { cause: error })
+    throw new PrepError('has a character that is not allowed in passwords', { cause: error })
   }
 }
 
@@ -78,7 +81,10 @@ function named (text: string): string {
   return text.replace(/\p{Zs}+/gu, ' ').replace(/^ | $/g, '').normalize('NFKC')
 }
 
-/** RFC 8264 §7: the rules are applied until they change nothing, at most three times more; and so the result is its own. */
+/**
+ * RFC 8264 §7: applies the rules until they change nothing, but at most three times more, so that preparing the result
+ * again gives the same text.
+ */
 function settled (text: string, rules: (text: string) => string): string {
   let last = text
   for (let round = 0; round <= 4; round++) {
@@ -86,7 +92,7 @@ function settled (text: string, rules: (text: string) => string): string {
     if (next === last) return next
     last = next
   }
-  throw new PrepError('does not settle')
+  throw new PrepError('has no stable form')
 }
 
 function nonEmpty (text: string): string {

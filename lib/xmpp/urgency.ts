@@ -1,34 +1,37 @@
-/** What is of use to somebody who is not looking (XEP-0352 §3): the list that is asked, from the first rule to the last. */
+/** Decides what an inactive device needs now (XEP-0352 §3), with a list of rules from first to last. */
 import { child, namespaceOf, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import type { Stanza } from './stanza.js'
 
 /**
- * 'now': it is sent, and behind all that waits. 'hold': it waits for what is. 'last': the same, and of those from one sender only the last
- * is sent. 'drop': it means nothing later.
+ * 'now': the stanza is sent, after all that waits. 'hold': it waits for the next stanza that is sent. 'last': the same,
+ * but only the last of one sender is sent. 'drop': it is of no use later.
  */
 export type Urgency = 'now' | 'hold' | 'last' | 'drop'
 
-/** Answers for a stanza that it knows; undefined passes it on to the next rule. */
+/** Returns the urgency of a stanza that the rule knows; undefined leaves it to the next rule. */
 export type Rule = (stanza: Stanza) => Urgency | undefined
 
-/** What an operator may add: namespaces of a message's content, and what messages with it are. */
-export interface Extra { readonly now: readonly string[], readonly hold: readonly string[] }
+/** Additions of the operator: namespaces of a message's content, by the urgency of messages with such content. */
+export interface Extra { readonly urgentNamespaces: readonly string[], readonly delayedNamespaces: readonly string[] }
 
-/** The rules in their order. */
-export function urgencyRules ({ now, hold }: Extra): readonly Rule[] {
+/** Returns the rules in their order. */
+export function urgencyRules ({ urgentNamespaces, delayedNamespaces }: Extra): readonly Rule[] {
   return [
     iqs,
     presence,
     errors,
-    containing(now, 'now'),
-    containing(hold, 'hold'),
+    containing(urgentNamespaces, 'now'),
+    containing(delayedNamespaces, 'hold'),
     carbons,
     talk,
   ]
 }
 
-/** The first rule that knows it decides; what nobody knows is held: it would have been sent to be seen, and nobody looks. */
+/**
+ * Returns what the first rule decides. A stanza that no rule knows is held: it is meant to be seen, and nobody looks
+ * now.
+ */
 export function urgencyOf (stanza: Stanza, rules: readonly Rule[]): Urgency {
   for (const rule of rules) {
     const urgency = rule(stanza)
@@ -37,10 +40,13 @@ export function urgencyOf (stanza: Stanza, rules: readonly Rule[]): Urgency {
   return 'hold'
 }
 
-/** Somebody waits for the answer. */
+/** The sender of an iq waits for the reply. */
 function iqs ({ kind }: Stanza): Urgency | undefined { return kind === 'iq' ? 'now' : undefined }
 
-/** Who is here is of interest when somebody looks; who asks to be a contact, or that one has left a room, is so at once. */
+/**
+ * Ordinary presence matters only when somebody looks. A subscription request, or a presence of a room with a status
+ * code, matters at once.
+ */
 function presence (stanza: Stanza): Urgency | undefined {
   if (stanza.kind !== 'presence') return undefined
   if (stanza.type !== 'available' && stanza.type !== 'unavailable') return 'now'
@@ -54,7 +60,7 @@ function containing (namespaces: readonly string[], urgency: Urgency): Rule {
   return stanza => namespaces.some(namespace => stanza.has(namespace)) ? urgency : undefined
 }
 
-/** A copy of what another device has sent is no news; of what has come it is what it is a copy of. */
+/** A carbon of a sent message is not urgent. A carbon of a received message is as urgent as the message. */
 function carbons (stanza: Stanza): Urgency | undefined {
   if (stanza.has(NS.CARBONS, 'sent')) return 'hold'
   const received = stanza.child(NS.CARBONS, 'received')
@@ -66,11 +72,11 @@ function carbons (stanza: Stanza): Urgency | undefined {
 
 function talk (stanza: Stanza): Urgency { return ofContent([...stanza.children()]) }
 
-/** What rings, or is read: words, and words that only the device can read; calls; being asked into a room. */
+/** Content that rings or is read: text, encrypted text, calls, invitations to rooms. */
 const URGENT: ReadonlySet<string | undefined> = new Set([
   NS.OMEMO, NS.OMEMO_LEGACY, NS.OPENPGP, NS.JINGLE_MESSAGE, NS.INVITATION, NS.MUC_USER, NS.MAM,
 ])
-/** What says how it is right now, and what only says something of the message. */
+/** Content that is soon outdated, or only describes the message. */
 const PASSING: ReadonlySet<string | undefined> = new Set([NS.CHAT_STATES, NS.HINTS, NS.STANZA_ID])
 
 function ofContent (content: readonly Element[]): Urgency {
@@ -80,10 +86,13 @@ function ofContent (content: readonly Element[]): Urgency {
 
 function isUrgent (element: Element): boolean {
   const namespace = namespaceOf(element)
-  return namespace === NS.CLIENT ? element.getName() === 'body' || element.getName() === 'subject' : URGENT.has(namespace)
+  if (namespace !== NS.CLIENT) return URGENT.has(namespace)
+  return element.getName() === 'body' || element.getName() === 'subject'
 }
 
-function isThread (element: Element): boolean { return namespaceOf(element) === NS.CLIENT && element.getName() === 'thread' }
+function isThread (element: Element): boolean {
+  return namespaceOf(element) === NS.CLIENT && element.getName() === 'thread'
+}
 
 function elementsOf (element: Element): readonly Element[] {
   return element.children.filter(node => typeof node !== 'string')

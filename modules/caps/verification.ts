@@ -1,28 +1,35 @@
-/** XEP-0115 §5: the verification string, and what may not be hashed at all. Pure. */
+/** XEP-0115 §5: the verification string, and answers that must not be hashed. Pure functions. */
 import { childElements, children, flatten, namespaceOf, NS, textOf, toOctets } from '../../lib/api.js'
 import type { Element } from '../../lib/api.js'
 import { createHash } from 'node:crypto'
 
-/** Hash functions by their IANA names (§7.1: SHA-1 must be known; MD5 and MD2 are not worth it). */
+/** Supported hash functions by IANA name (§7.1 requires SHA-1; MD5 and MD2 are too weak). */
 const HASHES: Readonly<Record<string, string>> = { 'sha-1': 'sha1', 'sha-256': 'sha256', 'sha-512': 'sha512' }
 
+/** True if hashes with this function can be verified. */
 export function isKnownHash (name: string): boolean {
   return Object.hasOwn(HASHES, name)
 }
 
-/** §5.1: the hash of a disco#info answer, in base64; undefined where the answer is ill-formed (§5.4), so that no hash stands for it. */
+/**
+ * Returns the hash of a disco#info answer in base64 (§5.1); undefined if the answer is ill-formed (§5.4), so that it
+ * never matches.
+ */
 export function verificationOf (info: Element, hash = 'sha-1'): string | undefined {
   const algorithm = HASHES[hash]
   const text = algorithm === undefined ? undefined : textToHash(info)
   return algorithm === undefined || text === undefined ? undefined : createHash(algorithm).update(text, 'latin1').digest('base64')
 }
 
-/** The features in a disco#info answer. */
+/** Returns the features in a disco#info answer. */
 export function featuresOf (info: Element): readonly string[] {
   return children(info, NS.DISCO_INFO, 'feature').map(feature => String(feature.attrs['var'] ?? ''))
 }
 
-/** All as octets, one character a byte: these sort as UTF-8 does ("i;octet", §5.1), without a buffer for each comparison. */
+/**
+ * Builds the text to hash as octets, one character per byte: they sort like UTF-8 ("i;octet", §5.1) without a buffer
+ * per comparison.
+ */
 function textToHash (info: Element): string | undefined {
   const identities = children(info, NS.DISCO_INFO, 'identity').map(({ attrs }) =>
     [attrs['category'], attrs['type'], attrs['xml:lang'], attrs['name']].map(part => String(part ?? '')).join('/')).map(toOctets)
@@ -31,14 +38,17 @@ function textToHash (info: Element): string | undefined {
   if (hasTwins(identities) || hasTwins(features)) return undefined
   const known = forms.filter(form => form !== undefined)
   if (known.some(form => form === 'ill-formed') || hasTwins(known.map(form => form.split('<', 1)[0] ?? ''))) return undefined
-  // "<" ends each part, so no part may hold one: two answers would have one text.
+  // "<" ends each part. If a part contained one, two different answers could have the same text.
   if ([...identities, ...features].some(part => part.includes('<'))) return undefined
   return [...identities, ...features].length === 0 && known.length === 0
     ? ''
     : [...identities.sort(byOctets), ...features.sort(byOctets)].map(part => `${part}<`).join('') + known.sort(byOctets).join('')
 }
 
-/** §5.1 rules 6 and 7; undefined for a form that does not count (§5.4: no hidden FORM_TYPE). */
+/**
+ * Builds the text of a form (§5.1 rules 6 and 7); undefined for a form without a hidden FORM_TYPE, which is ignored
+ * (§5.4).
+ */
 function formText (form: Element): string | undefined {
   const fields = children(form, NS.DATA, 'field').map(field => ({
     name: toOctets(String(field.attrs['var'] ?? '')),
@@ -61,10 +71,10 @@ function byOctets (a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
 
-/** The caps in an element: which function, what it gave. */
-/** §4: what a presence says of its device's software. */
+/** The caps in a device's presence (§4): hash function, hash, and the node that names the software. */
 export interface Caps { readonly hash: string, readonly ver: string, readonly node: string }
 
+/** Reads a `<c/>` element; undefined if it is incomplete or too long. */
 export function capsOf (element: Element | undefined): Caps | undefined {
   if (element === undefined) return undefined
   const hash: unknown = element.attrs['hash']

@@ -1,12 +1,17 @@
-/** `sestina mam ADDRESS [expire|keep VALUE|default]`: how much the archive of an account holds, and what is to stay of it. */
+/** `sestina mam ADDRESS [expire|keep VALUE|default]`: shows the size of an account's archive, and sets its limits. */
 import { parseJid, readDuration, StanzaError, writeDuration } from '../../lib/api.js'
 import type { Journal } from '../../lib/api.js'
 import type { Limits, Retention } from './retention.js'
 
 const USAGE = 'mam ADDRESS · mam ADDRESS expire 30d|default · mam ADDRESS keep 1000|default'
 
-/** Answers with what there is now. Throws JidError; UnitError, StanzaError where nobody can read what is meant. */
-export async function command (args: readonly string[], messages: Journal<string>, retention: Retention): Promise<unknown> {
+/**
+ * Runs the command and returns the archive's size and limits. Throws JidError, UnitError or StanzaError for arguments
+ * that cannot be read.
+ */
+export async function command (
+  args: readonly string[], messages: Journal<string>, retention: Retention,
+): Promise<unknown> {
   const [address, name, value] = args
   if (address === undefined || args.length === 2 || args.length > 3) throw new StanzaError('bad-request', USAGE)
   const owner = parseJid(address).bare.toString()
@@ -32,5 +37,8 @@ function read (name: string, value: string): number | undefined {
 }
 
 function defined (limits: { readonly expire: number | undefined, readonly keep: number | undefined }): Limits {
-  return { ...limits.expire === undefined ? {} : { expire: limits.expire }, ...limits.keep === undefined ? {} : { keep: limits.keep } }
+  return {
+    ...limits.expire === undefined ? {} : { expire: limits.expire },
+    ...limits.keep === undefined ? {} : { keep: limits.keep },
+  }
 }

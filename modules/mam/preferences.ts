@@ -1,23 +1,37 @@
-/** XEP-0441 Message Archive Management Preferences: whose messages an account wants to be kept. */
-import { attributeOf, child, children, follow, hasForm, JidError, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
+/** XEP-0441 Message Archive Management Preferences: which messages an account wants to be archived. */
+import { attributeOf, child, children, follow, hasForm, NS, readJid, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Element, Jid, Maybe } from '../../lib/api.js'
 
+/**
+ * The rule for messages of contacts that are in neither list: archived, not archived, or archived if the contact is
+ * in the roster.
+ */
 export type Habit = 'always' | 'never' | 'roster'
 
-/** `always` and `never` are addresses as texts; who is in neither goes by `habit`. */
-export interface Preferences { readonly habit: Habit, readonly always: readonly string[], readonly never: readonly string[] }
+/** Addresses whose messages are always or never archived, as strings; `habit` applies to all others. */
+export interface Preferences {
+  readonly habit: Habit
+  readonly always: readonly string[]
+  readonly never: readonly string[]
+}
 
-/** Whether what is stored are preferences: nobody's wish not to be archived is taken for none. */
+/**
+ * True if a stored value is valid. An unreadable preference must not be taken for the default, which might archive
+ * more.
+ */
 export function arePreferences (value: unknown): boolean {
   return hasForm(value, { habit: 'string', always: 'strings', never: 'strings' }) && HABITS.has(value['habit'])
 }
 
 const HABITS: ReadonlySet<unknown> = new Set<Habit>(['always', 'never', 'roster'])
 
-/** §2.3.1: 'undecided' where the roster decides. A listed full address is compared as it is, a bare one with the bare address. */
+/**
+ * Decides about a contact (§2.3.1); 'undecided' if the roster decides. A listed full address matches itself, a bare one
+ * all its resources.
+ */
 export function wishFor ({ habit, always, never }: Preferences, contact: Jid): 'keep' | 'leave' | 'undecided' {
   const [full, bare] = [contact.toString(), contact.bare.toString()]
-  // §2.3.2: what is listed by its full address goes before what is listed by its bare one.
+  // §2.3.2: a full address takes precedence over a bare one.
   if (never.includes(full)) return 'leave'
   if (always.includes(full)) return 'keep'
   if (never.includes(bare)) return 'leave'
@@ -25,29 +39,30 @@ export function wishFor ({ habit, always, never }: Preferences, contact: Jid): '
   return habit === 'always' ? 'keep' : habit === 'never' ? 'leave' : 'undecided'
 }
 
+/** Writes preferences as a `<prefs/>` element. */
 export function preferencesElement ({ habit, always, never }: Preferences): Element {
   const list = (name: string, jids: readonly string[]): Element => xml(name, {}, ...jids.map(jid => xml('jid', {}, jid)))
   return xml('prefs', { xmlns: NS.MAM, default: habit }, list('always', always), list('never', never))
 }
 
-/** The most bytes that the addresses of an account may have together: clients get them in one answer. */
+/** The most bytes that the addresses of an account may have together: a client gets them in one answer. */
 const MOST_BYTES = 128 * 1024
 
-/** Bytes of the addresses. */
+/** Returns the bytes of all listed addresses. */
 export function bytesOf ({ always, never }: Preferences): number {
   return [...always, ...never].reduce((sum, address) => sum + Buffer.byteLength(address), 0)
 }
 
-/** Does something for each of the addresses: their preparation may take long. */
+/** Does `work` for each item, over several turns of the event loop if there are many. */
 export type Each = (items: readonly Element[], work: (item: Element) => void) => Maybe<void>
 
 /**
- * Throws, or rejects with, StanzaError: bad-request, jid-malformed; resource-constraint if there are more than `most`, or they are
- * too long.
+ * Reads preferences. Throws, or rejects with, StanzaError: bad-request, jid-malformed, or resource-constraint if there
+ * are more than `most` addresses or they are too long.
  */
 export function readPreferences (element: Element, most: number, each: Each): Maybe<Preferences> {
   const habit = attributeOf(element, 'default')
-  if (habit !== 'always' && habit !== 'never' && habit !== 'roster') throw new StanzaError('bad-request', 'no such default')
+  if (habit !== 'always' && habit !== 'never' && habit !== 'roster') throw new StanzaError('bad-request', 'unknown default')
   const [always, never] = [listed(element, 'always'), listed(element, 'never')]
   return follow(prepared(always, each), always => follow(prepared(never, each), never => {
     if (always.length + never.length > most) throw tooMany()
@@ -68,12 +83,5 @@ function listed (element: Element, name: string): readonly Element[] {
 
 function prepared (elements: readonly Element[], each: Each): Maybe<readonly string[]> {
   const jids = new Set<string>()
-  return follow(each(elements, element => {
-    try {
-      jids.add(parseJid(textOf(element).trim()).toString())
-    } catch (error) {
-      if (!(error instanceof JidError)) throw error
-      throw new StanzaError('jid-malformed', undefined, { cause: error })
-    }
-  }), () => [...jids])
+  return follow(each(elements, element => { jids.add(readJid(textOf(element).trim()).toString()) }), () => [...jids])
 }

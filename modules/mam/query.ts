@@ -1,9 +1,9 @@
-/** What a client asks of an archive (XEP-0313 §4), and the pages that it gets. */
+/** Archive queries (XEP-0313 §4) and the pages that answer them. */
 import {
-  checkedPage, checkElement, children, DataForm, Element, field, formatDateTime, formIn, has, LARGEST_ANSWER, NS, parseDateTime,
-  readForm, readPaging, Stanza, StanzaError, StoredElement, toOctets, UnknownEntry, xml,
+  addressed, children, DataForm, field, formatDateTime, formIn, has, HOLE,
+  LARGEST_ANSWER, NS, parseDateTime, readForm, readPaging, Stanza, StanzaError, storedHole, Template, UnknownEntry, xml,
 } from '../../lib/api.js'
-import type { Entry, Jid, Journal, Paging } from '../../lib/api.js'
+import type { Addressed, Element, Entry, Jid, Journal, JournalFilter, Paging } from '../../lib/api.js'
 
 const WITH = field.jid('with')
 const START = field.text('start')
@@ -11,17 +11,18 @@ const END = field.text('end')
 const BEFORE_ID = field.text('before-id')
 const AFTER_ID = field.text('after-id')
 const GROUPCHAT = field.flag('include-groupchat')
-/** XEP-0431 */
+/** Full-text search (XEP-0431). */
 const FULLTEXT = field.text(`{${NS.FULLTEXT}}fulltext`)
 const IDS = 'ids'
-/** The fields that may be asked for. `ids` stands apart: it is a list that is open (XEP-0122). */
+/** The fields of a query. `ids` is handled apart: it is an open list (XEP-0122). */
 const FORM = new DataForm(NS.MAM, [WITH, START, END, BEFORE_ID, AFTER_ID, GROUPCHAT, FULLTEXT])
-/** How many messages may be asked for by their ids. */
+/** The most messages that can be requested by id. */
 const MOST_IDS = 500
 
+/** An account's stored messages. */
 export type Archive = Journal<string>
 
-/** What is wanted, whatever page of it. */
+/** The messages that a query selects, whatever the page. */
 export interface Filter {
   readonly with: Jid | undefined
   /** Milliseconds since 1970, inclusive. */
@@ -30,17 +31,19 @@ export interface Filter {
   readonly before: string | undefined
   readonly after: string | undefined
   readonly ids: readonly string[] | undefined
-  /** Words to be found. */
+  /** The words of a full-text search. */
   readonly text: string | undefined
 }
 
 const EVERYTHING: Filter = {
-  with: undefined, since: undefined, until: undefined, before: undefined, after: undefined, ids: undefined, text: undefined,
+  with: undefined, since: undefined, until: undefined,
+  before: undefined, after: undefined, ids: undefined, text: undefined,
 }
 
+/** A query as the client sent it; `isFlipped`: the page is sent in reverse order. */
 export interface Query { readonly filter: Filter, readonly paging: Paging | undefined, readonly isFlipped: boolean }
 
-/** §4.1.5: the form of what can be asked for. */
+/** Returns the form with the supported fields (§4.1.5). */
 export function queryForm (): Element {
   const form = FORM.form()
   form.append(xml('field', { var: IDS, type: 'list-multi' },
@@ -48,7 +51,7 @@ export function queryForm (): Element {
   return xml('query', { xmlns: NS.MAM }, form)
 }
 
-/** Throws StanzaError: bad-request, not-acceptable, feature-not-implemented for fields that nobody knows. */
+/** Reads a query. Throws StanzaError: bad-request, not-acceptable, or feature-not-implemented for unknown fields. */
 export function readQuery (payload: Element): Query {
   return { filter: readFilter(formIn(payload)), paging: readPaging(payload), isFlipped: has(payload, NS.MAM, 'flip-page') }
 }
@@ -67,46 +70,62 @@ function readFilter (element: Element | undefined): Filter {
     before: answers.get(BEFORE_ID),
     after: answers.get(AFTER_ID),
     ids,
-    text: answers.get(FULLTEXT)?.trim() || undefined, // §3.1: an empty one is none
+    text: answers.get(FULLTEXT)?.trim() || undefined, // §3.1: an empty text counts as none
   }
 }
 
 function withoutIds (form: Element): Element {
-  const copy = new Element('x', { ...form.attrs, xmlns: NS.DATA })
-  for (const one of children(form, NS.DATA, 'field')) if (one.attrs['var'] !== IDS) copy.append(one)
-  return copy
+  const others = children(form, NS.DATA, 'field').filter(one => one.attrs['var'] !== IDS)
+  return xml('x', { ...form.attrs, xmlns: NS.DATA }, ...others)
 }
 
-/** One page, its entries in order. `count`: how many match in all, where only that was asked for. */
-export interface Found { readonly entries: readonly Entry<string>[], readonly complete: boolean, readonly count: number | undefined }
+/**
+ * One page, its entries in order. `index`: the index of its first entry, if the query asked by index. `count`: the
+ * number of matches, if the query asked by index or only for the count.
+ */
+export interface Found {
+  readonly entries: readonly Entry<string>[]
+  readonly complete: boolean
+  readonly index: number | undefined
+  readonly count: number | undefined
+}
 
-/** Throws StanzaError item-not-found for an id that is not there (§4.1.3, §4.3). `most`: entries on a page. */
+/** Reads a page of at most `most` entries. Throws StanzaError item-not-found for an unknown id (§4.1.3, §4.3). */
 export async function find (archive: Archive, owner: string, { filter, paging }: Query, most: number): Promise<Found> {
   const limit = Math.min(paging?.max ?? most, most)
-  if (paging?.index !== undefined) throw new StanzaError('feature-not-implemented', 'no pages by index')
   try {
     if (filter.ids !== undefined) await checkIds(archive, owner, filter.ids)
-    const wanted = {
-      ...filter.with === undefined ? {} : { with: filter.with.toString() },
-      ...filter.since === undefined ? {} : { since: filter.since },
-      ...filter.until === undefined ? {} : { until: filter.until },
-      ...filter.ids === undefined ? {} : { ids: filter.ids },
-      ...filter.text === undefined ? {} : { text: filter.text },
-      after: present(filter.after, paging?.after),
-      before: present(filter.before, paging?.before === '' ? undefined : paging?.before),
-    }
-    // XEP-0059 §2.6: nothing but how many there are.
+    const wanted = selectionOf(filter, paging)
+    // XEP-0059 §2.6: the query asks only for the count.
     if (limit === 0) {
       const count = await archive.count(owner, wanted)
-      return { entries: [], complete: count === 0, count }
+      return { entries: [], complete: count === 0, index: undefined, count }
     }
-    // XEP-0059 §2.3: a page before something is the one right before it.
-    const wish = { ...wanted, last: paging?.before !== undefined, limit, bytes: LARGEST_ANSWER }
-    const { entries, complete } = await checkedPage(archive, owner, () => archive.page(owner, wish), checkEntry)
-    return { entries, complete, count: undefined }
+    // XEP-0059 §2.3: with `<before/>`, the page is the last one before that id.
+    const { index } = paging ?? {}
+    const wish = {
+      ...wanted, last: paging?.before !== undefined, limit, bytes: LARGEST_ANSWER,
+      ...index === undefined ? {} : { index },
+    }
+    const { entries, complete } = await archive.page(owner, wish)
+    // XEP-0059 §2.6: a page by index says the index of its first item; the count shows that such pages are supported.
+    return { entries, complete, index, count: index === undefined ? undefined : await archive.count(owner, wanted) }
   } catch (error) {
     if (error instanceof UnknownEntry) throw new StanzaError('item-not-found', undefined, { cause: error })
     throw error
+  }
+}
+
+/** Returns the storage query for a filter and the place of a page. */
+function selectionOf (filter: Filter, paging: Paging | undefined): JournalFilter {
+  return {
+    ...filter.with === undefined ? {} : { with: filter.with.toString() },
+    ...filter.since === undefined ? {} : { since: filter.since },
+    ...filter.until === undefined ? {} : { until: filter.until },
+    ...filter.ids === undefined ? {} : { ids: filter.ids },
+    ...filter.text === undefined ? {} : { text: filter.text },
+    after: present(filter.after, paging?.after),
+    before: present(filter.before, paging?.before === '' ? undefined : paging?.before),
   }
 }
 
@@ -117,23 +136,23 @@ function present (...ids: readonly (string | undefined)[]): readonly string[] {
 async function checkIds (archive: Archive, owner: string, ids: readonly string[]): Promise<void> {
   const wanted = [...new Set(ids)]
   const { entries } = await archive.page(owner, { ids: wanted, limit: wanted.length })
-  if (entries.length < wanted.length) throw new UnknownEntry('one of the ids is not there')
+  if (entries.length < wanted.length) throw new UnknownEntry('one of the ids is unknown')
 }
 
-/** Whether an archived message can be sent as it stands. Throws if it cannot. */
-export function checkEntry ({ value }: Entry<string>): void { checkElement(toOctets(value)) }
-
-/** §4.2: one result as it goes out. */
-export function resultStanza (entry: Entry<string>, account: Jid, to: Jid, queryId: string | undefined): Stanza {
-  const element = new Element('message', {})
-  element.children.push(resultOf(entry, queryId))
-  return new Stanza('message', element, account, to)
+/** Yields the stanzas of a page of results (§4.2), each when it is about to be sent. */
+export function * resultStanzas (
+  entries: readonly Entry<string>[], account: Jid, to: Jid, queryId: string | undefined,
+): Generator<Addressed<'message'>> {
+  const empty = new Stanza('message', xml('message'), account, to)
+  for (const entry of entries) yield addressed(empty.with({ plus: [resultOf(entry, queryId)] }), to)
 }
 
-/** A result with its message: what is stored is written as it is, and not read again. */
+const FORWARDED = xml('forwarded', { xmlns: NS.FORWARD }, xml('delay', { xmlns: NS.DELAY, stamp: HOLE }), storedHole())
+const RESULT = new Template(xml('result', { xmlns: NS.MAM, id: HOLE }, FORWARDED), NS.MAM)
+const RESULT_OF_QUERY = new Template(xml('result', { xmlns: NS.MAM, queryid: HOLE, id: HOLE }, FORWARDED), NS.MAM)
+
+/** Builds a result. The stored message is written as it is, without being parsed. */
 export function resultOf ({ id, at, value }: Entry<string>, queryid?: string): Element {
-  return xml('result', { xmlns: NS.MAM, queryid, id },
-    xml('forwarded', { xmlns: NS.FORWARD },
-      xml('delay', { xmlns: NS.DELAY, stamp: formatDateTime(at, { milliseconds: true }) }),
-      new StoredElement('message', NS.CLIENT, value)))
+  const stamp = formatDateTime(at, { milliseconds: true })
+  return queryid === undefined ? RESULT.fill([id, stamp], 'message', value) : RESULT_OF_QUERY.fill([queryid, id, stamp], 'message', value)
 }

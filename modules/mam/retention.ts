@@ -1,9 +1,14 @@
-/** What archives let go: the oldest, by age, number and size, as the conf has it or as an operator wants it for one account. */
+/**
+ * Removes the oldest messages of archives by age, number and size, within the limits of the conf or of the operator for
+ * one account.
+ */
+import { ownersAt } from '../../lib/api.js'
 import type { Journal, Logger, Records } from '../../lib/api.js'
 
-/** What an operator wants for one account; what is left out is as in the conf. `expire` in milliseconds. */
+/** The operator's limits for one account; the conf applies to what is left out. `expire` in milliseconds. */
 export interface Limits { readonly expire?: number, readonly keep?: number }
 
+/** The dependencies of Retention; `expire` in milliseconds. */
 export interface RetentionHome {
   readonly domain: string
   readonly messages: Journal<string>
@@ -13,38 +18,39 @@ export interface RetentionHome {
   readonly now: () => number
 }
 
-/** Accounts whose growth is remembered; with more, all are looked at. */
+/** The most accounts whose growth is remembered; with more, all archives are checked. */
 const MOST_GROWN = 10_000
-/** Accounts that are listed at a time. */
-const PAGE = 200
 const DAY = 86_400_000
 const KEY = 'limits'
 
+/** Trims archives: those that have grown with each sweep, all of them once a day. */
 export class Retention {
   readonly #home: RetentionHome
-  /** Accounts whose archive has grown since it was last looked at. */
+  /** Accounts whose archive has grown since the last check. */
   #grown = new Set<string>()
-  /** When all archives were last looked at; undefined: not since the settings are what they are. */
+  /** The time of the last check of all archives; undefined if there was none since the settings were loaded. */
   #allAt: number | undefined
   #isSweeping = false
   #isWanted = false
 
   constructor (home: RetentionHome) { this.#home = home }
 
+  /** Notes that an archive has grown. */
   grew (owner: string): void {
     if (this.#grown.size < MOST_GROWN) this.#grown.add(owner)
     else this.#allAt = undefined
   }
 
+  /** Returns the operator's limits for an account. */
   async limitsOf (owner: string): Promise<Limits> { return await this.#home.limits.get(owner, KEY) ?? {} }
 
-  /** Throws where they cannot be stored. */
+  /** Sets limits for an account and trims its archive. Rejects if they cannot be stored. */
   async limit (owner: string, limits: Limits): Promise<void> {
     await this.#home.limits.put(owner, KEY, Object.keys(limits).length === 0 ? undefined : limits)
     await this.#trim(owner, true)
   }
 
-  /** Archives that have grown are brought within their limits; once a day all are, for messages grow old by themselves. */
+  /** Trims archives that have grown; once a day all archives, because messages expire with time alone. */
   async sweep (): Promise<void> {
     this.#isWanted = true
     if (this.#isSweeping) return
@@ -53,7 +59,7 @@ export class Retention {
       while (this.#takes()) await this.#once()
     } catch (error) {
       this.#allAt = undefined
-      this.#home.log.warn('archives stay as they are', { error })
+      this.#home.log.warn('archive retention failed', { error })
     } finally {
       this.#isSweeping = false
     }
@@ -72,27 +78,17 @@ export class Retention {
     this.#grown = new Set()
     if (this.#allAt === undefined || now() - this.#allAt >= DAY) {
       this.#allAt = now()
-      for await (const owner of this.#owners()) await this.#trim(owner, isFirst || grown.has(owner))
+      const { messages, domain } = this.#home
+      for await (const owner of ownersAt(messages, domain)) await this.#trim(owner, isFirst || grown.has(owner))
     } else {
       for (const owner of grown) await this.#trim(owner, true)
     }
   }
 
-  /** `hasGrown`: it may be too large, and not only too old. */
+  /** Trims an archive by age; if it has grown, by number and size as well. */
   async #trim (owner: string, hasGrown: boolean): Promise<void> {
     const { messages, settings, now } = this.#home
     const { expire = settings.expire, keep = settings.keep } = await this.limitsOf(owner)
     await messages.trim(owner, { since: now() - expire, ...hasGrown ? { newest: keep, bytes: settings.bytes } : {} })
-  }
-
-  /** The accounts of this host: the store is one for all hosts, and each has settings of its own. */
-  async * #owners (): AsyncGenerator<string> {
-    const { messages, domain } = this.#home
-    for (let after: string | undefined; ;) {
-      const owners = await messages.owners({ limit: PAGE, ...after === undefined ? {} : { after } })
-      for (const owner of owners) if (owner.endsWith(`@${domain}`)) yield owner
-      after = owners.at(-1)
-      if (owners.length < PAGE || after === undefined) return
-    }
   }
 }

@@ -1,29 +1,33 @@
-/** XEP-0424 §4: what its sender has retracted is gone from archives; that it was there is not. */
-import { createHash } from 'node:crypto'
+/** XEP-0424 §4: replaces retracted messages in archives by tombstones, which show that there was a message. */
 import {
-  attributeOf, children, costOfBytes, flatten, formatDateTime, fromOctets, NS, octets, parseElement, readEntries, toOctets, xml,
+  attributeOf, children, costOfBytes, flatten, formatDateTime, fromOctets, NS, octets, parseElement, readEntries,
+  toOctets, xml,
 } from '../../lib/api.js'
 import type { Batch, Element, Entry, Jid, Journal, Message, Payer } from '../../lib/api.js'
+import { createHash } from 'node:crypto'
 
-/** Messages that one retraction takes back, one and its corrections; and characters of them after which no more are looked at. */
+/**
+ * The most messages that one retraction removes (a message and its corrections), and the characters of entries after
+ * which it stops looking.
+ */
 const MOST = 100
 const MOST_READ = 1024 * 1024
-/** Retractions that may wait for one archive. */
+/** The most retractions that may wait for one archive. */
 const MOST_WAITING = 100
-/** What is parsed costs so many times what is sent as it is stored. */
+/** The cost of parsing a byte, relative to sending a stored byte. */
 const PARSED = 10
-/** Entries, and bytes of them, that are looked at in one turn of the event loop. */
+/** The entries, and their bytes, that are parsed in one turn of the event loop. */
 const FEW = 10
 const PAGE = 128 * 1024
 
 type OwnBatch = Batch & { commit (): Promise<void> }
 
-/** Characters of an alias that stays as it is. */
+/** The longest alias that is stored as it is, in characters. */
 const LONGEST_NAME = 200
 
 /**
- * What a retraction finds a message by: who sent it and the id they gave it. A correction (XEP-0308) goes by the id of what it corrects:
- * with that it is taken back as well.
+ * Returns the alias by which a retraction finds a message: sender and message id. A correction (XEP-0308) gets the id
+ * of the message that it corrects, so that it is retracted with it.
  */
 export function aliasOf (message: Message): { readonly alias?: string } {
   const corrected = message.child(NS.CORRECT, 'replace')
@@ -31,10 +35,13 @@ export function aliasOf (message: Message): { readonly alias?: string } {
   return id === undefined || id === '' ? {} : { alias: nameOf(message, id) }
 }
 
-/** What a message takes back: something of the same sender's, by the id that they gave it. */
+/** A retraction of an earlier message of the same sender: `target` is that message's id. */
 export interface Retraction { readonly from: Jid, readonly id: string, readonly target: string }
 
-/** What a message takes back, if it does. A retraction without an id of its own leaves nothing that a client could match. */
+/**
+ * Reads the retraction in a message, if there is one. A retraction without an id is ignored: clients could not match
+ * the tombstone.
+ */
 export function retractionIn (message: Message): Retraction | undefined {
   const retract = message.child(NS.RETRACT, 'retract')
   const target = retract === undefined ? undefined : attributeOf(retract, 'id')
@@ -42,28 +49,32 @@ export function retractionIn (message: Message): Retraction | undefined {
   return { from: message.from, id: flatten(message.id), target: flatten(target) }
 }
 
+/** The dependencies of Retractions. */
 export interface RetractionsHome {
   readonly archive: Journal<string>
   readonly now: () => number
   readonly batch: () => OwnBatch
-  /** A retracted message stays. */
+  /** Called with the error if a retracted message could not be replaced. */
   failed (error: unknown): void
 }
 
 interface Task { readonly contact: string, readonly retraction: Retraction, readonly payer: Payer | undefined }
 interface Line { readonly waiting: Task[], isFull: boolean }
 
-/** One after the other in each archive, for each may read far more than its sender has sent: whoever asks for it pays for that. */
+/**
+ * Runs retractions one after the other for each archive. A retraction may read far more than its sender sent, so the
+ * sender is charged for it.
+ */
 export class Retractions {
   readonly #home: RetractionsHome
-  /** By the owner of an archive. */
+  /** Waiting retractions by the owner of the archive. */
   readonly #lines = new Map<string, Line>()
 
   constructor (home: RetractionsHome) { this.#home = home }
 
   /**
-   * Puts tombstones in place of what the owner's archive has of it, and of its corrections. `contact`: the other party's bare address.
-   * To be called once the retraction is stored: then so is all that came before it.
+   * Replaces a retracted message and its corrections in the owner's archive by tombstones. `contact`: the bare address
+   * of the other party. Call it once the retraction is stored: then all earlier messages are stored as well.
    */
   add (owner: string, contact: string, retraction: Retraction, payer: Payer | undefined): void {
     const line = this.#lines.get(owner)
@@ -72,7 +83,7 @@ export class Retractions {
     else if (line.waiting.length < MOST_WAITING) line.waiting.push(task)
     else if (!line.isFull) {
       line.isFull = true
-      this.#home.failed(new Error('too many retractions wait'))
+      this.#home.failed(new Error('too many pending retractions'))
     }
   }
 
@@ -95,7 +106,7 @@ export class Retractions {
     let bytes = MOST_READ
     let after: string | undefined
     for (let isOver = false; !isOver && left > 0 && bytes > 0;) {
-      // A few at a time: each is parsed on the main thread, and others are to have their turn in between.
+      // A few at a time: entries are parsed on the main thread, and other work gets its turn in between.
       const page = await archive.page(owner, {
         alias: nameOf(retraction, retraction.target), with: contact, limit: Math.min(left, FEW), bytes: PAGE,
         ...after === undefined ? {} : { after },
@@ -123,20 +134,23 @@ export class Retractions {
   }
 }
 
-/** A name short enough for every database's index, however long an id somebody gives. */
+/** Returns sender and id as a name that fits every database's index, however long the id is. */
 function nameOf ({ from }: Pick<Message, 'from'>, id: string): string {
   const name = `${from.bare.toString()} ${id}`
   return name.length <= LONGEST_NAME ? name : createHash('sha256').update(name).digest('base64url')
 }
 
-/** §5: the sender's alone; what has come out of a room is that occupant's, whose full address it has. Never a retraction. */
+/**
+ * §5: true if the sender may retract the message. A message from a room belongs to the occupant's full address. A
+ * retraction is never retracted.
+ */
 function mayRetract (element: Element, retraction: Retraction): boolean {
   if (children(element, NS.RETRACT).length > 0) return false
   const isOfRoom = children(element, NS.MUC_USER, 'x').length > 0
   return !isOfRoom || attributeOf(element, 'from') === retraction.from.toString()
 }
 
-/** Nothing of the message but who sent what kind to whom, under which id. */
+/** Builds a tombstone: type, id, sender and recipient of the message, without its content. */
 function tombstone (element: Element, id: string, at: number): string {
   const attributes = Object.fromEntries(['type', 'id', 'from', 'to'].flatMap(name => {
     const value = attributeOf(element, name)

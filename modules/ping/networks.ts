@@ -1,35 +1,38 @@
 /**
- * What each network lets live. Boxes on the way (NAT, firewalls) forget a connection that was silent for too long, and tell nobody: how
- * long that is, is learnt from silences that were survived, and from connections that died in one.
+ * Learns how long each neighbourhood keeps a silent connection. Middleboxes (NAT, firewalls) drop silent connections
+ * without notice; the limit is learned from silences that connections survived, and from connections that died in one.
  */
 import { Cache, neighbourhoodOf } from '../../lib/api.js'
 
-/** All in milliseconds. */
+/** Silences in milliseconds: the shortest and longest allowed, and the first one tried in an unknown neighbourhood. */
 export interface Bounds {
   readonly shortest: number
-  /** Where nothing is known yet. */
+  /** Used while nothing is known of the neighbourhood. */
   readonly first: number
   readonly longest: number
 }
 
-/** What is tried behind a silence that was survived: so much more. */
+/** How much longer the next trial is than a survived silence, in milliseconds. */
 const STEP = 30_000
-/** Between what was survived and what was not: so near is near enough. */
+/** The trials end once the survived silence is at least this part of the one that was too long. */
 const NEAR = 0.7
-/** A silence that was too long once is tried again after so long. */
+/** A silence that was too long is tried again after this time, in milliseconds. */
 const AGAIN = 24 * 3600_000
-/** Behind one that was not survived, by a device that has not come back either, nothing is tried for so long. */
+/**
+ * After a trial in which the device was lost and has not come back, the next trial waits this long, in milliseconds.
+ */
 const REST = 3600_000
-/** So many deaths within what was survived before show that the network is another now; one may be the device's own. */
+/** This many deaths within a proven silence show that the neighbourhood has changed; one may be the device's own. */
 const ENOUGH = 2
 
-export class Network {
+/** One neighbourhood, as far as it is known. */
+export class HostNetwork {
   readonly key: string
   readonly #bounds: Bounds
-  /** After so long a silence devices are asked: what is known to be survived, or was not yet tried otherwise. */
+  /** The silence after which devices are pinged: proven to be survived, or not disproved yet. */
   #interval: number
   #isProven = false
-  /** The shortest silence that was too long, and when that was found. */
+  /** The shortest silence that was too long, and when that was learned. */
   #tooLong = Infinity
   #foundAt = 0
   #restsUntil = -Infinity
@@ -43,9 +46,10 @@ export class Network {
     this.#interval = bounds.first
   }
 
+  /** The silence after which devices are pinged, in milliseconds. */
   get interval (): number { return this.#interval }
 
-  /** A longer silence that is worth a try, by one device at a time; undefined: none. */
+  /** Returns a longer silence that is worth a trial by one device; undefined if there is none. */
   next (now: number): number | undefined {
     if (!this.#isProven || now < this.#restsUntil) return undefined
     if (now - this.#foundAt >= AGAIN) this.#tooLong = Infinity
@@ -55,7 +59,7 @@ export class Network {
     return next > this.#interval ? next : undefined
   }
 
-  /** A connection has outlived so long a silence. */
+  /** Notes that a connection survived a silence. */
   survived (silence: number): void {
     if (silence >= this.#tooLong) this.#tooLong = Infinity
     if (silence < this.#interval) return
@@ -64,29 +68,32 @@ export class Network {
     this.#interval = Math.min(silence, this.#bounds.longest)
   }
 
-  /** A connection has died in so long a silence: by the network, or with its device. */
+  /** Notes that a connection died in a silence, because of its neighbourhood or of its device. */
   fell (silence: number, now: number): void {
     if (silence > this.#interval) this.#restsUntil = now + REST
   }
 
-  /** A connection has died in so long a silence, and its device is well. True where devices are asked sooner from now on. */
+  /**
+   * Notes that a connection died in a silence while its device is well, so its neighbourhood dropped it. True if
+   * devices are pinged sooner from now on.
+   */
   died (silence: number, now: number): boolean {
-    if (silence < this.#bounds.shortest) return false // it was nobody's silence, and nothing could be done about it
+    if (silence < this.#bounds.shortest) return false // shorter than any ping interval: nothing can be done about it
     if (silence > this.#interval) {
       this.#restsUntil = -Infinity
       this.#note(Math.min(silence, this.#tooLong), now)
-      return false // back to what was survived
+      return false // the interval is still the one that was survived
     }
     if (now - this.#lastDeathAt >= AGAIN) this.#deaths = this.#longestDeath = 0
     this.#lastDeathAt = now
     this.#deaths++
     this.#longestDeath = Math.max(silence, this.#longestDeath)
-    // What was never survived is given up at once, if all of it was too long.
+    // An interval that was never survived is given up after its first death, if the silence reached it.
     if (this.#deaths < ENOUGH && (this.#isProven || silence < this.#interval)) return false
     return this.#fall(now)
   }
 
-  /** What was believed is not so: half of what was too long, and up again from there. */
+  /** The interval was wrong: starts anew from half of the silence that was too long. */
   #fall (now: number): boolean {
     const before = this.#interval
     this.#note(this.#longestDeath, now)
@@ -102,22 +109,23 @@ export class Network {
   }
 }
 
-/** The networks that were met last. */
+/** The most recently seen neighbourhoods. */
 export class Networks {
   readonly #bounds: Bounds
-  readonly #known: Cache<string, Network>
+  readonly #known: Cache<string, HostNetwork>
 
   constructor (bounds: Bounds, most: number) {
     this.#bounds = bounds
     this.#known = new Cache({ max: most })
   }
 
+  /** The number of remembered neighbourhoods. */
   get size (): number { return this.#known.size }
 
-  /** The network of this address. */
-  at (address: string): Network {
+  /** Returns the neighbourhood of an IP address. */
+  at (address: string): HostNetwork {
     const key = neighbourhoodOf(address)
-    const known = this.#known.get(key) ?? new Network(key, this.#bounds)
+    const known = this.#known.get(key) ?? new HostNetwork(key, this.#bounds)
     this.#known.set(key, known)
     return known
   }

@@ -1,38 +1,26 @@
-/** So many requests at a time for each app server; the others wait their turn. */
+/** Limits the concurrent requests to each app server; further requests wait. */
+import { Semaphore } from '../../lib/api.js'
 
-/** Under way at one domain at a time, whoever its nodes belong to. */
+/** Concurrent requests to one domain, for all its nodes together. */
 const AT_A_TIME = 16
-/** What may wait for one domain. */
+/** Requests that may wait for one domain. */
 const WAITING = 10_000
 
-interface Lane { under: number, readonly waiting: Set<() => Promise<void>> }
-
+/** The queues of all app servers. */
 export class AppServers {
-  readonly #lanes = new Map<string, Lane>()
+  readonly #lines = new Map<string, Semaphore>()
 
-  /** Runs it now or later; `work` never rejects. False, and it is not run, where too much waits already. */
+  /** Runs `work` now or later; `work` never rejects. Returns false, and does not run it, if too many requests wait. */
   run (domain: string, work: () => Promise<void>): boolean {
-    const lane = this.#lanes.get(domain) ?? { under: 0, waiting: new Set() }
-    this.#lanes.set(domain, lane)
-    if (lane.under < AT_A_TIME) void this.#start(domain, lane, work)
-    else if (lane.waiting.size < WAITING) lane.waiting.add(work)
-    else return false
-    return true
+    const line = this.#lines.get(domain) ?? new Semaphore(AT_A_TIME, WAITING)
+    this.#lines.set(domain, line)
+    const done = line.run(work)
+    void done?.then(() => { if (line.isIdle) this.#lines.delete(domain) })
+    return done !== undefined
   }
 
-  /** What waits is forgotten. */
+  /** Removes all waiting requests. */
   clear (): void {
-    for (const { waiting } of this.#lanes.values()) waiting.clear()
-  }
-
-  async #start (domain: string, lane: Lane, work: () => Promise<void>): Promise<void> {
-    lane.under++
-    await work()
-    lane.under--
-    const [next] = lane.waiting
-    if (next !== undefined) {
-      lane.waiting.delete(next)
-      void this.#start(domain, lane, next)
-    } else if (lane.under === 0) this.#lanes.delete(domain)
+    for (const line of this.#lines.values()) line.clear()
   }
 }

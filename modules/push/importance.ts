@@ -1,69 +1,67 @@
-/** What somebody is to be woken up for. */
-import { addressed, attributeOf, isMessage, namespaceOf, NS, original, parseElement, parseJid, Stanza, textOf } from '../../lib/api.js'
+/** Decides which messages a device is woken up for. */
+import {
+  addressed, attributeOf, isEncrypted, isMessage, messageToRedeliver, namespaceOf, NS, parseElement, parseJid, Stanza,
+  textOf,
+} from '../../lib/api.js'
 import type { Jid, Message, Urgency } from '../../lib/api.js'
 
-/** 'call': it rings. 'message': it is to be read. */
+/** 'call': the device rings. 'message': there is something to read. */
 export type Importance = 'call' | 'message'
 
-/** What is asked about a message. */
+/** The functions and settings that importanceOf uses. */
 export interface Questions {
   urgencyOf (stanza: Stanza): Urgency
-  /** What of a room's talk counts. */
+  /** Which messages of a group chat count. */
   readonly rooms: 'never' | 'mentions' | 'all'
-  /** What the account is called in this room. */
+  /** Returns the account's nickname in a room, if it is known. */
   nickIn (room: Jid): string | undefined
 }
 
-/** Of a message that has come for the account; undefined: it can wait. What a device itself has sent is no news to another. */
+/**
+ * Returns the importance of a message that arrived for the account; undefined if no device needs to be woken. A message
+ * that a device of the account sent is never important.
+ */
 export function importanceOf (message: Message, account: Jid, questions: Questions): Importance | undefined {
   if (message.from.bare.equals(account) || message.type === 'error') return undefined
   if (message.type === 'groupchat') return isSaidToUs(message, account, questions) ? 'message' : undefined
   if (questions.urgencyOf(message) !== 'now') return undefined
   if (message.has(NS.JINGLE_MESSAGE, 'propose')) return 'call'
-  // The rest of what is said around a call concerns a device that knows of it.
+  // Other call signalling concerns only the device that is in the call.
   return message.has(NS.JINGLE_MESSAGE) && !message.has(NS.CLIENT, 'body') ? undefined : 'message'
 }
 
-/** The message that was written out for a device, itself or as a copy (XEP-0280); undefined where it was none that had come. */
+/**
+ * Parses a message as it was written for a device, and unwraps a carbon copy (XEP-0280); undefined if it is no received
+ * message.
+ */
 export function messageIn (text: string): Message | undefined {
   const element = parseElement(text)
   const [from, to] = [attributeOf(element, 'from'), attributeOf(element, 'to')]
   if (element.getName() !== 'message' || from === undefined || to === undefined) return undefined
   const recipient = parseJid(to)
   const stanza = new Stanza('message', element, parseJid(from), recipient)
-  return isMessage(stanza) ? original(addressed(stanza, recipient)) : undefined
+  return isMessage(stanza) ? messageToRedeliver(addressed(stanza, recipient)) : undefined
 }
 
-/** The id under which the account's archive has it (XEP-0359): only the server itself can have written that. */
-export function archivedAs (message: Message, account: Jid): string | undefined {
-  for (const element of message.children()) {
-    const isMark = namespaceOf(element) === NS.STANZA_ID && element.getName() === 'stanza-id'
-    if (isMark && attributeOf(element, 'by') === account.toString()) return attributeOf(element, 'id')
-  }
-  return undefined
-}
-
-/** The words of it that may be shown; of what is encrypted they say only that. */
+/** Returns the body that may be shown; undefined if the message is encrypted, for its body only says that. */
 export function bodyOf (message: Message): string | undefined {
-  if (ENCRYPTED.some(namespace => message.has(namespace))) return undefined
+  if (isEncrypted(message)) return undefined
   const body = message.child(NS.CLIENT, 'body')
   return body === undefined ? undefined : textOf(body)
 }
 
-const ENCRYPTED: readonly string[] = [NS.ENCRYPTION, NS.OMEMO, NS.OMEMO_LEGACY, NS.OPENPGP]
-
 function isSaidToUs (message: Message, account: Jid, questions: Questions): boolean {
   const { rooms } = questions
   const body = message.child(NS.CLIENT, 'body')
-  // What was said before the device came in is history.
-  if (rooms === 'never' || body === undefined && !message.has(NS.OMEMO) && !message.has(NS.OMEMO_LEGACY) || message.has(NS.DELAY, 'delay')) return false
+  // A message with a delay is history from before the device joined.
+  if (rooms === 'never' || body === undefined && !isEncrypted(message) || message.has(NS.DELAY, 'delay')) return false
   const nick = questions.nickIn(message.from.bare)
-  if (nick !== undefined && nick === message.from.resource) return false // what we have said ourselves
+  if (nick !== undefined && nick === message.from.resource) return false // the account's own message
   if (rooms === 'all') return true
   return isReferred(message, account, nick) || nick !== undefined && body !== undefined && hasWord(textOf(body), nick)
 }
 
-/** XEP-0372 §3: a mention, by the account's address or by the name in the room. */
+/** XEP-0372 §3: true if a mention refers to the account's address or to its occupant address in the room. */
 function isReferred (message: Message, account: Jid, nick: string | undefined): boolean {
   const wanted = [`xmpp:${account.toString()}`, ...nick === undefined ? [] : [`xmpp:${message.from.bare.toString()}/${nick}`]]
   for (const element of message.children()) {
@@ -74,7 +72,7 @@ function isReferred (message: Message, account: Jid, nick: string | undefined): 
   return false
 }
 
-/** RFC 5122 §2.2: an address in a URI is percent-encoded. */
+/** Decodes an address in a URI (RFC 5122 §2.2). */
 function decoded (uri: string): string {
   try {
     return decodeURIComponent(uri)
@@ -93,5 +91,5 @@ function hasWord (text: string, word: string): boolean {
   return false
 }
 
-/** Between letters and digits a name is part of another word. */
+/** True for a letter, digit or underscore: next to one, the nickname is part of another word. */
 function isWordy (text: string, at: number): boolean { return /[\p{L}\p{N}_]/u.test(text.charAt(at)) }

@@ -1,4 +1,7 @@
-/** When which registration is told: at once, or later and once for all; never faster than it may be. */
+/**
+ * Decides when a registration is notified: at once or later, several events in one notification, and within the rate
+ * limits.
+ */
 import { Cache, shortened, StanzaError, TokenBucket } from '../../lib/api.js'
 import type { Clock, Jid, Logger, Maybe, Timer } from '../../lib/api.js'
 import { AppServers } from './app-servers.js'
@@ -6,30 +9,31 @@ import type { Summary } from './notification.js'
 import type { All, Registration } from './registrations.js'
 import { Unread } from './unread.js'
 
-/** The settings that it goes by; times in milliseconds. */
+/** The settings for the timing of notifications; times in milliseconds. */
 export interface Pace {
   readonly collapse: number
-  readonly hourly: number
+  readonly notificationsPerHour: number
   readonly failures: number
 }
 
+/** The functions that Notices asks of the module. */
 export interface NoticesHome {
   readonly clock: Clock
   readonly log: Logger
   readonly pace: Pace
   registrationsOf (account: Jid): Maybe<All>
-  /** Whether its device is here, and needs no call. */
+  /** True if the registration's device is connected and needs no notification. */
   isHere (account: Jid, registration: Registration): boolean
-  /** Requests for a subscription that wait for the account. */
+  /** Returns the number of subscription requests that wait for the account. */
   requestsOf (account: Jid): Maybe<number>
-  /** Publishes it; rejects with the StanzaError that came. */
+  /** Sends the notification; rejects with the app server's StanzaError. */
   publish (registration: Registration, summary: Summary): Promise<unknown>
-  /** It is of no use any more. */
+  /** Ends a registration that no longer works; `why` is for the log. */
   remove (account: Jid, registration: Registration, why: string): void
   count (metric: 'spared' | 'read' | 'postponed' | 'sent' | 'refused'): void
 }
 
-/** Why a registration is told. */
+/** The reason for a notification. */
 export interface Reason {
   readonly importance: 'call' | 'message' | 'request'
   readonly from: Jid
@@ -38,35 +42,38 @@ export interface Reason {
   readonly body?: string | undefined
 }
 
-/** Registrations of which is known what their devices have not seen; beyond, those are forgotten that were not touched for longest. */
+/** The most registrations whose unseen messages are remembered; beyond that, the least recently used are forgotten. */
 const NOTICES = 50_000
-/** Accounts whose pace is measured. */
+/** The most accounts whose rate is measured. */
 const ACCOUNTS = 10_000
 const HOUR = 3600
-/** So much of an hour's notifications may come at once. */
+/** The most notifications of an hour's rate that may be sent at once. */
 const BURST = 20
-/** Between two of one registration, whatever they are for, in milliseconds. */
+/** The shortest time between two notifications of one registration, in milliseconds. */
 const GAP = 1000
-/** After an error that may pass: doubled with each in a row, in milliseconds. */
+/**
+ * A registration is not notified for this time after a temporary error, in milliseconds. Each further error in a row
+ * doubles it, up to `LONGEST_PAUSE`.
+ */
 const FIRST_PAUSE = 30_000
 const LONGEST_PAUSE = 3_600_000
-/** What is shown of a message at most, in characters. */
+/** The longest part of a body that is shown, in characters. */
 const LONGEST_BODY = 500
 
-/** What one registration has still to be told. */
-class Notice {
+/** The events that one registration has not been notified of yet. */
+class PendingNotification {
   readonly account: Jid
   readonly key: string
   readonly unread = new Unread()
-  /** There is something that it has not been told. */
+  /** There is something that was not notified yet. */
   isDue = false
   isCall = false
   hasRequest = false
-  /** It has been told something, and its device has not been here since. */
+  /** The registration was notified, and its device has not been here since. */
   isUnseen = false
   isUnderWay = false
   sentAt = -Infinity
-  /** Not before this time, in milliseconds since 1970. */
+  /** No notification before this time, in milliseconds since 1970. */
   pausedUntil = 0
   failures = 0
   last: { readonly sender: string, readonly body: string | undefined } | undefined
@@ -78,13 +85,14 @@ class Notice {
     this.key = key
   }
 
-  /** There is something that its device has not seen. */
+  /** True if there is something that the device has not seen. */
   get isOpen (): boolean { return this.hasRequest || this.unread.count > 0 }
 }
 
-export class Notices {
+/** The notifications of a host's registrations. */
+export class PendingNotifications {
   readonly #home: NoticesHome
-  readonly #notices: Cache<string, Notice>
+  readonly #notices: Cache<string, PendingNotification>
   readonly #rates = new Cache<string, TokenBucket>({ max: ACCOUNTS })
   readonly #servers = new AppServers()
   #isOver = false
@@ -94,7 +102,10 @@ export class Notices {
     this.#notices = new Cache({ max: NOTICES, dispose: notice => { notice.timer?.cancel() } })
   }
 
-  /** Something has come for the registration's device, which is not here. Told in `wait` milliseconds, unless it is seen before. */
+  /**
+   * Notes an event for a device that is not here. It is notified after `wait` milliseconds, unless the device has seen
+   * it before.
+   */
   add (account: Jid, { key }: Registration, reason: Reason, wait: number): void {
     const notice = this.#of(account, key)
     const { importance, from, archived, id, body } = reason
@@ -108,7 +119,7 @@ export class Notices {
     this.#schedule(notice, notice.isCall ? 0 : wait)
   }
 
-  /** Its device is here: it sees for itself. */
+  /** Cancels the notification: the device is here and sees for itself. */
   seen (account: Jid, key: string): void {
     const notice = this.#notices.get(nameOf(account, key))
     if (notice === undefined) return
@@ -119,7 +130,7 @@ export class Notices {
     this.#settle(notice)
   }
 
-  /** What somebody has written was read elsewhere. */
+  /** Notes that messages of a contact were read on another device. */
   read (account: Jid, key: string, contact: Jid, id: string | undefined): void {
     const notice = this.#notices.get(nameOf(account, key))
     if (notice === undefined || notice.unread.count === 0) return
@@ -129,7 +140,7 @@ export class Notices {
     this.#settle(notice)
   }
 
-  /** It was enabled anew: what went wrong before says nothing of it. */
+  /** Resets failures and pauses of a registration that was enabled again. */
   renewed (account: Jid, key: string): void {
     const notice = this.#notices.get(nameOf(account, key))
     if (notice === undefined) return
@@ -138,39 +149,40 @@ export class Notices {
     this.seen(account, key)
   }
 
+  /** Forgets a registration. */
   drop (account: Jid, key: string): void { this.#notices.delete(nameOf(account, key)) }
 
-  /** What is known of one, for the operator. */
+  /** Returns the state of a registration, for the operator. */
   of (account: Jid, key: string): { readonly messages: number, readonly failures: number } {
     const notice = this.#notices.peek(nameOf(account, key))
     return { messages: notice?.unread.count ?? 0, failures: notice?.failures ?? 0 }
   }
 
-  /** Nothing is told any more. */
+  /** Stops: no notification is sent any more. */
   end (): void {
     this.#isOver = true
     this.#servers.clear()
     this.#notices.clear()
   }
 
-  #of (account: Jid, key: string): Notice {
+  #of (account: Jid, key: string): PendingNotification {
     const name = nameOf(account, key)
     const known = this.#notices.get(name)
     if (known !== undefined) return known
-    const notice = new Notice(account, key)
+    const notice = new PendingNotification(account, key)
     this.#notices.set(name, notice)
     return notice
   }
 
-  /** There is nothing to be told. */
-  #settle (notice: Notice): void {
+  /** Cancels the timer: nothing is left to notify. */
+  #settle (notice: PendingNotification): void {
     notice.isDue = notice.isCall = false
     notice.timer?.cancel()
     notice.timer = undefined
   }
 
-  #schedule (notice: Notice, wait: number): void {
-    if (this.#isOver || notice.isUnderWay) return // it is looked at again then
+  #schedule (notice: PendingNotification, wait: number): void {
+    if (this.#isOver || notice.isUnderWay) return // work under way looks at it again when it ends
     const now = this.#home.clock.now()
     const gap = notice.isUnseen && !notice.isCall ? Math.max(this.#home.pace.collapse, GAP) : GAP
     const at = Math.max(now + wait, notice.sentAt + gap, notice.pausedUntil)
@@ -187,8 +199,8 @@ export class Notices {
     })
   }
 
-  /** Its turn, if its account may go on and its app server is not too busy. */
-  #fire (notice: Notice): void {
+  /** Sends the notification if the rates of its account and its app server allow it. */
+  #fire (notice: PendingNotification): void {
     void this.#current(notice, registration => {
       if (registration === undefined || !notice.isDue || notice.isUnderWay || this.#isOver) return
       if (this.#rateOf(notice.account).claim(1, 0) === undefined) { this.#later(notice); return }
@@ -203,34 +215,40 @@ export class Notices {
     })
   }
 
-  /** Too much for now: what has come meanwhile is told with it. */
-  #later (notice: Notice): void {
+  /** Postpones a notification above the rate; later events are sent with it. */
+  #later (notice: PendingNotification): void {
     this.#home.count('postponed')
     notice.pausedUntil = this.#home.clock.now() + Math.max(this.#home.pace.collapse, GAP)
     this.#schedule(notice, 0)
   }
 
-  async #tell (notice: Notice): Promise<void> {
+  async #tell (notice: PendingNotification): Promise<void> {
     try {
       const requests = await this.#home.requestsOf(notice.account)
       const registration = (await this.#home.registrationsOf(notice.account)).get(notice.key)
       if (registration === undefined || !notice.isDue || this.#isOver || !this.#isKnown(notice)) return
-      if (notice.unread.count === 0 && requests === 0) notice.hasRequest = false // it was answered elsewhere
-      if (!notice.isOpen || this.#home.isHere(notice.account, registration)) { this.seen(notice.account, notice.key); return }
+      // the request was answered on another device
+      if (notice.unread.count === 0 && requests === 0) notice.hasRequest = false
+      if (!notice.isOpen || this.#home.isHere(notice.account, registration)) {
+        this.seen(notice.account, notice.key)
+        return
+      }
       await this.#publish(notice, registration, requests)
     } catch (error) {
       this.#home.log.error('push failed', { account: notice.account.toString(), error })
     }
   }
 
-  async #publish (notice: Notice, registration: Registration, requests: number): Promise<void> {
+  async #publish (notice: PendingNotification, registration: Registration, requests: number): Promise<void> {
     const { unread, last } = notice
     this.#settle(notice)
     notice.isUnseen = true
     notice.sentAt = this.#home.clock.now()
     this.#home.count('sent')
     try {
-      await this.#home.publish(registration, { messages: unread.count, requests, sender: last?.sender, body: last?.body })
+      await this.#home.publish(registration, {
+        messages: unread.count, requests, sender: last?.sender, body: last?.body,
+      })
       notice.failures = 0
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error
@@ -238,12 +256,12 @@ export class Notices {
     }
   }
 
-  /** §7.1: an error means that the registration is over, unless it may pass and has not come too often in a row. */
-  async #refused (notice: Notice, told: Registration, error: StanzaError): Promise<void> {
+  /** §7.1: an error ends the registration, unless the error is temporary and has not occurred too often in a row. */
+  async #refused (notice: PendingNotification, told: Registration, error: StanzaError): Promise<void> {
     if (this.#isOver) return
     this.#home.count('refused')
     const now = (await this.#home.registrationsOf(notice.account)).get(notice.key)
-    if (now?.id !== told.id) return // it was enabled anew meanwhile, or disabled
+    if (now?.id !== told.id) return // the registration was disabled, or enabled again meanwhile
     if (!mayPass(error) || ++notice.failures >= this.#home.pace.failures) {
       this.#home.remove(notice.account, now, error.condition)
       return
@@ -252,9 +270,9 @@ export class Notices {
     notice.isDue ||= notice.isOpen
   }
 
-  #isKnown ({ account, key }: Notice): boolean { return this.#notices.has(nameOf(account, key)) }
+  #isKnown ({ account, key }: PendingNotification): boolean { return this.#notices.has(nameOf(account, key)) }
 
-  async #current (notice: Notice, then: (registration: Registration | undefined) => void): Promise<void> {
+  async #current (notice: PendingNotification, then: (registration: Registration | undefined) => void): Promise<void> {
     try {
       const all = this.#home.registrationsOf(notice.account)
       then((all instanceof Promise ? await all : all).get(notice.key))
@@ -267,14 +285,17 @@ export class Notices {
     const { clock, pace } = this.#home
     const owner = account.toString()
     let rate = this.#rates.get(owner)
-    if (rate === undefined) this.#rates.set(owner, rate = new TokenBucket(clock, pace.hourly / HOUR, Math.min(BURST, pace.hourly)))
+    if (rate === undefined) {
+      rate = new TokenBucket(clock, pace.notificationsPerHour / HOUR, Math.min(BURST, pace.notificationsPerHour))
+      this.#rates.set(owner, rate)
+    }
     return rate
   }
 }
 
 function nameOf (account: Jid, key: string): string { return `${account.toString()} ${key}` }
 
-/** RFC 6120 §8.3.2: whoever may ask again later is told to wait. An app server that is broken may be mended. */
+/** True for a temporary error: type 'wait' (RFC 6120 §8.3.2), or a fault of the app server that may be fixed. */
 function mayPass ({ type, condition }: StanzaError): boolean {
   return type === 'wait' || condition === 'internal-server-error'
 }

@@ -1,12 +1,12 @@
-/** The notification itself (XEP-0357 §7). */
+/** The notification (XEP-0357 §7). */
 import { DataForm, field, NS, parseElement, toOctets, xml } from '../../lib/api.js'
 import type { Element, FilledField } from '../../lib/api.js'
 import type { Registration } from './registrations.js'
 
-/** What the operator lets app servers know. */
+/** How much app servers learn. */
 export type Content = 'nothing' | 'counts' | 'senders' | 'bodies'
 
-/** What there is to be known. */
+/** The contents of a notification. */
 export interface Summary {
   readonly messages: number
   readonly requests: number
@@ -20,7 +20,7 @@ const SENDER = field.text('last-message-sender')
 const BODY = field.text('last-message-body')
 const FORM = new DataForm(NS.PUSH_SUMMARY, [COUNT, REQUESTS, SENDER, BODY])
 
-/** The request that publishes it to the registration's node, with the options that came with that. */
+/** Builds the request that publishes a notification to the registration's node, with its publish-options. */
 export function publication ({ node, options }: Pick<Registration, 'node' | 'options'>, summary: Summary, content: Content): Element {
   const form = content === 'nothing' ? undefined : FORM.submit(fieldsOf(summary, content))
   return xml('pubsub', { xmlns: NS.PUBSUB },

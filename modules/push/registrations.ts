@@ -1,74 +1,84 @@
-/** Which app servers an account wants to be told (XEP-0357 §5): stored, and in memory while they are used. */
-import { createHash } from 'node:crypto'
-import { hasForm, Kept, parseJid } from '../../lib/api.js'
+/** The push registrations of accounts (XEP-0357 §5): stored, and in memory while in use. */
+import { hasForm, ownersAt, PinnedCache, parseJid } from '../../lib/api.js'
 import type { Batch, Jid, Maybe, Records } from '../../lib/api.js'
+import { createHash } from 'node:crypto'
 
-/** One of them as it is stored, under the digest of its service and node. */
+/** A registration as it is stored, under the digest of its service and node. */
 export interface Stored {
-  /** Of this enabling: another one for the same node is another registration. */
+  /** The id of this registration: enabling the same node again makes a new one. */
   readonly id: string
   readonly service: string
   readonly node?: string
-  /** The publish-options as they came, as text. */
+  /** The client's publish-options, as XML. */
   readonly options?: string
-  /** The device that it belongs to, as `deviceOf` names it. */
+  /** The device of the registration, as `deviceOf` names it. */
   readonly device: string
-  /** When its device was last seen, in milliseconds since 1970. */
+  /** When the device was last in use, in milliseconds since 1970. */
   readonly seen: number
 }
 
+/** A registration in memory, with its key. */
 export interface Registration extends Omit<Stored, 'service'> {
   readonly key: string
   readonly service: Jid
 }
 
+/** The registrations of one account, by key. */
 export type All = ReadonlyMap<string, Registration>
 
-/** Accounts that have some, whose registrations are kept in memory. */
+/** The number of accounts whose registrations stay in memory, and their bytes. */
 const IDLE = 10_000
 const IDLE_BYTES = 16 * 1024 * 1024
-const PAGE = 1000
 const NONE: All = new Map()
 
-/** What a registration is found by: §5, one a service and node. */
+/** Returns the key of a registration: one per service and node (§5). */
 export function keyOf (service: Jid, node: string | undefined): string {
   return createHash('sha256').update(`${service.toString()}\n${node === undefined ? '' : `=${node}`}`).digest('base64url')
 }
 
+/** The registrations of all accounts of a host. */
 export class Registrations {
   readonly #store: Records<Stored>
-  readonly #kept: Kept<Map<string, Registration>>
-  /** Accounts that have some, or had when they were looked up; nobody else is read for once that is complete. */
+  readonly #kept: PinnedCache<Map<string, Registration>>
+  /**
+   * Accounts that have registrations, or had some at the last lookup. Once it is complete, storage is not read for
+   * other accounts.
+   */
   readonly #owners = new Set<string>()
   #isComplete = false
 
   constructor (store: Records<Stored>) {
     this.#store = store
-    this.#kept = new Kept(async owner => await read(store, owner), IDLE, { bytes: IDLE_BYTES, sizeOf: bytesOf })
+    this.#kept = new PinnedCache(async owner => await read(store, owner), IDLE, { bytes: IDLE_BYTES, sizeOf: bytesOf })
   }
 
-  /** Learns which accounts of this domain have some: from then on the others cost nothing. */
+  /** Learns which accounts of this domain have registrations. From then on, all others cost no read. */
   async learn (domain: string): Promise<void> {
-    for (let after: string | undefined; ;) {
-      const owners = await this.#store.owners({ limit: PAGE, ...after === undefined ? {} : { after } })
-      for (const owner of owners) if (owner.endsWith(`@${domain}`)) this.#owners.add(owner)
-      after = owners.at(-1)
-      if (owners.length < PAGE || after === undefined) break
-    }
+    for await (const owner of ownersAt(this.#store, domain)) this.#owners.add(owner)
     this.#isComplete = true
   }
 
-  /** By key. At once for an account that has none. */
+  /** Returns the registrations by key; without a promise for an account that has none. */
   of (account: Jid): Maybe<All> {
     const owner = account.toString()
     return this.#isComplete && !this.#owners.has(owner) ? NONE : this.#kept.of(owner)
   }
 
+  /** Runs `run` if the account has registrations. An account without any costs one lookup. */
+  ifAny (account: Jid, run: (all: All) => void): Maybe<void> {
+    const all = this.of(account)
+    if (all instanceof Promise) return all.then(all => { if (all.size > 0) run(all) })
+    if (all.size > 0) run(all)
+    return undefined
+  }
+
   /**
-   * Changes them now, and on disk with the batch: `next` says to what, undefined removes, and may refuse by a StanzaError. Where storing
-   * fails, memory forgets it as well.
+   * Changes registrations in memory at once and in storage with the batch. `next` returns the changes (undefined
+   * removes one) and may throw a StanzaError. If the batch fails, memory forgets the account.
    */
-  async change (account: Jid, next: (all: All) => ReadonlyMap<string, Registration | undefined>, batch: Batch): Promise<void> {
+  async change (
+    account: Jid, next: (all: All) => ReadonlyMap<string, Registration | undefined>, batch: Batch,
+  ): Promise<void> {
     const owner = account.toString()
     const all = await this.#hold(owner)
     const changes = this.#decide(owner, () => next(all))
@@ -99,7 +109,7 @@ export class Registrations {
     }
   }
 
-  /** undefined where nothing changes; then nothing is held any more. */
+  /** Returns the changes; undefined if there are none, and then releases the account. */
   #decide<T extends ReadonlyMap<string, unknown>> (owner: string, next: () => T): T | undefined {
     let changes: T | undefined
     try {
@@ -110,14 +120,14 @@ export class Registrations {
     return changes.size === 0 ? undefined : changes
   }
 
-  /** The account is no more. */
+  /** Forgets an account that was removed. */
   forget (account: Jid): void {
     this.#kept.forget(account.toString())
     this.#owners.delete(account.toString())
   }
 }
 
-/** What the registrations of an account hold, nearly. */
+/** Returns about how many bytes the registrations hold. */
 function bytesOf (all: All): number {
   let bytes = 0
   for (const { key, service, node = '', options = '' } of all.values()) {
@@ -138,7 +148,7 @@ async function read (store: Records<Stored>, owner: string): Promise<Map<string,
   return found
 }
 
-/** Whether what is stored is a registration. */
+/** True if a stored value is a registration. */
 export function isStored (value: unknown): boolean {
   return hasForm(value, { id: 'string', service: 'string', node: 'string?', options: 'string?', device: 'string', seen: 'number' })
 }

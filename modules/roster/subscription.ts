@@ -1,8 +1,13 @@
-/** RFC 6121 Appendix A: the states of a subscription, as one table. Pure: what is done about it stands in index.ts. */
+/** RFC 6121 Appendix A: the states of a subscription as one table. Pure functions. */
+import { hasFrom, hasTo } from '../../lib/api.js'
 
+/** The types of presence that change a subscription. */
 export type SubscriptionType = 'subscribe' | 'subscribed' | 'unsubscribe' | 'unsubscribed'
 
-/** Where an account and a contact stand. `pendingIn`: the contact's request waits; `ask`: the account's does. */
+/**
+ * The subscriptions between an account and a contact. `pendingIn`: the contact's request is pending; `ask`: the
+ * account's is.
+ */
 export interface State {
   readonly subscription: 'none' | 'to' | 'from' | 'both'
   readonly ask: boolean
@@ -11,37 +16,38 @@ export interface State {
 }
 
 /**
- * What a subscription stanza does: the state behind it, whether it goes on (to the contact, or to the account's devices), whether
- * the server answers it itself.
+ * The effect of a subscription stanza: the new state, whether the stanza is passed on (to the contact or to the
+ * account's sessions), and the server's own answer.
  */
 export interface Step {
   readonly state: State
   readonly pass: boolean
-  /** The server answers in the account's name: 'subscribed' to a request that was approved before (§3.1.3, §3.4.2). */
+  /** 'subscribed' if the server answers for the account, because the request was approved before (§3.1.3, §3.4.2). */
   readonly answer: 'subscribed' | undefined
 }
 
+/** True if presence of this type changes a subscription. */
 export function isSubscriptionType (type: string): type is SubscriptionType {
   return type === 'subscribe' || type === 'subscribed' || type === 'unsubscribe' || type === 'unsubscribed'
 }
 
-/** §A.2: the account sends it. */
+/** Returns the effect of a stanza that the account sends (§A.2). */
 export function outbound (state: State, type: SubscriptionType): Step {
   switch (type) {
-    case 'subscribe': // §A.2.1: always on its way
+    case 'subscribe': // §A.2.1: always passed on
       return pass(hasTo(state) ? state : { ...state, ask: true })
     case 'unsubscribe': // §A.2.2
       return pass(withTo({ ...state, ask: false }, false))
-    case 'subscribed': // §A.2.3: only to one who has asked; to others it is an approval in advance (§3.4)
+    case 'subscribed': // §A.2.3: passed on only if a request is pending; otherwise a pre-approval (§3.4)
       if (state.pendingIn) return pass(withFrom({ ...state, pendingIn: false, approved: false }, true))
       return stop(hasFrom(state) ? state : { ...state, approved: true })
-    case 'unsubscribed': // §A.2.4: a refusal, the end of a subscription, or of an approval in advance
-      if (state.pendingIn || hasFrom(state)) return pass(withFrom({ ...state, pendingIn: false, approved: false }, false))
-      return stop({ ...state, approved: false })
+    case 'unsubscribed': // §A.2.4: refuses a request, or ends a subscription or a pre-approval
+      if (!state.pendingIn && !hasFrom(state)) return stop({ ...state, approved: false })
+      return pass(withFrom({ ...state, pendingIn: false, approved: false }, false))
   }
 }
 
-/** §A.3: the contact sends it. */
+/** Returns the effect of a stanza that the contact sends (§A.3). */
 export function inbound (state: State, type: SubscriptionType): Step {
   switch (type) {
     case 'subscribe': // §A.3.1
@@ -50,21 +56,11 @@ export function inbound (state: State, type: SubscriptionType): Step {
       return state.pendingIn ? stop(state) : pass({ ...state, pendingIn: true })
     case 'unsubscribe': // §A.3.2
       return state.pendingIn || hasFrom(state) ? pass(withFrom({ ...state, pendingIn: false }, false)) : stop(state)
-    case 'subscribed': // §A.3.3: only where the account has asked
+    case 'subscribed': // §A.3.3: passed on only if the account has asked
       return state.ask ? pass(withTo({ ...state, ask: false }, true)) : stop(state)
     case 'unsubscribed': // §A.3.4
       return state.ask || hasTo(state) ? pass(withTo({ ...state, ask: false }, false)) : stop(state)
   }
-}
-
-/** The account sees the contact's presence. */
-export function hasTo ({ subscription }: Pick<State, 'subscription'>): boolean {
-  return subscription === 'to' || subscription === 'both'
-}
-
-/** The contact sees the account's presence. */
-export function hasFrom ({ subscription }: Pick<State, 'subscription'>): boolean {
-  return subscription === 'from' || subscription === 'both'
 }
 
 function withTo (state: State, to: boolean): State {

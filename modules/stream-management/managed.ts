@@ -1,59 +1,70 @@
-/** A managed session (XEP-0198): acknowledged both ways, and kept, connection or none, until its device is back or it is too late. */
-import { flatten, fromOctets, isLasting, management, toOctets } from '../../lib/api.js'
-import type { Arrival, Batch, Booking, Entry, Handed, Manager, Session, Stanza, Write } from '../../lib/api.js'
-import type { ManagedHome, Past } from './home.js'
-import { Inbound } from './inbound.js'
-import { Outbound, type Item } from './outbound.js'
-import type { Row, SessionState } from './stores.js'
+/**
+ * A managed session (XEP-0198): acknowledged in both directions, and kept with or without a connection until it is
+ * resumed or expires.
+ */
+import { flatten, isLasting, management, recipientAttribute, toOctets } from '../../lib/api.js'
+import type {
+  Arrival, Batch, Broadcast, DeliveryTracker, Reservation, Session, Stanza, StreamManager, Write,
+} from '../../lib/api.js'
+import type { ManagedSessionHome, Past, PastReference, PastRow } from './home.js'
+import { IncomingOrder } from './incoming-order.js'
+import { OutgoingOrder, type Item } from './outgoing-order.js'
+import type { SharedBody } from './shared-body.js'
+import { SharedItem, type SharedItemHome } from './shared-item.js'
+import { stateOf, StoredSession } from './stored-session.js'
+import type { Counts, SessionState } from './stores.js'
 
-export type { ManagedHome, Past } from './home.js'
+export type { ManagedSessionHome as ManagedHome, Past } from './home.js'
 
-export class Managed implements Manager {
+/** The bytes of a session's state that cost its device one unit each time they are stored at once. */
+const COST_UNIT = 1024
+
+/** The stream management of one session. */
+export class ManagedSession implements StreamManager, SharedItemHome {
   readonly session: Session
-  /** XEP-0198 §5: what it can be resumed by. */
+  /** The id by which the session can be resumed (XEP-0198 §5). */
   readonly id: string
-  /** How long it waits for its device, in milliseconds; 0: it does not. */
-  readonly patience: number
-  /** Another one where the module was set up anew. */
-  home: ManagedHome
-  /** When the device was asked what it has, and has not answered; in milliseconds since 1970. */
-  askedAt: number | undefined
-  /** The silence of both sides that this question ended, in milliseconds. */
+  /** How long the session may hibernate, in milliseconds; 0: not at all. */
+  readonly resumeTimeout: number
+  /** Replaced when the module is set up again. */
+  home: ManagedSessionHome<ManagedSession>
+  /** The silence in both directions that the open `<r/>` ended, in milliseconds. */
   tried = 0
-  readonly #inbound: Inbound
-  readonly #outbound: Outbound
-  /** Rows that are needed no more, and rows that say something else now. */
-  #gone: string[] = []
-  #moved = new Set<Item>()
-  #hasChanged = true
+  readonly #inbound: IncomingOrder
+  readonly #outbound: OutgoingOrder
+  readonly #requests: management.RequestLoop
+  readonly #stored: StoredSession
   #isEnded = false
-  /** Bytes that its home knows of; undefined while it counts none. */
+  /** The bytes that the module counts for this session; undefined while it counts none. */
   #counted: number | undefined
-  /** They wait for the device to confirm something. */
+  /** Callbacks that wait until the device acknowledges something. */
   #confirming: (() => void)[] = []
-  /** The process ends: all that is not confirmed is written down, and what is sent from now on at once. */
+  /** The process ends: all unacknowledged stanzas are stored; later ones are stored at once. */
   #isParked = false
-  /** The device knows that it is managed, and by what its session can be resumed. */
+  /** The device has been told that the session is managed, and by which id. */
   #hasBegun: boolean
-  #claims = 0
+  #toAttribute: string | undefined
 
-  /** `past`: what it was before this process. */
-  constructor (home: ManagedHome, session: Session, terms: { readonly id: string, readonly patience: number }, past?: Past) {
+  /** `past`: the state from the previous process. */
+  constructor (
+    home: ManagedSessionHome<ManagedSession>, session: Session,
+    terms: { readonly id: string, readonly resumeTimeout: number }, past?: Past,
+  ) {
     this.home = home
     this.session = session
     this.id = terms.id
-    this.patience = terms.patience
+    this.resumeTimeout = terms.resumeTimeout
     this.#hasBegun = past !== undefined
-    this.#inbound = new Inbound({
-      write: batch => { this.write(batch) },
+    const write = (octets: string): void => { session.write(octets) }
+    this.#inbound = new IncomingOrder({
       unstored: () => { if (!this.#isEnded) this.home.dirty(this) },
       commit: () => { void this.home.commit(this).catch(() => {}) },
-      tell: octets => { session.write(octets) },
+      tell: write,
       failed: error => { this.home.defect(error) },
       after: (ms, run) => this.home.after(ms, run),
     }, past?.counts.in)
-    this.#outbound = new Outbound({
-      write: octets => { session.write(octets) },
+    this.#outbound = new OutgoingOrder({
+      write,
       hasRoom: () => session.hasRoom,
       drained: then => {
         if (session.connection !== 'attached') return false
@@ -62,12 +73,17 @@ export class Managed implements Manager {
       },
       moved: item => { this.#rewrite(item) },
     }, { confirmed: past?.counts.out ?? 0, isHeld: past === undefined, isVague: past !== undefined && !past.isWhole })
-    for (const [entry, handed] of past?.rows ?? []) this.#restore(entry, handed)
+    // A connection that does not answer is found by the rounds of the module, so that no stanza costs a timer.
+    this.#requests = new management.RequestLoop({ now: () => this.home.now(), write })
+    this.#stored = new StoredSession(this.#storing(), session, terms.id, past?.numbering)
+    for (const item of past?.items ?? []) this.#restore(item)
   }
 
-  get isResumable (): boolean { return this.patience > 0 }
+  get isResumable (): boolean { return this.resumeTimeout > 0 }
+  /** When `<r/>` was sent, if it was not answered yet; in milliseconds since 1970. */
+  get askedAt (): number | undefined { return this.#requests.askedAt }
 
-  // ---- What goes out ----------------------------------------------------------------------
+  // ---- Outgoing ---------------------------------------------------------------------------
 
   send (stanza: Stanza): 'sent' | 'kept' | 'full' {
     const item = this.#item(stanza, undefined, 'ready')
@@ -78,107 +94,147 @@ export class Managed implements Manager {
     return this.session.connection === 'attached' && this.#outbound.isClear ? 'sent' : 'kept'
   }
 
-  book (stanza: Stanza, handed: Handed | undefined, batch: Batch): Booking {
+  reserve (stanza: Stanza, handed: DeliveryTracker | undefined, batch: Batch): Reservation {
     const item = this.#item(stanza, handed, 'waiting')
     if (!this.#isEnded) {
       if (this.#isParked || isLasting(stanza)) batch.add(this.#appending(item))
       this.#outbound.place(item)
       this.#count()
     }
-    return {
-      ready: () => {
-        item.state = 'ready'
-        if (this.#isEnded) { this.#lose(item); return }
-        this.#outbound.drain()
-        this.#sent()
-      },
-      failed: () => {
-        item.row = undefined
-        this.#outbound.drop(item)
-        this.#count()
-      },
-    }
+    return { ready: () => { this.readied(item) }, failed: () => { this.voided(item) } }
   }
+
+  reserveShared (broadcast: Broadcast, stanza: Stanza, batch: Batch): Reservation {
+    const body = this.home.bodies.of(broadcast)
+    const seq = this.#outbound.next
+    // Without a number, the row of the body cannot name this device: the stanza gets a row of its own.
+    if (this.#isEnded || this.#isParked || body.isLasting && seq === undefined) {
+      return this.reserve(stanza, undefined, batch)
+    }
+    const item = new SharedItem(this, body, 'waiting', this.session.mayBeDelayed)
+    if (body.isLasting && seq !== undefined) {
+      item.seq = item.pinned = seq
+      this.home.bodies.pin(body, [this.id, seq, this.#stored.numbering], batch)
+    }
+    this.#outbound.place(item)
+    this.home.hold(body)
+    this.#count()
+    return item
+  }
+
+  readied (item: Item): void {
+    item.state = 'ready'
+    if (this.#isEnded) {
+      this.#lose(item)
+      this.#leave([item])
+      if (item.pinned !== undefined && item.body !== undefined) this.home.unpin(item.body)
+      return
+    }
+    this.#outbound.drain()
+    this.#sent()
+  }
+
+  voided (item: Item): void {
+    if (item.body === undefined) item.row = undefined
+    else this.#stored.forget(item)
+    this.#outbound.drop(item)
+    this.#leave([item])
+    this.#count()
+  }
+
+  get toAttribute (): string { return this.#toAttribute ??= recipientAttribute(this.session.jid) }
+
+  /** True if the oldest broadcast that the device has not acknowledged has this body. */
+  isLateWith (body: SharedBody): boolean {
+    for (const item of this.#outbound.items()) if (item.body !== undefined) return item.body === body
+    return false
+  }
+
+  #leave (items: readonly Item[]): void { for (const { body } of items) if (body !== undefined) this.home.leave(body) }
 
   get hasBegun (): boolean { return this.#hasBegun }
   get isParked (): boolean { return this.#isParked }
 
-  /** The device knows that it is managed: what was sent meanwhile goes out behind that. */
+  /** Starts sending: the device has been told that it is managed. */
   begin (): void {
     this.#hasBegun = true
     if (!this.#isParked) this.#outbound.begin()
     this.#sent()
   }
 
-  rouse (): void {
+  flushDelayed (): void {
     this.#outbound.rouse()
     this.#sent()
   }
 
-  /** What is counted for all sessions: bytes that are not confirmed. */
+  /** The unacknowledged bytes that the module counts. */
   get bytes (): number { return this.#counted ?? 0 }
 
-  /** From now on its home is told how much is unconfirmed; or no longer. */
-  account (isCounted: boolean): void { this.#counted = isCounted ? this.#outbound.bytes : undefined }
+  /** Starts or stops counting the session's bytes for the module. */
+  account (isCounted: boolean): void { this.#counted = isCounted ? this.#outbound.ownBytes : undefined }
 
   #count (): void {
     if (this.#counted === undefined) return
-    const by = this.#outbound.bytes - this.#counted
+    const by = this.#outbound.ownBytes - this.#counted
     this.#counted += by
     if (by !== 0) this.home.holds(this, by)
   }
 
-  /** The other half is for what others say meanwhile. */
+  /** True while at least half of the bound is free; the other half is for stanzas from other senders. */
   get hasRoom (): boolean {
-    return !this.#isEnded && this.#outbound.bytes < this.home.bounds.bytes / 2 && this.home.hasRoom(this)
+    const { stanzas, bytes } = this.home.bounds
+    const { length, bytes: kept } = this.#outbound
+    return !this.#isEnded && length < stanzas / 2 && kept < bytes / 2 && this.home.hasRoom(this)
   }
 
   confirming (then: () => void): void { this.#confirming.push(then) }
 
-  /** Its connection is gone: nothing is confirmed until there is another. */
+  /** Called when the connection is gone: nothing is acknowledged until there is a new one. */
   detached (): void { this.#confirm() }
 
   #confirm (): void { for (const then of this.#confirming.splice(0)) then() }
 
   unconfirmed (): Iterable<string> { return this.#outbound.octets() }
 
-  /** There is a new connection: what the device has not confirmed goes out again (XEP-0198 §5). */
+  /** Sends all unacknowledged stanzas again on a new connection (XEP-0198 §5). */
   attached (): void {
-    this.askedAt = undefined
+    this.#requests.rest()
     this.#outbound.repeat()
     this.#ask()
   }
 
-  /** `<a/>`, and the `h` of who resumes. Throws the StreamError where it cannot be. */
+  /** Handles `<a/>`, or the `h` of `<resume/>`. Throws StreamError for an impossible count. */
   confirmed (h: number): void {
-    for (const item of this.#outbound.confirm(h)) {
-      item.handed?.confirm(item.confirmed)
-      if (item.row !== undefined) this.#gone.push(item.row)
-      this.#moved.delete(item)
-    }
-    this.askedAt = undefined
-    if (this.#gone.length > 0) this.home.dirty(this)
+    const before = this.#outbound.confirmed
+    const handled = this.#outbound.confirm(h)
+    for (const { handed, confirmed } of handled) handed?.confirm(confirmed)
+    this.#stored.gone(handled)
+    this.#leave(handled)
+    const isReached = this.#requests.answered(h, before, this.#outbound.sent)
     this.#count()
     this.#confirm()
-    this.#ask()
+    // A device that has not counted everything would answer the same at once, and so on without end. It is asked again
+    // when there is more to acknowledge, or after a time.
+    if (isReached) this.#ask()
   }
 
-  #item (stanza: Stanza, handed: Handed | undefined, state: Item['state']): Item {
-    // Copied: what is kept until it is confirmed must not pin the chunk that it came with.
+  /** Asks the device again if its last acknowledgement did not cover everything. */
+  remind (): void { this.#ask() }
+
+  #item (stanza: Stanza, handed: DeliveryTracker | undefined, state: Item['state']): Item {
+    // Copied: an unacknowledged stanza must not keep its input buffer in memory.
     const item: Item = {
       octets: flatten(stanza.octets()), handed, at: this.home.now(), row: undefined, seq: undefined, state,
-      isPatient: this.session.isPatient,
+      isPatient: this.session.mayBeDelayed,
       confirmed: () => { this.#rewrite(item) },
     }
     handed?.give(item.confirmed)
     return item
   }
 
-  /** What is written down of it is so no longer. */
+  /** Notes that an item's stored row is outdated. */
   #rewrite (item: Item): void {
-    if (item.row === undefined || this.#isEnded) return
-    this.#moved.add(item)
-    this.home.dirty(this)
+    if (!this.#isEnded) this.#stored.moved(item)
   }
 
   #sent (): void {
@@ -189,182 +245,135 @@ export class Managed implements Manager {
     else this.#ask()
   }
 
-  /** One question at a time: its answer tells of all that was sent before it. */
+  /** Sends `<r/>`, one at a time: its answer covers everything sent before. */
   #ask (): void {
     if (this.askedAt !== undefined || !this.#outbound.isOpen || this.session.connection !== 'attached') return
-    this.askedAt = this.home.now()
-    this.tried = this.session.unanswered
-    this.session.write(management.REQUEST)
+    this.tried = this.session.unansweredSilence
+    this.#requests.ask(this.#outbound.sent)
   }
 
-  #restore ({ id, at, value }: Entry<Row>, handed: Handed): void {
+  #restore (past: PastRow | PastReference): void {
+    if (past.body !== undefined) this.#outbound.restore(this.#restoredReference(past, past.body))
+    else if ('entry' in past) this.#outbound.restore(this.#restored(past))
+  }
+
+  #restored ({ entry: { id, at, value }, handed }: PastRow): Item {
     const item: Item = {
       octets: toOctets(value.octets), handed, at, row: id, seq: value.seq, state: 'ready', isPatient: false,
       confirmed: () => { this.#rewrite(item) },
     }
     handed.give(item.confirmed)
-    this.#outbound.restore(item)
+    return item
   }
 
-  // ---- What comes in ------------------------------------------------------------------------
+  #restoredReference (past: PastRow | PastReference, body: SharedBody): Item {
+    const item = new SharedItem(this, body, 'ready', false)
+    item.row = 'entry' in past ? past.entry.id : undefined
+    item.seq = 'entry' in past ? past.entry.value.seq : past.seq
+    item.pinned = item.seq ?? 0
+    body.pins++
+    this.home.hold(body)
+    return item
+  }
+
+  // ---- Incoming -----------------------------------------------------------------------------
 
   arrive (): Arrival { return this.#inbound.arrive() }
 
   async settled (): Promise<void> { await this.#inbound.settled() }
 
-  settling (batch: Batch, isEmpty: boolean): void {
-    if (isEmpty) this.home.dirty(this)
-    else this.write(batch)
+  settling (batch: Batch, isEmpty: boolean, isAnswered: boolean): void {
+    const { isUrgent } = this.#stored
+    if (!isEmpty || isUrgent && isAnswered) this.write(batch)
+    // On a full disk, presence is sent to others all the same, and the state is stored later.
+    else if (isUrgent) void this.home.commit(this).catch(() => {})
+    else this.home.dirty(this)
+    if (isUrgent) this.session.charge(Math.floor(this.#stored.stateBytes / COST_UNIT))
   }
 
-  /** `<r/>` */
+  /** Handles `<r/>`. */
   asked (): void { this.#inbound.asked() }
 
   waits (isSo: () => boolean): void { if (!this.#isEnded) this.#inbound.waits(isSo) }
 
-  // ---- What is written down --------------------------------------------------------------------
+  // ---- Storage ---------------------------------------------------------------------------------
 
-  changed (): void {
-    if (this.#isEnded) return
-    this.#hasChanged = true
-    this.home.dirty(this)
-  }
+  changed (decides: boolean): void { if (!this.#isEnded) this.#stored.changed(decides) }
 
-  /** Adds all that is not written down yet. */
+  /** Adds everything that is not stored yet to a batch. */
   write (batch: Batch): void {
     if (this.#isEnded) return
-    const { counts, sessions } = this.home.stores
-    batch.add(counts.putting(this.#owner, this.id, { in: this.#inbound.count, out: this.#outbound.confirmed }))
+    this.#stored.write(batch, this.#counts, () => this.#state())
     this.#inbound.submitted(batch)
-    this.#tidy(batch)
-    if (!this.#hasChanged) return
-    this.#hasChanged = false
-    batch.add(sessions.putting(this.#owner, this.id, this.#state()))
-    batch.failed(() => { this.changed() })
   }
 
   /**
-   * The process ends, and the session does not: all of it is written down, in its order. Nothing that is sent later goes out, for the
-   * device would count it, and it might not be written down; it gets its row at once.
+   * Stores the whole session in order before the process ends. Nothing is sent after this, for the device would count
+   * stanzas that might not be stored; later stanzas are stored at once.
    */
   park (batch: Batch): void {
     if (this.#isEnded) return
-    const { counts, sessions, unacknowledged } = this.home.stores
     this.#isParked = true
     this.#outbound.hold()
     this.#inbound.forget()
-    const all = this.#outbound.all()
-    const rows = [...this.#gone, ...all.flatMap(item => item.row ?? [])]
-    if (rows.length > 0) batch.add(unacknowledged.removing(this.#owner, rows))
-    for (const item of all) {
-      item.row = this.home.id()
-      batch.add(unacknowledged.appending(this.#owner, this.#entry(item)))
-    }
-    this.#gone = []
-    this.#moved.clear()
-    this.#hasChanged = false
-    batch.add(counts.putting(this.#owner, this.id, { in: this.#inbound.count, out: this.#outbound.confirmed }))
+    this.#stored.rewrite(batch, this.#outbound.all(), this.#counts, this.#state())
     this.#inbound.submitted(batch)
-    batch.add(sessions.putting(this.#owner, this.id, this.#state()))
-    batch.failed(() => { this.#isParked = false }) // the next start finds it as after a crash
+    batch.failed(() => { this.#isParked = false }) // the next start finds the state as after a crash
   }
 
-  /** The last that the device hears before the process ends: so much of what has come from it is stored. */
-  farewell (): void {
-    this.session.write(management.answer(management.counted(this.#inbound.stored, 0)))
-  }
+  /** Sends the last `<a/>` before the process ends: the count that is stored. */
+  farewell (): void { this.#inbound.acknowledge() }
 
-  #tidy (batch: Batch): void {
-    const { unacknowledged } = this.home.stores
-    const gone = this.#gone
-    const moved = this.#moved
-    if (gone.length === 0 && moved.size === 0) return
-    this.#gone = []
-    this.#moved = new Set()
-    if (gone.length > 0) batch.add(unacknowledged.removing(this.#owner, gone))
-    for (const item of moved) {
-      if (item.row !== undefined) batch.add(unacknowledged.replacing(this.#owner, item.row, this.#row(item)))
-    }
-    batch.failed(() => {
-      this.#gone.push(...gone)
-      for (const item of moved) this.#moved.add(item)
-      this.home.dirty(this)
+  get #counts (): Counts { return { in: this.#inbound.count, out: this.#outbound.confirmed } }
+
+  #state (): SessionState {
+    return stateOf(this.session, {
+      patience: this.resumeTimeout,
+      numbering: this.#stored.numbering,
+      isWhole: this.#isParked && this.#outbound.isWhole,
     })
   }
 
-  #state (): SessionState {
-    const { session } = this
+  #appending (item: Item): Write { return this.#stored.appending(item, this.#outbound.next) }
+
+  #storing (): ConstructorParameters<typeof StoredSession>[0] {
+    const stores = (): ManagedSessionHome<ManagedSession>['stores'] => this.home.stores
     return {
-      resource: session.jid.resource,
-      since: session.since,
-      address: session.address,
-      secure: session.secure,
-      ...session.lang === undefined ? {} : { lang: session.lang },
-      ...session.presence === undefined ? {} : { presence: fromOctets(session.presence.octets()) },
-      priority: session.priority,
-      slots: session.texts(),
-      patience: this.patience,
-      isWhole: this.#isParked && this.#outbound.isWhole,
+      get stores () { return stores() },
+      id: () => this.home.id(),
+      items: () => this.#outbound.items(),
+      dirty: () => { this.home.dirty(this) },
+      unpin: body => { this.home.unpin(body) },
     }
   }
 
-  /** Gives the next item its number and its row. */
-  #appending (item: Item): Write {
-    item.seq = this.#outbound.next
-    item.row = this.home.id()
-    return this.home.stores.unacknowledged.appending(this.#owner, this.#entry(item))
-  }
+  // ---- Resumption and end --------------------------------------------------------------------------
 
-  #entry (item: Item): Entry<Row> {
-    if (item.row === undefined) throw new Error('a row without an id')
-    return { id: item.row, at: item.at, with: this.session.jid.toString(), value: this.#row(item) }
-  }
+  /** Cancels a due answer to `<r/>`: a device that resumes the session gets the count with `<resumed/>`. */
+  forgetAnswer (): void { this.#inbound.forget() }
 
-  #row ({ seq, octets, handed }: Item): Row {
-    const group = handed?.idFor(() => this.home.id())
-    return {
-      ...seq === undefined ? {} : { seq },
-      octets: fromOctets(octets),
-      ...group === undefined ? {} : { group },
-      ...handed?.isConfirmed === true ? { confirmed: true } : {},
-    }
-  }
-
-  get #owner (): string { return this.session.account.toString() }
-
-  // ---- Its end, and who takes it up again ----------------------------------------------------------
-
-  /** Whoever has called last may resume it: resolves with what has come, and whether it is still the caller's. */
-  async claim (): Promise<{ readonly count: number, readonly isOurs: boolean }> {
-    const claim = ++this.#claims
-    const count = await this.#inbound.settled()
-    this.#inbound.forget()
-    return { count, isOurs: claim === this.#claims && !this.#isEnded }
-  }
-
-  /** How many have come. */
+  /** The number of handled stanzas. */
   get count (): number { return this.#inbound.count }
-  /** That many may be told, and what goes out has the numbers that are written down: a crash takes neither back. */
-  get isStored (): boolean { return this.#inbound.isStored && this.#moved.size === 0 }
+  /** True if that number and the numbers of outgoing stanzas are stored, so that no crash changes them. */
+  get isStored (): boolean { return this.#inbound.isStored && this.#stored.hasNumbers }
 
-  /** The session is no more: what its device has not confirmed goes the way of messages to one that is gone (XEP-0198 §4). */
+  /** Ends the session: hands back the stanzas that the device did not acknowledge (XEP-0198 §4). */
   end (batch: Batch): void {
-    const { counts, sessions, unacknowledged } = this.home.stores
     if (this.#isEnded) return
     const items = this.#outbound.take()
     this.#isEnded = true
     this.#count()
     this.#confirm()
     this.#inbound.forget()
-    for (const item of items) if (item.state === 'ready') this.#lose(item)
-    batch.add(sessions.putting(this.#owner, this.id, undefined))
-    batch.add(counts.putting(this.#owner, this.id, undefined))
-    if (this.#gone.length > 0) batch.add(unacknowledged.removing(this.#owner, this.#gone))
+    const ready = items.filter(({ state }) => state === 'ready')
+    for (const item of ready) this.#lose(item)
+    this.#leave(ready)
+    this.#stored.remove(batch, ready)
   }
 
   #lose (item: Item): void {
     const isLost = item.handed?.lose(item.confirmed) ?? true
-    const removing = item.row === undefined ? undefined : this.home.stores.unacknowledged.removing(this.#owner, [item.row])
+    const removing = this.#stored.removing(item)
     if (!isLost) {
       if (removing !== undefined) this.home.submit(removing)
       return
@@ -372,8 +381,8 @@ export class Managed implements Manager {
     try {
       this.home.undelivered(item.octets, item.at, removing)
     } catch (error) {
-      // One that cannot be read keeps none of the others, and not the session's own rows.
-      if (item.row !== undefined) void this.home.stores.unacknowledged.setAside(this.#owner, this.#entry(item), error)
+      // One unreadable stanza affects neither the others nor the removal of the session's rows.
+      this.#stored.setAside(item, error)
     }
   }
 }

@@ -1,16 +1,17 @@
-/** What an operator can ask, in process: each command's answer, and what it says to wrong words. */
+/** The commands of an operator, in process: the answer of each command, and its errors. */
 import { join } from 'node:path'
 import t from 'tap'
 import { CommandError } from '../../lib/admin/talk.js'
-import { COMMAND_NAMES, answer, checkAccount } from '../../lib/admin/commands.js'
+import { COMMAND_NAMES, runCommand, checkAccount } from '../../lib/admin/commands.js'
 import { dnsRecords, type Resolver } from '../../lib/admin/dns.js'
 import { defineModule, parseJid } from '../../lib/api.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { SqliteStorage } from '../../lib/storage/sqlite/driver.js'
-import type { Storage } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
+import type { Shape } from '../../lib/storage/store.js'
 import { silent } from '../../lib/base/logger.js'
 import { scenario } from '../scenario.js'
-import { asks, Listening, worldOf } from './world.js'
+import { asks, RecordedTalk, worldOf } from './world.js'
 
 t.test('accounts are added, shown, locked, unlocked and removed', async t => {
   const s = await scenario(t, { modules: ['presence', 'roster'], hosts: ['montague.lit', 'capulet.lit'] })
@@ -54,7 +55,7 @@ t.test('sessions are listed, and ended all together or one by one', async t => {
   t.equal(await asks(s.server, 'session kick', ['romeo@montague.lit']), '0 sessions ended')
 })
 
-t.test('status, hooks, reload and stop', async t => {
+t.test('the server reports its status and its hooks, reloads, and stops', async t => {
   const s = await scenario(t, { modules: ['presence', 'roster'], hosts: ['montague.lit'] })
   await s.device('romeo@montague.lit/phone')
   t.match(await asks(s.server, 'status'), { storage: 'fine', version: '0.0.0', hosts: [{ host: 'montague.lit', sessions: 1, accountsOnline: 1 }] })
@@ -62,31 +63,31 @@ t.test('status, hooks, reload and stop', async t => {
   t.ok(hooks.some(({ hook, phase, owner }) => hook === 'presenceSent' && phase === 'act' && owner === 'roster'))
   let calls = 0
   const world = worldOf(s.server, { reload: () => { calls++; return Promise.resolve(['listen', 'tls']) }, stop: () => { calls++; return Promise.resolve() } })
-  const talk = new Listening()
-  t.equal(await answer(world, { command: 'reload', args: [] }, talk), 'reloaded; what has changed under listen, tls takes a restart')
+  const talk = new RecordedTalk()
+  t.equal(await runCommand(world, { command: 'reload', args: [] }, talk), 'reloaded; the changes of listen, tls need a restart')
   t.equal(await asks(s.server, 'reload'), 'reloaded')
-  t.equal(await answer(world, { command: 'stop', args: [] }, talk), 'stopped')
+  t.equal(await runCommand(world, { command: 'stop', args: [] }, talk), 'stopped')
   t.equal(calls, 2)
   Object.defineProperty(s.storage, 'trouble', { value: new Error('no space left') })
   t.match(await asks(s.server, 'status'), { storage: 'no space left' })
 })
 
-t.test('a status is given while nothing stored can be read, and says why', async t => {
+t.test('a status is returned while stored data cannot be read, and says why', async t => {
   const s = await scenario(t, { modules: [], hosts: ['montague.lit'] })
   s.server.hosts[0]!.accounts.list = () => Promise.reject(new Error('PostgreSQL cannot be reached'))
   t.match(await asks(s.server, 'status'), { storage: 'PostgreSQL cannot be reached', hosts: [{ host: 'montague.lit', accounts: 'unknown', sessions: 0 }] })
 })
 
-t.test('traffic: what came and went by kind, what share each has, and what was spared', async t => {
+t.test('traffic reports the counts and shares of each kind in both directions, and what was saved', async t => {
   const s = await scenario(t, { modules: ['presence', 'csi'], hosts: ['montague.lit', 'capulet.lit'] })
   type Report = { since: string, traffic: { peers: string, kind: string }[], spared: unknown[] }
   const ask = async (): Promise<Report> => await asks(s.server, 'traffic') as Report
   const empty = await ask()
   t.equal(empty.since, '2026-01-01T00:00:00.000Z')
-  t.equal(empty.traffic.length, 18, 'each kind, and all of them, for clients and for servers')
+  t.equal(empty.traffic.length, 18, 'each kind, and all kinds, for clients and for servers')
   t.match(empty.traffic.at(-1), { peers: 'servers', kind: 'all', in: 0, inBytes: 0, inShare: 0, out: 0, outShare: 0 })
   t.same(empty.spared, [])
-  const { clients, servers } = s.server.router.traffic
+  const { clients, servers } = s.server.pipeline.traffic
   clients.in.add(0, 100)
   for (let n = 0; n < 3; n++) clients.out.add(3, 300)
   clients.out.add(0, 100)
@@ -107,10 +108,10 @@ t.test('traffic: what came and went by kind, what share each has, and what was s
   t.same((await ask()).spared, [{ by: 'csi', kind: 'presence', stanzas: 2, bytes, wakeups: 4 }])
 })
 
-t.test('links to other servers are listed, and the way to one is tried', async t => {
+t.test('the command `s2s` lists the pairs of domains, and `s2s test` shows each step of the test of another server', async t => {
   const s = await scenario(t, { hosts: ['montague.lit', 'verona.lit'] })
   const asked: string[] = []
-  const line = { local: 'montague.lit', remote: 'capulet.lit', direction: 'both', state: 'established', security: 'EXTERNAL', queue: 3, unacknowledged: 2, address: '192.0.2.1', error: '' }
+  const line = { local: 'montague.lit', remote: 'capulet.lit', direction: 'both' as const, state: 'established', security: 'EXTERNAL', queue: 3, unacknowledged: 2, address: '192.0.2.1', error: '' }
   const since = (ms: number) => ({ ...line, bytes: 900, since: s.clock.now() - ms })
   const federation = {
     numbers: () => [],
@@ -121,25 +122,25 @@ t.test('links to other servers are listed, and the way to one is tried', async t
     },
   }
   const world = worldOf(s.server, { federation })
-  const ask = (command: string, ...args: string[]) => answer(world, { command, args }, new Listening())
+  const ask = (command: string, ...args: string[]) => runCommand(world, { command, args }, new RecordedTalk())
   t.match(await ask('s2s'), [{ ...line, age: '0s' }, { age: '59s' }, { age: '1d 6h' }, { age: '' }, { age: '0s' }])
   t.strictSame(await ask('s2s test', 'CAPULET.lit'), [{ step: 'dns', ok: 'ok', says: 'x', mend: '' }, { step: 'verdict', ok: 'FAILS', says: 'y', mend: 'you' }])
   await ask('s2s test', 'capulet.lit', 'verona.lit')
   t.strictSame(asked, ['montague.lit capulet.lit', 'verona.lit capulet.lit'])
   await t.rejects(ask('s2s test'), /a domain is missing/)
-  await t.rejects(ask('s2s test', 'juliet@capulet.lit'), /a domain is wanted/)
+  await t.rejects(ask('s2s test', 'juliet@capulet.lit'), /give a domain/)
   await t.rejects(ask('s2s test', 'verona.lit'), /is a host of this server/)
   await t.rejects(ask('s2s test', 'capulet.lit', 'mantua.lit'), /not a host/)
-  await t.rejects(asks(s.server, 's2s'), /talks to no others/)
+  await t.rejects(asks(s.server, 's2s'), /does not talk to others/)
 })
 
-t.test('a module adds commands of its own', async t => {
+t.test('a module adds its own commands', async t => {
   const greeter = defineModule({ name: 'greeter', about: 'Greets.', setup (host) { host.command('greet', args => Promise.resolve(`hello ${args.join(' ')}`)) } })
   const s = await scenario(t, { modules: [greeter], hosts: ['montague.lit'] })
   t.equal(await asks(s.server, 'greet', ['old', 'friend']), 'hello old friend')
 })
 
-t.test('what is wrong is said in a line', async t => {
+t.test('a wrong command is answered with one line', async t => {
   const s = await scenario(t, { modules: ['presence', 'roster'], hosts: ['montague.lit'] })
   await s.account('romeo@montague.lit')
   const folder = t.testdir({ 'there': '' })
@@ -148,7 +149,7 @@ t.test('what is wrong is said in a line', async t => {
     ['constructor', [], /no command/],
     ['user add', [], /an address is missing/],
     ['user add', ['@'], /./, 'x'],
-    ['user add', ['montague.lit'], /montague\.lit is no account/, 'x'],
+    ['user add', ['montague.lit'], /montague\.lit is not an account/, 'x'],
     ['user add', ['romeo@elsewhere.lit'], /elsewhere\.lit is not a host/, 'x'],
     ['user add', ['romeo@montague.lit'], /romeo@montague\.lit exists/, 'x'],
     ['user add', ['new@montague.lit'], /a password is missing/],
@@ -168,29 +169,30 @@ t.test('what is wrong is said in a line', async t => {
     ['export', [join(folder, 'no', 'such', 'folder')], /cannot be written/],
     ['export', [join(folder, 'x.xml'), 'elsewhere.lit'], /not a host/],
     ['export', [join(folder, 'x.xml'), 'nobody@montague.lit'], /there is no nobody/],
-    ['export', [join(folder, 'there')], /there already/],
+    ['export', [join(folder, 'there')], /exists already/],
     ['import', ['--strict'], /a file is missing/],
     ['import', [folder], /is not a file/],
   ]
   for (const [command, args, error, input] of rows) {
-    const thrown: unknown = await asks(s.server, command, args, input === undefined ? {} : { input }).catch((error: unknown) => error)
+    const how = input === undefined ? {} : { input }
+    const thrown: unknown = await asks(s.server, command, args, how).catch((error: unknown) => error)
     t.ok(thrown instanceof CommandError, `${command} ${args.join(' ')}: ${String(thrown)}`)
     t.match(String(thrown), error)
   }
-  for (const name of ['romeo', '', undefined, 'a@b@c', 'x@']) t.throws(() => { checkAccount(name) }, { message: /missing|no account|no address/ })
+  for (const name of ['romeo', '', undefined, 'a@b@c', 'x@']) t.throws(() => { checkAccount(name) }, { message: /missing|not an account|not an address/ })
   checkAccount('romeo@montague.lit')
   t.ok(COMMAND_NAMES.includes('user add'))
 })
 
-t.test('what nobody foresaw is no mistake of the operator', async t => {
+t.test('an unexpected error is not reported as a mistake of the operator', async t => {
   const s = await scenario(t, { hosts: ['montague.lit'] })
   Object.defineProperty(s.storage, 'backup', { value: () => Promise.reject(new Error('the disk is on fire')) })
   await t.rejects(asks(s.server, 'backup', ['/x']), /was not written: the disk is on fire/)
   const world = worldOf(s.server, { reload: () => Promise.reject(new TypeError('a defect')) })
-  await t.rejects(answer(world, { command: 'reload', args: [] }, new Listening()), TypeError)
+  await t.rejects(runCommand(world, { command: 'reload', args: [] }, new RecordedTalk()), TypeError)
 })
 
-t.test('DNS: each record, what is there today, and what is wrong with it', async t => {
+t.test('dns reports each record, its current value, and what is wrong with it', async t => {
   const failing = (code: string) => async (): Promise<never> => { throw Object.assign(new Error(code), { code }) }
   const srv = (name: string, port: number) => ({ name, port, priority: 5, weight: 0 })
   const clients = { for: 'clients' } as const
@@ -206,7 +208,7 @@ t.test('DNS: each record, what is there today, and what is wrong with it', async
     ['a failure', { srv: failing('ESERVFAIL') }, 'nothing (ESERVFAIL)', 'DNS did not answer'],
     ['an error without a code', { srv: async () => { throw new Error('x') } }, 'nothing (failed)', 'DNS did not answer'],
     ['refusal', { srv: async () => [srv('', 0)] }, '5 0 0 .', 'says that there is no such service'],
-    ['another port', { srv: async () => [srv('xmpp.lit', 99)] }, '5 0 99 xmpp.lit.', 'none leads to port 5222'],
+    ['another port', { srv: async () => [srv('xmpp.lit', 99)] }, '5 0 99 xmpp.lit.', 'no record for port 5222'],
     ['no address', { srv: async () => [srv('xmpp.lit', 5222)], addresses: failing('ENOTFOUND') }, '5 0 5222 xmpp.lit.', 'xmpp.lit has no address'],
     ['an empty list of addresses', { srv: async () => [srv('xmpp.lit', 5222)], addresses: async () => [] }, '5 0 5222 xmpp.lit.', 'xmpp.lit has no address'],
     ['silence about the address', { srv: async () => [srv('xmpp.lit', 5222)], addresses: failing('ETIMEOUT') }, '5 0 5222 xmpp.lit.', 'DNS did not answer'],
@@ -228,11 +230,11 @@ t.test('DNS: each record, what is there today, and what is wrong with it', async
     srv: async () => { most = Math.max(most, ++open); await Promise.resolve(); open--; return [] },
     addresses: async () => [],
   })
-  t.ok(most <= 8, 'few questions at a time')
+  t.ok(most <= 8, 'few queries at a time')
 })
 
-/** Every text in a storage: what a scan for an address has to look through. */
-async function allOf (storage: Storage, names: ReadonlyMap<string, 'records' | 'journal'>): Promise<string[]> {
+/** Returns every entry of a storage as text, to search them for an address. */
+async function allOf (storage: Storage, names: ReadonlyMap<string, Shape<unknown>['kind']>): Promise<string[]> {
   const { records, journal } = await import('../../lib/storage/store.js')
   const found: string[] = []
   for (const [name, kind] of names) {
@@ -252,17 +254,17 @@ async function allOf (storage: Storage, names: ReadonlyMap<string, 'records' | '
 }
 
 for (const driver of ['memory', 'SQLite'] as const) {
-  t.test(`an account that is removed leaves no trace in ${driver}: not in its own stores, and in others' only what they keep of it themselves`, async t => {
+  t.test(`a removed account leaves no trace in ${driver}, except in others' stores what they keep of it themselves`, async t => {
     const storage = driver === 'memory' ? new MemoryStorage() : await SqliteStorage.open({ file: join(t.testdir({}), 'x.db'), durability: 'os', log: silent })
     t.teardown(() => storage.close())
-    const names = new Map<string, 'records' | 'journal'>()
+    const names = new Map<string, Shape<unknown>['kind']>()
     const open = storage.open.bind(storage)
     storage.open = async (name, shape) => { names.set(name, shape.kind); return await open(name, shape) }
     const modules = ['roster', 'presence', 'message', 'offline', 'private', 'vcard', 'blocking', 'last-activity', 'carbons', 'disco', 'caps', 'register', 'limits', 'ping']
     const s = await scenario(t, { modules, hosts: ['montague.lit', 'capulet.lit'], storage: storage as MemoryStorage })
     const [romeo, juliet] = [await s.device('romeo@montague.lit/orchard'), await s.device('juliet@capulet.lit/balcony')]
     const [nurse, tybalt] = [await s.device('nurse@capulet.lit/x'), await s.device('tybalt@capulet.lit/x')]
-    // Bound to each other in both directions, in one, and asked for in both.
+    // Juliet and romeo subscribe to each other; romeo asks the nurse, and tybalt asks romeo.
     await romeo.asks(`<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='juliet@capulet.lit' name='J'/></query></iq>`)
     await romeo.says(`<presence type='subscribe' to='juliet@capulet.lit'/>`)
     await juliet.says(`<presence type='subscribed' to='romeo@montague.lit'/>`, `<presence type='subscribe' to='romeo@montague.lit'/>`)
@@ -284,7 +286,8 @@ for (const driver of ['memory', 'SQLite'] as const) {
     await asks(s.server, 'user remove', ['romeo@montague.lit'])
     await s.settled()
     const left = (await allOf(storage, names)).filter(line => line.includes('romeo'))
-    // RFC 6121 §3.2, §3.3: their own entry stays with them, without any subscription; what only waited for an answer is gone.
+    // RFC 6121 §3.2, §3.3: the contacts keep their entries, without any subscription. Contacts that only waited for an
+    // answer are gone.
     t.equal(left.length, 2, left.join('\n'))
     for (const line of left) t.match(line, /^roster\.items (juliet|tybalt)@capulet\.lit romeo@montague\.lit .*"subscription":"none","ask":false,"approved":false/)
     t.ok(romeo.closed)
@@ -294,7 +297,7 @@ for (const driver of ['memory', 'SQLite'] as const) {
     await asks(s.server, 'user add', ['romeo@montague.lit'], { input: 'another' })
     const anew = await s.device('romeo@montague.lit/anew')
     await anew.getsNothing()
-    t.notMatch((await anew.asks(`<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>`)).toString(), /item/, 'who takes the name next begins with nothing')
+    t.notMatch((await anew.asks(`<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>`)).toString(), /item/, 'a new account of the same name starts with nothing')
     t.notMatch((await anew.asks(`<iq type='get' id='b'><blocklist xmlns='urn:xmpp:blocking'/></iq>`)).toString(), /item/)
     t.equal(parseJid('romeo@montague.lit').toString(), 'romeo@montague.lit')
   })

@@ -1,23 +1,16 @@
-/** The local socket between the command and the server: who is alive is heard, and who is silent is given up. */
+/**
+ * The local socket between the command and the server: a working server sends signs of life, and a silent one is given
+ * up.
+ */
 import { once } from 'node:events'
 import { createConnection, createServer, type Socket } from 'node:net'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { askAdmin, serveAdmin } from '../../lib/admin/socket.js'
 import { silent } from '../../lib/base/logger.js'
 import { scenario } from '../scenario.js'
-import { worldOf } from './world.js'
+import { pathFor, worldOf } from './world.js'
 
 t.setTimeout(1_200_000)
-
-/** A path that is short enough for the kernel (unix(7): 107 bytes). */
-function pathFor (t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'sestina-'))
-  t.teardown(() => { rmSync(folder, { recursive: true }) })
-  return join(folder, 'admin.sock')
-}
 
 const STATUS = { command: 'status', args: [] }
 
@@ -26,12 +19,12 @@ t.test('a command ends after the server has been silent for too long', async t =
   const connected = new Set<Socket>()
   const mute = createServer({ allowHalfOpen: true }, socket => { connected.add(socket) }).listen(path)
   await once(mute, 'listening')
-  await t.rejects(askAdmin(path, STATUS, undefined, 20), { message: /the server has not said a word for 0\.02 s/ })
+  await t.rejects(askAdmin(path, STATUS, undefined, 20), { message: /the server has sent nothing for 0\.02 s/ })
   for (const socket of connected) socket.destroy()
   mute.close()
 })
 
-t.test('a server at work on a command says every few seconds that it is alive, and nothing after its answer', async t => {
+t.test('a server that works on a command sends a sign of life every few seconds, and nothing after its answer', async t => {
   const s = await scenario(t, { hosts: ['montague.lit'] })
   const path = pathFor(t)
   let begun = (): void => undefined
@@ -52,14 +45,14 @@ t.test('a server at work on a command says every few seconds that it is alive, a
   await admin.close()
 })
 
-t.test('signs of life between the lines of an answer are not taken for one', async t => {
+t.test('signs of life between the lines of an answer are not taken for the answer', async t => {
   const path = pathFor(t)
   const server = createServer({ allowHalfOpen: true }, socket => {
     socket.resume().on('end', () => { socket.end('\n\n{"told":{"kind":"note","text":"half way"}}\n\n{"result":"done"}\n') })
   }).listen(path)
   await once(server, 'listening')
   const notes: string[] = []
-  t.strictSame(await askAdmin(path, STATUS, told => { notes.push(told.text) }), { result: 'done' })
+  t.strictSame(await askAdmin(path, STATUS, told => { if ('text' in told) notes.push(told.text) }), { result: 'done' })
   t.strictSame(notes, ['half way'])
   server.close()
 })

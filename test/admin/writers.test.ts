@@ -1,17 +1,17 @@
-/** Files of accounts as other servers write them: what differs from XEP-0227 is understood, and what cannot be taken is told. */
+/** Account files of other servers: deviations from XEP-0227 are understood, and what cannot be imported is reported. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { newKeys, sharedDerivations, type HashName, type Keys } from '../../lib/auth/keys.js'
 import { scenario, type Scenario } from '../scenario.js'
-import { asks, Listening } from './world.js'
+import { asks, RecordedTalk } from './world.js'
 
 const MODULES = ['roster', 'presence', 'message', 'private', 'blocking']
 
-/** Imports these lines as the users of capulet.lit; the first stands in line 3. */
+/** Imports these lines as the users of capulet.lit. The first one is line 3 of the file. */
 async function imports (t: Test, s: Scenario, ...lines: readonly string[]) {
   const text = `<?xml version='1.0' encoding='UTF-8'?>\n<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.lit'>\n${lines.join('\n')}\n</host></server-data>`
   const file = join(t.testdir({ 'in.xml': text }), 'in.xml')
-  const talk = new Listening()
+  const talk = new RecordedTalk()
   const done = await asks(s.server, 'import', [file], { talk })
   const short = (texts: readonly string[]): readonly string[] => texts.map(text => text.replace(`${file}:`, ''))
   return { done, problems: short(talk.problems), notes: short(talk.notes) }
@@ -25,14 +25,14 @@ function scram (mechanism: string, { iterations, salt, storedKey, serverKey }: K
     `<salt>${salt}</salt><server-key>${serverKey}</server-key><stored-key>${storedKey}</stored-key></scram-credentials>`
 }
 
-const twice = (keys: Keys): Keys =>
-  ({ iterations: keys.iterations, salt: again(keys.salt), storedKey: again(keys.storedKey), serverKey: again(keys.serverKey) })
+const twice = ({ iterations, salt, storedKey, serverKey }: Keys): Keys =>
+  ({ iterations, salt: again(salt), storedKey: again(storedKey), serverKey: again(serverKey) })
 
 async function keysOf (password: string, hash: HashName): Promise<Keys> {
   return await newKeys(password, hash, 4096, sharedDerivations)
 }
 
-t.test('keys of SCRAM that ejabberd wrote in base64 twice are the keys they were', async t => {
+t.test('SCRAM keys that ejabberd encoded in base64 twice are decoded', async t => {
   const s = await stage(t)
   const [one, two, three] = [await keysOf('the first', 'sha-1'), await keysOf('the second', 'sha-512'), await keysOf('the third', 'sha-256')]
   const { done, problems } = await imports(t, s,
@@ -52,7 +52,7 @@ t.test('keys of SCRAM that ejabberd wrote in base64 twice are the keys they were
   }
 })
 
-t.test('keys of SCRAM in the place of a password, as older ejabberd wrote them, are keys; what only begins so is a password', async t => {
+t.test('SCRAM keys in the attribute password, as older ejabberd wrote them, are keys; another text with that prefix is a password', async t => {
   const s = await stage(t)
   const [one, two] = [await keysOf('the first', 'sha-1'), await keysOf('the second', 'sha-256')]
   const written = ({ storedKey, serverKey, salt, iterations }: Keys): string => `scram:${storedKey},${serverKey},${salt},${iterations}`
@@ -65,7 +65,7 @@ t.test('keys of SCRAM in the place of a password, as older ejabberd wrote them, 
     `<user name='costly' password='${written({ ...one, iterations: 99_999_999 })}'/>`,
     `<user name='other' password='scram:md5,QUJD,QUJD,QUJD,4096'/>`)
   t.match(done, { accounts: 7, problems: 3 })
-  t.match(problems.join('\n'), /^7: bad@.* its keys are not taken: not keys.*\n8: costly@.*iterations.*\n9: other@.*'md5'/s)
+  t.match(problems.join('\n'), /^7: bad@.* its keys are not imported: not keys.*\n8: costly@.*iterations.*\n9: other@.*'md5'/s)
   const { accounts } = s.host('capulet.lit')
   for (const [name, password] of [['once', 'the first'], ['twice', 'the first'], ['named', 'the second'], ['plain', 'scram:bled eggs']] as const) {
     t.ok(await accounts.verifyPassword(name, password), name)
@@ -74,7 +74,7 @@ t.test('keys of SCRAM in the place of a password, as older ejabberd wrote them, 
   t.match(await asks(s.server, 'user show', ['bad@capulet.lit']), { keys: [] })
 })
 
-t.test('an import says how many accounts lack which keys, and how many came without a password', async t => {
+t.test('an import reports how many accounts lack which keys, and how many came without a password', async t => {
   const s = await stage(t)
   const one = await keysOf('the first', 'sha-1')
   const { notes, problems } = await imports(t, s, `<user name='a'>${scram('SCRAM-SHA-1', one)}</user>`,
@@ -88,14 +88,14 @@ t.test('an import says how many accounts lack which keys, and how many came with
   t.match(await asks(s.server, 'status'), { hosts: [{ host: 'capulet.lit', notOffered: '' }] })
 })
 
-t.test('a password that is shorter than new ones may be is taken over', async t => {
+t.test('a password that is shorter than the minimum for new ones is imported', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: ['capulet.lit'], shortest: 8 })
   t.match((await imports(t, s, "<user name='a' password='short'/>")).done, { accounts: 1, problems: 0 })
   t.ok(await s.host('capulet.lit').accounts.verifyPassword('a', 'short'))
-  await t.rejects(asks(s.server, 'user password', ['a@capulet.lit'], { input: 'shorter' }), /too short: it has to have at least 8 characters/)
+  await t.rejects(asks(s.server, 'user password', ['a@capulet.lit'], { input: 'shorter' }), /too short: it must have at least 8 characters/)
 })
 
-t.test('a privacy list whose default stands in another query is in force, in whichever order they come, whatever their prefixes', async t => {
+t.test('a privacy list whose default is in another query is applied, in any order and with any prefixes', async t => {
   const s = await stage(t)
   const list = (name: string, value: string): string => `<list name='${name}'><item type='jid' value='${value}' action='deny' order='1'/></list>`
   const query = (inner: string): string => `<query xmlns='jabber:iq:privacy'>${inner}</query>`
@@ -115,7 +115,7 @@ t.test('a privacy list whose default stands in another query is in force, in whi
   }
 })
 
-t.test('a contact whose groups are empty or named twice is taken without these, and it is told', async t => {
+t.test('a contact with empty or duplicate groups is imported without them, and that is reported', async t => {
   const s = await stage(t)
   const { done, problems, notes } = await imports(t, s, "<user name='a' password='a secret'><query xmlns='jabber:iq:roster'>",
     "<item jid='one@y' subscription='both'><group>F</group><group></group><group>F</group><group>G</group></item>",
@@ -128,5 +128,5 @@ t.test('a contact whose groups are empty or named twice is taken without these, 
   t.match(roster, /<item[^>]*jid="one@y"[^>]*subscription="both"[^>]*><group>F<\/group><group>G<\/group><\/item>/)
   t.match(roster, /<item[^>]*jid="two@y"[^>]*\/>/)
   t.match((await device.asks("<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='x@y'><group/></item></query></iq>")).toString(),
-    /not-acceptable/, 'a client may not (RFC 6121 §2.3.3)')
+    /not-acceptable/, 'a client is refused (RFC 6121 §2.3.3)')
 })

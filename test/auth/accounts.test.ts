@@ -8,9 +8,8 @@ import { networkOf } from '../../lib/base/network.js'
 import { PrepError } from '../../lib/xmpp/prep.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { FakeClock } from '../fake-clock.js'
-import { DOMAIN, ITERATIONS, openAccounts } from './stage.js'
+import { DOMAIN, ITERATIONS, openAccounts, ROMEO } from './stage.js'
 
-const ROMEO = parseJid('romeo@example.org')
 const JULIET = parseJid('juliet@example.org')
 
 async function rejects (t: Pick<Test, 'ok'>, promise: Promise<unknown>, kind: new () => Error, name?: string): Promise<void> {
@@ -18,7 +17,7 @@ async function rejects (t: Pick<Test, 'ok'>, promise: Promise<unknown>, kind: ne
   t.ok(error instanceof kind, name ?? kind.name)
 }
 
-t.test('of a password, salted keys are stored, and nothing else', async t => {
+t.test('for a password only salted keys are stored', async t => {
   const { accounts, records, clock } = await openAccounts()
   await accounts.create(ROMEO, 'correct horse')
   const stored = records.rows.get(DOMAIN)?.get('romeo')
@@ -30,17 +29,17 @@ t.test('of a password, salted keys are stored, and nothing else', async t => {
     t.equal(keys.iterations, ITERATIONS)
     t.equal(strictBase64(keys.salt)?.length, 16)
   }
-  t.equal(new Set(Object.values(stored?.keys ?? {}).map(({ salt }) => salt)).size, 3, 'each with a salt of its own')
+  t.equal(new Set(Object.values(stored?.keys ?? {}).map(({ salt }) => salt)).size, 3, 'each hash has its own salt')
   t.notMatch(JSON.stringify(stored), 'correct')
   await accounts.create(JULIET, 'correct horse')
   t.not(records.rows.get(DOMAIN)?.get('juliet')?.keys['sha-256']?.storedKey, stored?.keys['sha-256']?.storedKey,
-    'the same password has other keys')
+    'the same password has other keys in another account')
   t.ok(await accounts.verifyPassword('romeo', 'correct horse'))
   t.notOk(await accounts.verifyPassword('romeo', 'correct horsf'))
   t.notOk(await accounts.verifyPassword('nobody', 'correct horse'))
 })
 
-t.test('iterations are 10,000 unless the conf says otherwise, and old accounts keep theirs', async t => {
+t.test('the default is 10,000 iterations, and old accounts keep theirs', async t => {
   const { records, secrets, index, clock } = await openAccounts()
   const parts = { domain: DOMAIN, clock, records, secrets, index }
   const usual = await Accounts.open(parts)
@@ -55,7 +54,7 @@ t.test('iterations are 10,000 unless the conf says otherwise, and old accounts k
   t.notOk(await other.verifyPassword('romeo', 'pencil'))
 })
 
-t.test('a password that is empty, endless or unprintable is refused', async t => {
+t.test('an empty, very long or unprintable password is refused', async t => {
   const { accounts } = await openAccounts()
   const refused: readonly (readonly [string, string, new () => Error])[] = [
     ['empty', '', PasswordError],
@@ -70,12 +69,12 @@ t.test('a password that is empty, endless or unprintable is refused', async t =>
     await rejects(t, accounts.create(ROMEO, password), error, name)
     await rejects(t, accounts.setPassword(ROMEO, password), error, name)
   }
-  t.notOk(await accounts.exists(ROMEO), 'and no account was made')
+  t.notOk(await accounts.exists(ROMEO), 'no account was created')
   await accounts.create(ROMEO, 'x'.repeat(MOST_BYTES))
   t.equal(preparePassword('I\u00adX \u2168'), 'IX IX', 'RFC 4013 §3')
 })
 
-t.test('whether an account exists is known at once the second time', async t => {
+t.test('a second look-up of an account needs no read', async t => {
   const { accounts, records } = await openAccounts()
   const first = accounts.exists(ROMEO)
   t.ok(first instanceof Promise)
@@ -93,10 +92,10 @@ t.test('whether an account exists is known at once the second time', async t => 
 
   const small = await openAccounts({ cached: 2 })
   for (const name of ['a', 'b', 'c']) await small.accounts.exists(parseJid(`${name}@example.org`))
-  t.ok(small.accounts.exists(parseJid('a@example.org')) instanceof Promise, 'what was not used for longest is forgotten')
+  t.ok(small.accounts.exists(parseJid('a@example.org')) instanceof Promise, 'the account that was not used for the longest time is forgotten')
 })
 
-t.test('a write that is still on its way is not overtaken by what was read before it', async t => {
+t.test('an earlier read does not overtake a write in progress', async t => {
   const { accounts, records } = await openAccounts()
   let open = (): void => {}
   records.gate = new Promise(resolve => { open = resolve })
@@ -105,9 +104,9 @@ t.test('a write that is still on its way is not overtaken by what was read befor
   records.gate = Promise.resolve()
   await accounts.creating(ROMEO, 'pencil')
   t.equal(await early, false)
-  t.equal(await accounts.exists(ROMEO), false, 'not committed yet')
+  t.equal(await accounts.exists(ROMEO), false, 'the creation is not committed yet')
   records.commit()
-  t.equal(await accounts.exists(ROMEO), true, 'and not remembered as missing')
+  t.equal(await accounts.exists(ROMEO), true, 'the account is not cached as missing')
   t.equal(accounts.exists(ROMEO), true)
 
   accounts.removing(ROMEO)
@@ -117,7 +116,7 @@ t.test('a write that is still on its way is not overtaken by what was read befor
   t.equal(accounts.exists(ROMEO), false)
 })
 
-t.test('a name is given once, however many ask for it at the same time', async t => {
+t.test('a name is given once, however many requests for it arrive at the same time', async t => {
   const { accounts, records, clock } = await openAccounts()
   const asked = await Promise.allSettled(['one', 'two', 'three'].map(password => accounts.creating(ROMEO, password)))
   t.strictSame(asked.map(({ status }) => status).sort(), ['fulfilled', 'rejected', 'rejected'])
@@ -127,7 +126,7 @@ t.test('a name is given once, however many ask for it at the same time', async t
   await rejects(t, accounts.create(ROMEO, 'four'), AccountExists)
   clock.pass(60_000)
   await accounts.create(ROMEO, 'five')
-  t.ok(await accounts.verifyPassword('romeo', 'five'), 'a write that failed does not keep the name forever')
+  t.ok(await accounts.verifyPassword('romeo', 'five'), 'a failed write does not reserve the name')
   await rejects(t, accounts.create(ROMEO, 'six'), AccountExists)
   await accounts.exists(ROMEO)
   await rejects(t, accounts.create(ROMEO, 'six'), AccountExists)
@@ -135,7 +134,7 @@ t.test('a name is given once, however many ask for it at the same time', async t
   await rejects(t, accounts.create(parseJid('example.org'), 'six'), AccountMissing)
 })
 
-t.test('a removed account does not come back with a new password', async t => {
+t.test('a removed account does not return with a new password', async t => {
   const { accounts, records, clock } = await openAccounts()
   await rejects(t, accounts.setPassword(ROMEO, 'pen'), AccountMissing)
   await accounts.create(ROMEO, 'pencil')
@@ -153,10 +152,10 @@ t.test('a removed account does not come back with a new password', async t => {
   records.fail()
   clock.pass(60_000)
   await accounts.setPassword(JULIET, 'pen')
-  t.ok(await accounts.verifyPassword('juliet', 'pen'), 'one whose removal failed is as it was')
+  t.ok(await accounts.verifyPassword('juliet', 'pen'), 'an account whose removal failed is unchanged')
 })
 
-t.test('a locked account is locked until it is unlocked, and keeps its password', async t => {
+t.test('a locked account stays locked until it is unlocked, and keeps its password', async t => {
   const { accounts, clock } = await openAccounts()
   await rejects(t, accounts.lock(ROMEO, 'spam'), AccountMissing)
   await accounts.create(ROMEO, 'pencil')
@@ -164,14 +163,14 @@ t.test('a locked account is locked until it is unlocked, and keeps its password'
   await Promise.all([accounts.lock(ROMEO, 'spam'), accounts.setPassword(ROMEO, 'pen')])
   t.equal(await accounts.state(ROMEO), 'locked')
   t.equal(await accounts.exists(ROMEO), true)
-  t.ok(await accounts.verifyPassword('romeo', 'pen'), 'neither change swallowed the other')
+  t.ok(await accounts.verifyPassword('romeo', 'pen'), 'neither change overwrote the other')
   t.strictSame((await accounts.list({ limit: 10 })).map(({ locked }) => locked), [{ since: clock.now(), reason: 'spam' }])
   await accounts.unlock(ROMEO)
   t.equal(await accounts.state(ROMEO), 'active')
   t.ok(await accounts.verifyPassword('romeo', 'pen'))
 })
 
-t.test('accounts are listed by name, a page at a time', async t => {
+t.test('accounts are listed by name, page by page', async t => {
   const { accounts } = await openAccounts()
   for (const name of ['mercutio', 'benvolio', 'tybalt']) await accounts.create(parseJid(`${name}@example.org`), 'pencil')
   const first = await accounts.list({ limit: 2 })
@@ -179,7 +178,7 @@ t.test('accounts are listed by name, a page at a time', async t => {
   t.strictSame((await accounts.list({ limit: 2, after: 'mercutio' })).map(({ account }) => account.local), ['tybalt'])
 })
 
-t.test('an account that is not there has the same salt each time, also after a restart, and on each host another', async t => {
+t.test('an unknown account has the same salt each time, also after a restart, and another on each host', async t => {
   const { accounts, records, secrets, index, clock } = await openAccounts()
   const keys = await accounts.credentials('nobody', 'sha-256')
   t.strictSame(await accounts.credentials('nobody', 'sha-256'), keys)
@@ -197,7 +196,7 @@ t.test('an account that is not there has the same salt each time, also after a r
   t.equal(strictBase64(secrets.rows.get(DOMAIN)?.get('secret')?.secret ?? '')?.length, 32)
 })
 
-t.test('an account that came from elsewhere with keys of one hash can log in with its password', async t => {
+t.test('an imported account with keys of one hash can log in with its password', async t => {
   const { accounts, records } = await openAccounts()
   const salt = Buffer.from('QSXCR+Q6sek8bf92', 'base64')
   const salted = pbkdf2Sync('pencil', salt, 4096, 20, 'sha1')
@@ -209,7 +208,7 @@ t.test('an account that came from elsewhere with keys of one hash can log in wit
   t.strictSame(await accounts.credentials('user', 'sha-256'), await accounts.credentials('user', 'sha-256'))
 })
 
-t.test('few passwords are derived at once, some wait, and the rest is turned away', async t => {
+t.test('the number of parallel derivations and of waiting ones is bounded, and more are refused', async t => {
   const derivations = new Derivations({ atOnce: 1, waiting: 2 })
   const asked = Array.from({ length: 5 }, () => newKeys('pencil', 'sha-1', 10, derivations))
   t.equal(derivations.waiting, 2)
@@ -217,12 +216,12 @@ t.test('few passwords are derived at once, some wait, and the rest is turned awa
   t.strictSame(settled.map(({ status }) => status), ['fulfilled', 'fulfilled', 'fulfilled', 'rejected', 'rejected'])
   for (const one of settled) if (one.status === 'rejected') t.ok(one.reason instanceof Overloaded)
   t.equal(derivations.waiting, 0)
-  t.ok(await newKeys('pencil', 'sha-1', 10, derivations), 'and the line moves on')
-  await t.rejects(derivations.derive('a', new Uint8Array(1), 0, 'sha-1'), 'iterations that make no sense are a rejection')
-  t.ok(await newKeys('pencil', 'sha-1', 10, derivations), 'which costs nobody a place')
+  t.ok(await newKeys('pencil', 'sha-1', 10, derivations), 'the queue moves on')
+  await t.rejects(derivations.derive('a', new Uint8Array(1), 0, 'sha-1'), 'an invalid number of iterations rejects')
+  t.ok(await newKeys('pencil', 'sha-1', 10, derivations), 'a rejection takes no place')
 })
 
-t.test('a guesser is slowed more and more, and nobody else is', async t => {
+t.test('repeated wrong guesses are delayed more and more, and delay no other client', async t => {
   const clock = new FakeClock()
   const throttle = new Throttle({ clock, delay: 1000, forget: 600_000 })
   const [here, elsewhere] = ['198.51.100.7', '203.0.113.9']
@@ -232,24 +231,24 @@ t.test('a guesser is slowed more and more, and nobody else is', async t => {
     return throttle.delayFor({ account: 'romeo', address: here })
   })
   t.strictSame(waits, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000])
-  t.equal(throttle.delayFor({ account: 'romeo', address: elsewhere }), 0, 'the owner at another address is not kept waiting')
-  t.equal(throttle.delayFor({ account: 'juliet', address: here }), 0, 'nor is a neighbour')
+  t.equal(throttle.delayFor({ account: 'romeo', address: elsewhere }), 0, 'the owner at another address does not wait')
+  t.equal(throttle.delayFor({ account: 'juliet', address: here }), 0, 'a neighbour does not wait either')
   clock.pass(20_000)
   t.equal(throttle.delayFor({ account: 'romeo', address: here }), 40_000, 'waiting counts')
   clock.pass(40_000)
   t.equal(throttle.delayFor({ account: 'romeo', address: here }), 0)
   throttle.failed({ account: 'romeo', address: here })
-  t.equal(throttle.delayFor({ account: 'romeo', address: here }), 60_000, 'waiting alone forgives nothing')
+  t.equal(throttle.delayFor({ account: 'romeo', address: here }), 60_000, 'waiting alone does not reset the delay')
   throttle.succeeded({ account: 'romeo', address: here })
   t.equal(throttle.delayFor({ account: 'romeo', address: here }), 0)
   for (let i = 0; i < 3000; i++) throttle.failed({ account: 'romeo', address: elsewhere })
   t.equal(throttle.delayFor({ account: 'romeo', address: elsewhere }), 60_000)
   clock.pass(600_000)
   throttle.failed({ account: 'romeo', address: elsewhere })
-  t.equal(throttle.delayFor({ account: 'romeo', address: elsewhere }), 1000, 'what is long ago is forgotten')
+  t.equal(throttle.delayFor({ account: 'romeo', address: elsewhere }), 1000, 'old failures are forgotten')
 })
 
-t.test('who tries one password with many accounts is slowed by address, also with an account of their own', t => {
+t.test('a client that tries one password with many accounts is delayed by address, also for its own account', t => {
   const clock = new FakeClock()
   const throttle = new Throttle({ clock, delay: 1000, forget: 600_000, free: 3 })
   for (let i = 0; i < 3; i++) throttle.failed({ account: `user${i}`, address: '198.51.100.7' })
@@ -262,27 +261,27 @@ t.test('who tries one password with many accounts is slowed by address, also wit
   t.end()
 })
 
-t.test('an account is not slowed by others in a network that it has logged in from, and a phone with an old password is no sweep', t => {
+t.test('failures of others in a known network delay no account, and a device with an old password is no sweep', t => {
   const clock = new FakeClock()
   const throttle = new Throttle({ clock, delay: 1000, forget: 600_000, free: 3 })
   const address = '198.51.100.7'
   throttle.succeeded({ account: 'juliet', address })
   for (let i = 0; i < 20; i++) throttle.failed({ account: `user${i}`, address })
   t.equal(throttle.delayFor({ account: 'juliet', address }), 0)
-  t.equal(throttle.delayFor({ account: 'romeo', address }), 60_000, 'one that was never there waits')
+  t.equal(throttle.delayFor({ account: 'romeo', address }), 60_000, 'an account that never logged in there waits')
   clock.pass(600_000)
   for (let minute = 0; minute < 60; minute++) {
     throttle.failed({ account: 'juliet', address })
     clock.pass(50_000)
-    t.equal(throttle.delayFor({ account: 'romeo', address }), 0, 'an old password is one account, however often it is tried')
+    t.equal(throttle.delayFor({ account: 'romeo', address }), 0, 'an old password counts as one account, however often it is tried')
   }
   throttle.failed({ account: 'juliet', address })
-  t.equal(throttle.delayFor({ account: 'juliet', address: '203.0.113.9' }), 0, 'and keeps nobody out elsewhere')
-  t.equal(throttle.delayFor({ account: 'juliet', address }), 10_000, 'nor for long where the account is at home')
+  t.equal(throttle.delayFor({ account: 'juliet', address: '203.0.113.9' }), 0, 'the old password delays nobody elsewhere')
+  t.equal(throttle.delayFor({ account: 'juliet', address }), 10_000, 'the account waits only shortly in its own network')
   t.end()
 })
 
-t.test('a client that has logged in before is slowed by its own failures only', t => {
+t.test('a client that has logged in before is delayed only by its own failures', t => {
   const throttle = new Throttle({ clock: new FakeClock(), delay: 1000, forget: 600_000 })
   const [address, device] = ['198.51.100.7', 'laptop']
   throttle.succeeded({ account: 'juliet', address: '203.0.113.9', device })
@@ -290,13 +289,13 @@ t.test('a client that has logged in before is slowed by its own failures only', 
   for (let i = 0; i < 20; i++) throttle.failed({ account: `user${i}`, address })
   t.equal(throttle.delayFor({ account: 'juliet', address, device }), 0)
   t.equal(throttle.delayFor({ account: 'juliet', address, device: 'another' }), 60_000)
-  t.equal(throttle.delayFor({ account: 'romeo', address, device }), 60_000, 'it is known to its account')
+  t.equal(throttle.delayFor({ account: 'romeo', address, device }), 60_000, 'the client is known to its account')
   throttle.failed({ account: 'juliet', address, device })
   t.equal(throttle.delayFor({ account: 'juliet', address, device }), 1000)
   t.end()
 })
 
-t.test('who waits for a look is not overtaken by one who tries again and again', t => {
+t.test('a client that waits for its turn is not overtaken by one that tries again and again', t => {
   const clock = new FakeClock()
   const throttle = new Throttle({ clock, delay: 1000, forget: 600_000 })
   const tried = { account: 'juliet', address: '198.51.100.7' }
@@ -310,15 +309,15 @@ t.test('who waits for a look is not overtaken by one who tries again and again',
   phone.end()
   const again = throttle.attempt(tried)
   clock.pass(2000)
-  t.equal(again.delay(), 1000, 'the laptop came first')
+  t.equal(again.delay(), 1000, 'the laptop was first')
   t.equal(laptop.delay(), 0)
   laptop.end()
-  t.equal(again.delay(), 0, 'who has given up keeps nobody waiting')
+  t.equal(again.delay(), 0, 'a client that gave up delays nobody')
   again.end()
   t.end()
 })
 
-t.test('an IPv6 customer counts as one address, however many they have', t => {
+t.test('an IPv6 customer counts as one address, whichever addresses it uses', t => {
   const same: readonly (readonly [string, string])[] = [
     ['2001:db8:1:2::1', '2001:db8:1:2:ffff:ffff:ffff:ffff'],
     ['2001:db8:1:2::1', '2001:0DB8:0001:0002:0:0:0:9'],
@@ -334,7 +333,7 @@ t.test('an IPv6 customer counts as one address, however many they have', t => {
   t.end()
 })
 
-t.test('what the throttle remembers has a bound', t => {
+t.test('the memory of the throttle has a bound', t => {
   const throttle = new Throttle({ clock: new FakeClock(), delay: 1000, forget: 600_000, entries: 10 })
   throttle.failed({ account: 'romeo', address: '198.51.100.7' })
   for (let i = 0; i < 10; i++) throttle.failed({ account: 'romeo', address: `203.0.113.${i}` })
@@ -343,7 +342,7 @@ t.test('what the throttle remembers has a bound', t => {
   t.end()
 })
 
-t.test('base64 is read to the letter', t => {
+t.test('base64 is parsed strictly', t => {
   const refused = ['=', 'A', 'AA', 'AAA', 'A===', 'AA==AA==', 'AB==', 'AAB=', 'QUJD\n', ' QUJD', 'QU JD', 'QUJD=', '-_-_', 'QUJDä',
     '====', 'AA=A']
   for (const text of refused) t.equal(strictBase64(text), undefined, JSON.stringify(text))

@@ -1,4 +1,7 @@
-/** An authority for tests, and the certificates it issues to clients: right ones, and such as an attacker would like. */
+/**
+ * A certificate authority for tests, and the client certificates that it issues: valid ones, and some that an attacker
+ * would want.
+ */
 import 'reflect-metadata'
 import { webcrypto } from 'node:crypto'
 import { AsnConvert } from '@peculiar/asn1-schema'
@@ -14,12 +17,12 @@ export const XMPP_ADDRESS = '1.3.6.1.5.5.7.8.5'
 export interface Issued { readonly certificate: string, readonly key: string, readonly der: Uint8Array }
 export interface Wanted {
   readonly subject?: string
-  /** XmppAddr names, or the DER of what stands in their place. */
+  /** XmppAddr names, or the DER that replaces one. */
   readonly addresses?: readonly (string | Uint8Array)[]
   readonly names?: readonly GeneralName[]
-  /** How often the extension of names stands in it. */
+  /** How often the certificate has the subjectAltName extension. */
   readonly times?: number
-  /** Days from now: when it begins to hold, and when it ends. */
+  /** The start and end of its validity, in days from now. */
   readonly days?: readonly [number, number]
   /** Extended key usages, by OID. */
   readonly usages?: readonly string[]
@@ -30,7 +33,10 @@ export async function makeAuthority (name: string): Promise<Authority> {
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
   const own = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: '01', name: `CN=${name}`, keys, signingAlgorithm: HASH, ...lifetime(),
-    extensions: [new x509.BasicConstraintsExtension(true, 1, true), new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true)],
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 1, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+    ],
   })
   return {
     certificate: own.toString('pem'),
@@ -62,12 +68,12 @@ export function otherName (typeId: string, value: Uint8Array): GeneralName {
   return new GeneralName({ otherName: new OtherName({ typeId, value: Uint8Array.from(value).buffer }) })
 }
 
-/** A UTF8String of DER; other tags make other types. */
+/** Returns a DER UTF8String; another tag makes another type. */
 export function utf8 (text: string | Uint8Array, tag = 0x0c): Uint8Array {
   return tagged(tag, Buffer.from(text))
 }
 
-/** GeneralName of an XmppAddr, by hand: what stands in it need not be DER. */
+/** Returns the GeneralName of an XmppAddr. Built by hand, because its value need not be DER. */
 function addressName (value: Uint8Array): Uint8Array {
   return tagged(0xa0, Buffer.from('06082b06010505070805', 'hex'), tagged(0xa0, value))
 }
@@ -79,17 +85,22 @@ function tagged (tag: number, ...parts: readonly Uint8Array[]): Uint8Array {
   return Buffer.concat([Buffer.from([tag, ...head]), content])
 }
 
-function lifetime ([from, until]: readonly [number, number] = [-1, 1]): { readonly notBefore: Date, readonly notAfter: Date } {
+interface Lifetime { readonly notBefore: Date, readonly notAfter: Date }
+
+function lifetime ([from, until]: readonly [number, number] = [-1, 1]): Lifetime {
   return { notBefore: new Date(Date.now() + from * DAY), notAfter: new Date(Date.now() + until * DAY) }
 }
 
-/** A self-signed certificate for each signature there is, by its name. */
+/** Returns a self-signed certificate for each signature algorithm, by the name of the algorithm. */
 export async function signedEveryWay (): Promise<ReadonlyMap<string, Uint8Array>> {
   const made = new Map<string, Uint8Array>()
-  const add = async (name: string, keys: webcrypto.CryptoKeyPair,
-    signingAlgorithm: { readonly name: string, readonly hash?: string, readonly saltLength?: number }): Promise<void> => {
-    const certificate = await x509.X509CertificateGenerator.createSelfSigned({ serialNumber: '03', name: 'CN=x', keys, signingAlgorithm,
-      ...lifetime() })
+  const add = async (
+    name: string, keys: webcrypto.CryptoKeyPair,
+    signingAlgorithm: { readonly name: string, readonly hash?: string, readonly saltLength?: number },
+  ): Promise<void> => {
+    const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+      serialNumber: '03', name: 'CN=x', keys, signingAlgorithm, ...lifetime(),
+    })
     made.set(name, new Uint8Array(certificate.rawData))
   }
   const generate = (algorithm: object): Promise<webcrypto.CryptoKeyPair> =>

@@ -1,14 +1,14 @@
 import t from 'tap'
 import { createHash } from 'node:crypto'
 import { GeneralName } from '@peculiar/asn1-x509'
-import { channelBindings, endPointHash } from '../../lib/auth/binding.js'
+import { channelBindings, endPointHash } from '../../lib/auth/channel-binding.js'
 import { certifiedAccounts, xmppAddresses } from '../../lib/auth/external.js'
 import { start } from '../../lib/auth/mechanisms.js'
 import { makeAuthority, otherName, signedEveryWay, utf8 } from './authority.js'
-import { outcome, ROMEO, settled, staged } from './stage.js'
+import { outcome, ROMEO, settled, romeoStage } from './stage.js'
 
-t.test('a certificate stands for the XMPP addresses it names, and for nothing that looks like one', async t => {
-  const { accounts } = await staged()
+t.test('a certificate proves the XMPP addresses that it names, and no name that only looks like one', async t => {
+  const { accounts } = await romeoStage()
   const authority = await makeAuthority('authority')
   const name = 'romeo@example.org'
   const rows: readonly (readonly [string, Parameters<typeof authority.issue>[0], readonly string[]])[] = [
@@ -53,12 +53,12 @@ t.test('a certificate stands for the XMPP addresses it names, and for nothing th
   }
 })
 
-t.test('EXTERNAL lets in whom the certificate names, as XEP-0178 has it', async t => {
+t.test('EXTERNAL accepts the addresses that the certificate names, as in XEP-0178', async t => {
   const authority = await makeAuthority('authority')
   const one = (await authority.issue({ addresses: ['romeo@example.org', 'romeo@example.net'] })).der
   const two = (await authority.issue({ addresses: ['romeo@example.org', 'juliet@example.org'] })).der
   const gone = (await authority.issue({ addresses: ['mercutio@example.org'] })).der
-  const { accounts, context } = await staged()
+  const { accounts, context } = await romeoStage()
   const rows: readonly (readonly [Uint8Array | undefined, string | Uint8Array, string])[] = [
     [one, '', 'romeo@example.org'],
     [one, 'romeo@example.org', 'romeo@example.org'],
@@ -83,9 +83,9 @@ t.test('EXTERNAL lets in whom the certificate names, as XEP-0178 has it', async 
   t.equal(outcome(await start('EXTERNAL', { ...context, certificate: one }, advertised).step(Buffer.from(''))), 'account-disabled')
 })
 
-// ---- What a login is bound to ---------------------------------------------------------
+// ---- Channel binding ------------------------------------------------------------------
 
-t.test('a connection is bound by its exporter in TLS 1.3, and by the certificate under the hash of its signature', async t => {
+t.test('tls-exporter binds TLS 1.3, and tls-server-end-point hashes the certificate with the hash of its signature', async t => {
   const asked: unknown[] = []
   const exporter = (label: string, length: number): Uint8Array => {
     asked.push([label, length])
@@ -95,25 +95,25 @@ t.test('a connection is bound by its exporter in TLS 1.3, and by the certificate
   const certificate = certificates.get('ECDSA with SHA-384') ?? Buffer.alloc(0)
   const bindings = channelBindings({ protocol: 'TLSv1.3', certificate, exporter })
   t.strictSame(bindings.map(({ type }) => type), ['tls-exporter', 'tls-server-end-point'])
-  t.strictSame(asked, [], 'made only when asked for')
+  t.strictSame(asked, [], 'the exporter runs only on request')
   t.strictSame(bindings.map(binding => Buffer.from(binding.bytes()).toString('hex')), [
     '07'.repeat(32), createHash('sha384').update(certificate).digest('hex'),
   ])
   t.strictSame(asked, [['EXPORTER-Channel-Binding', 32]], 'RFC 9266 §2')
   const finished = channelBindings({ protocol: 'TLSv1.3', certificate, exporter, firstFinished: () => Buffer.from('finished') }).at(-1)
   t.equal(finished?.type, 'tls-unique')
-  t.equal(finished?.announced, false, 'nobody is invited to use it')
+  t.equal(finished?.announced, false, 'tls-unique is not announced')
   t.strictSame(finished?.bytes(), Buffer.from('finished'))
   t.strictSame(channelBindings({ protocol: 'TLSv1.2', certificate, exporter }).map(({ type }) => type), ['tls-server-end-point'])
   const edwards = certificates.get('Ed25519') ?? Buffer.alloc(0)
   t.strictSame(channelBindings({ protocol: 'TLSv1.3', certificate: edwards, exporter }).map(({ type }) => type), ['tls-exporter'])
   t.equal(certificates.size, 12)
   for (const [name, der] of certificates) {
-    // RFC 5929 §4.1: SHA-256 in the place of SHA-1.
+    // RFC 5929 §4.1: SHA-256 replaces SHA-1.
     const hash = /SHA-(\d+)/.exec(name)?.[1]
     t.equal(endPointHash(der), hash === undefined ? undefined : `sha${hash === '1' ? '256' : hash}`, name)
   }
   const md5 = Buffer.from(Buffer.from(certificates.get('RSA with SHA-1') ?? []).toString('hex').replaceAll('2a864886f70d010105',
     '2a864886f70d010104'), 'hex')
-  t.equal(endPointHash(md5), 'sha256', 'and in that of MD5')
+  t.equal(endPointHash(md5), 'sha256', 'SHA-256 also replaces MD5')
 })

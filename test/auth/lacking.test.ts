@@ -1,4 +1,6 @@
-/** Accounts that were imported with keys of some hashes: what their host offers, and how they come by the others. */
+/**
+ * Accounts that were imported with keys for some hashes only: what their host offers, and how they get the other keys.
+ */
 import t, { type Test } from 'tap'
 import { Accounts, accountsShape, indexShape, secretShape } from '../../lib/auth/accounts.js'
 import { newKeys, sharedDerivations, type HashName } from '../../lib/auth/keys.js'
@@ -7,17 +9,19 @@ import { silent } from '../../lib/base/logger.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { openStorage } from '../../lib/storage/open.js'
-import type { Storage, Write } from '../../lib/storage/store.js'
+import type { Write } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
 import { parseJid, type Jid } from '../../lib/xmpp/jid.js'
 import { Cluster, MISSING } from '../storage/cluster.js'
 import { FakeClock } from '../fake-clock.js'
 import { advertisedBy, contextOf, DOMAIN, ITERATIONS, outcome, plainOf, play } from './stage.js'
 
 const ALL = ['SCRAM-SHA-512-PLUS', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN']
-const without = (...hashes: readonly string[]): readonly string[] => ALL.filter(name => !hashes.some(hash => name.includes(hash)))
+const without = (...hashes: readonly string[]): readonly string[] =>
+  ALL.filter(name => !hashes.some(hash => name.includes(hash)))
 const named = (local: string): Jid => parseJid(`${local}@${DOMAIN}`)
 
-/** The accounts of a host in a storage, as the server opens them. */
+/** The accounts of one host in a storage, opened as the server opens them. */
 class Stage {
   readonly storage: Storage
   accounts!: Accounts
@@ -38,7 +42,7 @@ class Stage {
     })
   }
 
-  /** An account as an import makes it: with keys of these hashes alone. */
+  /** Creates an account as an import does, with keys for these hashes only. */
   async imports (local: string, ...hashes: readonly HashName[]): Promise<void> {
     await this.stores(await this.accounts.arriving(named(local), undefined))
     for (const hash of hashes) await this.accounts.addKeys(named(local), hash, await newKeys('pencil', hash, 4096, sharedDerivations))
@@ -63,7 +67,7 @@ class Stage {
     return start(name, context, advertisedBy(context))
   }
 
-  /** Logs in as clients do: by the strongest that they are offered. */
+  /** Logs in as clients do, by the strongest mechanism that the host offers. */
   async logsIn (username: string): Promise<string> {
     const name = this.offers.find(name => !name.endsWith('-PLUS')) ?? ''
     if (name === 'PLAIN') return outcome(await this.begin(name).step(plainOf('', username, 'pencil')))
@@ -73,7 +77,7 @@ class Stage {
 }
 
 async function everywhere (t: Test, storage: () => Promise<Storage>): Promise<void> {
-  await t.test('a host does not offer what some account cannot use, also after a restart, until all can', async t => {
+  await t.test('a host offers no mechanism that some account cannot use, also after a restart, until all can', async t => {
     const s = await Stage.open(await storage())
     await s.accounts.create(named('native'), 'pencil')
     t.same(s.offers, ALL)
@@ -97,7 +101,7 @@ async function everywhere (t: Test, storage: () => Promise<Storage>): Promise<vo
     await s.storage.close()
   })
 
-  await t.test('a login by PLAIN gives an account the keys that it lacks', async t => {
+  await t.test('a login by PLAIN adds the missing keys to an account', async t => {
     const s = await Stage.open(await storage())
     await s.imports('romeo', 'sha-1')
     t.equal(outcome(await s.begin('PLAIN').step(plainOf('', 'romeo', 'pen'))), 'not-authorized')
@@ -105,11 +109,11 @@ async function everywhere (t: Test, storage: () => Promise<Storage>): Promise<vo
     t.equal(outcome(await s.begin('PLAIN').step(plainOf('', 'romeo', 'pencil'))), 'success')
     t.same(s.offers, ALL)
     t.equal(await s.logsIn('romeo'), 'success')
-    t.equal((await s.accounts.credentials('romeo', 'sha-1')).iterations, 4096, 'those that were there stay')
+    t.equal((await s.accounts.credentials('romeo', 'sha-1')).iterations, 4096, 'the existing keys stay')
     await s.storage.close()
   })
 
-  await t.test('the index of a host whose server kept none is made at the start', async t => {
+  await t.test('if a host has no index of hashes, the start creates it', async t => {
     const s = await Stage.open(await storage())
     for (const name of ['a', 'b', 'c']) await s.accounts.create(named(name), 'pencil')
     await s.imports('romeo', 'sha-256')
@@ -122,7 +126,7 @@ async function everywhere (t: Test, storage: () => Promise<Storage>): Promise<vo
     await index.put(`${DOMAIN} ${stale}`, 'nobody', true)
     await index.put(`${DOMAIN} ${stale}`, 'romeo', true)
     await s.starts()
-    t.same(s.offers, ALL, 'rows that are no longer true are taken away')
+    t.same(s.offers, ALL, 'obsolete rows are removed')
     t.equal(await s.accounts.countLacking('sha-512', 10), 0)
     await s.storage.close()
   })
@@ -141,26 +145,26 @@ t.test('in PostgreSQL', { skip: MISSING }, async t => {
   await everywhere(t, async () => openStorage({ driver: 'postgres', url: await cluster.database(), durability: 'os', log: silent }))
 })
 
-t.test('an account that has no keys at all keeps nothing back: nobody can log in to it', async t => {
+t.test('an account without any keys does not limit the offer: nobody can log in to it', async t => {
   const s = await Stage.open(new MemoryStorage())
   await s.imports('romeo')
   t.same(s.offers, ALL)
   t.equal(await s.logsIn('romeo'), 'not-authorized')
 })
 
-t.test('where no way to prove a password would be left, all that the conf allows are offered', async t => {
+t.test('if no password mechanism would be left, the host offers all that the conf allows', async t => {
   const s = await Stage.open(new MemoryStorage())
   await s.imports('romeo', 'sha-1')
   await s.imports('juliet', 'sha-512')
   t.same(s.offers, ['PLAIN'])
   const allowed = ['SCRAM-SHA-256', 'SCRAM-SHA-512', 'EXTERNAL']
   t.same(offered(contextOf(s.accounts, { allowed })), ['SCRAM-SHA-512', 'SCRAM-SHA-256'])
-  t.same(offered(contextOf(s.accounts, { secure: false, bindings: [] })), without('PLUS', 'PLAIN'), 'PLAIN is not, outside of TLS')
+  t.same(offered(contextOf(s.accounts, { secure: false, bindings: [] })), without('PLUS', 'PLAIN'), 'PLAIN is not offered without TLS')
   t.equal(await s.logsIn('juliet'), 'success')
-  t.same(s.offers, without('256', '512'), 'juliet has all keys now, romeo has not')
+  t.same(s.offers, without('256', '512'), 'juliet has all keys now, romeo does not')
 })
 
-t.test('keys that cannot be stored keep nobody out', async t => {
+t.test('a login succeeds although its new keys cannot be stored', async t => {
   const s = await Stage.open(new MemoryStorage())
   await s.imports('romeo', 'sha-1')
   const told: unknown[] = []

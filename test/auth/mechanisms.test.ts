@@ -1,40 +1,19 @@
 import t from 'tap'
-import crypto from 'node:crypto'
-import { syncBuiltinESMExports } from 'node:module'
-import { mock } from 'node:test'
 import { Derivations, HASHES } from '../../lib/auth/keys.js'
-import { MECHANISMS, offered, start, type SaslStep } from '../../lib/auth/mechanisms.js'
+import { MECHANISMS, offered, start } from '../../lib/auth/mechanisms.js'
+import type { SaslStep } from '../../lib/auth/mechanism.js'
+import { StorageUnavailable } from '../../lib/storage/store.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { makeAuthority } from './authority.js'
 import {
-  advertisedBy, contextOf, DOMAIN, EXPORTED, openAccounts, outcome, plainOf, play, ROMEO, SCRAM, settled, staged, textOf,
+  advertisedBy, contextOf, cryptoCalls, DOMAIN, EXPORTED, openAccounts, outcome, plainOf, play, ROMEO, romeoStage,
+  SCRAM, settled, textOf,
 } from './stage.js'
 
-// ---- What a stranger may learn --------------------------------------------------
+// ---- No information for strangers -----------------------------------------------
 
-/** The names of the calls to node:crypto while `run` runs. */
-async function cryptoCalls (run: () => Promise<unknown>): Promise<readonly string[]> {
-  const calls: string[] = []
-  const names = ['createHash', 'createHmac', 'timingSafeEqual', 'randomBytes', 'pbkdf2', 'pbkdf2Sync'] as const
-  const mocks = names.map(name => {
-    const original = crypto[name]
-    return mock.method(crypto, name, (...parameters: unknown[]): unknown => {
-      calls.push(`${name} ${typeof parameters[0] === 'string' ? parameters[0] : ''}`)
-      return Reflect.apply(original, crypto, parameters)
-    })
-  })
-  syncBuiltinESMExports()
-  try {
-    await run()
-  } finally {
-    for (const one of mocks) one.mock.restore()
-    syncBuiltinESMExports()
-  }
-  return calls
-}
-
-t.test('whoever is not here is asked for their password as anyone else is', async t => {
-  const { records, begin } = await staged()
+t.test('an unknown user is asked for a password like any other', async t => {
+  const { records, begin } = await romeoStage()
   for (const [name, hash] of SCRAM) {
     const ask = async (who: string) => {
       records.calls.length = 0
@@ -67,12 +46,12 @@ t.test('whoever is not here is asked for their password as anyone else is', asyn
     return { calls, reads: [...records.calls], step: { ...step, who: '' } }
   }
   const known = await ask('romeo')
-  t.strictSame(await ask('nobody'), known, 'PLAIN: the same calls, the same failure')
+  t.strictSame(await ask('nobody'), known, 'PLAIN: the same calls and the same failure')
   t.match(known, { reads: ['get'], step: { condition: 'not-authorized', reason: 'wrong user name or password' } })
 })
 
-t.test('that an account is locked is told to its owner alone', async t => {
-  const { accounts, begin } = await staged()
+t.test('only the owner of an account gets to know that it is locked', async t => {
+  const { accounts, begin } = await romeoStage()
   await accounts.lock(ROMEO, 'spam')
   for (const [name, hash] of SCRAM) {
     t.equal(outcome((await play(begin(name), { username: 'romeo', password: 'pencil', hash })).last), 'account-disabled', name)
@@ -82,8 +61,8 @@ t.test('that an account is locked is told to its owner alone', async t => {
   t.equal(outcome(await begin('PLAIN').step(plainOf('', 'romeo', 'pen'))), 'not-authorized')
 })
 
-t.test('an account that is removed during a login is not let in', async t => {
-  const { accounts, records, begin } = await staged()
+t.test('an account that is removed during a login cannot log in', async t => {
+  const { accounts, records, begin } = await romeoStage()
   const dialogue = begin('SCRAM-SHA-256')
   const removing = { mechanism: '', step: async (message: Uint8Array | undefined) => {
     const step = await dialogue.step(message)
@@ -94,10 +73,10 @@ t.test('an account that is removed during a login is not let in', async t => {
   t.equal(outcome((await play(removing, { username: 'romeo', password: 'pencil', hash: 'sha-256' })).last), 'not-authorized')
 })
 
-t.test('those who guess wait before anything is looked up', async t => {
+t.test('a client that guesses waits before any look-up', async t => {
   const asked: string[] = []
   let go = (): void => {}
-  const { records, begin } = await staged({
+  const { records, begin } = await romeoStage({
     admit: who => {
       asked.push(who.local)
       return new Promise(resolve => { go = resolve })
@@ -119,8 +98,8 @@ t.test('those who guess wait before anything is looked up', async t => {
 
 // ---- PLAIN ------------------------------------------------------------------------
 
-t.test('PLAIN lets in whoever has the password, inside TLS, and refuses what is not to the letter', async t => {
-  const { accounts, begin, context } = await staged()
+t.test('PLAIN accepts the right password inside TLS, and refuses any malformed message', async t => {
+  const { accounts, begin, context } = await romeoStage()
   await accounts.create(parseJid('jürgen@example.org'), 'pässword\u2168')
   const rows: readonly (readonly [string | Uint8Array, string])[] = [
     ['', 'malformed-request'], ['romeo', 'malformed-request'], ['\0romeo', 'malformed-request'], ['\0romeo\0', 'malformed-request'],
@@ -128,10 +107,10 @@ t.test('PLAIN lets in whoever has the password, inside TLS, and refuses what is 
     ['\0romeo\0pencil\0x', 'malformed-request'], [`\0romeo\0${'x'.repeat(4096)}`, 'malformed-request'],
     [Buffer.from('\0romeo\0pen\xffcil', 'latin1'), 'malformed-request'],
     ['\0romeo\0pencils', 'not-authorized'], ['\0romeo\0PENCIL', 'not-authorized'], ['\0romeo\0pen\u0007', 'not-authorized'],
-      [`\0romeo\0${'x'.repeat(2000)}`, 'not-authorized'],
+    [`\0romeo\0${'x'.repeat(2000)}`, 'not-authorized'],
     ['\0juliet\0pencil', 'not-authorized'], ['\0ro meo\0pencil', 'not-authorized'], ['\0romeo@example.org\0pencil', 'not-authorized'],
     ['\0romeo\0pencil', 'romeo@example.org'], ['\0ROMEO\0pencil', 'romeo@example.org'],
-      ['\0Jürgen\0pa\u0308sswordIX', 'jürgen@example.org'],
+    ['\0Jürgen\0pa\u0308sswordIX', 'jürgen@example.org'],
   ]
   for (const [message, expected] of rows) t.equal(settled(await begin('PLAIN').step(Buffer.from(message))), expected,
     JSON.stringify(message.toString().slice(0, 60)))
@@ -140,7 +119,7 @@ t.test('PLAIN lets in whoever has the password, inside TLS, and refuses what is 
     'encryption-required')
 })
 
-t.test('when too many log in at once, or storage fails, nobody is called a liar', async t => {
+t.test('if too many log in at once, or storage fails, the failure is temporary-auth-failure', async t => {
   const derivations = new Derivations({ atOnce: 1, waiting: 0 })
   const { accounts, records } = await openAccounts({ derivations: new Derivations() })
   await accounts.create(ROMEO, 'pencil')
@@ -151,16 +130,19 @@ t.test('when too many log in at once, or storage fails, nobody is called a liar'
   t.strictSame(attempts.map(outcome).sort(), ['success', 'temporary-auth-failure'])
   crowded.records.broken = true
   const failed = await start('SCRAM-SHA-1', context, advertisedBy(context)).step(Buffer.from('n,,n=romeo,r=c'))
-  t.match(failed, { condition: 'temporary-auth-failure', reason: 'something is wrong with the server',
+  t.match(failed, { condition: 'temporary-auth-failure', reason: 'internal server error',
     error: { message: 'the disk is gone' } })
+  crowded.records.get = () => Promise.reject(new StorageUnavailable('the database is away'))
+  const away = await start('SCRAM-SHA-1', context, advertisedBy(context)).step(Buffer.from('n,,n=romeo,r=c'))
+  t.strictSame(away, { kind: 'failure', condition: 'temporary-auth-failure', reason: 'the storage is unavailable' }, 'an outage is not logged as a defect')
 })
 
-// ---- Who acts as whom, and by what ------------------------------------------------
+// ---- Authorization identities, and offered mechanisms -----------------------------
 
-t.test('nobody acts for another, by no mechanism', async t => {
+t.test('no mechanism lets an account act for another', async t => {
   const authority = await makeAuthority('authority')
   const { der } = await authority.issue({ addresses: ['romeo@example.org'] })
-  const { accounts, begin } = await staged({ certificate: der })
+  const { accounts, begin } = await romeoStage({ certificate: der })
   await accounts.create(parseJid('juliet@example.org'), 'pencil')
   const identities: readonly (readonly [string, string])[] = [
     ['', 'romeo@example.org'], ['romeo@example.org', 'romeo@example.org'], ['Romeo@Example.ORG', 'romeo@example.org'],
@@ -183,10 +165,10 @@ t.test('nobody acts for another, by no mechanism', async t => {
   }
 })
 
-t.test('a stream is offered what it can use, the strongest first, and may use nothing else', async t => {
+t.test('a stream offers the mechanisms that it can use, the strongest first, and accepts no other', async t => {
   const authority = await makeAuthority('authority')
   const { der } = await authority.issue({ addresses: ['romeo@example.org'] })
-  const { context, accounts } = await staged({ certificate: der })
+  const { context, accounts } = await romeoStage({ certificate: der })
   t.strictSame(offered(context), MECHANISMS)
   const plus = MECHANISMS.filter(name => name.endsWith('-PLUS'))
   const without = (...names: readonly string[]): readonly string[] => MECHANISMS.filter(name => !names.includes(name))
@@ -199,14 +181,14 @@ t.test('a stream is offered what it can use, the strongest first, and may use no
   for (const name of ['', 'plain', 'PLAIN ', 'ANONYMOUS', 'DIGEST-MD5', 'SCRAM-SHA-1', 'constructor']) {
     const dialogue = start(name, contextOf(accounts), { mechanisms: ['PLAIN', 'X-MADE-UP'], bindings: undefined })
     t.equal(outcome(await dialogue.step(undefined)), 'invalid-mechanism', name)
-    t.equal(outcome(await dialogue.step(message)), 'malformed-request', 'and that was it')
+    t.equal(outcome(await dialogue.step(message)), 'malformed-request', 'the attempt has ended')
   }
   t.equal(outcome(await start('X-MADE-UP', context, { mechanisms: ['X-MADE-UP'], bindings: undefined }).step(message)), 'invalid-mechanism')
 })
 
-t.test('a client that says nothing at first is asked to', async t => {
+t.test('a client that sends no initial response gets an empty challenge', async t => {
   const authority = await makeAuthority('authority')
-  const { begin } = await staged({ certificate: (await authority.issue({ addresses: ['romeo@example.org'] })).der })
+  const { begin } = await romeoStage({ certificate: (await authority.issue({ addresses: ['romeo@example.org'] })).der })
   for (const [name, message, expected] of [['PLAIN', '\0romeo\0pencil', 'success'], ['EXTERNAL', '', 'success'],
     ['SCRAM-SHA-1', 'n,,n=romeo,r=c', 'challenge']] as const) {
     const dialogue = begin(name)
@@ -217,7 +199,7 @@ t.test('a client that says nothing at first is asked to', async t => {
   }
   const impatient = begin('PLAIN')
   const both = await Promise.all([impatient.step(plainOf('', 'romeo', 'pencil')), impatient.step(plainOf('', 'romeo', 'pencil'))])
-  t.strictSame(both.map(outcome), ['success', 'malformed-request'], 'two answers are one too many')
+  t.strictSame(both.map(outcome), ['success', 'malformed-request'], 'a second answer is refused')
   const silent = begin('PLAIN')
   await silent.step(undefined)
   t.equal(outcome(await silent.step(undefined)), 'malformed-request')

@@ -1,25 +1,26 @@
-/** What the tests of logging in stand on: accounts over records in memory that note each call, and clients of SCRAM. */
-import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
+/** The stage of the login tests: accounts in memory that record each call to storage, and SCRAM clients. */
+import crypto, { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
+import { mock } from 'node:test'
 import type { Ids } from '../../lib/base/ids.js'
-import { Accounts, type Account, type AccountsParts } from '../../lib/auth/accounts.js'
-import type { StoredKinds } from '../../lib/auth/kinds.js'
-import type { ChannelBinding } from '../../lib/auth/binding.js'
+import { Accounts, type Account, type AccountsDeps } from '../../lib/auth/accounts.js'
+import type { StoredKinds } from '../../lib/auth/key-profiles.js'
+import type { ChannelBinding } from '../../lib/auth/channel-binding.js'
 import { HASHES, type HashName } from '../../lib/auth/keys.js'
-import {
-  MECHANISMS, offered, start, type Advertised, type MechanismContext, type MechanismName, type SaslDialogue, type SaslStep,
-} from '../../lib/auth/mechanisms.js'
+import { MECHANISMS, offered, start, type MechanismName } from '../../lib/auth/mechanisms.js'
+import type { Advertised, MechanismContext, SaslDialogue, SaslStep } from '../../lib/auth/mechanism.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import type { Records, Write } from '../../lib/storage/store.js'
 import { FakeClock } from '../fake-clock.js'
 
 interface Page { readonly after?: string, readonly limit: number }
 
-/** Records in memory. Each call is noted in `calls`; writes made by `putting` wait for `commit`. */
+/** Records in memory. Each call is recorded in `calls`. Writes made by `putting` wait for `commit`. */
 export class NotedRecords<V> implements Records<V> {
   readonly rows = new Map<string, Map<string, V>>()
   readonly calls: string[] = []
   #pending: { readonly owner: string, readonly key: string, readonly value: V | undefined }[] = []
-  /** Reads wait for this one. */
+  /** `get` waits for this promise. */
   gate: Promise<void> = Promise.resolve()
   broken = false
 
@@ -43,7 +44,9 @@ export class NotedRecords<V> implements Records<V> {
     this.#set(owner, key, value)
   }
 
-  async change (owner: string, next: (old: ReadonlyMap<string, V>) => ReadonlyMap<string, V | undefined>): Promise<void> {
+  async change (
+    owner: string, next: (old: ReadonlyMap<string, V>) => ReadonlyMap<string, V | undefined>,
+  ): Promise<void> {
     this.#note('change')
     for (const [key, value] of next(this.rows.get(owner) ?? new Map<string, V>())) this.#set(owner, key, value)
   }
@@ -77,15 +80,17 @@ export class NotedRecords<V> implements Records<V> {
 }
 
 export const DOMAIN = 'example.org'
-/** Few, for the tests' time. */
+/** Few iterations, so that the tests are fast. */
 export const ITERATIONS = 100
 
-export async function openAccounts (how: Partial<AccountsParts> = {}) {
+export async function openAccounts (how: Partial<AccountsDeps> = {}) {
   const records = new NotedRecords<Account>()
   const secrets = new NotedRecords<{ readonly secret: string }>()
   const index = new NotedRecords<StoredKinds | true>()
   const clock = new FakeClock()
-  const accounts = await Accounts.open({ domain: DOMAIN, clock, records, secrets, index, iterations: ITERATIONS, ...how })
+  const accounts = await Accounts.open({
+    domain: DOMAIN, clock, records, secrets, index, iterations: ITERATIONS, ...how,
+  })
   records.calls.length = 0
   return { accounts, records, secrets, index, clock }
 }
@@ -94,7 +99,10 @@ export const EXPORTED: ChannelBinding = { type: 'tls-exporter', announced: true,
 export const END_POINT: ChannelBinding = { type: 'tls-server-end-point', announced: true, bytes: () => Buffer.alloc(32, 'certificate') }
 
 export function contextOf (accounts: Accounts, how: Partial<MechanismContext> = {}): MechanismContext {
-  return { accounts, ids: counting(), secure: true, bindings: [EXPORTED, END_POINT], certificate: undefined, allowed: MECHANISMS, ...how }
+  return {
+    accounts, ids: counting(), secure: true, bindings: [EXPORTED, END_POINT], certificate: undefined,
+    allowed: MECHANISMS, ...how,
+  }
 }
 
 export function advertisedBy (context: MechanismContext): Advertised {
@@ -111,13 +119,13 @@ export interface ScramClient {
   readonly username: string
   readonly password: string
   readonly hash: HashName
-  /** The gs2 header; "n,," where it is left out. */
+  /** The gs2 header; "n,," by default. */
   readonly header?: string
   readonly binding?: Uint8Array
   readonly nonce?: string
 }
 
-/** Plays a client of SCRAM to the end, independently of what the server is made of. */
+/** Plays a SCRAM client to the end. Shares no code with the server. */
 export async function play (dialogue: SaslDialogue, client: ScramClient) {
   const { username, password, hash, header = 'n,,', binding = new Uint8Array(0), nonce = 'cnonce' } = client
   const { digest, size } = HASHES[hash]
@@ -138,7 +146,7 @@ export async function play (dialogue: SaslDialogue, client: ScramClient) {
   return { last, first: challenge, verified: textOf(last) === expected }
 }
 
-/** The data of a step as text; empty where it has none. */
+/** The data of a step as text; empty if it has none. */
 export function textOf (step: SaslStep): string {
   return step.kind === 'failure' || step.data === undefined ? '' : Buffer.from(step.data).toString()
 }
@@ -148,8 +156,8 @@ export const SCRAM: readonly (readonly [MechanismName, HashName])[] = [
   ['SCRAM-SHA-1', 'sha-1'], ['SCRAM-SHA-256', 'sha-256'], ['SCRAM-SHA-512', 'sha-512'],
 ]
 
-/** Romeo, whose password is "pencil", and a stream that may use every mechanism. */
-export async function staged (how: Partial<MechanismContext> = {}) {
+/** Romeo with the password "pencil", and a stream that may use every mechanism. */
+export async function romeoStage (how: Partial<MechanismContext> = {}) {
   const stage = await openAccounts()
   await stage.accounts.create(ROMEO, 'pencil')
   const context = contextOf(stage.accounts, how)
@@ -159,3 +167,24 @@ export async function staged (how: Partial<MechanismContext> = {}) {
 export const plainOf = (identity: string, name: string, password: string): Buffer => Buffer.from(`${identity}\0${name}\0${password}`)
 export const outcome = (step: SaslStep): string => step.kind === 'failure' ? step.condition : step.kind
 export const settled = (step: SaslStep): string => step.kind === 'success' ? step.account.toString() : outcome(step)
+
+/** Runs `run`, and returns the names of the calls to node:crypto that it makes. */
+export async function cryptoCalls (run: () => Promise<unknown>): Promise<readonly string[]> {
+  const calls: string[] = []
+  const names = ['createHash', 'createHmac', 'timingSafeEqual', 'randomBytes', 'pbkdf2', 'pbkdf2Sync'] as const
+  const mocks = names.map(name => {
+    const original = crypto[name]
+    return mock.method(crypto, name, (...parameters: unknown[]): unknown => {
+      calls.push(`${name} ${typeof parameters[0] === 'string' ? parameters[0] : ''}`)
+      return Reflect.apply(original, crypto, parameters)
+    })
+  })
+  syncBuiltinESMExports()
+  try {
+    await run()
+  } finally {
+    for (const one of mocks) one.mock.restore()
+    syncBuiltinESMExports()
+  }
+  return calls
+}

@@ -1,17 +1,19 @@
-/** Names without an account answer as accounts do: in iterations, salts, reads and work. */
+/**
+ * Names without an account are answered as accounts are: with like iterations and salts, and for the same reads and
+ * work.
+ */
 import crypto, { pbkdf2Sync } from 'node:crypto'
-import { syncBuiltinESMExports } from 'node:module'
 import { mock } from 'node:test'
 import t from 'tap'
 import { Clients, type Client } from '../../lib/auth/clients.js'
 import { strictBase64 } from '../../lib/auth/base64.js'
 import { tokenLogin } from '../../lib/auth/hashed-token.js'
 import { Derivations, HASHES, keysFrom, type HashName, type Keys } from '../../lib/auth/keys.js'
-import { Kinds } from '../../lib/auth/kinds.js'
+import { KeyProfiles } from '../../lib/auth/key-profiles.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
-import { DOMAIN, ITERATIONS, NotedRecords, openAccounts, outcome, plainOf, SCRAM, staged, textOf } from './stage.js'
+import { cryptoCalls, DOMAIN, ITERATIONS, NotedRecords, openAccounts, outcome, plainOf, SCRAM, romeoStage, textOf } from './stage.js'
 
-/** Keys as an importing operator may find them: of Prosody, whose salts are UUIDs as text; of ejabberd; of others. */
+/** Keys as an import may find them: of Prosody, whose salts are UUIDs as text; of ejabberd; of other servers. */
 function keys (hash: HashName, iterations: number, salt: Buffer): Keys {
   return { salt: salt.toString('base64'), iterations, ...keysFrom(pbkdf2Sync('pencil', salt, 1, HASHES[hash].size, HASHES[hash].digest), hash) }
 }
@@ -19,7 +21,7 @@ const ofProsody = (): Keys => keys('sha-1', 10_000, Buffer.from(crypto.randomUUI
 const ofEjabberd = (): Keys => keys('sha-1', 4096, crypto.randomBytes(16))
 const ofOthers = (): Keys => keys('sha-1', 40_000, crypto.randomBytes(200))
 
-/** What a stranger sees of keys. */
+/** The properties of keys that a stranger sees: the iterations, and the length or form of the salt. */
 function form ({ salt, iterations }: Keys): string {
   const bytes = strictBase64(salt) ?? Buffer.alloc(0)
   const isUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(bytes.toString('latin1'))
@@ -34,7 +36,7 @@ function count (forms: readonly string[]): Readonly<Record<string, number>> {
   return counts
 }
 
-t.test('names without an account have iterations and salts as often as accounts of the host have them', async t => {
+t.test("unused names have the distribution of iterations and salts of the host's accounts", async t => {
   const { accounts, records } = await openAccounts()
   const add = async (count: number, made: () => Keys): Promise<void> => {
     for (let n = 0; n < count; n++) {
@@ -53,12 +55,12 @@ t.test('names without an account have iterations and salts as often as accounts 
   for (const [look, share] of [['10000 uuid', 0.5], ['4096 16', 0.3], ['40000 200', 0.2]] as const) {
     t.ok(Math.abs((counts[look] ?? 0) / NAMES.length - share) < 0.05, `${look}: ${counts[look] ?? 0} of ${NAMES.length}`)
   }
-  t.equal(new Set(all.map(({ salt }) => salt)).size, NAMES.length, 'each with a salt of its own')
-  t.strictSame(await Promise.all(NAMES.map(name => accounts.credentials(name, 'sha-1'))), all, 'the same each time')
+  t.equal(new Set(all.map(({ salt }) => salt)).size, NAMES.length, 'each name has its own salt')
+  t.strictSame(await Promise.all(NAMES.map(name => accounts.credentials(name, 'sha-1'))), all, 'the same salt each time')
   t.ok([...records.rows.get(DOMAIN)?.keys() ?? []].length === 100)
 })
 
-t.test('what a name is asked for under one hash fits what it is asked for under another', async t => {
+t.test('the parameters of an unused name for one hash fit those for another', async t => {
   const { accounts, records } = await openAccounts()
   const [old, young] = [parseJid(`old@${DOMAIN}`), parseJid(`young@${DOMAIN}`)]
   await accounts.create(young, 'pencil')
@@ -70,9 +72,9 @@ t.test('what a name is asked for under one hash fits what it is asked for under 
   t.same([...new Set(seen)].sort(), ['100 16, 100 16, 100 16', '20000 24, 20000 24, 20000 24'])
 })
 
-t.test('when accounts get other keys, names move as accounts do: to the new ones, with a new salt, and none else', async t => {
+t.test('if accounts get other keys, as large a share of unused names moves to the new parameters, with new salts', async t => {
   const secret = Buffer.alloc(32, 'secret')
-  const kinds = new Kinds(secret, 10_000)
+  const kinds = new KeyProfiles(secret, 10_000)
   const [a, b] = [{ 'sha-1': ofProsody() }, { 'sha-1': ofEjabberd() }]
   for (let n = 0; n < 50; n++) for (const one of [a, b]) kinds.moved(undefined, one)
   const before = NAMES.map(name => kinds.keysFor(name, ['sha-1']).keys)
@@ -81,14 +83,14 @@ t.test('when accounts get other keys, names move as accounts do: to the new ones
   const moved = NAMES.map((_, n) => n).filter(n => before[n]?.salt !== after[n]?.salt)
   t.ok(Math.abs(moved.length / NAMES.length - 0.2) < 0.05, `${moved.length} have moved`)
   for (const n of moved) if (form(before[n] as Keys) !== '10000 uuid' || form(after[n] as Keys) !== '4096 16') t.fail(`${NAMES[n] ?? ''} has moved the other way`)
-  const again = new Kinds(secret, 10_000, kinds.stored)
+  const again = new KeyProfiles(secret, 10_000, kinds.stored)
   t.strictSame(NAMES.map(name => again.keysFor(name, ['sha-1']).keys), after, 'also after a restart')
   for (let n = 0; n < 100; n++) for (const one of [a, b]) kinds.moved(one, undefined)
-  t.same(kinds.stored.kinds, {}, 'nobody is left')
+  t.same(kinds.stored.kinds, {}, 'no name is left')
   t.equal(form(kinds.keysFor('nobody', ['sha-1']).keys), '10000 16')
 })
 
-t.test('the kinds are stored, and there are not more than are drawn from', async t => {
+t.test('the kinds of keys are stored, and their number is bounded', async t => {
   const { accounts, index, records, secrets } = await openAccounts()
   for (let n = 0; n < 100; n++) {
     const account = parseJid(`u${n}@${DOMAIN}`)
@@ -102,29 +104,8 @@ t.test('the kinds are stored, and there are not more than are drawn from', async
   t.ok(secrets.rows.size > 0)
 })
 
-/** The names of the calls to node:crypto while `run` runs. */
-async function cryptoCalls (run: () => Promise<unknown>): Promise<readonly string[]> {
-  const calls: string[] = []
-  const names = ['createHash', 'createHmac', 'timingSafeEqual', 'randomBytes', 'pbkdf2', 'pbkdf2Sync'] as const
-  const mocks = names.map(name => {
-    const original = crypto[name]
-    return mock.method(crypto, name, (...parameters: unknown[]): unknown => {
-      calls.push(`${name} ${typeof parameters[0] === 'string' ? parameters[0] : ''}`)
-      return Reflect.apply(original, crypto, parameters)
-    })
-  })
-  syncBuiltinESMExports()
-  try {
-    await run()
-  } finally {
-    for (const one of mocks) one.mock.restore()
-    syncBuiltinESMExports()
-  }
-  return calls
-}
-
-t.test('with imported accounts, too, a name without one costs the same reads and the same cryptography', async t => {
-  const { accounts, records, begin } = await staged()
+t.test('with imported accounts, an unused name also costs the same reads and the same cryptography', async t => {
+  const { accounts, records, begin } = await romeoStage()
   const old = parseJid(`old@${DOMAIN}`)
   await accounts.arriving(old, undefined)
   records.commit()
@@ -151,7 +132,7 @@ t.test('with imported accounts, too, a name without one costs the same reads and
   for (const who of ['old', 'keyless', 'nobody', 'noone']) t.strictSame(await ask(plain(who)), known, `PLAIN: ${who}`)
 })
 
-t.test('PLAIN spends as many iterations on names without an account as on accounts', async t => {
+t.test('PLAIN computes as many iterations for an unused name as for an account', async t => {
   const spent: number[] = []
   const { accounts, records } = await openAccounts()
   for (let n = 0; n < 20; n++) {
@@ -173,8 +154,8 @@ t.test('PLAIN spends as many iterations on names without an account as on accoun
   t.ok(Math.abs(spent.filter(iterations => iterations === 300).length / 200 - 0.5) < 0.15)
 })
 
-t.test('a token of nobody costs what a wrong token of an account costs', async t => {
-  const { accounts, records, clock, context } = await staged()
+t.test('a token of an unused name costs what a wrong token of an account costs', async t => {
+  const { accounts, records, clock, context } = await romeoStage()
   const store = new NotedRecords<Client>()
   const clients = new Clients(store, clock)
   const romeo = parseJid(`romeo@${DOMAIN}`)

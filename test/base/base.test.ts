@@ -1,4 +1,4 @@
-/** What every room stands on: clock, ids, logger, scope, hook, slot, queue, maybe, package. */
+/** The parts that every layer uses: clock, ids, logger, scope, hook, slot, queue, maybe, package. */
 import t from 'tap'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import { Scope } from '../../lib/base/scope.js'
 import { flag, service, slot } from '../../lib/base/slot.js'
 import { FakeClock } from '../fake-clock.js'
 
-/** A promise and its two ends: a test says when something is over. */
+/** A promise that the test resolves (`open`) or rejects (`fail`). */
 function gate<T = void> (): { promise: Promise<T>, open: (value: T) => void, fail: (error: unknown) => void } {
   let open: (value: T) => void = () => {}
   let fail: (error: unknown) => void = () => {}
@@ -56,7 +56,7 @@ t.test('the system clock', async t => {
     const timer = systemClock.every(30 * DAY, () => every++)
     const cancelled = systemClock.after(60 * DAY, () => t.fail('a cancelled timer ran'))
     const endless = systemClock.after(Infinity, () => t.fail('the end of time came'))
-    // Hour by hour: a timer that is set anew while a mocked hour passes begins at the end of that hour.
+    // One hour at a time, because a timer that is set again within a mocked tick starts at the end of that tick.
     const pass = (days: number): void => { for (let hour = 0; hour < days * 24; hour++) mock.timers.tick(HOUR) }
     pass(29)
     t.same([after, every], [0, 0], 'nothing for 29 days')
@@ -64,7 +64,7 @@ t.test('the system clock', async t => {
     pass(2)
     t.same([after, every], [0, 1], 'once by the thirty-first')
     pass(30)
-    t.same([after, every], [1, 2], 'and all by the sixty-first')
+    t.same([after, every], [1, 2], 'all by the sixty-first')
     timer.cancel()
     endless.cancel()
     pass(60)
@@ -72,13 +72,15 @@ t.test('the system clock', async t => {
   })
 
   t.test('keeps no process alive', async t => {
-    const timers = [systemClock.after(DAY, () => {}), systemClock.every(DAY, () => {}), systemClock.every(60 * DAY, () => {})]
-    t.notOk(process.getActiveResourcesInfo().includes('Timeout'), 'no timer of ours is counted as active')
+    const timers = [
+      systemClock.after(DAY, () => {}), systemClock.every(DAY, () => {}), systemClock.every(60 * DAY, () => {}),
+    ]
+    t.notOk(process.getActiveResourcesInfo().includes('Timeout'), 'no timer of the clock counts as an active resource')
     for (const timer of timers) timer.cancel()
   })
 })
 
-t.test('the fake clock: time passes when the test says so', async t => {
+t.test('the fake clock lets time pass only when the test says so', async t => {
   const clock = new FakeClock(1000)
   const ran: string[] = []
   clock.after(20, () => ran.push(`b at ${clock.now()}`))
@@ -99,7 +101,7 @@ t.test('the fake clock: time passes when the test says so', async t => {
   t.equal(clock.now(), 1030)
 })
 
-t.test('an id is 24 characters that nobody guesses, and no two are the same', async t => {
+t.test('an id has 24 unguessable characters, and no two ids are equal', async t => {
   const ids = Array.from({ length: 1000 }, () => randomIds.next())
   t.equal(new Set(ids).size, 1000)
   t.ok(ids.every(id => /^[A-Za-z0-9_-]{24}$/.test(id)))
@@ -125,6 +127,22 @@ t.test('a logger', async t => {
     t.match(at(written[3]), { error: { type: 'Error', message: 'broken', stack: /base\.test/ } })
   })
 
+  t.test('writes of an error its type, message, code and stack, and its causes, but no other property', async t => {
+    const { output, written } = lines()
+    const cause = Object.assign(new TypeError('below'), { address: '192.0.2.7' })
+    const error = Object.assign(new Error('above', { cause }), { code: 'EBROKEN', detail: 'Key (name)=(romeo)', address: '192.0.2.7' })
+    const log = openLogger({ level: 'info', format: 'json', output })
+    log.error('a', { error })
+    log.error('b', { error: 'in words' })
+    log.error('c', { error: new AggregateError([new Error('one way'), new Error('another')], 'no way') })
+    const logged = at(written[0])['error']
+    t.strictSame(Object.keys(logged as object), ['type', 'message', 'code', 'stack'])
+    t.match(logged, { type: 'Error', message: 'above', code: 'EBROKEN', stack: /^Error: above\n[^]*\ncaused by: TypeError: below\n/ })
+    t.notMatch(written[0], /192\.0\.2\.7|romeo/)
+    t.equal(at(written[1])['error'], 'in words')
+    t.match(at(written[2]), { error: { type: 'AggregateError', stack: /caused by: Error: one way\n[^]*caused by: Error: another\n/ } })
+  })
+
   t.test('is silent below its level', async t => {
     const { output, written } = lines()
     const log = openLogger({ level: 'warn', format: 'json', output })
@@ -141,20 +159,20 @@ t.test('a logger', async t => {
     t.match(at(written[0]), { host: 'montague.lit', module: 'carbons', n: 1, msg: 'a' })
   })
 
-  t.test('keeps a stranger from forging a line', async t => {
+  t.test('a stranger cannot forge a log line', async t => {
     for (const format of ['json', 'pretty'] as const) {
       const { output, written } = lines()
       const text = 'romeo\n{"level":"error","msg":"forged"}\u001b[31m\u009b31m'
       const log = openLogger({ level: 'info', format, output })
       log.info(text, { name: text, caller: text, jid: text, deep: { text }, error: new Error(text) })
-      for (const line of written.join('').split('\n').slice(1)) t.match(line, /^( {4}|$)/, `${format}: no line that begins like one of ours`)
+      for (const line of written.join('').split('\n').slice(1)) t.match(line, /^( {4}|$)/, `${format}: no line begins like one of the log`)
       t.equal(written.length, 1)
-      t.equal(written.join('').includes('\u001b[31m'), false, `${format}: no control of the terminal`)
-      if (format === 'pretty') t.equal(written.join('').includes('\u009b'), false, 'not even by one character')
+      t.equal(written.join('').includes('\u001b[31m'), false, `${format}: no terminal control characters`)
+      if (format === 'pretty') t.equal(written.join('').includes('\u009b'), false, 'not a single character')
     }
   })
 
-  t.test('writes for the eyes of a person where asked to, in colour on a terminal only', async t => {
+  t.test('writes in human-readable form if asked to, in colour only on a terminal', async t => {
     const plain = lines()
     openLogger({ level: 'info', format: 'pretty', output: plain.output }).info('session bound', { jid: 'romeo@montague.lit' })
     t.match(plain.written.join(''), /^\[\d\d:\d\d:\d\d\] INFO: session bound {2}jid=romeo@montague.lit\n$/)
@@ -166,14 +184,14 @@ t.test('a logger', async t => {
     t.match(terminal.written.join(''), '\u001b[')
   })
 
-  t.test('that is silent says nothing, at any level', async t => {
+  t.test('writes nothing at any level if it is silent', async t => {
     t.equal(silent.with({ a: 1 }), silent)
     for (const level of ['debug', 'info', 'warn', 'error'] as const) t.equal(silent[level]('a', { b: 1 }), undefined)
   })
 })
 
 t.test('a scope', async t => {
-  t.test('gives back in reverse order, and waits for each', async t => {
+  t.test('disposes in reverse order, and waits for each', async t => {
     const scope = new Scope()
     const order: string[] = []
     const first = gate()
@@ -188,7 +206,7 @@ t.test('a scope', async t => {
     t.same(order, ['third taken', 'second taken', 'first taken'])
   })
 
-  t.test('goes on where a cleanup throws, and throws the first error at the end', async t => {
+  t.test('goes on if a cleanup throws, and throws the first error at the end', async t => {
     const scope = new Scope()
     let ran = 0
     scope.defer(() => { ran++ })
@@ -198,14 +216,14 @@ t.test('a scope', async t => {
     t.equal(ran, 1)
   })
 
-  t.test('gives back once, and takes nothing any more', async t => {
+  t.test('disposes once, and accepts nothing afterwards', async t => {
     const scope = new Scope()
     let ran = 0
     scope.defer(() => { ran++ })
     await scope.dispose()
     await scope.dispose()
     t.equal(ran, 1)
-    t.throws(() => scope.defer(() => {}), { message: 'this scope is disposed of' })
+    t.throws(() => scope.defer(() => {}), { message: 'this scope is disposed' })
   })
 })
 
@@ -216,18 +234,18 @@ t.test('hooks', async t => {
   const hooks = (): Hooks => new Hooks((error, place) => failures.push({ error, place }))
   t.beforeEach(() => { failures.length = 0 })
 
-  t.test('run phase by phase, and in the order of joining within one', async t => {
+  t.test('run phase by phase, and in order of registration within one', async t => {
     const some = hooks()
     for (const phase of ['observe', 'act', 'screen', 'record', 'stamp'] as const satisfies readonly Phase[]) {
       for (const n of [1, 2]) some.on(bell, ({ heard }) => { heard.push(`${phase} ${n}`) }, phase, 'me')
     }
     const heard: string[] = []
-    t.equal(some.fire(bell, { heard }), undefined, 'no promise where nobody waits')
+    t.equal(some.fire(bell, { heard }), undefined, 'no promise if no handler waits')
     t.same(heard, PHASES.flatMap(phase => [`${phase} 1`, `${phase} 2`]))
     t.same(some.places().slice(0, 2), [{ hook: 'bell', phase: 'screen', owner: 'me' }, { hook: 'bell', phase: 'screen', owner: 'me' }])
   })
 
-  t.test('cost nothing where nobody listens', async t => {
+  t.test('cost nothing without handlers', async t => {
     const some = hooks()
     t.equal(some.has(bell), false)
     t.equal(some.fire(bell, { heard: [] }), undefined)
@@ -240,7 +258,7 @@ t.test('hooks', async t => {
     t.same(some.places(), [])
   })
 
-  t.test('wait for a handler that waits, before the next one runs', async t => {
+  t.test('wait for an asynchronous handler before the next one runs', async t => {
     const some = hooks()
     const { promise, open } = gate()
     some.on(bell, async ({ heard }) => { await promise; heard.push('slow') }, 'screen', 'me')
@@ -255,7 +273,7 @@ t.test('hooks', async t => {
     t.same(heard, ['slow', 'quick', 'last'])
   })
 
-  t.test("end where a handler answers 'handled', at once or later", async t => {
+  t.test("end if a handler answers 'handled', at once or later", async t => {
     for (const answer of [() => 'handled' as const, async () => 'handled' as const]) {
       const some = hooks()
       some.on(bell, answer, 'stamp', 'me')
@@ -266,7 +284,7 @@ t.test('hooks', async t => {
     }
   })
 
-  t.test('fail closed: an error before `observe` is thrown, and nobody behind it runs', async t => {
+  t.test('fail closed: an error before `observe` is thrown, and no later handler runs', async t => {
     for (const phase of ['screen', 'stamp', 'record', 'act'] as const) {
       const some = hooks()
       some.on(bell, ({ heard }) => { heard.push('observed') }, 'observe', 'me')
@@ -295,7 +313,7 @@ t.test('hooks', async t => {
     ])
   })
 
-  t.test('go on with the handlers they began with, whoever joins or leaves meanwhile', async t => {
+  t.test('go on with the handlers that they began with, whichever register or leave meanwhile', async t => {
     const some = hooks()
     let joined = false
     some.on(bell, ({ heard }) => {
@@ -316,7 +334,7 @@ t.test('hooks', async t => {
 t.test('a queue', async t => {
   const fails = (error: unknown): void => { t.fail('a task failed', { error }) }
 
-  t.test('runs at once where it is idle', async t => {
+  t.test('runs at once if it is idle', async t => {
     const queue = new Queue(1, fails)
     let ran = 0
     t.equal(queue.run(() => { ran++ }), true)
@@ -341,7 +359,7 @@ t.test('a queue', async t => {
     t.same([queue.length, queue.busy], [0, false])
   })
 
-  t.test('takes no more than its bound, the running task not counted', async t => {
+  t.test('takes no more than its bound, not counting the running task', async t => {
     const { promise, open } = gate()
     const idle = gate()
     const queue = new Queue(2, fails, () => idle.open())
@@ -356,7 +374,7 @@ t.test('a queue', async t => {
     t.equal(queue.run(task), true)
   })
 
-  t.test('goes on behind a task that throws, at once or later', async t => {
+  t.test('goes on after a task that throws, at once or later', async t => {
     const failed: unknown[] = []
     const idle = gate()
     const queue = new Queue(10, error => failed.push(error), () => { if (failed.length === 2) idle.open() })
@@ -369,7 +387,7 @@ t.test('a queue', async t => {
     t.equal(ran, true)
   })
 
-  t.test('forgets what waits when it is cleared, but for the running task', async t => {
+  t.test('drops all waiting tasks when it is cleared, but not the running one', async t => {
     const { promise, open } = gate()
     const idle = gate()
     const queue = new Queue(10, fails, () => idle.open())
@@ -384,7 +402,7 @@ t.test('a queue', async t => {
     t.same(order, ['running', 'later'])
   })
 
-  t.test('takes a task from a task, which runs behind those that wait', async t => {
+  t.test('takes a task from a task, which runs after those that wait', async t => {
     const queue = new Queue(10, fails)
     const order: number[] = []
     queue.run(() => {
@@ -395,7 +413,7 @@ t.test('a queue', async t => {
     t.same(order, [1, 2, 3, 4])
   })
 
-  t.test('keeps the order over thousands of tasks that come while others run', async t => {
+  t.test('keeps the order over thousands of tasks that arrive while others run', async t => {
     const idle = gate()
     const queue = new Queue(500, fails, () => { if (order.length === 5000) idle.open() })
     const order: number[] = []
@@ -403,7 +421,9 @@ t.test('a queue', async t => {
     const feed = (): void => {
       while (next < 5000 && !queue.full) {
         const n = next++
-        queue.run(n % 7 === 0 ? async () => { order.push(n); if (n % 70 === 0) feed() } : () => { order.push(n); feed() })
+        queue.run(n % 7 === 0
+          ? async () => { order.push(n); if (n % 70 === 0) feed() }
+          : () => { order.push(n); feed() })
       }
     }
     feed()
@@ -423,13 +443,13 @@ t.test('a slot and a service are typed names', async t => {
   t.same(service<() => void>('rosters'), { name: 'rosters' })
 })
 
-t.test('what is at hand is followed at once, what is not when it comes', async t => {
+t.test('a value is followed at once, and a promise when it resolves', async t => {
   t.equal(follow(2, n => n + 1), 3)
   t.equal(await follow(Promise.resolve(2), n => n + 1), 3)
   await t.rejects(async () => { await follow(Promise.reject(new Error('no')), () => 1) }, { message: 'no' })
 })
 
-t.test('the package knows where it lies, and its version', async t => {
+t.test('the package knows its root folder and its version', async t => {
   t.ok(existsSync(join(PACKAGE_ROOT, 'conf')))
   t.match(VERSION, /^\d+\.\d+\.\d+/)
 })

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { FairCache } from '../../lib/base/fair-cache.js'
-import { Kept } from '../../lib/base/kept.js'
+import { PinnedCache } from '../../lib/base/pinned-cache.js'
 import { Ledger } from '../../lib/base/ledger.js'
 
 interface Holder { readonly name: string, bytes: number }
 
-t.test('a bound over all takes from whoever holds most, and from nobody who holds far less', t => {
+t.test('a bound over all takes from the largest holder, and not from those who hold far less', t => {
   const taken: string[] = []
   const ledger = new Ledger<Holder>(10_000_000, holder => {
     taken.push(holder.name)
@@ -24,7 +24,7 @@ t.test('a bound over all takes from whoever holds most, and from nobody who hold
   t.end()
 })
 
-t.test('if nothing can be taken, or is given later, the ledger goes on', t => {
+t.test('if nothing can be taken, or is given back later, the ledger goes on', t => {
   let asked = 0
   const ledger = new Ledger<Holder>(10_000, () => { asked++ })
   const one = { name: 'one', bytes: 0 }
@@ -35,7 +35,7 @@ t.test('if nothing can be taken, or is given later, the ledger goes on', t => {
   t.end()
 })
 
-t.test('a cache that one fills loses what is theirs, and keeps what is others\'', t => {
+t.test("a cache that one holder fills drops that holder's entries, and keeps those of others", t => {
   const cache = new FairCache<string>({ each: 5000, all: 8000, sizeOf: (key, value) => key.length + value.length })
   for (const domain of ['a.example', 'b.example']) for (let n = 0; n < 10; n++) cache.set(domain, `${n}`, 'x'.repeat(99))
   for (let n = 0; n < 1000; n++) cache.set('flood.example', `${1000 + n}`, 'x'.repeat(96))
@@ -45,16 +45,17 @@ t.test('a cache that one fills loses what is theirs, and keeps what is others\''
   t.ok(cache.get('flood.example', '1999'))
   const others = new FairCache<string>({ each: 1000, all: 2000, sizeOf: (_, value) => value.length })
   for (let n = 0; n < 500; n++) others.set(`domain ${n}`, 'device', 'x'.repeat(10))
-  t.ok(others.bytes <= 2000, 'however small each of them is')
+  t.ok(others.bytes <= 2000, 'however small each entry is')
   others.set('one', 'device', 'x'.repeat(1001))
-  t.equal(others.get('one', 'device'), undefined, 'nothing is kept that is larger than there is room for')
+  t.equal(others.get('one', 'device'), undefined, 'a value larger than the cache is not kept')
   t.end()
 })
 
-t.test('values that nobody holds are bounded in bytes, too', async t => {
-  const kept = new Kept(key => Promise.resolve({ text: key.repeat(1000) }), 100, { bytes: 3500, sizeOf: ({ text }) => text.length })
+t.test('values without a holder are bounded in bytes, too', async t => {
+  const bound = { bytes: 3500, sizeOf: ({ text }: { readonly text: string }) => text.length }
+  const kept = new PinnedCache(key => Promise.resolve({ text: key.repeat(1000) }), 100, bound)
   for (const key of ['a', 'b', 'c', 'd']) await kept.of(key)
   t.equal(kept.size, 3)
   await kept.hold('h')
-  t.equal(kept.size, 4, 'what is held is not counted')
+  t.equal(kept.size, 4, 'a held value does not count')
 })

@@ -1,11 +1,17 @@
 import t from 'tap'
-import { Kept } from '../../lib/base/kept.js'
+import { PinnedCache } from '../../lib/base/pinned-cache.js'
 import { TokenBucket } from '../../lib/base/rate.js'
 import { FakeClock } from '../fake-clock.js'
 
 interface Value { readonly text: string }
 
-function reader (): { readonly read: (key: string) => Promise<Value>, readonly reads: string[], answer (text: string): void } {
+interface Reader {
+  readonly read: (key: string) => Promise<Value>
+  readonly reads: string[]
+  answer (text: string): void
+}
+
+function reader (): Reader {
   const reads: string[] = []
   const waiting: ((value: Value) => void)[] = []
   return {
@@ -18,9 +24,9 @@ function reader (): { readonly read: (key: string) => Promise<Value>, readonly r
   }
 }
 
-t.test('all who ask while a value is being read get the same one, and later it is at hand', async t => {
+t.test('all readers during one read get the same value, and later ones get it from the cache', async t => {
   const { read, reads, answer } = reader()
-  const kept = new Kept(read, 10)
+  const kept = new PinnedCache(read, 10)
   const first = kept.of('a')
   const second = kept.of('a')
   answer('one')
@@ -29,20 +35,20 @@ t.test('all who ask while a value is being read get the same one, and later it i
   t.equal(kept.of('a'), await first, 'no promise now')
 })
 
-t.test('what is held stays, what is not held goes when there is too much', async t => {
-  const kept = new Kept(key => Promise.resolve({ text: key }), 2)
+t.test('a held value stays, and others go when there are too many', async t => {
+  const kept = new PinnedCache(key => Promise.resolve({ text: key }), 2)
   await kept.hold('held')
   for (const key of ['a', 'b', 'c']) await kept.of(key)
   t.equal(kept.size, 3)
   t.same(kept.of('held'), { text: 'held' })
   t.type(kept.of('a'), Promise, 'the oldest is gone')
   kept.release('held')
-  t.same(kept.of('held'), { text: 'held' }, 'released, it is still there for a while')
+  t.same(kept.of('held'), { text: 'held' }, 'a released value stays for a while')
 })
 
-t.test('what is forgotten while it is being read is not kept', async t => {
+t.test('a value that is forgotten while it is read is not kept', async t => {
   const { read, reads, answer } = reader()
-  const kept = new Kept(read, 10)
+  const kept = new PinnedCache(read, 10)
   const stale = kept.of('a')
   kept.forget('a')
   const fresh = kept.of('a')
@@ -56,7 +62,7 @@ t.test('what is forgotten while it is being read is not kept', async t => {
 
 t.test('holds are counted across forgetting', async t => {
   let reads = 0
-  const kept = new Kept(() => Promise.resolve({ text: String(++reads) }), 1)
+  const kept = new PinnedCache(() => Promise.resolve({ text: String(++reads) }), 1)
   await kept.hold('a')
   await kept.hold('a')
   kept.forget('a')
@@ -68,18 +74,18 @@ t.test('holds are counted across forgetting', async t => {
   kept.release('a')
   kept.release('a')
   await kept.of('b')
-  t.type(kept.of('a'), Promise, 'nobody holds it any more')
+  t.type(kept.of('a'), Promise, 'no hold is left')
 })
 
-t.test('a reading that failed is tried again by the next who asks', async t => {
+t.test('a failed read is tried again by the next reader', async t => {
   let fails = true
-  const kept = new Kept(() => fails ? Promise.reject(new Error('no disk')) : Promise.resolve({ text: 'there' }), 10)
+  const kept = new PinnedCache(() => fails ? Promise.reject(new Error('no disk')) : Promise.resolve({ text: 'there' }), 10)
   await t.rejects(Promise.resolve(kept.hold('a')), { message: 'no disk' })
   fails = false
   t.same(await kept.of('a'), { text: 'there' })
 })
 
-t.test('a bucket says how long to wait, and forgives with time', t => {
+t.test('a bucket says how long to wait, and refills with time', t => {
   const clock = new FakeClock()
   const bucket = new TokenBucket(clock, 10, 20)
   t.equal(bucket.take(20), 0)
@@ -87,6 +93,6 @@ t.test('a bucket says how long to wait, and forgives with time', t => {
   clock.pass(500)
   t.equal(bucket.take(0), 0)
   clock.pass(60_000)
-  t.equal(bucket.take(21), 100, 'a long rest gives no more than the burst')
+  t.equal(bucket.take(21), 100, 'a long pause gives no more than the burst')
   t.end()
 })

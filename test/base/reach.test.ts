@@ -1,4 +1,4 @@
-/** Which addresses are public, in whatever way they are written. */
+/** Which addresses are public, in any notation. */
 import t from 'tap'
 import { interfaceAddresses, isRange, isSameAddress, isUnspecified, Ranges, specialKindOf } from '../../lib/base/reach.js'
 
@@ -25,12 +25,12 @@ const SPECIAL: Readonly<Record<string, readonly string[]>> = {
   'an unknown': ['', 'localhost', '127.1', '2130706433', '0x7f000001', '0177.0.0.1', '127.0.0.1.', '1.2.3.256', 'fe80::1%eth0', '2606:4700::1%1', '[::1]'],
 }
 
-void t.test('an address is public unless a registry keeps it for something else; IPv4 within IPv6 counts as what it is', async t => {
+void t.test('an address is public unless a registry reserves it; an IPv4 address within IPv6 counts as IPv4', async t => {
   for (const address of PUBLIC) t.equal(specialKindOf(address), undefined, address)
   for (const [kind, addresses] of Object.entries(SPECIAL)) for (const address of addresses) t.equal(specialKindOf(address), kind, address || 'nothing')
 })
 
-void t.test('a range holds its addresses in either family, and those that IPv6 carries', async t => {
+void t.test('a range matches its addresses in either family, and those that IPv6 embeds', async t => {
   const ranges = new Ranges(['10.0.0.0/8', '192.168.7.7', 'fd00::/8', '::1'])
   for (const address of ['10.1.2.3', '::ffff:10.1.2.3', '64:ff9b::10.1.2.3', '192.168.7.7', 'fd12::1', '::1', '0::1']) t.ok(ranges.has(address), address)
   for (const address of ['11.0.0.1', '192.168.7.8', 'fc00::1', '::2', 'localhost', '', '10.1.2.3%x']) t.notOk(ranges.has(address), address)
@@ -43,7 +43,7 @@ void t.test('a range holds its addresses in either family, and those that IPv6 c
   }
 })
 
-void t.test('the same address in two ways of writing is the same; what is no address is the same as nothing', async t => {
+void t.test('two notations of an address are equal, and an invalid address matches nothing', async t => {
   t.ok(isSameAddress('::ffff:192.0.2.1', '192.0.2.1'))
   t.ok(isSameAddress('192.0.2.1', '64:ff9b::c000:201'))
   t.ok(isSameAddress('2001:DB8:0::1', '2001:db8::1'))

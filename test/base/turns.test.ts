@@ -1,9 +1,9 @@
-/** How work is spread over turns of the event loop. */
+/** Spreading work over turns of the event loop. */
 import t from 'tap'
 import { Queue } from '../../lib/base/queue.js'
 import { Turns } from '../../lib/base/turns.js'
 
-/** A time that the work itself moves on. */
+/** A clock that the work itself advances. */
 class Watch {
   now = 0
   readonly turns = new Turns(() => this.now, 10)
@@ -11,7 +11,7 @@ class Watch {
 
 const nextTurn = async (): Promise<void> => { await new Promise(resolve => { setImmediate(resolve) }) }
 
-t.test('a turn is used up after its time, and the next one is new', async t => {
+t.test('a turn is used up after its time, and the next one is fresh', async t => {
   const time = new Watch()
   t.equal(time.turns.isSpent, false)
   time.now += 9
@@ -22,11 +22,11 @@ t.test('a turn is used up after its time, and the next one is new', async t => {
   t.equal(time.turns.isSpent, false)
 })
 
-t.test('work that waits runs in the order of asking, as much in each turn as there is time for, and one piece at least', async t => {
+t.test('waiting work runs in the order of requests, in each turn as much as fits, and at least one piece', async t => {
   const time = new Watch()
   const done: number[] = []
   for (let n = 0; n < 5; n++) time.turns.later(() => { done.push(n); time.now += n === 2 ? 100 : 5 })
-  t.same(done, [], 'nothing runs in the turn that asks')
+  t.same(done, [], 'nothing runs in the turn that requests it')
   await nextTurn()
   t.same(done, [0, 1])
   await nextTurn()
@@ -38,7 +38,7 @@ t.test('work that waits runs in the order of asking, as much in each turn as the
   t.same(done, [0, 1, 2, 3, 4, 5])
 })
 
-t.test('tasks that waited for a slow one do not run all in one turn', async t => {
+t.test('tasks that waited for a slow one do not all run in one turn', async t => {
   const time = new Watch()
   const done: number[] = []
   const finished = new Promise<void>(resolve => {

@@ -1,4 +1,4 @@
-/** Durations, sizes and rates: strict to read, and written so that they read the same. */
+/** Durations, sizes and rates are parsed strictly, and written so that they parse to the same value. */
 import t from 'tap'
 import fc from 'fast-check'
 import { readDuration, readRate, readSize, UnitError, writeDuration, writeRate, writeSize } from '../../lib/base/units.js'
@@ -8,32 +8,32 @@ const HOSTILE = [
   's', 'ms', 'NaN', 'NaNs', 'Infinitys', '１s', '1\u00a0s', '1s\0', '1 yeer', '1year', '1/s', '1__proto__', '1constructor', '1toString',
 ]
 
-t.test('what is not a duration is refused, with an example of one', async t => {
+t.test('an invalid duration is refused with an example of a valid one', async t => {
   for (const text of HOSTILE) {
     t.throws(() => readDuration(text), { message: `'${text}' is not a duration such as "30s", "12h", "7d" or "1y"` }, JSON.stringify(text))
   }
 })
 
-t.test('what is not a size is refused, with an example of one', async t => {
+t.test('an invalid size is refused with an example of a valid one', async t => {
   for (const text of [...HOSTILE, '1K', '1KB', '1kB', '1MB', '1kib', '1KIB', '1b', '1 KiB', '1KiB/s', '1.5MiB', '1PiB']) {
     t.throws(() => readSize(text), { message: `'${text}' is not a size such as "500B", "256KiB" or "10MiB"` }, JSON.stringify(text))
   }
 })
 
-t.test('what is not a rate is refused, with an example of one', async t => {
+t.test('an invalid rate is refused with an example of a valid one', async t => {
   for (const text of [...HOSTILE, '1KiB', '1KiB/', '1KiB/m', '1KiB/s/s', '1KiB /s', '1s', '/s', '50/s']) {
     t.throws(() => readRate(text), { message: `'${text}' is not a rate such as "500B/s" or "20KiB/s"` }, JSON.stringify(text))
   }
 })
 
-t.test('more than a number can hold exactly is refused', async t => {
-  t.throws(() => readDuration('99999999y'), { message: "'99999999y' is more than can be counted" })
-  t.throws(() => readSize('9007199254740992B'), { message: "'9007199254740992B' is more than can be counted" })
-  t.throws(() => readRate(`${'9'.repeat(400)}TiB/s`), { message: /is more than can be counted$/ })
+t.test('a value that a number cannot hold exactly is refused', async t => {
+  t.throws(() => readDuration('99999999y'), { message: "'99999999y' is too large" })
+  t.throws(() => readSize('9007199254740992B'), { message: "'9007199254740992B' is too large" })
+  t.throws(() => readRate(`${'9'.repeat(400)}TiB/s`), { message: /is too large$/ })
   t.equal(readSize('9007199254740991B'), Number.MAX_SAFE_INTEGER)
 })
 
-t.test('each unit is worth what it says', async t => {
+t.test('each unit has its value', async t => {
   const durations = { '0s': 0, '500ms': 500, '30s': 30_000, '5m': 300_000, '12h': 43_200_000, '7d': 604_800_000, '1y': 31_536_000_000 }
   for (const [text, ms] of Object.entries(durations)) t.equal(readDuration(text), ms, text)
   const sizes = { '0B': 0, '500B': 500, '256KiB': 262_144, '10MiB': 10_485_760, '2GiB': 2_147_483_648, '1TiB': 1_099_511_627_776 }
@@ -42,7 +42,7 @@ t.test('each unit is worth what it says', async t => {
   t.equal(readRate('0B/s'), 0)
 })
 
-t.test('a length is written in the largest unit that holds it whole', async t => {
+t.test('a length is written in the largest unit that divides it', async t => {
   const durations = { '0s': 0, '1ms': 1, '1500ms': 1500, '90s': 90_000, '25h': 90_000_000, '30d': 2_592_000_000, '1y': 31_536_000_000 }
   for (const [text, ms] of Object.entries(durations)) t.equal(writeDuration(ms), text)
   t.equal(writeDuration(readDuration('365d')), '1y')
@@ -52,7 +52,7 @@ t.test('a length is written in the largest unit that holds it whole', async t =>
   t.equal(writeRate(20_480), '20KiB/s')
 })
 
-t.test('what is not a whole number from 0 on is not written', async t => {
+t.test('a negative or fractional number is not written', async t => {
   for (const value of [-1, 0.5, NaN, Infinity, -Infinity, 2 ** 53]) {
     t.throws(() => writeDuration(value), RangeError)
     t.throws(() => writeSize(value), RangeError)
@@ -60,14 +60,14 @@ t.test('what is not a whole number from 0 on is not written', async t => {
   }
 })
 
-t.test('what was written reads the same, for any number', async t => {
+t.test('a written value parses to the same number', async t => {
   fc.assert(fc.property(fc.maxSafeNat(), n => {
     return readDuration(writeDuration(n)) === n && readSize(writeSize(n)) === n && readRate(writeRate(n)) === n
   }))
   t.pass('1 000 numbers there and back')
 })
 
-t.test('what was read is written no longer than it was, and reads the same', async t => {
+t.test('a parsed value is written no longer than it was, and parses to the same', async t => {
   const unit = fc.constantFrom('ms', 's', 'm', 'h', 'd', 'y')
   fc.assert(fc.property(fc.nat(100_000), unit, (n, unit) => {
     const again = writeDuration(readDuration(`${n}${unit}`))
@@ -76,7 +76,7 @@ t.test('what was read is written no longer than it was, and reads the same', asy
   t.pass('any duration an operator may write')
 })
 
-t.test('any text is a unit or a UnitError, never another error', async t => {
+t.test('any text parses to a unit or throws UnitError, never another error', async t => {
   fc.assert(fc.property(fc.string(), text => {
     for (const read of [readDuration, readSize, readRate]) {
       try {

@@ -1,4 +1,4 @@
-/** The one command as an operator uses it: against a server that runs, and against one that does not. */
+/** The `sestina` command as an operator uses it, with a running server and without one. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createConnection } from 'node:net'
@@ -7,8 +7,8 @@ import { client as xmppClient, xml } from '@xmpp/client'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { freePorts, missing, Program } from '../interop/process.js'
+import { SESTINA } from '../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 const PASSWORD = 'wherefore-art-thou'
 const BODY = 'a-body-that-no-log-may-show'
 
@@ -40,16 +40,16 @@ async function sestina (conf: string, words: readonly string[], input = ''): Pro
 async function running (t: Test, { conf }: Place): Promise<Program> {
   const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '' })
   t.teardown(() => server.stop())
-  await server.says(/"msg":"ready"/, 60)
+  await server.says(/"msg":"server ready"/, 60)
   return server
 }
 
 const add = (conf: string, name: string): Promise<Said> => sestina(conf, ['user', 'add', `${name}@localhost`, '--password-stdin'], `${PASSWORD}\n`)
 
-t.test('accounts are managed while the server runs, and while it does not', async t => {
+t.test('accounts are managed with a running server and without one', async t => {
   const here = await place(t)
   const { conf } = here
-  t.match(await add(conf, 'romeo'), { code: 0, said: 'romeo@localhost added\n' }, 'nobody runs')
+  t.match(await add(conf, 'romeo'), { code: 0, said: 'romeo@localhost added\n' }, 'no server runs')
   const server = await running(t, here)
   t.match(await add(conf, 'juliet'), { code: 0, said: 'juliet@localhost added\n' })
   t.match(await add(conf, 'juliet'), { code: 1, said: /juliet@localhost exists/ })
@@ -60,12 +60,17 @@ t.test('accounts are managed while the server runs, and while it does not', asyn
   t.match(await sestina(conf, ['user', 'lock', 'romeo@localhost', 'too', 'loud']), { code: 0, said: /romeo@localhost locked/ })
   t.match(await sestina(conf, ['user', 'show', 'romeo@localhost']), { code: 0, said: /locked/ })
   t.match(await sestina(conf, ['user', 'unlock', 'romeo@localhost']), { code: 0 })
-  t.match(await sestina(conf, ['user', 'password', 'romeo@localhost', '--password-stdin'], 'another\n'), { code: 1, said: /the password is too short: it has to have at least 8 characters/ })
+  t.match(await sestina(conf, ['user', 'password', 'romeo@localhost', '--password-stdin'], 'another\n'), { code: 1, said: /the password is too short: it must have at least 8 characters/ })
   t.match(await sestina(conf, ['user', 'password', 'romeo@localhost', '--password-stdin'], 'another secret\n'), { code: 0 })
-  t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost']), { code: 1, said: /no terminal to ask whether this is meant; use --yes/ })
-  t.match(await sestina(conf, ['user', 'show', 'romeo@localhost']), { code: 0 }, 'who is not asked removes nothing')
+  t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost']), { code: 1, said: /no terminal to ask for confirmation; use --yes/ })
+  t.match(await sestina(conf, ['user', 'show', 'romeo@localhost']), { code: 0 }, 'without a confirmation nothing is removed')
   t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost', '--yes']), { code: 0, said: 'romeo@localhost removed\n' })
-  t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost', '--yes']), { code: 1, said: /romeo@localhost/ })
+  for (const more of [['--yes'], []]) {
+    t.match(await sestina(conf, ['user', 'remove', 'romeo@localhost', ...more]), { code: 1, said: 'there is no romeo@localhost\n' }, 'an unknown account needs no confirmation')
+  }
+  t.match(await sestina(conf, ['user', 'remove', 'nobody']), { code: 1, said: 'nobody is not an account: write name@host\n' })
+  t.match(await sestina(conf, ['user', 'remove', 'a@elsewhere.lit']), { code: 1, said: 'elsewhere.lit is not a host of this server\n' })
+  t.match(await sestina(conf, ['storage', 'aside']), { code: 0, said: 'none\n' })
   t.match(await sestina(conf, ['session', 'list']), { code: 0, said: 'none\n' })
   t.match(JSON.parse((await sestina(conf, ['status', '--json'])).said), { storage: 'fine', hosts: [{ host: 'localhost', sessions: 0 }] })
   t.match(await sestina(conf, ['hooks']), { code: 0, said: /messageArriving/ })
@@ -78,7 +83,7 @@ t.test('accounts are managed while the server runs, and while it does not', asyn
   }
 })
 
-t.test('the local socket is its owner\'s alone, and one left behind by a crash is no hindrance', async t => {
+t.test("the local socket is its owner's alone, and one that is left from a crash does not prevent a start", async t => {
   const here = await place(t)
   const first = await running(t, here)
   const socket = join(here.folder, 'data', 'admin.sock')
@@ -92,7 +97,28 @@ t.test('the local socket is its owner\'s alone, and one left behind by a crash i
   t.match(await sestina(here.conf, ['status']), { code: 0 })
 })
 
-t.test('a conf file is checked before it counts', async t => {
+t.test('a command to a running server needs no secret of its conf file, and works while the file has mistakes', async t => {
+  const here = await place(t)
+  await running(t, here)
+  const postgres = (more = ''): void => {
+    writeConf(here.conf, here.port, 'format = "json"\n[storage]\ndriver = "postgres"\nurl = { env = "NO_SUCH_VARIABLE" }', more)
+  }
+  postgres()
+  t.match(await sestina(here.conf, ['status']), { code: 0 })
+  t.match(await sestina(here.conf, ['trace', 'nobody@localhost']), { code: 1, said: /there is no nobody@localhost/ })
+  t.match(await add(here.conf, 'romeo'), { code: 0, said: 'romeo@localhost added\n' })
+  postgres('carbns = true\n')
+  t.match(await sestina(here.conf, ['session', 'list']), { code: 0, said: 'none\n' })
+  t.match(await sestina(here.conf, ['stop']), { code: 0 })
+  t.match(await sestina(here.conf, ['status']), { code: 69, said: /no server runs with this conf file/ })
+  t.match(await add(here.conf, 'juliet'), { code: 78, said: /carbns/ }, 'a command that starts a server needs all of it')
+  writeFileSync(here.conf, 'data = 5\n')
+  t.match(await sestina(here.conf, ['status']), { code: 78, said: /sestina\.toml:1:8: data: 5 is not a path/ })
+  writeFileSync(here.conf, 'data = "data"\ninclude = [5]\n')
+  t.match(await sestina(here.conf, ['status']), { code: 78, said: /include: 5 is not a file/ })
+})
+
+t.test('a conf file is checked before it is used', async t => {
   const here = await place(t)
   t.equal(await new Program(process.execPath, [SESTINA, 'check', here.conf], { input: '' }).ended, 0)
   const server = await running(t, here)
@@ -107,17 +133,20 @@ t.test('a conf file is checked before it counts', async t => {
   for (const line of wrong) for (const said of [check.said, reload.said, again.said]) t.match(said, line)
   const before = server.said.length
   server.signal('SIGHUP')
-  await server.says(/"msg":"not reloaded"/, 30, before)
+  await server.says(/"msg":"conf not reloaded"/, 30, before)
+  const [refused = ''] = /^.*"msg":"conf not reloaded".*$/m.exec(server.said.slice(before)) ?? []
+  t.match(JSON.parse(refused), { problems: wrong })
+  t.notMatch(refused, 'stack', 'a mistake of the operator is no defect')
   writeConf(here.conf, here.port, 'format = "json"', 'carbons = true\n')
   server.signal('SIGHUP')
-  await server.says(/"msg":"reloaded"/, 30, before)
+  await server.says(/"msg":"conf reloaded"/, 30, before)
   t.match(await sestina(here.conf, ['reload']), { code: 0, said: 'reloaded\n' })
   const full = new Program(process.execPath, [SESTINA, 'check', here.conf, '--full'], { input: '' })
   t.equal(await full.ended, 0)
   t.match(full.said, /carbons/)
 })
 
-t.test('what was backed up, or exported, is there again', async t => {
+t.test('a backup and an export restore everything', async t => {
   const here = await place(t)
   const { conf, folder } = here
   const [backup, exported] = [join(folder, 'backup.db'), join(folder, 'accounts.xml')]
@@ -127,20 +156,20 @@ t.test('what was backed up, or exported, is there again', async t => {
   t.match(await sestina(conf, ['export', exported]), { code: 0 })
   t.match(readFileSync(exported, 'utf8'), /<user [^>]*name=["']romeo["']/)
   t.notMatch(readFileSync(exported, 'utf8'), PASSWORD)
-  t.equal(statSync(exported).mode & 0o777, 0o600, 'it holds what proves a password')
+  t.equal(statSync(exported).mode & 0o777, 0o600, 'the backup holds keys of passwords')
   await sestina(conf, ['user', 'remove', 'romeo@localhost', '--yes'])
   t.match(await sestina(conf, ['import', exported]), { code: 0 })
   t.match((await sestina(conf, ['user', 'list'])).said, /romeo@localhost/)
   await sestina(conf, ['user', 'remove', 'romeo@localhost', '--yes'])
-  t.not((await sestina(conf, ['restore', backup])).code, 0, 'not under a server that runs')
+  t.not((await sestina(conf, ['restore', backup])).code, 0, 'not while the server runs')
   await sestina(conf, ['stop'])
   await server.ended
-  t.not((await sestina(conf, ['restore', backup])).code, 0, 'not over what is there')
+  t.not((await sestina(conf, ['restore', backup])).code, 0, 'not over existing data')
   t.match(await sestina(conf, ['restore', backup, '--overwrite']), { code: 0 })
   t.match((await sestina(conf, ['user', 'list'])).said, /romeo@localhost/)
 })
 
-/** Tells the server lines of its own, without TLS: what comes before login. */
+/** Sends text to the server without TLS, as a client does before login. Returns what the server sent. */
 async function shout (port: number, text: string): Promise<string> {
   return await new Promise((resolve, reject) => {
     let heard = ''
@@ -150,15 +179,15 @@ async function shout (port: number, text: string): Promise<string> {
   })
 }
 
-t.test('no line of the log shows a password, a token or what people write; a failed login is one line that fail2ban reads', async t => {
+t.test('no log line shows a password, a token or a message; a failed login is one line that fail2ban reads', async t => {
   const here = await place(t, 'format = "json"\nlevel = "debug"')
   for (const name of ['romeo', 'juliet']) await add(here.conf, name)
-  process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0' // the certificate is the server's own
+  process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0' // the certificate is self-signed by the server
   t.teardown(() => { delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'] })
   const server = await running(t, here)
   const online = (username: string, password: string): ReturnType<typeof xmppClient> => {
     const device = xmppClient({ service: `xmpp://127.0.0.1:${here.port}`, domain: 'localhost', username, password })
-    Object.assign(device, { timeout: 30_000 })
+    Object.assign(device, { timeout: 300_000 })
     device.on('error', () => undefined)
     device.reconnect.stop()
     t.teardown(async () => { await device.stop() })
@@ -191,7 +220,7 @@ t.test('no line of the log shows a password, a token or what people write; a fai
   t.match(failed[0], /"account":"juliet@localhost"/)
 })
 
-t.test('the unit is one that systemd takes', { skip: missing({ 'systemd-analyze': 'systemd' }) }, async t => {
+t.test('systemd accepts the unit', { skip: missing({ 'systemd-analyze': 'systemd' }) }, async t => {
   const unit = readFileSync(join(PACKAGE_ROOT, 'docs', 'sestina.service'), 'utf8').replace(/^ExecStart=.*$/m, `ExecStart=${process.execPath} ${SESTINA} start`)
   const file = join(t.testdir({ 'sestina.service': unit }), 'sestina.service')
   const { stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], { encoding: 'utf8' })

@@ -3,10 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { missing } from '../interop/process.js'
-
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
+import { SESTINA } from '../sestina.js'
 
 t.setTimeout(1_200_000)
 
@@ -16,7 +14,7 @@ function run (program: string, args: readonly string[], input = ''): { readonly 
 
 const script = (shell: string): string => run(process.execPath, [SESTINA, 'completion', shell]).stdout
 
-/** What bash offers for this line, whose last word is the one under the cursor. */
+/** Returns what bash offers for this line; the last word is the one under the cursor. */
 function offered (line: readonly string[]): readonly string[] {
   const words = line.map(word => `'${word}'`).join(' ')
   const ask = `${script('bash')}\nCOMP_WORDS=(${words}); COMP_CWORD=${line.length - 1}; _sestina; printf '%s\\n' "\${COMPREPLY[@]}"`
@@ -25,26 +23,27 @@ function offered (line: readonly string[]): readonly string[] {
   return stdout.split('\n').filter(word => word !== '')
 }
 
-t.test('bash completes commands, what they are made of, and options', { skip: missing({ bash: 'bash' }) }, async t => {
+t.test('bash completes commands, their arguments, and options', { skip: missing({ bash: 'bash' }) }, async t => {
   t.strictSame(offered(['sestina', 'sta']), ['start', 'status'])
   t.strictSame(offered(['sestina', 'user', 're']), ['remove'])
   t.strictSame(offered(['sestina', 'user', 'remove', 'romeo', '@', 'localhost', '--y']), ['--yes'])
   t.strictSame(offered(['sestina', 'import', '--']).includes('--merge'), true)
   t.strictSame(offered(['sestina', 's2s', 'te']), ['test'])
-  t.strictSame(offered(['sestina', 'start', '--conf', '']), [], 'a file: bash completes that by itself')
+  t.strictSame(offered(['sestina', 'trace', 'romeo', '@', 'localhost', '--b']), ['--bodies'])
+  t.strictSame(offered(['sestina', 'start', '--conf', '']), [], 'a file: bash itself completes it')
   return Promise.resolve()
 })
 
 for (const shell of ['zsh', 'fish']) {
-  t.test(`${shell} reads what it completes with`, { skip: missing({ [shell]: shell }) }, async t => {
-    const file = join(t.testdir({}), `sestina.${shell}`) // fish does not take a script from its standard input
+  t.test(`${shell} accepts the completion script`, { skip: missing({ [shell]: shell }) }, async t => {
+    const file = join(t.testdir({}), `sestina.${shell}`) // fish does not read a script from its standard input
     writeFileSync(file, script(shell))
     t.match(run(shell, ['-n', file]), { status: 0, stderr: '' })
     return Promise.resolve()
   })
 }
 
-t.test('zsh and fish are told each command and each option with a sentence', async t => {
+t.test('zsh and fish get each command and option with a description', async t => {
   t.match(script('zsh'), /'user '\*\) found=\('add:Add an account[^']*' /)
   t.match(script('fish'), /^complete -c sestina -f -n '__sestina_given "user "' -a add -d 'Add an account[^']*'$/m)
   t.match(script('fish'), /^complete -c sestina -n '__sestina_given "user remove \*"' -l yes /m)
@@ -52,7 +51,7 @@ t.test('zsh and fish are told each command and each option with a sentence', asy
   return Promise.resolve()
 })
 
-t.test('--help says which conf file is meant, and where what is stored lies', async t => {
+t.test('--help names the conf file in use and the data folder', async t => {
   for (const words of [['--help'], ['user', 'add', '--help']]) {
     const { stdout } = run(process.execPath, [SESTINA, ...words])
     for (const place of ['--conf', '$SESTINA_CONF', 'sestina.toml', 'data/admin.sock', 'data/certificates']) t.match(stdout, place, words.join(' '))

@@ -1,4 +1,7 @@
-/** Typical mistakes in a conf for two domains with certificates: each is told with its place and a way out, as docs/operating.md shows. */
+/**
+ * Typical mistakes in a conf for two domains with certificates. Each is reported with its place and a remedy, as
+ * docs/operating.md shows.
+ */
 import { createPrivateKey } from 'node:crypto'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -13,8 +16,8 @@ import { findModules } from '../../lib/main.js'
 import { selfSigned } from '../../lib/stream/self-signed.js'
 import { makeAuthority } from '../auth/authority.js'
 import { freePorts, Program } from '../interop/process.js'
+import { SESTINA } from '../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 const modules = await findModules(join(PACKAGE_ROOT, 'dist', 'modules'))
 const [port = 0] = await freePorts(1)
 const day = 86_400_000
@@ -31,7 +34,7 @@ for = "clients"
 port = ${port}
 address = ["127.0.0.1"]
 [limits]
-idle = "1d"
+idleTimeout = "1d"
 [modules]
 mam = { expire = "1y" }
 [host."one.example"]
@@ -53,7 +56,7 @@ function place (t: Test): Place {
   return { t, folder, of }
 }
 
-/** What `check` says, for a conf in /etc/sestina and a listener at 5222. */
+/** Returns what `check` reports, with /etc/sestina as the folder and 5222 as the port. */
 async function told (folder: string): Promise<string> {
   const file = join(folder, 'sestina.toml')
   const said = await problemsIn(file)
@@ -63,7 +66,7 @@ async function told (folder: string): Promise<string> {
 
 async function problemsIn (file: string): ReturnType<typeof findingsOn> {
   try {
-    return await findingsOn(loadConfig(file, modules), false)
+    return await findingsOn(loadConfig(file, modules), modules, false)
   } catch (error) {
     if (!(error instanceof ConfigProblems)) throw error
     return error.problems.map(problem => ({ ...problem, level: 'error' }))
@@ -74,7 +77,7 @@ const writes = (change: (text: string) => string) => ({ folder }: Place): void =
 const adds = (text: string) => writes(before => before + text)
 
 const MISTAKES: readonly (readonly [mistake: string, make: (place: Place) => void | Promise<void>])[] = [
-  ['a wrong type', adds('[federation]\nconnections = "many"\n')],
+  ['a wrong type', adds('[federation]\nconnectionsPerAddress = "many"\n')],
   ['an unknown setting', adds('admin = []\n')],
   ['a wrong path', writes(text => text.replace('"data"', '"sestina.toml/data"').replace('[limits]', '[tls]\ncertificates = "data/certificates"\n[limits]'))],
   ['a bad unit', writes(text => text.replace('1d', '1 day'))],
@@ -115,8 +118,8 @@ const MISTAKES: readonly (readonly [mistake: string, make: (place: Place) => voi
   }],
 ]
 
-t.test('each of twenty typical mistakes is told with its place and a way out, as docs/operating.md shows', async t => {
-  t.equal(await told(place(t).folder), '', 'without a mistake there is nothing to say')
+t.test('each of twenty typical mistakes is reported with its place and a remedy, as docs/operating.md shows', async t => {
+  t.equal(await told(place(t).folder), '', 'a right conf has no problem')
   const page = readFileSync(join(PACKAGE_ROOT, 'docs', 'operating.md'), 'utf8')
   const shown = new Map([...page.matchAll(/^\| (.+?) \| `(.+)` \|$/gm)].map(([, mistake = '', said = '']) => [mistake, said]))
   for (const [mistake, make] of MISTAKES) {
@@ -130,7 +133,7 @@ t.test('each of twenty typical mistakes is told with its place and a way out, as
   }
 })
 
-t.test('what keeps a server from being of use ends the check with 78, and a warning alone does not', async t => {
+t.test('a problem that makes a server useless ends the check with 78, and a warning alone does not', async t => {
   const here = place(t)
   const checks = async (...words: readonly string[]): Promise<Program> => {
     const program = new Program(process.execPath, [SESTINA, 'check', join(here.folder, 'sestina.toml'), ...words], { input: '' })
@@ -140,14 +143,14 @@ t.test('what keeps a server from being of use ends the check with 78, and a warn
   rmSync(here.of('two.example', ''), { recursive: true })
   const warned = await checks()
   t.equal(await warned.ended, 0)
-  t.match(warned.said, /sestina\.toml:12:7: warning: there is no certificate for two\.example[^]* is fine but for one warning\n/)
+  t.match(warned.said, /sestina\.toml:12:7: warning: there is no certificate for two\.example[^]* is fine, with one warning\n/)
   writeFileSync(here.of('one.example', 'privkey.pem'), two.key)
   const refused = await checks('--json')
   t.equal(await refused.ended, 78)
   t.match(JSON.parse(refused.said), { problems: [{ place: /:10:7$/, level: 'error', text: /the key belongs to another certificate/ }, { level: 'warning' }] })
 })
 
-t.test('a chain whose first certificate is right, and whose others are not its issuers, is told', async t => {
+t.test('a certificate chain whose other certificates are not the issuers of the first is reported', async t => {
   const here = place(t)
   writeFileSync(here.of('two.example', 'fullchain.pem'), `${issued.certificate}\n${one.certificate}\n`)
   writeFileSync(here.of('two.example', 'privkey.pem'), issued.key)

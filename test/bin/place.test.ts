@@ -1,18 +1,20 @@
-/** Where the conf file and the data lie: never inside the package, and never where somebody else has put them. */
+/**
+ * Where the conf file and the data are stored: never inside the package, and never where a user has put other files.
+ */
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Program, run } from '../interop/process.js'
+import { SESTINA } from '../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 const PASSWORD = 'wherefore-art-thou'
 
 t.setTimeout(240_000)
 
 interface Said { readonly code: number | string, readonly said: string }
 
-/** Runs the command in a folder, with the settings of a user in `user`. */
+/** Runs the command in a folder, with the user's settings in `user`. */
 async function sestina (t: Test, cwd: string, words: readonly string[], input = '', command: readonly [string, ...string[]] = [process.execPath, SESTINA]): Promise<Said> {
   const [path, ...above] = command
   const env = { XDG_CONFIG_HOME: join(cwd, 'user'), SESTINA_CONF: '', HOME: cwd }
@@ -21,38 +23,39 @@ async function sestina (t: Test, cwd: string, words: readonly string[], input = 
   return { code: await program.ended, said: program.said }
 }
 
-t.test('without a conf file the command says where it looked and how to make one', async t => {
+t.test('without a conf file the command says where it looked and how to create one', async t => {
   const said = await sestina(t, t.testdir({}), ['user', 'list'])
   t.equal(said.code, 78)
   t.match(said.said, /there is no conf file: none was named, and there is none at sestina\.toml, .*user\/sestina\/sestina\.toml, \/etc\/sestina\/sestina\.toml\. `sestina init` makes one/)
 })
 
-t.test('init makes a conf file, a data folder and the first administrator; then the command finds them', async t => {
+t.test('init creates a conf file, a data folder and the first administrator; then the command finds them', async t => {
   const cwd = t.testdir({ user: {} })
   const made = ['init', 'user/sestina', '--domain', 'example.org', '--admin', 'romeo', '--password-stdin']
   t.match(await sestina(t, cwd, ['init', 'user/sestina']), { code: 1, said: /there is no terminal to ask at; use --domain/ })
   t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 0, said: /administrator: romeo@example\.org/ })
-  t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 1, said: /sestina\.toml is there already; nothing was changed/ })
+  t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 1, said: /sestina\.toml exists already; nothing was changed/ })
   const conf = join(cwd, 'user', 'sestina', 'sestina.toml')
   t.equal(statSync(join(cwd, 'user', 'sestina', 'data')).mode & 0o777, 0o700)
   const listed = await sestina(t, cwd, ['user', 'list'])
   t.match(listed, { code: 0, said: /romeo@example\.org/ })
-  t.ok(listed.said.startsWith(`conf file: ${conf}\n`), 'the path of a conf file that was not named is printed')
+  t.ok(listed.said.startsWith(`conf file: ${conf}\n`), 'the path of a default conf file is printed')
   t.match(readFileSync(conf, 'utf8'), /\[host\."example\.org"\]\nadmins = \["romeo@example\.org"\]/)
 
   for (const [path, mode] of [[conf, 0o666], [join(cwd, 'user', 'sestina'), 0o777]] as const) {
     const before = statSync(path).mode
     chmodSync(path, mode)
-    t.match(await sestina(t, cwd, ['user', 'list']), { code: 78, said: /it was found and not named, and somebody else may write .*: chmod go-w / })
-    t.match(await sestina(t, cwd, ['check', conf]), { code: 0 }, 'one that was named is the caller\'s choice')
+    t.match(await sestina(t, cwd, ['user', 'list']), { code: 78, said: /it was found and not named, and other users may write .*: chmod go-w / })
+    t.match(await sestina(t, cwd, ['check', conf]), { code: 0 }, 'the caller chooses the path')
     chmodSync(path, before)
   }
 })
 
-t.test('a global install that is repeated keeps the accounts', async t => {
+t.test('a repeated global install keeps the accounts', async t => {
   const cwd = t.testdir({ user: {}, packed: {}, prefix: {} })
   const prefix = join(cwd, 'prefix')
-  // What is installed is this build with its real files; the packages it needs are those of this checkout, so no network is asked.
+  // Installs this build with its real files. The packages that it needs are those of this checkout, so no network is
+  // needed.
   await run('npm', ['pack', '--ignore-scripts', '--pack-destination', join(cwd, 'packed')], { cwd: PACKAGE_ROOT }, 200)
   const { version } = JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8')) as { version: string }
   await run('tar', ['xzf', `sestina-${version}.tgz`], { cwd: join(cwd, 'packed') })
@@ -66,7 +69,7 @@ t.test('a global install that is repeated keeps the accounts', async t => {
   const installed = (...words: readonly string[]): Promise<Said> => sestina(t, cwd, words, `${PASSWORD}\n`, [join(prefix, 'bin', 'sestina')])
 
   await install()
-  t.match(await installed('user', 'add', 'romeo@localhost', '--password-stdin'), { code: 78, said: /there is no conf file/ }, 'nothing goes into the package')
+  t.match(await installed('user', 'add', 'romeo@localhost', '--password-stdin'), { code: 78, said: /there is no conf file/ }, 'nothing is written into the package')
   t.match(await installed('init', 'user/sestina', '--domain', 'localhost', '--admin', 'romeo', '--password-stdin'), { code: 0 })
   await install()
   t.match(await installed('user', 'list'), { code: 0, said: /romeo@localhost/ })
@@ -75,11 +78,11 @@ t.test('a global install that is repeated keeps the accounts', async t => {
   t.ok(existsSync(inside))
   const refused = await installed('start', '--conf', inside)
   t.equal(refused.code, 78)
-  t.match(refused.said, /conf\/data lies inside an installed package, and the next install of it removes all accounts and messages\. Move it, and name the new place: mkdir -p ~\/\.config\/sestina && mv '.*sestina\.toml' '.*conf\/data' ~\/\.config\/sestina\//)
+  t.match(refused.said, /conf\/data is inside an installed package, and the next install of it removes all accounts and messages\. Move it, and set data to the new folder: mkdir -p ~\/\.config\/sestina && mv '.*sestina\.toml' '.*conf\/data' ~\/\.config\/sestina\//)
   t.notOk(existsSync(join(prefix, 'lib', 'node_modules', 'sestina', 'conf', 'data')))
 })
 
-t.test('a checkout is served as before: the conf file in its folder conf is found', async t => {
+t.test('in a checkout the command finds the conf file in the folder conf', async t => {
   const cwd = t.testdir({ conf: {} })
   mkdirSync(join(cwd, 'conf'), { recursive: true })
   cpSync(join(PACKAGE_ROOT, 'conf', 'sestina.toml'), join(cwd, 'conf', 'sestina.toml'))

@@ -1,23 +1,23 @@
-/** What the process owes its system: terminals and pipes that close, signals, an old Node. */
+/** The process and its system: terminals and pipes that close, signals, an old Node. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { freePorts, missing, Program } from '../interop/process.js'
+import { SESTINA } from '../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 const TERMINAL = join(PACKAGE_ROOT, 'test', 'bin', 'terminal.py')
-/** How often a server that starts is asked whether it is up: each try is a process. */
+/** How often to ask a starting server whether it is up. Each try starts a process. */
 const TRIES = 100
-/** Seconds that a step may take on a busy machine. */
+/** The time that a step may take on a busy machine, in seconds. */
 const PATIENCE = 240
 
 t.setTimeout(1_200_000)
 
 interface Place { readonly conf: string, write (level: string, format?: string): void }
 
-/** A conf file in a folder of its own, for one listener at a free port. */
+/** Creates a folder with a conf file that has one listener on a free port. */
 async function place (t: Test): Promise<Place> {
   const [port = 0] = await freePorts(1)
   const conf = join(t.testdir({}), 'sestina.toml')
@@ -31,7 +31,9 @@ async function place (t: Test): Promise<Place> {
 
 const words = (conf: string, ...given: readonly string[]): string[] => [SESTINA, ...given, '--conf', conf]
 
-async function sestina (conf: string, ...given: readonly string[]): Promise<{ readonly code: number | string, readonly said: string }> {
+interface Ended { readonly code: number | string, readonly said: string }
+
+async function sestina (conf: string, ...given: readonly string[]): Promise<Ended> {
   const program = new Program(process.execPath, words(conf, ...given), { input: '' })
   return { code: await program.ended, said: program.said }
 }
@@ -39,11 +41,11 @@ async function sestina (conf: string, ...given: readonly string[]): Promise<{ re
 async function started (t: Test, conf: string): Promise<Program> {
   const server = new Program(process.execPath, words(conf, 'start'), { input: '' })
   t.teardown(() => server.stop())
-  await server.says(/"msg":"ready"/, PATIENCE)
+  await server.says(/"msg":"server ready"/, PATIENCE)
   return server
 }
 
-/** A server in a terminal of its own, and the id of its process. */
+/** Starts a server in its own terminal. Returns the terminal and the id of the process. */
 async function inTerminal (t: Test, conf: string): Promise<{ readonly terminal: Program, readonly pid: number }> {
   const terminal = new Program('python3', [TERMINAL, process.execPath, ...words(conf, 'start')])
   const [, pid = ''] = await terminal.says(/^runs as (\d+)/m, PATIENCE)
@@ -51,16 +53,18 @@ async function inTerminal (t: Test, conf: string): Promise<{ readonly terminal: 
     try {
       process.kill(Number(pid), 'SIGKILL')
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error // it has ended
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error // the process has ended
     }
     await terminal.stop()
   })
-  await terminal.says(/"msg":"ready"/, PATIENCE)
+  await terminal.says(/"msg":"server ready"/, PATIENCE)
   return { terminal, pid: Number(pid) }
 }
 
+interface Unread { readonly child: ChildProcess, readonly ended: Promise<unknown>, complaints: string }
+
 /** Runs the command, and closes the pipe that reads its output at once. */
-function unread (t: Test, args: readonly string[]): { readonly child: ChildProcess, readonly ended: Promise<unknown>, complaints: string } {
+function unread (t: Test, args: readonly string[]): Unread {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   child.stdout.destroy()
   const ended = new Promise(resolve => { child.once('close', (code, signal) => { resolve(code ?? signal) }) })
@@ -70,7 +74,7 @@ function unread (t: Test, args: readonly string[]): { readonly child: ChildProce
   return run
 }
 
-/** Resolves after the server has answered. */
+/** Waits until the server answers. False if it does not within `TRIES` tries. */
 async function answers (conf: string): Promise<boolean> {
   for (let tries = 0; tries < TRIES; tries++) {
     if ((await sestina(conf, 'status')).code === 0) return true
@@ -78,32 +82,32 @@ async function answers (conf: string): Promise<boolean> {
   return false
 }
 
-t.test('a server whose terminal is closed stops in order', { skip: missing({ python3: 'python3' }) }, async t => {
+t.test('a server whose terminal closes stops in order', { skip: missing({ python3: 'python3' }) }, async t => {
   const { conf } = await place(t)
   const { terminal } = await inTerminal(t, conf)
   terminal.type('close\n')
   const [, code] = await terminal.says(/^ended with (-?\d+)$/m, PATIENCE)
   t.equal(code, '0')
-  t.match(await sestina(conf, 'status'), { code: 69 }, 'and its socket answers no more')
+  t.match(await sestina(conf, 'status'), { code: 69 }, 'its socket does not answer any more')
 })
 
-t.test('SIGHUP reloads a server in a terminal that is open', { skip: missing({ python3: 'python3' }) }, async t => {
+t.test('SIGHUP reloads a server whose terminal is open', { skip: missing({ python3: 'python3' }) }, async t => {
   const { conf } = await place(t)
   const { terminal, pid } = await inTerminal(t, conf)
   process.kill(pid, 'SIGHUP')
-  await terminal.says(/"msg":"reloaded"/, PATIENCE)
+  await terminal.says(/"msg":"conf reloaded"/, PATIENCE)
   process.kill(pid, 'SIGTERM')
   await terminal.says(/^ended with 0$/m, PATIENCE)
-  t.match(terminal.said, /"msg":"stopped"/)
+  t.match(terminal.said, /"msg":"server stopped"/)
 })
 
 t.test('SIGHUP reloads a server that never had a terminal', async t => {
   const server = await started(t, (await place(t)).conf)
   server.signal('SIGHUP')
-  await server.says(/"msg":"reloaded"/, PATIENCE)
+  await server.says(/"msg":"conf reloaded"/, PATIENCE)
 })
 
-t.test('a server whose output nobody reads answers, takes over its conf, and ends by SIGTERM', async t => {
+t.test('a server whose output nobody reads answers, reloads its conf, and ends on SIGTERM', async t => {
   const { conf, write } = await place(t)
   const { child, ended } = unread(t, words(conf, 'start'))
   t.ok(await answers(conf), 'although the pipe broke while it started')
@@ -114,12 +118,12 @@ t.test('a server whose output nobody reads answers, takes over its conf, and end
   t.equal(await ended, 0)
 })
 
-t.test('a server whose output breaks while it runs answers, and ends by SIGTERM', async t => {
+t.test('a server whose output breaks while it runs answers, and ends on SIGTERM', async t => {
   const { conf } = await place(t)
   const child = spawn(process.execPath, words(conf, 'start'), { stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => { child.kill('SIGKILL') })
   const ended = new Promise(resolve => { child.once('close', (code, signal) => { resolve(code ?? signal) }) })
-  await new Promise(resolve => { child.stdout.setEncoding('utf8').on('data', (text: string) => { if (text.includes('"ready"')) resolve(undefined) }) })
+  await new Promise(resolve => { child.stdout.setEncoding('utf8').on('data', (text: string) => { if (text.includes('"server ready"')) resolve(undefined) }) })
   child.stdout.destroy()
   child.stderr.destroy()
   t.match(await sestina(conf, 'status'), { code: 0 })
@@ -128,7 +132,7 @@ t.test('a server whose output breaks while it runs answers, and ends by SIGTERM'
   t.equal(await ended, 0)
 })
 
-t.test('a command whose output nobody reads ends quietly', async t => {
+t.test('a command whose output nobody reads ends silently', async t => {
   const { conf } = await place(t)
   for (const given of [['user', 'list'], ['check', '--full'], ['--help'], ['user', '--help']]) {
     const run = unread(t, given.includes('--help') ? [SESTINA, ...given] : words(conf, ...given))
@@ -149,7 +153,7 @@ t.test('SIGUSR1 opens no debugger, and SIGUSR2 does not end the server', async t
   t.equal(await server.ended, 0)
 })
 
-t.test('a reload takes over the log level, for what was already being logged as well', async t => {
+t.test('a reload changes the log level, also of loggers that exist already', async t => {
   const { conf, write } = await place(t)
   const server = await started(t, conf)
   write('error')
@@ -160,14 +164,14 @@ t.test('a reload takes over the log level, for what was already being logged as 
   t.match(await sestina(conf, 'reload'), { code: 0, said: 'reloaded\n' })
   const between = server.said.slice(quiet)
   t.notMatch(between, /"command":"status"/)
-  t.match(between, /"msg":"reloaded"/)
+  t.match(between, /"msg":"conf reloaded"/)
   write('info', 'pretty')
-  t.match(await sestina(conf, 'reload'), { code: 0, said: /log takes a restart/ }, 'the format cannot change')
+  t.match(await sestina(conf, 'reload'), { code: 0, said: /the changes of log need a restart/ }, 'the format cannot change')
 })
 
 t.test('a server that runs as root warns of it', async t => {
   const server = await started(t, (await place(t)).conf)
-  const warns = /"level":"warn".*"msg":"running as root"/.test(server.said)
+  const warns = /"level":"warn".*"msg":"server running as root"/.test(server.said)
   t.equal(warns, process.getuid?.() === 0)
 })
 

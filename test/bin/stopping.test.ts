@@ -1,4 +1,4 @@
-/** A running server that is told to stop while it does something else. */
+/** Stopping a running server while it does something else. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,12 +6,12 @@ import type { Logger } from '../../lib/base/logger.js'
 import { defineModule } from '../../lib/host/module.js'
 import { start } from '../../lib/main.js'
 
-const quiet: Logger = { debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
+const quiet: Logger = { isDebugging: false, debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
-/** Turns of the event loop in which a stop that waits for nothing is over. */
+/** The number of turns of the event loop within which a stop ends that waits for nothing. */
 const TURNS = 200
 
-void t.test('a stop waits for a reload that is under way, and ends what that has raised; no other reload begins', async t => {
+void t.test('a stop waits for a reload in progress and ends the hosts that it started; no other reload begins', async t => {
   const events: string[] = []
   let finish = (): void => {}
   const slow = defineModule({

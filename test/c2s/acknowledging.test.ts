@@ -1,4 +1,4 @@
-/** Stream management out of its order, and answers to <r/> in time (XEP-0198 §3, §4), over real streams. */
+/** Stream management out of order, and timely answers to <r/>, over real streams (XEP-0198 §3, §4). */
 import { messageSent } from '../../lib/host/events.js'
 import { defineModule, type AnyModule } from '../../lib/host/module.js'
 import { xml } from '../../lib/xml/element.js'
@@ -7,14 +7,14 @@ import message from '../../modules/message.js'
 import presence from '../../modules/presence/index.js'
 import roster from '../../modules/roster/index.js'
 import { auth, DOMAIN, PASSWORD, SASL, scene, type Client, type Stage } from './stage.js'
+import { SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const FAILED = /<failed xmlns="urn:xmpp:sm:3"><unexpected-request/g
 const R = `<r ${SM}/>`
 const toSelf = (text: string): string => `<message to='romeo@${DOMAIN}/orchard' type='chat'><body>${text}</body></message>`
 const answers = (client: Client): string[] => [...client.heard.matchAll(/<a xmlns="urn:xmpp:sm:3" h="(\d+)"\/>/g)].map(([, h = '']) => h)
 
-/** Messages whose text is 'slow' wait until they are let go. */
+/** Releases the messages with the text 'slow', which wait until then. */
 let go: (() => void)[] = []
 const slow = defineModule({
   name: 'slow',
@@ -23,7 +23,7 @@ const slow = defineModule({
       if (message.element.getChildText('body') === 'slow') await new Promise<void>(resolve => { go.push(resolve) })
       return undefined
     })
-    // Requests whose answer takes as long.
+    // Requests whose answer waits in the same way.
     host.iq.get('host', 'urn:example:slow', 'query', async () => {
       await new Promise<void>(resolve => { go.push(resolve) })
       return xml('query', { xmlns: 'urn:example:slow' })
@@ -43,14 +43,14 @@ async function managed (s: Stage): Promise<Client> {
   return client
 }
 
-scene('a request for acknowledgement is answered at once if everything is stored', { modules: MODULES }, async (t, s) => {
+scene('<r/> is answered at once if everything is stored', { modules: MODULES }, async (t, s) => {
   const client = await managed(s)
   await client.says(R)
   await client.says(`${toSelf('one')}${R}`)
   t.same(answers(client), ['0', '1'])
 })
 
-scene('it is answered after 5 s if something before it takes longer, with what is stored; and again when that is', { modules: SLOW }, async (t, s) => {
+scene('<r/> is answered after 5 s if an earlier stanza takes longer, and again when that one is stored', { modules: SLOW }, async (t, s) => {
   const client = await managed(s)
   await client.says(`${toSelf('one')}${toSelf('slow')}${R}`)
   await s.pass(4999)
@@ -62,24 +62,24 @@ scene('it is answered after 5 s if something before it takes longer, with what i
   t.same(answers(client), ['1', '2'])
 })
 
-scene('a request of the same device that has no answer yet withholds it for 5 s as well, and no longer', { modules: SLOW }, async (t, s) => {
+scene('a request without an answer yet also delays the acknowledgement by 5 s, and no longer', { modules: SLOW }, async (t, s) => {
   const client = await managed(s)
   await client.says(`${toSelf('one')}${ASK}${toSelf('two')}${R}`)
   t.equal(go.length, 1, 'the request is open')
   await s.pass(4999)
   t.same(answers(client), [])
   await s.pass(1)
-  t.same(answers(client), ['1'], 'only what came before the request can be counted')
+  t.same(answers(client), ['1'], 'only stanzas before the request can be counted')
   await client.says(R)
   await s.pass(5000)
-  t.same(answers(client), ['1', '1'], 'each question is answered')
+  t.same(answers(client), ['1', '1'], 'each <r/> is answered')
   go[0]?.()
   await s.settled()
   t.match(client.heard, /<iq [^>]*id="q"/)
   t.same(answers(client), ['1', '1', '3'])
 })
 
-scene('a request that waits for what its device has said before does not withhold it any longer', { modules: SLOW }, async (t, s) => {
+scene('a request that waits for earlier stanzas of its device does not delay the acknowledgement any longer', { modules: SLOW }, async (t, s) => {
   const client = await managed(s)
   await client.says(`${toSelf('one')}${toSelf('slow')}${ASK}${R}`)
   await s.pass(5000)
@@ -96,7 +96,7 @@ scene('a request that waits for what its device has said before does not withhol
   t.equal(answers(client).at(-1), '3')
 })
 
-scene('it is answered although so much was said before it that it is not read yet', { modules: SLOW }, async (t, s) => {
+scene('<r/> is answered although earlier stanzas are not read yet', { modules: SLOW }, async (t, s) => {
   const client = await managed(s)
   await client.says(`${toSelf('one')}${toSelf('slow')}${toSelf('more').repeat(100)}${R}`)
   await s.pass(5000)
@@ -106,7 +106,7 @@ scene('it is answered although so much was said before it that it is not read ye
   t.same(answers(client), ['1', '102'])
 })
 
-scene('while nothing can be stored, what counts stands still, and is told', { modules: MODULES }, async (t, s) => {
+scene('while nothing can be stored the count stays the same, and is sent', { modules: MODULES }, async (t, s) => {
   const client = await managed(s)
   s.storage.hold()
   client.transport.write(`${toSelf('one')}${R}`)
@@ -119,7 +119,7 @@ scene('while nothing can be stored, what counts stands still, and is told', { mo
   t.same(answers(client), ['0', '1'])
 })
 
-scene('many requests cost one answer in 5 s, and none is given when nobody has asked', { modules: SLOW }, async (t, s) => {
+scene('many <r/> cost one answer in 5 s, and there is no answer without <r/>', { modules: SLOW }, async (t, s) => {
   const client = await managed(s)
   await client.says(`${toSelf('slow')}${toSelf('slow')}`)
   await client.says(R.repeat(20))
@@ -134,7 +134,7 @@ scene('many requests cost one answer in 5 s, and none is given when nobody has a
   t.equal(answers(client).length, before)
 })
 
-scene('before login and before binding it cannot be enabled or resumed: that is said, and the stream goes on', { modules: MODULES }, async (t, s) => {
+scene('before login and before binding, stream management is refused with an error, and the stream goes on', { modules: MODULES }, async (t, s) => {
   const client = s.connect()
   await client.opens()
   await client.says(`<enable ${SM}/>`) // before TLS
@@ -156,7 +156,7 @@ scene('before login and before binding it cannot be enabled or resumed: that is 
   t.match(other.heard, /<enabled /)
 })
 
-scene('in the midst of a login it is refused as well, and the login goes on', { modules: MODULES }, async (t, s) => {
+scene('during a login it is refused as well, and the login goes on', { modules: MODULES }, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   await client.says(`<auth xmlns='${SASL}' mechanism='PLAIN'/>`)
@@ -168,7 +168,7 @@ scene('in the midst of a login it is refused as well, and the login goes on', { 
   t.pass()
 })
 
-scene('after ten such requests the next one ends the stream', { modules: MODULES }, async (t, s) => {
+scene('the stream ends at the eleventh refused request', { modules: MODULES }, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   await client.says(`<enable ${SM}/>`.repeat(10))
@@ -178,7 +178,7 @@ scene('after ten such requests the next one ends the stream', { modules: MODULES
   t.equal(client.error, 'policy-violation')
 })
 
-scene('without stream management such a request ends the stream', {}, async (t, s) => {
+scene('without the module such a request ends the stream', {}, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   await client.says(`<enable ${SM}/>`)

@@ -6,7 +6,7 @@ import { auth, DOMAIN, header, PASSWORD, scene, type Stage } from './stage.js'
 
 const MECHANISMS = { mechanisms: ['SCRAM-SHA-512-PLUS', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN'] }
 
-/** An account with keys of SHA-1 alone. */
+/** Creates an account with keys for SHA-1 only. */
 async function imports (s: Stage, local: string): Promise<void> {
   const account = parseJid(`${local}@${DOMAIN}`)
   const batch = new PendingBatch()
@@ -15,7 +15,7 @@ async function imports (s: Stage, local: string): Promise<void> {
   await s.host.accounts.addKeys(account, 'sha-1', await newKeys(PASSWORD, 'sha-1', 4096, sharedDerivations))
 }
 
-/** The mechanisms that a new stream is offered: by SASL, and by SASL2. */
+/** Returns the mechanisms that a new stream offers: by SASL, and by SASL2. */
 async function offers (s: Stage): Promise<readonly (readonly string[])[]> {
   const client = s.connect({ secure: true })
   await client.says(header())
@@ -23,7 +23,7 @@ async function offers (s: Stage): Promise<readonly (readonly string[])[]> {
   return lists.map(list => [...list.matchAll(/<mechanism>([^<]+)</g)].map(([, name]) => name ?? ''))
 }
 
-scene('a host with accounts that have keys of SHA-1 alone offers no other hash by either profile, until a login by PLAIN completes them', {
+scene('if an account has keys for SHA-1 only, no other hash is offered by either profile, until a login by PLAIN adds its keys', {
   authentication: MECHANISMS,
 }, async (t, s) => {
   const all = await offers(s)
@@ -34,15 +34,15 @@ scene('a host with accounts that have keys of SHA-1 alone offers no other hash b
 
   const client = s.connect({ secure: true })
   await client.opens()
-  t.match(client.heard, /UPGR-SCRAM-SHA-1<.*UPGR-SCRAM-SHA-256<.*UPGR-SCRAM-SHA-512</s, 'the ways to come by the others are offered (XEP-0480)')
+  t.match(client.heard, /UPGR-SCRAM-SHA-1<.*UPGR-SCRAM-SHA-256<.*UPGR-SCRAM-SHA-512</s, 'the upgrades are offered (XEP-0480)')
   await client.says(auth('SCRAM-SHA-256', 'n,,n=nurse,r=abc'))
-  t.match(client.heard, /<failure [^>]*><invalid-mechanism/, 'what is not offered is not there')
+  t.match(client.heard, /<failure [^>]*><invalid-mechanism/, 'a mechanism that is not offered is refused')
   await client.says(auth('PLAIN', `\0nurse\0${PASSWORD}`))
   await client.until('<success')
   t.same(await offers(s), all)
 })
 
-scene('a host whose only account with keys of one hash is removed offers all again', { authentication: MECHANISMS }, async (t, s) => {
+scene('if the only account with keys of one hash is removed, all hashes are offered again', { authentication: MECHANISMS }, async (t, s) => {
   const all = await offers(s)
   await imports(s, 'nurse')
   t.notSame(await offers(s), all)

@@ -6,20 +6,24 @@ import { connect as connectTls, TLSSocket, type ConnectionOptions } from 'node:t
 import { systemClock } from '../../lib/base/clock.js'
 import { silent } from '../../lib/base/logger.js'
 import { ClientListener } from '../../lib/c2s/listener.js'
-import type { ClientWorld, ListenerSettings } from '../../lib/c2s/settings.js'
+import type { ClientDeps, ListenerSettings } from '../../lib/c2s/settings.js'
 import { Certificates } from '../../lib/stream/certificates.js'
 import { FakeClock } from '../fake-clock.js'
 import { auth, bind, DOMAIN, header, LISTENER, OTHER, PASSWORD, Stage, STARTTLS, type StageSettings } from './stage.js'
 
-interface Wanted extends StageSettings { readonly address?: string, readonly world?: Partial<ClientWorld>, readonly most?: number }
+interface Wanted extends StageSettings {
+  readonly address?: string
+  readonly world?: Partial<ClientDeps>
+  readonly most?: number
+}
 
-/** A listener on a port of the system's choice, with certificates for two domains. */
+/** Starts a listener on a port that the system chooses, with certificates for two domains. */
 async function listening (t: Test, how: Wanted = {}) {
   const s = new Stage(how, new Uint8Array())
   await s.raise()
   const folder = join(t.testdir({ certificates: {} }), 'certificates')
   const certificates = await Certificates.open({ folder, domains: [DOMAIN, OTHER], clock: systemClock, log: silent })
-  const world: ClientWorld = { ...s.world, clock: systemClock, certificates, ...how.world }
+  const world: ClientDeps = { ...s.world, clock: systemClock, certificates, ...how.world }
   const settings: ListenerSettings = { ...LISTENER, ...how.listener }
   const listener = new ClientListener(world, settings, how.most)
   const port = await listener.listen(how.address ?? '127.0.0.1', 0)
@@ -50,7 +54,7 @@ async function listening (t: Test, how: Wanted = {}) {
   }
 }
 
-/** Somebody at the other end of a real socket. */
+/** A client on a real socket. */
 class Person {
   socket: Socket | TLSSocket
   heard = ''
@@ -64,7 +68,7 @@ class Person {
 
   says (text: string): void { this.socket.write(text) }
 
-  /** Waits for what was said to contain this; answers with all of it, and forgets it. */
+  /** Waits until the received text contains `text`. Returns all of it and forgets it. */
   async gets (text: string): Promise<string> {
     while (!this.heard.includes(text)) {
       if (this.isClosed) throw new Error(`closed without ${text}: ${this.heard}`)
@@ -123,7 +127,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
   })
 }
 
-void t.test('direct TLS shows the certificate of the name that was asked for, and speaks xmpp-client', async t => {
+void t.test('direct TLS presents the certificate of the requested name, and negotiates xmpp-client', async t => {
   const { direct, certificates } = await listening(t, { listener: { tls: 'direct' } })
   for (const domain of [DOMAIN, OTHER]) {
     const person = await direct({ servername: domain, ALPNProtocols: ['xmpp-client'] })
@@ -136,7 +140,7 @@ void t.test('direct TLS shows the certificate of the name that was asked for, an
   await t.rejects(direct({ ALPNProtocols: ['http/1.1'] }), { message: /no handshake|alert|ECONNRESET/ })
 })
 
-void t.test('who has been here before takes the TLS session up again, and saves the rest of the handshake (RFC 8446 §2.2, RFC 5077)', async t => {
+void t.test('a returning client resumes its TLS session and saves the rest of the handshake (RFC 8446 §2.2, RFC 5077)', async t => {
   const { direct } = await listening(t, { listener: { tls: 'direct' } })
   for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const options = { minVersion: version, maxVersion: version }
@@ -144,7 +148,7 @@ void t.test('who has been here before takes the TLS session up again, and saves 
     const { socket } = first
     if (!(socket instanceof TLSSocket)) throw new Error('no TLS')
     t.notOk(socket.isSessionReused())
-    let ticket = socket.getSession() // of TLS 1.2; that of 1.3 comes behind the handshake
+    let ticket = socket.getSession() // this is a ticket of TLS 1.2; that of 1.3 comes after the handshake
     socket.on('session', given => { ticket = given })
     first.says(header())
     await first.gets('</stream:features>')
@@ -155,7 +159,7 @@ void t.test('who has been here before takes the TLS session up again, and saves 
   }
 })
 
-void t.test('STARTTLS is not offered where TLS is there already', async t => {
+void t.test('STARTTLS is not offered inside TLS', async t => {
   const { direct } = await listening(t, { listener: { tls: 'direct' } })
   const person = await direct()
   person.says(header())
@@ -164,7 +168,7 @@ void t.test('STARTTLS is not offered where TLS is there already', async t => {
   t.match(await person.closes(), /<policy-violation/)
 })
 
-void t.test('what is said in the clear behind <starttls/> is never part of the encrypted stream', async t => {
+void t.test('data that follows <starttls/> in the clear never becomes part of the encrypted stream', async t => {
   const { person, s } = await listening(t)
   const inOne = await person()
   inOne.says(header() + STARTTLS + header() + auth('PLAIN', `\0romeo\0${PASSWORD}`))
@@ -174,7 +178,7 @@ void t.test('what is said in the clear behind <starttls/> is never part of the e
   const heard = await inOne.gets('</stream:features>')
   t.notMatch(heard, /success/)
   t.equal(heard.split('<stream:stream').length, 2, 'one header only')
-  t.same(s.logged('login'), [])
+  t.same(s.logged('login succeeded'), [])
 
   const later = await person()
   later.says(header())
@@ -186,7 +190,7 @@ void t.test('what is said in the clear behind <starttls/> is never part of the e
   t.same(s.logged('login failed'), [])
 })
 
-void t.test('a handshake that fails ends the connection without a word', async t => {
+void t.test('a failed handshake closes the connection silently', async t => {
   const { person, listener } = await listening(t)
   const romeo = await person()
   romeo.says(header() + STARTTLS)
@@ -197,24 +201,24 @@ void t.test('a handshake that fails ends the connection without a word', async t
   await gone(listener)
 })
 
-void t.test('a handshake that never ends is cut by the time limit of the negotiation', async t => {
+void t.test('a TLS handshake that the client does not begin after <proceed/> is ended by the time limit of the negotiation', async t => {
   const { person, direct, listener } = await listening(t, { limits: { negotiation: 300 } })
   const romeo = await person()
   romeo.says(header() + STARTTLS)
   await romeo.gets('<proceed')
   t.equal(await romeo.closes(), '')
   await gone(listener)
-  await t.rejects(direct(), 'TLS from the first byte is no stream')
+  await t.rejects(direct(), 'a TLS handshake on a plain port is no stream')
 })
 
-void t.test('a direct handshake that never begins is cut as well', async t => {
+void t.test('a direct handshake that never begins is ended as well', async t => {
   const { person, listener } = await listening(t, { limits: { negotiation: 100 }, listener: { tls: 'direct' } })
   const romeo = await person()
   t.equal(await romeo.closes(), '')
   await gone(listener)
 })
 
-void t.test('TLS is not negotiated anew within a connection', async t => {
+void t.test('TLS is not renegotiated within a connection', async t => {
   const { direct, listener } = await listening(t, { listener: { tls: 'direct' } })
   const person = await direct({ maxVersion: 'TLSv1.2' })
   person.says(header())
@@ -225,7 +229,7 @@ void t.test('TLS is not negotiated anew within a connection', async t => {
   await gone(listener)
 })
 
-void t.test('a listener that may do without TLS has clients log in without it, but takes no password in the clear', async t => {
+void t.test('a listener with optional TLS accepts logins without it, but no password in the clear', async t => {
   const { person } = await listening(t, { listener: { tls: 'none' } })
   const romeo = await person()
   romeo.says(header())
@@ -236,14 +240,14 @@ void t.test('a listener that may do without TLS has clients log in without it, b
   t.match(await romeo.gets('</failure>'), /<invalid-mechanism/)
 })
 
-void t.test('so many connections come from one network and no more, and the counters go back', async t => {
+void t.test('the number of connections from one network is bounded, and connections that end are no longer counted', async t => {
   const { person, listener, s } = await listening(t, { limits: { connections: 2 } })
   const [one, two] = [await person(), await person()]
   for (const each of [one, two]) each.says(header())
   for (const each of [one, two]) await each.gets('</stream:features>')
   const three = await person()
   t.equal(await three.closes(), '')
-  t.same(s.logged('connections turned away').map(line => line.fields), [{ why: 'too many from one network', network: '127.0.0.1', count: 1 }])
+  t.same(s.logged('connections refused').map(line => line.fields), [{ reason: 'too many from one network', network: '127.0.0.1', count: 1 }])
   one.socket.destroy()
   while (listener.counts.connections > 1) await new Promise(resolve => { setImmediate(resolve) })
   const four = await person()
@@ -255,7 +259,7 @@ void t.test('so many connections come from one network and no more, and the coun
   t.equal(listener.networks, 0)
 })
 
-void t.test('where too many are without a session, the one that has been for longest makes room for who comes', async t => {
+void t.test('if there are too many connections without a session, the oldest of them is closed for a new one', async t => {
   const { person, direct, listener, s } = await listening(t, { most: 3, listener: { tls: 'direct' } })
   const bound = await direct()
   await logsIn(bound, 'orchard')
@@ -264,13 +268,13 @@ void t.test('where too many are without a session, the one that has been for lon
   const late = await direct()
   await logsIn(late, 'balcony')
   await idle[0]?.closes()
-  t.notOk(idle[1]?.isClosed, 'one was enough')
-  t.notOk(bound.isClosed, 'who has a session stays')
-  t.match(s.logged('connections turned away').map(line => line.fields), [{ why: 'too many that have proved nothing', network: '127.0.0.1', count: 1 }])
+  t.notOk(idle[1]?.isClosed, 'one was closed')
+  t.notOk(bound.isClosed, 'a connection with a session stays')
+  t.match(s.logged('connections refused').map(line => line.fields), [{ reason: 'too many that have proved nothing', network: '127.0.0.1', count: 1 }])
 })
 
-void t.test('one network that floods with handshakes waits in a line of its own', async t => {
-  const clock = new FakeClock() // no second passes: what there is at once is all there is
+void t.test('a network that floods the server with handshakes waits in its own queue', async t => {
+  const clock = new FakeClock() // the clock stands still, so there are no more tokens than at the start
   const { person, listener } = await listening(t, { limits: { connections: 50 }, listener: { tls: 'direct' }, world: { clock } })
   for (let i = 0; i < 50; i++) {
     const one = await person('127.0.0.2')
@@ -288,7 +292,7 @@ void t.test('one network that floods with handshakes waits in a line of its own'
   t.ok(isThrough)
 })
 
-void t.test('closing, a listener says system-shutdown to all, and waits until they are gone', async t => {
+void t.test('a listener that closes sends system-shutdown to all clients, and waits for them', async t => {
   const { direct, listener, port } = await listening(t, { listener: { tls: 'direct' } })
   const [bound, waiting] = [await direct(), await direct()]
   await logsIn(bound, 'orchard')
@@ -302,7 +306,7 @@ void t.test('closing, a listener says system-shutdown to all, and waits until th
   await t.rejects(once(late, 'connect'), { code: 'ECONNREFUSED' })
 })
 
-void t.test('both families are listened at, each by itself, and addresses are told plainly', async t => {
+void t.test('a listener listens on both families separately, and shows IPv4 addresses in their usual form', async t => {
   const { listener, port, s } = await listening(t, { address: '::' }).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'EAFNOSUPPORT') return { listener: undefined, port: 0, s: undefined }
     throw error
@@ -319,7 +323,7 @@ void t.test('both families are listened at, each by itself, and addresses are to
   await gone(listener)
 })
 
-void t.test('an address that is taken is a rejection', async t => {
+void t.test('an address in use is a rejection', async t => {
   const { listener, port } = await listening(t)
   await t.rejects(listener.listen('127.0.0.1', port), { code: 'EADDRINUSE' })
 })

@@ -1,10 +1,11 @@
 import { xml } from '../../lib/xml/element.js'
 import { StreamError } from '../../lib/xmpp/errors.js'
+import { StorageUnavailable } from '../../lib/storage/store.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { play } from '../auth/stage.js'
 import { auth, bind, BIND, DOMAIN, PASSWORD, SASL, scene, STARTTLS, type Client } from './stage.js'
 
-scene('a client comes from the first byte to a stanza of its own, by STARTTLS and SCRAM', {}, async (t, s) => {
+scene('a client gets from the first byte to its own stanza by STARTTLS and SCRAM', {}, async (t, s) => {
   const client = s.connect()
   await client.opens()
   t.match(client.heard, /^<\?xml version='1.0'\?><stream:stream [^>]*from=["']montague.lit["']/)
@@ -42,7 +43,7 @@ scene('a client comes from the first byte to a stanza of its own, by STARTTLS an
 
 // ---- Login ----------------------------------------------------------------------------------
 
-scene('after three failed logins it is enough', {}, async (t, s) => {
+scene('the stream ends after three failed logins', {}, async (t, s) => {
   const client = s.connect({ secure: true, address: '198.51.100.7' })
   await client.opens()
   for (let attempt = 1; attempt <= 3; attempt++) {
@@ -59,21 +60,21 @@ scene('after three failed logins it is enough', {}, async (t, s) => {
   t.notMatch(JSON.stringify(s.lines), /guess/)
 })
 
-scene('a lock and a removal end the logins that are under way, and nothing is kept of those that are over', {}, async (t, s) => {
+scene('a lock and a removal end the logins in progress, and ended logins are not kept', {}, async (t, s) => {
   const romeo = parseJid(`romeo@${DOMAIN}`)
   const client = await s.loggedIn()
   const begun = s.connect({ secure: true })
   await begun.opens()
   await begun.says(`<auth xmlns='${SASL}' mechanism='SCRAM-SHA-256'>${Buffer.from('n,,n=romeo,r=abc').toString('base64')}</auth>`)
   await begun.until('</challenge>')
-  t.equal(s.host.kick(romeo, new StreamError('not-authorized')), 0, 'they are no sessions')
+  t.equal(s.host.kick(romeo, new StreamError('not-authorized')), 0, 'a login is no session')
   for (const one of [client, begun]) t.match(one.heard, /<stream:error><not-authorized /)
   const bound = await s.bound('orchard')
   s.host.logins.end(romeo, new StreamError('not-authorized'))
   t.equal(bound.heard, '', 'a session is no login any more')
 })
 
-scene('one that waits for a login to be slowed leaves nothing behind when it goes', {}, async (t, s) => {
+scene('a client that waits for a delayed login leaves nothing when it disconnects', {}, async (t, s) => {
   const guess = async (): Promise<Client> => {
     const client = s.connect({ secure: true })
     await client.opens()
@@ -98,7 +99,7 @@ const MESSAGES: readonly (readonly [string, string, string])[] = [
   ['no mechanism', `<auth xmlns='${SASL}'/>`, 'invalid-mechanism'],
   ['another name to act for', auth('PLAIN', `juliet@${DOMAIN}\0romeo\0${PASSWORD}`), 'invalid-authzid'],
 ]
-scene('a login that is not as it should be fails with the right condition, and may be tried again', { authentication: { attempts: 20 } }, async (t, s) => {
+scene('an invalid login fails with the right condition, and may be tried again', { authentication: { attempts: 20 } }, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   for (const [what, text, condition] of MESSAGES) {
@@ -122,7 +123,7 @@ scene('a wrong proof fails, and the right one after it succeeds', {}, async (t, 
   t.equal((await play(client.dialogue('SCRAM-SHA-256'), { username: 'romeo', password: PASSWORD, hash: 'sha-256' })).last.kind, 'success')
 })
 
-scene('a client that gives up again and again is given up', {}, async (t, s) => {
+scene('the stream of a client that aborts again and again is closed', {}, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   for (let turn = 0; turn < 40 && !client.isClosed; turn++) {
@@ -132,7 +133,7 @@ scene('a client that gives up again and again is given up', {}, async (t, s) => 
   t.same(s.logged('login failed'), [])
 })
 
-scene('without a mechanism there is no login to be seen', { authentication: { mechanisms: ['EXTERNAL'] } }, async (t, s) => {
+scene('without a usable mechanism no mechanisms are advertised', { authentication: { mechanisms: ['EXTERNAL'] } }, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   t.notMatch(client.heard, /<mechanism/)
@@ -140,20 +141,42 @@ scene('without a mechanism there is no login to be seen', { authentication: { me
   t.equal(client.error, 'policy-violation')
 })
 
-scene('storage that fails is told as a passing trouble, and logged', {}, async (t, s) => {
-  s.expected.push('login impossible')
+scene('a defect during a login is a temporary failure for the client, and is logged with its stack', {}, async (t, s) => {
+  s.expected.push('login not processed')
   const client = s.connect({ secure: true })
   await client.opens()
-  s.host.accounts.verifyPassword = () => Promise.reject(new Error('the disk is gone'))
+  s.host.accounts.verifyPassword = () => Promise.reject(new Error('a defect'))
   await client.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
   await client.until('</failure>')
   t.match(client.heard, /<temporary-auth-failure/)
-  t.equal(s.logged('login impossible').length, 1)
+  t.equal(s.logged('login not processed').length, 1)
+})
+
+scene('logins while the storage is unavailable are no failed logins, and are logged once a minute', { authentication: { attempts: 20 } }, async (t, s) => {
+  s.host.accounts.credentials = () => Promise.reject(new StorageUnavailable('the database is away'))
+  // A client whose login with channel binding fails tries without it, and says that it supports it (flag "y").
+  const attempts = [['SCRAM-SHA-256-PLUS', 'p=tls-exporter'], ['SCRAM-SHA-256', 'y'], ['SCRAM-SHA-1', 'y']] as const
+  const tryAll = async (): Promise<void> => {
+    const client = s.connect({ secure: true, address: '198.51.100.7' })
+    await client.opens()
+    for (const [mechanism, flag] of attempts) {
+      client.forget()
+      await client.says(auth(mechanism, `${flag},,n=romeo,r=abc`))
+      await client.until('</failure>')
+      t.match(client.heard, /<temporary-auth-failure/, `${mechanism} with flag ${flag}`)
+    }
+  }
+  await tryAll()
+  await s.pass(60_000)
+  await tryAll()
+  t.same(s.logged('login failed'), [], 'none of them is a line for fail2ban')
+  const line = { address: '198.51.100.7', account: undefined, mechanism: 'SCRAM-SHA-256-PLUS', reason: 'the storage is unavailable' }
+  t.same(s.logged('login unavailable').map(({ fields }) => fields), [{ ...line, count: 1 }, { ...line, count: 3 }])
 })
 
 // ---- Binding --------------------------------------------------------------------------------
 
-scene('a resource that cannot be is refused, and another may be asked for', {}, async (t, s) => {
+scene('an invalid resource is refused, and the client may bind another', {}, async (t, s) => {
   const client = await s.loggedIn()
   const asked: readonly (readonly [string, string])[] = [
     [bind('x'.repeat(1100)), 'bad-request'],
@@ -172,7 +195,7 @@ scene('a resource that cannot be is refused, and another may be asked for', {}, 
   t.match(client.heard, /<jid>romeo@montague.lit\/id-\d+<\/jid>/)
 })
 
-scene('who comes with the resource of another takes it over', {}, async (t, s) => {
+scene('binding a resource that is in use replaces its session', {}, async (t, s) => {
   const old = await s.bound('orchard')
   const young = await s.bound('orchard')
   t.equal(old.error, 'conflict')
@@ -181,7 +204,7 @@ scene('who comes with the resource of another takes it over', {}, async (t, s) =
   t.equal(young.stream.state.at, 'established')
 })
 
-scene('where the host refuses, the old one stays', { host: { conflict: 'refuse' } }, async (t, s) => {
+scene('if the host refuses conflicts, the old session stays', { host: { conflict: 'refuse' } }, async (t, s) => {
   await s.bound('orchard')
   const young = await s.loggedIn()
   await young.says(bind('orchard'))
@@ -190,7 +213,7 @@ scene('where the host refuses, the old one stays', { host: { conflict: 'refuse' 
   t.match(young.heard, /<jid>romeo@montague.lit\/balcony<\/jid>/)
 })
 
-scene('more devices than an account may have are refused', {}, async (t, s) => {
+scene('a session beyond the bound of an account is refused', {}, async (t, s) => {
   await s.bound('one')
   await s.bound('two')
   const third = await s.loggedIn()
@@ -198,7 +221,7 @@ scene('more devices than an account may have are refused', {}, async (t, s) => {
   t.match(third.heard, /<resource-constraint /)
 })
 
-scene('a client that goes while it binds has no session', {}, async (t, s) => {
+scene('a client that disconnects while it binds has no session', {}, async (t, s) => {
   const client = await s.loggedIn()
   const { host } = s
   const real = host.bind.bind(host)
@@ -215,7 +238,7 @@ scene('a client that goes while it binds has no session', {}, async (t, s) => {
   t.equal(host.sessions.count, 0)
 })
 
-scene('what a session hears while it is bound comes behind the answer that it is', {}, async (t, s) => {
+scene('stanzas for a session that is being bound come after the result of the bind', {}, async (t, s) => {
   const client = await s.loggedIn()
   const { host } = s
   const real = host.bind.bind(host)
@@ -237,19 +260,19 @@ scene('a host that stops ends its streams with system-shutdown, and binds no mor
   t.equal(late.error, 'system-shutdown')
 })
 
-// ---- What modules offer -----------------------------------------------------------------------
+// ---- Features of modules ----------------------------------------------------------------------
 
-scene('what a module announces stands among the features once there is TLS', {}, async (t, s) => {
+scene('a feature that a module announces is advertised inside TLS only', {}, async (t, s) => {
   s.host.features.push({ namespace: 'urn:a', offered: stream => stream.identity === undefined ? undefined : xml('a', { xmlns: 'urn:a' }) })
   const client = s.connect({ secure: true })
   await client.opens()
   t.notMatch(client.heard, /urn:a/)
   const loggedIn = await s.loggedIn()
   await loggedIn.says("<a xmlns='urn:a'/>")
-  t.equal(loggedIn.error, 'unsupported-stanza-type', 'it is an announcement only')
+  t.equal(loggedIn.error, 'unsupported-stanza-type', 'the feature is only an announcement')
 })
 
-scene('a feature of a module may take the place of binding, with a session and nothing else', {}, async (t, s) => {
+scene("a module's feature can replace binding, and only with a session", {}, async (t, s) => {
   s.expected.push('defect')
   const client = await s.bound('orchard')
   const [session] = s.host.sessions.all()

@@ -1,4 +1,6 @@
-/** Stream management over real streams: where it stands in the negotiation, and at a stream's end (XEP-0198 §3, §5, §7, §9). */
+/**
+ * Stream management over real streams: its place in the negotiation, and the end of a stream (XEP-0198 §3, §5, §7, §9).
+ */
 import type { AnyModule } from '../../lib/host/module.js'
 import streamManagement from '../../modules/stream-management/index.js'
 import carbons from '../../modules/carbons.js'
@@ -6,9 +8,9 @@ import message from '../../modules/message.js'
 import presence from '../../modules/presence/index.js'
 import roster from '../../modules/roster/index.js'
 import { DOMAIN, PASSWORD, scene, type Client, type Stage } from './stage.js'
+import { SM } from '../stanzas.js'
 
 const MODULES = [roster, presence, message, streamManagement] as unknown as readonly AnyModule[]
-const SM = "xmlns='urn:xmpp:sm:3'"
 const SASL2 = 'urn:xmpp:sasl:2'
 const enabledIn = (client: Client): string => /<enabled [^>]*\bid="([^"]+)"/.exec(client.heard)?.[1] ?? ''
 const toRomeo = (text: string): string => `<message to='romeo@${DOMAIN}/orchard' type='chat'><body>${text}</body></message>`
@@ -32,7 +34,7 @@ async function sasl2 (s: Stage, more: string): Promise<Client> {
   return client
 }
 
-scene('it is offered once there is an identity, and taken up in place of binding', { modules: MODULES }, async (t, s) => {
+scene('stream management is offered after login, and resumption replaces binding', { modules: MODULES }, async (t, s) => {
   const fresh = s.connect({ secure: true })
   await fresh.opens()
   t.notMatch(fresh.heard, /<\/mechanisms>[^]*<sm /)
@@ -55,7 +57,7 @@ scene('it is offered once there is an identity, and taken up in place of binding
   t.match(again.heard, /<a xmlns="urn:xmpp:sm:3" h="1"\/>/)
 })
 
-scene('the session of RFC 3921 is asked for and answered by stanzas that count', { modules: MODULES }, async (t, s) => {
+scene('the iq for a session of RFC 3921 is answered, and counts for acknowledgements', { modules: MODULES }, async (t, s) => {
   const { client } = await managed(s)
   for (const to of ['', `to='${DOMAIN}'`]) {
     await client.says(`<iq type='set' id='1' ${to}><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq><r ${SM}/>`)
@@ -67,7 +69,7 @@ scene('the session of RFC 3921 is asked for and answered by stanzas that count',
   t.equal(client.heard, '', 'the server has counted them too')
 })
 
-scene('who cannot resume may bind instead', { modules: MODULES }, async (t, s) => {
+scene('a client that cannot resume may bind instead', { modules: MODULES }, async (t, s) => {
   const client = await s.loggedIn()
   await client.says(`<resume ${SM} previd='nothing' h='0'/>`)
   t.match(client.heard, /<failed xmlns="urn:xmpp:sm:3"><item-not-found/)
@@ -75,7 +77,7 @@ scene('who cannot resume may bind instead', { modules: MODULES }, async (t, s) =
   t.match(client.heard, /<jid>/)
 })
 
-scene('it rides in a login by SASL2: bound and enabled, or resumed without features', { modules: MODULES, host: { resources: 5 } }, async (t, s) => {
+scene('with SASL2, binding and enabling, or resuming, is part of the login', { modules: MODULES, host: { resources: 5 } }, async (t, s) => {
   const offered = s.connect({ secure: true })
   await offered.opens()
   t.match(offered.heard, /<inline><sm xmlns="urn:xmpp:sm:3"\/><bind xmlns="urn:xmpp:bind:0"><inline><feature var="urn:xmpp:sm:3"\/>/)
@@ -84,7 +86,7 @@ scene('it rides in a login by SASL2: bound and enabled, or resumed without featu
   t.match(client.heard, /<bound xmlns="urn:xmpp:bind:0"><enabled /)
   const address = /<authorization-identifier>([^<]*)</.exec(client.heard)?.[1] ?? ''
   await client.until('</stream:features>')
-  t.notMatch(client.heard, /<sm /, 'what is on is not offered again')
+  t.notMatch(client.heard, /<sm /, 'enabled features are not advertised again')
   const plain = await sasl2(s, "<bind xmlns='urn:xmpp:bind:0'/>")
   await plain.until('</stream:features>')
   t.match(plain.heard, /<sm /)
@@ -101,7 +103,7 @@ scene('it rides in a login by SASL2: bound and enabled, or resumed without featu
   t.match(missed.heard, /<failed xmlns="urn:xmpp:sm:3"><item-not-found[^]*<bound/)
 })
 
-scene('a stream that is closed in order takes its session with it; one that breaks does not', { modules: MODULES }, async (t, s) => {
+scene('closing the stream ends the session; a broken connection does not', { modules: MODULES }, async (t, s) => {
   const { client, id } = await managed(s)
   await client.says('</stream:stream>')
   t.equal(s.host.sessions.count, 0)
@@ -111,10 +113,10 @@ scene('a stream that is closed in order takes its session with it; one that brea
   const other = await managed(s)
   await other.client.says('<presence><wrong></presence>')
   t.equal(other.client.error, 'not-well-formed')
-  t.equal(s.host.sessions.count, 0, 'a fault is an end in order as well')
+  t.equal(s.host.sessions.count, 0, 'a stream error ends the session as well')
 })
 
-scene('a server that stops lets go of those who can come back without a word, and says why to the others', { modules: MODULES }, async (t, s) => {
+scene('a server that stops closes resumable streams silently, and others with a stream error', { modules: MODULES }, async (t, s) => {
   const { client } = await managed(s)
   const juliet = await s.bound('balcony', { account: `juliet@${DOMAIN}` })
   await client.says(`<message to='juliet@${DOMAIN}/balcony' type='chat'><body>one</body></message>`)
@@ -127,10 +129,9 @@ scene('a server that stops lets go of those who can come back without a word, an
   t.match(juliet.heard, /one/)
 })
 
-
 const TWO = [roster, presence, message, carbons] as unknown as readonly AnyModule[]
 
-scene('carbons are turned on with the binding, for who asks', { modules: TWO, host: { resources: 5 } }, async (t, s) => {
+scene('carbons are enabled with Bind 2 on request', { modules: TWO, host: { resources: 5 } }, async (t, s) => {
   const offered = s.connect({ secure: true })
   await offered.opens()
   t.match(offered.heard, /<bind xmlns="urn:xmpp:bind:0"><inline><feature var="urn:xmpp:carbons:2"\/>/)

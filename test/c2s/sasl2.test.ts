@@ -39,7 +39,7 @@ async function opened (s: Stage, more = '', domain = DOMAIN): Promise<Client> {
   return client
 }
 
-/** A login by one element; what is heard from `<success/>` or `<failure/>` on. */
+/** Logs in with one `<authenticate/>`. The client then holds what came from `<success/>` or `<failure/>` on. */
 async function login (s: Stage, asking: Asking, client?: Client): Promise<Client> {
   const one = client ?? await opened(s)
   one.forget()
@@ -63,7 +63,7 @@ const byToken = (token: string, more = fast(), mechanism = 'HT-SHA-256-EXPR'): A
 
 // ---- Login ------------------------------------------------------------------------------------
 
-scene('what can be had in one round trip is offered, inside TLS alone', {}, async (t, s) => {
+scene('the features for one round trip are advertised inside TLS only', {}, async (t, s) => {
   const client = await opened(s)
   t.match(client.heard, /<authentication xmlns="urn:xmpp:sasl:2">(<mechanism>[A-Z0-9-]+<\/mechanism>)+<inline>/)
   t.match(client.heard, /<bind xmlns="urn:xmpp:bind:0"><inline\/?>/)
@@ -74,7 +74,7 @@ scene('what can be had in one round trip is offered, inside TLS alone', {}, asyn
   t.notMatch(plain.heard, /sasl:2/)
 })
 
-scene('a login without more leads to features, and binding as ever', {}, async (t, s) => {
+scene('a login without inline features is followed by features and the usual binding', {}, async (t, s) => {
   const client = await login(s, {})
   t.match(client.heard, /^<success xmlns="urn:xmpp:sasl:2"><authorization-identifier>romeo@montague.lit<\/authorization-identifier><\/success><stream:features>/)
   t.match(client.heard, /<bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/)
@@ -83,12 +83,12 @@ scene('a login without more leads to features, and binding as ever', {}, async (
   await client.says(bind('orchard'))
   t.match(client.heard, /romeo@montague.lit\/orchard/)
   const [session] = s.host.sessions.of(parseJid(`romeo@${DOMAIN}`))
-  t.not(session?.get(clientOf), '', 'its client is known all the same')
+  t.not(session?.get(clientOf), '', 'its client is still known')
   await client.says(authenticate())
-  t.equal(client.error, 'unsupported-stanza-type', 'nobody logs in twice')
+  t.equal(client.error, 'unsupported-stanza-type', 'a second login is refused')
 })
 
-scene('SCRAM runs in its elements, bound to the channel', {}, async (t, s) => {
+scene('SCRAM works in SASL2 elements, with channel binding', {}, async (t, s) => {
   const client = await opened(s)
   let first = true
   const { last, verified } = await play({
@@ -123,7 +123,7 @@ const REFUSED: readonly (readonly [title: string, Asking, condition: string])[] 
 ]
 
 for (const [title, asking, condition] of REFUSED) {
-  scene(`refused, and nothing that rides along is done: ${title}`, {}, async (t, s) => {
+  scene(`refused, and no inline request is done: ${title}`, {}, async (t, s) => {
     const client = await login(s, { ...asking, more: `${asking.more ?? ''}${BIND}${request()}` })
     t.equal(failureIn(client), condition)
     t.match(client.heard, new RegExp(`<${condition} xmlns="${SASL}"/>`))
@@ -131,11 +131,11 @@ for (const [title, asking, condition] of REFUSED) {
     t.equal(s.host.sessions.count, 0)
     await s.pass(1000) // the throttle
     await login(s, {}, client)
-    t.match(client.heard, /<success/, 'it may try again')
+    t.match(client.heard, /<success/, 'another try is allowed')
   })
 }
 
-scene('who says in the header that it is another is not let in', {}, async (t, s) => {
+scene('a client whose header names another user cannot log in', {}, async (t, s) => {
   const other = await login(s, {}, await opened(s, `from='juliet@${DOMAIN}'`))
   t.equal(failureIn(other), 'invalid-authzid')
   const right = await login(s, {}, await opened(s, `from='romeo@${DOMAIN}'`))
@@ -145,7 +145,7 @@ scene('who says in the header that it is another is not let in', {}, async (t, s
   t.equal(elsewhere.error, 'invalid-from')
 })
 
-scene('a login that is given up is over, and what does not belong into one ends the stream', {}, async (t, s) => {
+scene('an aborted login ends, and an unexpected element in a login ends the stream', {}, async (t, s) => {
   const scram = { mechanism: 'SCRAM-SHA-256', initial: base64('n,,n=romeo,r=abc') }
   const client = await opened(s)
   await client.says(authenticate(scram), `<abort xmlns='${SASL2}'/>`)
@@ -165,7 +165,7 @@ scene('a session is bound within the login, under the same address each time', {
   const address = addressIn(client)
   t.match(address, /^romeo@montague.lit\/Verona\/[\w-]{12}$/)
   t.match(client.heard, /<bound xmlns="urn:xmpp:bind:0"\/><\/success><stream:features>/)
-  t.notMatch(client.heard, /xmpp-bind|xmpp-session/, 'there is nothing left to bind')
+  t.notMatch(client.heard, /xmpp-bind|xmpp-session/, 'no binding is offered any more')
   t.notMatch(client.heard, PHONE)
   t.equal(client.stream.state.at, 'established')
   const again = await login(s, { more: BIND })
@@ -185,14 +185,14 @@ scene('a tag that cannot be part of a resource is left out', { host: { resources
   t.match(addressIn(long), /^romeo@montague.lit\/x{128}\//)
 })
 
-scene('where there is no room for another session the login stands', { host: { resources: 1 } }, async (t, s) => {
+scene('if the account may have no more sessions, the login still succeeds', { host: { resources: 1 } }, async (t, s) => {
   await login(s, { more: BIND })
   const client = await login(s, { more: BIND, agent: DESK })
   t.match(client.heard, /<authorization-identifier>romeo@montague.lit<.*<failed xmlns="urn:xmpp:bind:0"><error type="wait"><resource-constraint/)
   t.match(client.heard, /xmpp-bind/)
 })
 
-scene('what rides with the binding is turned on for each, and what brings a session goes first', {}, async (t, s) => {
+scene('the features of a bind request are each enabled, and a request that brings a session comes first', {}, async (t, s) => {
   const taken: string[] = []
   const feature = (at: 'authenticate' | 'bind', namespace: string, session?: () => Session): InlineFeature<Session> => ({
     at,
@@ -215,7 +215,7 @@ scene('what rides with the binding is turned on for each, and what brings a sess
   resumed.forget()
   await resumed.says(authenticate({ more: `${BIND}<resume xmlns='urn:resume'/>`, agent: DESK }))
   await resumed.until('</success>')
-  t.notMatch(resumed.heard, /features/, 'who resumes is not sent features')
+  t.notMatch(resumed.heard, /features/, 'a resumed stream gets no features')
   t.same(taken, [`urn:resume resume romeo@${DOMAIN} Verona`])
   t.notMatch(resumed.heard, /bound/)
   t.equal(addressIn(resumed), session!.jid.toString())
@@ -223,18 +223,18 @@ scene('what rides with the binding is turned on for each, and what brings a sess
 
 // ---- Tokens -----------------------------------------------------------------------------------------
 
-scene('a token is given to who has logged in, and logs in by itself', {}, async (t, s) => {
+scene('a logged-in client gets a token on request, and the token logs in', {}, async (t, s) => {
   const token = tokenIn(await login(s, { more: `${BIND}${request()}` }))
   t.match(token, /^[\w-]{43}$/)
   const client = await login(s, byToken(token, `${fast()}${BIND}`))
   t.match(client.heard, /<success/)
   const proof = createHmac('sha256', token).update('Responder').update(Buffer.alloc(32, 'EXPORTER-Channel-Binding')).digest()
   t.match(client.heard, `<additional-data>${base64(proof)}<`, 'the server has it too')
-  t.equal(tokenIn(client), '', 'it is not due to be replaced')
+  t.equal(tokenIn(client), '', 'the token is not due for replacement')
   t.notMatch(JSON.stringify(s.lines), token)
 })
 
-scene('a token is good for its mechanism, its client and its account alone', {}, async (t, s) => {
+scene('a token is valid only for its mechanism, its client and its account', {}, async (t, s) => {
   const token = tokenIn(await login(s, { more: request() }))
   const elsewhere = hashed(token, 'romeo', Buffer.alloc(32, 'another connection'))
   for (const asking of [
@@ -246,7 +246,7 @@ scene('a token is good for its mechanism, its client and its account alone', {},
   t.match((await login(s, byToken(token))).heard, /<success/)
 })
 
-scene('a token waits for nobody, however many passwords were wrong', {}, async (t, s) => {
+scene('a login by token is not delayed, however many passwords were wrong', {}, async (t, s) => {
   const token = tokenIn(await login(s, { more: request() }))
   for (let failures = 0; failures < 4; failures++) {
     await s.pass(60_000)
@@ -255,28 +255,28 @@ scene('a token waits for nobody, however many passwords were wrong', {}, async (
   t.match((await login(s, byToken(token))).heard, /<success/)
 })
 
-scene('a token in use is replaced each day, and the old one is good until the new one was used', {}, async (t, s) => {
+scene('a token in use is replaced each day, and the old one is valid until the new one is used', {}, async (t, s) => {
   const first = tokenIn(await login(s, { more: request() }))
   await s.pass(DAY)
   const second = tokenIn(await login(s, byToken(first)))
   t.not(second, '')
   t.not(second, first)
-  t.match((await login(s, byToken(first))).heard, /<success/, 'the new one may never have arrived')
+  t.match((await login(s, byToken(first))).heard, /<success/, 'the new token may never have arrived')
   const third = tokenIn(await login(s, byToken(first)))
-  t.equal(failureIn(await login(s, byToken(second))), 'not-authorized', 'a new one that was not used went with the next')
+  t.equal(failureIn(await login(s, byToken(second))), 'not-authorized', 'an unused new token ended with the next one')
   await s.pass(60_000)
   t.match((await login(s, byToken(third))).heard, /<success/)
   t.equal(failureIn(await login(s, byToken(first))), 'not-authorized')
 })
 
-scene('a token expires, and only who has it is told so', {}, async (t, s) => {
+scene('a token expires, and only its owner gets to know that', {}, async (t, s) => {
   const token = tokenIn(await login(s, { more: request() }))
   await s.pass(22 * DAY)
   t.equal(failureIn(await login(s, byToken(token))), 'credentials-expired')
   t.equal(failureIn(await login(s, byToken('another'))), 'not-authorized')
 })
 
-scene('a client can give its token up', {}, async (t, s) => {
+scene('a client can invalidate its token', {}, async (t, s) => {
   const token = tokenIn(await login(s, { more: request() }))
   await s.pass(2 * DAY)
   const ended: string[] = []
@@ -284,11 +284,11 @@ scene('a client can give its token up', {}, async (t, s) => {
   const client = await login(s, byToken(token, fast("invalidate='true'")))
   t.match(client.heard, /<success/)
   t.equal(tokenIn(client), '')
-  t.match(ended, [/^romeo@\S+ [0-9a-f]{64}$/], 'the device is told to have signed out')
+  t.match(ended, [/^romeo@\S+ [0-9a-f]{64}$/], 'the device gets that it has signed out')
   t.equal(failureIn(await login(s, byToken(token))), 'not-authorized')
 })
 
-scene('a new password, a lock and a removal leave no token', {}, async (t, s) => {
+scene('a new password, a lock and a removal delete all tokens', {}, async (t, s) => {
   const romeo = parseJid(`romeo@${DOMAIN}`)
   const token = tokenIn(await login(s, { more: request() }))
   await s.host.accounts.lock(romeo, '')
@@ -304,7 +304,7 @@ scene('a new password, a lock and a removal leave no token', {}, async (t, s) =>
   t.equal(failureIn(await login(s, byToken(next))), 'not-authorized')
 })
 
-scene('what a client says of itself is cut between characters', {}, async (t, s) => {
+scene("the user agent's texts are cut between characters", {}, async (t, s) => {
   const client = await opened(s)
   client.forget()
   await client.says(authenticate().replace('the balcony', 'b'.repeat(255) + '🌹'))
@@ -325,12 +325,12 @@ scene('a new password ends the logins that began with the old one', {}, async (t
   for (const client of [waiting, known, plain]) client.forget()
   await s.host.setPassword(romeo, 'another')
   for (const client of [waiting, known, plain]) t.match(client.heard, /<stream:error><reset /)
-  t.notMatch(juliet.heard + failed.heard, /<stream:error>/, 'not those of others, and not those that have failed')
+  t.notMatch(juliet.heard + failed.heard, /<stream:error>/, 'neither those of others nor failed ones')
   await s.pass(60_000)
   t.match((await login(s, { initial: base64('\0romeo\0another') })).heard, /<success/)
 })
 
-scene('a token that is taken away lets nobody in who has just shown it', {}, async (t, s) => {
+scene('a token that is revoked during its login is refused', {}, async (t, s) => {
   const romeo = parseJid(`romeo@${DOMAIN}`)
   const token = tokenIn(await login(s, { more: request() }))
   const client = await login(s, byToken(token))
@@ -338,7 +338,7 @@ scene('a token that is taken away lets nobody in who has just shown it', {}, asy
   const [phone] = [...await s.host.clients.of(romeo)].find(([, one]) => one.current !== undefined) ?? []
   const { id = '' } = (await s.host.clients.of(romeo)).get(phone ?? '') ?? {}
   await s.host.revoke(romeo, id)
-  t.match(client.heard, /<stream:error><not-authorized /, 'it has not bound yet')
+  t.match(client.heard, /<stream:error><not-authorized /, 'the session is not bound yet')
   t.notMatch(desk.heard, /<stream:error>/, 'another device')
   t.equal(failureIn(await login(s, byToken(token))), 'not-authorized')
 
@@ -347,28 +347,28 @@ scene('a token that is taken away lets nobody in who has just shown it', {}, asy
   t.equal(await s.host.clients.visited(romeo, agent, { by: 'token', used, wants: used.mechanism, lifetime: DAY }), 'gone')
 })
 
-scene('keys that a client makes never take the place of others', {}, async (t, s) => {
+scene('keys that a client uploads never replace existing ones', {}, async (t, s) => {
   const romeo = parseJid(`romeo@${DOMAIN}`)
   const before = await s.host.accounts.credentials('romeo', 'sha-256')
   await s.host.accounts.addKeys(romeo, 'sha-256', { ...before, storedKey: 'another' })
   t.same(await s.host.accounts.credentials('romeo', 'sha-256'), before)
 })
 
-scene('who uses no tokens has none', { authentication: { fast: false } }, async (t, s) => {
+scene('a client that asks for no token gets none', { authentication: { fast: false } }, async (t, s) => {
   const client = await opened(s)
   t.notMatch(client.heard, /fast/)
   t.equal(tokenIn(await login(s, { more: request() }, client)), '')
 })
 
-scene('when nothing can be stored a login stands, but for one that gives its token up', {}, async (t, s) => {
-  s.expected.push('client not noted')
+scene('if nothing can be stored, a login succeeds, unless it invalidates its token', {}, async (t, s) => {
+  s.expected.push('client not stored')
   const token = tokenIn(await login(s, { more: request() }))
   s.storage.failing = new Error('disk full')
   t.match((await login(s, byToken(token))).heard, /<success/)
   t.equal(failureIn(await login(s, byToken(token, fast("invalidate='1'")))), 'temporary-auth-failure')
 })
 
-scene('clients are remembered within bounds', {}, async (t, s) => {
+scene('the number of known clients is bounded', {}, async (t, s) => {
   for (let count = 0; count < 40; count++) {
     await login(s, { agent: `d4565fa7-4d72-4749-b3d3-7400000000${String(count).padStart(2, '0')}` })
     await s.pass(1000)
@@ -382,7 +382,7 @@ scene('clients are remembered within bounds', {}, async (t, s) => {
 
 // ---- Pipelining, and new keys ------------------------------------------------------------------------
 
-scene('who asks on the ground of features that it knows is answered at once, or told that they are others', {}, async (t, s) => {
+scene('a client that pipelines a login with known features is answered at once, or is told that they have changed', {}, async (t, s) => {
   const version = /<config-version [^>]*value="([^"]+)"/.exec((await opened(s)).heard)?.[1] ?? ''
   t.not(version, '')
   const element = (value: string): string => `<config-version xmlns='urn:xmpp:iap:0' scheme='opaque' value='${value}'/>`
@@ -393,7 +393,7 @@ scene('who asks on the ground of features that it knows is answered at once, or 
   const late = s.connect({ secure: true })
   await late.says(header() + authenticate({ more: element(version) }))
   t.match(late.heard, /<failure xmlns="urn:xmpp:sasl:2"><aborted [^>]*\/><config-version-mismatch xmlns="urn:xmpp:iap:0"\/>/)
-  t.equal(s.logged('login failed').length, 0, 'which is no failed login')
+  t.equal(s.logged('login failed').length, 0, 'this is no failed login')
 })
 
 scene('an account without keys for a hash gets them from a client that knows the password', {}, async (t, s) => {
@@ -418,7 +418,7 @@ scene('an account without keys for a hash gets them from a client that knows the
   await client.until('</success>')
   const now = (await s.host.accounts.credentials('romeo', 'sha-256'))
   t.equal(now.storedKey, keysFrom(hash, 'sha-256').storedKey)
-  t.match((await login(s, { more: upgrade })).heard, /^<success/, 'once is enough')
+  t.match((await login(s, { more: upgrade })).heard, /^<success/, 'one upgrade is enough')
 
   await store.put(DOMAIN, 'romeo', { ...stored!, keys })
   for (const [said, condition] of [[`<abort xmlns='${SASL2}'/>`, 'aborted'], [`<next xmlns='${SASL2}' task='x'/>`, 'malformed-request']] as const) {
@@ -429,6 +429,6 @@ scene('an account without keys for a hash gets them from a client that knows the
     t.equal(failureIn(other), condition)
   }
   const token = tokenIn(await login(s, { more: request() }))
-  t.match((await login(s, byToken(token, `${fast()}${upgrade}`))).heard, /<success/, 'a token does not lead to a password')
+  t.match((await login(s, byToken(token, `${fast()}${upgrade}`))).heard, /<success/, 'a login by token upgrades no keys')
   t.equal(await s.host.accounts.lacks(romeo, 'sha-256'), true)
 })

@@ -44,7 +44,7 @@ for (const version of ['2.0', '1.1', '01.0', '10.0']) {
   })
 }
 
-scene('our header names the host, the peer where it has named itself, and an id of its own each time', {}, async (t, s) => {
+scene("the server's header names the host, the client if it named itself, and a new id each time", {}, async (t, s) => {
   const client = s.connect()
   await client.says(header(OTHER.toUpperCase(), `from='juliet@${OTHER}' xml:lang='it'`))
   t.match(client.heard, /from=["']capulet.lit["']/)
@@ -58,7 +58,7 @@ scene('our header names the host, the peer where it has named itself, and an id 
   t.not(/id=["']([^"']+)/.exec(client.heard)?.[1], first)
 })
 
-// ---- What may be said when ------------------------------------------------------------------
+// ---- Elements by state ----------------------------------------------------------------------
 
 type At = 'clear' | 'secure' | 'login' | 'loggedIn' | 'established'
 
@@ -118,7 +118,7 @@ const ENDS = new Set([
 ])
 
 for (const [what, text, answers] of SAID) {
-  scene(`in every state, ${what} has the answer that is right there`, {}, async (t, s) => {
+  scene(`in every state, ${what} gets the answer that is right in that state`, {}, async (t, s) => {
     for (const state of ['clear', 'secure', 'login', 'loggedIn', 'established'] as const) {
       const client = await at(s, state)
       await client.says(text)
@@ -164,7 +164,7 @@ for (const [what, text, condition] of RESTARTS) {
   })
 }
 
-scene('a client that says all at once is served as far as encryption, and what it said too early is not heard', {}, async (t, s) => {
+scene('a client that pipelines everything is served up to encryption, and what it sent too early is ignored', {}, async (t, s) => {
   const client = s.connect()
   await client.says(header() + STARTTLS + header() + auth('PLAIN', `\0romeo\0${PASSWORD}`) + bind())
   t.match(client.heard, /<proceed xmlns=["']urn:ietf:params:xml:ns:xmpp-tls["']\/>$/)
@@ -173,7 +173,7 @@ scene('a client that says all at once is served as far as encryption, and what i
   t.notMatch(client.heard, /success|failure/)
 })
 
-scene('what follows the last message of a login belongs to the new stream, and is not lost', {}, async (t, s) => {
+scene('data that follows the last message of a login belongs to the new stream, and is not lost', {}, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.says(header() + auth('PLAIN', `\0romeo\0${PASSWORD}`) + header(DOMAIN, `from='romeo@${DOMAIN}'`) + bind('orchard') +
     "<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq></stream:stream>")
@@ -182,7 +182,7 @@ scene('what follows the last message of a login belongs to the new stream, and i
   t.ok(client.isClosed)
 })
 
-scene('bytes that come one by one make the same stream', {}, async (t, s) => {
+scene('bytes that arrive one by one make the same stream', {}, async (t, s) => {
   const client = s.connect({ secure: true })
   const text = header() + auth('PLAIN', `\0romeo\0${PASSWORD}`) + header() + bind('orchard') + '</stream:stream>'
   for (const byte of text) {

@@ -10,7 +10,7 @@ const LONG = 100_000
 
 // ---- Limits and time ------------------------------------------------------------------------
 
-scene('before login an element may be small and simple only; after it as the listener says', { listener: { stanza: 20_000 } }, async (t, s) => {
+scene('before login elements have to be small and simple; afterwards the limits of the listener apply', { listener: { stanza: 20_000 } }, async (t, s) => {
   for (const text of [`<auth xmlns='${SASL}' mechanism='PLAIN'>${'A'.repeat(10_100)}`, `<auth xmlns='${SASL}'>${'<a/>'.repeat(70)}`, '<a '.padEnd(10_100, 'x')]) {
     const client = s.connect({ secure: true })
     await client.opens()
@@ -25,7 +25,7 @@ scene('before login an element may be small and simple only; after it as the lis
   t.equal(client.error, 'policy-violation')
 })
 
-scene('a stanza that never ends is stopped at its limit, however slowly it comes', {}, async (t, s) => {
+scene('an endless stanza is refused at its limit, however slowly it arrives', {}, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
   let said = 0
@@ -35,7 +35,7 @@ scene('a stanza that never ends is stopped at its limit, however slowly it comes
   t.ok(said <= 11_000)
 })
 
-scene('a negotiation has its time, all of it together', {}, async (t, s) => {
+scene('the whole negotiation has one time limit', {}, async (t, s) => {
   const silent = s.connect()
   const talker = s.connect()
   await talker.opens()
@@ -56,14 +56,14 @@ scene('a negotiation has its time, all of it together', {}, async (t, s) => {
   t.notOk(bound.isClosed)
 })
 
-scene('a silent client gets spaces, and at last connection-timeout', { limits: { keepalive: 10_000, idle: 35_000 } }, async (t, s) => {
+scene('a silent client gets whitespace keepalives, and in the end connection-timeout', { limits: { keepalive: 10_000, idle: 35_000 } }, async (t, s) => {
   const client = await s.bound('orchard')
   await s.pass(10_000)
   t.equal(client.heard, ' ')
   await s.pass(5_000)
   await client.says(' ')
   await s.pass(9_999)
-  t.equal(client.heard, ' ', 'it has been heard meanwhile')
+  t.equal(client.heard, ' ', 'the client has sent something meanwhile')
   await s.pass(1)
   t.equal(client.heard, '  ')
   await s.pass(24_999)
@@ -73,10 +73,10 @@ scene('a silent client gets spaces, and at last connection-timeout', { limits: {
   t.equal(s.host.sessions.count, 0)
 })
 
-scene('where pings ask who is silent there are no spaces, and the features say when that is (XEP-0478)', { limits: { keepalive: 10_000 }, modules: [ping] }, async (t, s) => {
+scene('with the module ping there are no whitespace keepalives, and the features state the interval (XEP-0478)', { limits: { keepalive: 10_000 }, modules: [ping] }, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.opens()
-  t.match(client.heard, /<idle-seconds>30<\/idle-seconds>/, 'who has not logged in by then is disconnected')
+  t.match(client.heard, /<idle-seconds>30<\/idle-seconds>/, 'a client that has not logged in by then is disconnected')
   client.forget()
   await client.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
   await client.until('<success')
@@ -87,7 +87,7 @@ scene('where pings ask who is silent there are no spaces, and the features say w
   t.equal(bound.heard, '')
   await s.pass(1)
   t.match(bound.heard, /<ping xmlns=["']urn:xmpp:ping["']\/>/)
-  // Its line seems to live: what is written is taken, and nothing comes back.
+  // The line seems to be alive: the socket accepts what is written, but nothing comes back.
   await s.pass(59_999)
   t.notOk(bound.isClosed)
   await s.pass(1)
@@ -95,10 +95,12 @@ scene('where pings ask who is silent there are no spaces, and the features say w
   t.equal(s.host.sessions.count, 0)
 })
 
-scene('what comes and goes is counted by kind, to the byte', { modules: [ping, presence, roster, message, streamManagement] }, async (t, s) => {
-  const { clients } = s.server.router.traffic
-  const shown = (of: 'in' | 'out'): Record<string, readonly [number, number]> =>
-    Object.fromEntries(KINDS.map((kind, index) => [kind, clients[of].of(index)] as const).filter(([, [count]]) => count > 0))
+scene('traffic in both directions is counted by kind, to the byte', { modules: [ping, presence, roster, message, streamManagement] }, async (t, s) => {
+  const { clients } = s.server.pipeline.traffic
+  const shown = (of: 'in' | 'out'): Record<string, readonly [number, number]> => {
+    const counts = KINDS.map((kind, index) => [kind, clients[of].of(index)] as const)
+    return Object.fromEntries(counts.filter(([, [count]]) => count > 0))
+  }
   const client = await s.bound('orchard')
   t.same(Object.keys(shown('in')), ['stream'], 'all before the session')
   const before = shown('in')['stream']
@@ -116,7 +118,7 @@ scene('what comes and goes is counted by kind, to the byte', { modules: [ping, p
   for (const text of Object.values(said)) await client.says(text)
   t.same(shown('in'), { ...sizes, stream: before })
   const out = shown('out')
-  // The group chat comes back as an error, which is a message of type error; then stream management asks for nothing yet.
+  // The group chat message comes back as an error, a message of type error. Stream management sends no `<r/>` yet.
   t.same(Object.fromEntries(Object.entries(out).map(([kind, [count]]) => [kind, count])), {
     'chat': 1, 'other message': 2, 'presence': 1, 'iq': 1, 'nonza': 1, 'stream': out['stream']?.[0],
   })
@@ -127,12 +129,12 @@ scene('what comes and goes is counted by kind, to the byte', { modules: [ping, p
   await client.says('</stream:stream>')
   const after = shown('out')
   t.equal(after['chat']?.[0], 2)
-  t.equal(after['nonza']?.[0], 2, 'it is asked what it has')
+  t.equal(after['nonza']?.[0], 2, 'the client gets the answers')
   t.equal(bytes(Object.values(after)) - bytes(Object.values(out)), Buffer.byteLength(client.heard))
   t.equal(bytes(Object.values(shown('in'))), client.saidBytes)
 })
 
-scene('a client that does not read is not read, and given up in the end', {}, async (t, s) => {
+scene('a client that does not read is not read, and is disconnected in the end', {}, async (t, s) => {
   const client = await s.bound('orchard')
   const [session] = s.host.sessions.all()
   client.transport.pause()
@@ -148,10 +150,10 @@ scene('a client that does not read is not read, and given up in the end', {}, as
   await s.settled()
   t.equal(s.host.sessions.count, 0)
   await s.pass(5000)
-  t.ok(client.isClosed, 'it is cut off where it takes nothing')
+  t.ok(client.isClosed, 'the client is disconnected although it accepts nothing')
 })
 
-scene('who sends faster than the listener wants is read later, and loses nothing', { listener: { rate: 1000 } }, async (t, s) => {
+scene('a client that sends faster than the rate of the listener is read later, and loses nothing', { listener: { rate: 1000 } }, async (t, s) => {
   const client = await s.bound('orchard')
   const ping = (id: string): string => `<iq type='get' id='${id}'><ping xmlns='urn:xmpp:ping'/></iq>`
   await client.says(`<message><body>${'x'.repeat(20_000)}</body></message>`)
@@ -163,7 +165,7 @@ scene('who sends faster than the listener wants is read later, and loses nothing
   t.match(client.heard, /late/)
 })
 
-scene('too many handshakes at once wait, and more of them are turned away', { handshakes: 5 }, async (t, s) => {
+scene('too many handshakes wait, and more of them are refused', { handshakes: 5 }, async (t, s) => {
   const clients = Array.from({ length: 20 }, () => s.connect())
   for (const client of clients) await client.says(header() + STARTTLS)
   t.equal(clients.filter(client => client.heard.includes('<proceed')).length, 5)
@@ -172,9 +174,9 @@ scene('too many handshakes at once wait, and more of them are turned away', { ha
   t.equal(clients.filter(client => client.heard.includes('<proceed')).length, 15)
 })
 
-// ---- The end --------------------------------------------------------------------------------
+// ---- The end of a stream --------------------------------------------------------------------
 
-scene('whenever a client goes, nothing of it is left', {}, async (t, s) => {
+scene('a client that disconnects in any state leaves nothing', {}, async (t, s) => {
   const script = [header(), STARTTLS, header(), auth('PLAIN', `\0romeo\0${PASSWORD}`), header(), bind('orchard'), '<presence/>']
   for (let steps = 0; steps <= script.length; steps++) {
     for (const how of ['cut', 'close', 'middle'] as const) {
@@ -195,7 +197,7 @@ scene('whenever a client goes, nothing of it is left', {}, async (t, s) => {
   t.equal(s.clock.timers, 0)
 })
 
-scene('a server that closes waits for the client to close as well, but not for long', {}, async (t, s) => {
+scene("a server that closes a stream waits for the client's closing tag, but only for a while", {}, async (t, s) => {
   const [polite, rude] = [await s.bound('a'), await s.bound('b')]
   for (const session of [...s.host.sessions.all()]) session.close()
   await polite.says('<presence/></stream:stream>')
@@ -208,7 +210,7 @@ scene('a server that closes waits for the client to close as well, but not for l
   t.equal(s.host.sessions.count, 0)
 })
 
-scene('stanzas that wait for their turn are handled before the end that came behind them', {}, async (t, s) => {
+scene('stanzas that wait for their turn are handled before a later end of the stream', {}, async (t, s) => {
   const client = await s.bound('orchard')
   const { host } = s
   const real = host.receive.bind(host)
@@ -229,7 +231,7 @@ scene('stanzas that wait for their turn are handled before the end that came beh
   t.ok(client.isClosed)
 })
 
-scene('a request that waits for what came before it is answered before the stream ends', { modules: [roster] }, async (t, s) => {
+scene('a request that waits for earlier stanzas is answered before the stream ends', { modules: [roster] }, async (t, s) => {
   const client = await s.bound('orchard')
   s.storage.hold()
   await client.says("<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='juliet@capulet.lit'/></query></iq>" +
@@ -240,14 +242,14 @@ scene('a request that waits for what came before it is answered before the strea
   t.match(client.heard, /id="2".*<\/stream:stream>$/s)
 })
 
-scene('a stanza that came before a stream error of ours is the last one handled', {}, async (t, s) => {
+scene('a stanza before a stream error of the server is the last one handled', {}, async (t, s) => {
   const client = await s.bound('orchard')
   await client.says("<message from='juliet@capulet.lit'/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>")
   t.equal(client.error, 'invalid-from')
   t.notMatch(client.heard, /id=.p/)
 })
 
-scene('a defect in the host ends the stream with internal-server-error, and tells nothing of itself', {}, async (t, s) => {
+scene('a defect in the host ends the stream with internal-server-error, without details', {}, async (t, s) => {
   s.expected.push('defect')
   const client = await s.bound('orchard')
   s.host.receive = () => { throw new Error('secret inside') }

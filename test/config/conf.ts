@@ -1,11 +1,11 @@
-/** Conf files for tests, and what comes of them. */
+/** Conf files for tests, and the results of loading them. */
 import type { Test } from 'tap'
 import { join } from 'node:path'
 import { loadConfig, type AllModules, type Config, type Environment } from '../../lib/config/load.js'
 import { ConfigProblems } from '../../lib/config/problem.js'
 import { choice, count, duration, jid, optional, secret, table, type Schema } from '../../lib/config/schema.js'
 
-/** Modules as a conf file may name them: all of them are off unless it does. */
+/** Modules that a conf file may name. All of them are off by default. */
 export const MODULES: AllModules = new Map(Object.entries<Schema>({
   carbons: {},
   roster: {},
@@ -24,24 +24,28 @@ export const MODULES: AllModules = new Map(Object.entries<Schema>({
   },
 }).map(([name, settings]) => [name, { settings, isOff: true }]))
 
-/** The least that makes a conf file right. */
+/** The shortest valid conf file. */
 export const HOST = '[host."example.org"]\n'
 
-/** A folder with these files. */
+/** Creates a folder with these files, and returns its path. */
 export function conf (t: Test, files: string | Readonly<Record<string, string>>): string {
   return t.testdir(typeof files === 'string' ? { 'sestina.toml': files } : { ...files })
 }
 
-/** The settings in force. */
-export function load (t: Test, files: string | Readonly<Record<string, string>>, env?: Environment): Config {
-  return loadConfig(join(conf(t, files), 'sestina.toml'), MODULES, env)
+/** Loads the conf and returns the settings in force. Throws ConfigProblems. */
+export function load (
+  t: Test, files: string | Readonly<Record<string, string>>, env?: Environment, modules = MODULES,
+): Config {
+  return loadConfig(join(conf(t, files), 'sestina.toml'), modules, env)
 }
 
-/** What the operator reads, without the folder. */
-export function problemsOf (t: Test, files: string | Readonly<Record<string, string>>, env?: Environment): string[] {
+/** The problems that the operator reads, one a line, without the path of the folder. */
+export function problemsOf (
+  t: Test, files: string | Readonly<Record<string, string>>, env?: Environment, modules = MODULES,
+): string[] {
   const folder = conf(t, files)
   try {
-    loadConfig(join(folder, 'sestina.toml'), MODULES, env)
+    loadConfig(join(folder, 'sestina.toml'), modules, env)
   } catch (error) {
     if (!(error instanceof ConfigProblems)) throw error
     return error.message.replaceAll(folder + '/', '').split('\n')

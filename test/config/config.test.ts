@@ -1,4 +1,4 @@
-/** The conf file: what it may say, what the operator reads when it is wrong, and what is in force when it is right. */
+/** The conf file: its syntax and defaults, the problems that the operator reads, and the settings in force. */
 import t from 'tap'
 import fc from 'fast-check'
 import { writeFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { loadConfig } from '../../lib/config/load.js'
 import { ConfigProblems } from '../../lib/config/problem.js'
 import { conf, HOST, load, MODULES, problemsOf } from './conf.js'
 
-t.test('the smallest conf file names a host, and all else has a default', async t => {
+t.test('the smallest conf file names a host, and every other setting has a default', async t => {
   const folder = conf(t, HOST)
   const { server, hosts, file } = loadConfig(join(folder, 'sestina.toml'), MODULES)
   t.equal(file, join(folder, 'sestina.toml'))
@@ -16,46 +16,46 @@ t.test('the smallest conf file names a host, and all else has a default', async 
     data: join(folder, 'data'),
     log: { level: 'info', format: 'auto' },
     storage: { driver: 'sqlite', durability: 'disk' },
-    tls: { certificates: join(folder, 'data/certificates'), oldest: 'TLSv1.2' },
+    tls: { certificates: join(folder, 'data/certificates'), minVersion: 'TLSv1.2' },
     listen: [
-      { for: 'clients', port: 5222, address: ['::', '0.0.0.0'], tls: 'required', stanza: 262_144 },
-      { for: 'clients', port: 5223, address: ['::', '0.0.0.0'], tls: 'direct', stanza: 262_144 },
+      { for: 'clients', port: 5222, address: ['::', '0.0.0.0'], tls: 'required', maxStanzaSize: 262_144 },
+      { for: 'clients', port: 5223, address: ['::', '0.0.0.0'], tls: 'direct', maxStanzaSize: 262_144 },
     ],
     authentication: {
       mechanisms: [
         'EXTERNAL', 'SCRAM-SHA-512-PLUS', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN',
       ],
       iterations: 10_000,
-      shortest: 8,
+      minPasswordLength: 8,
       fast: true,
-      token: 21 * 86_400_000,
+      tokenLifetime: 21 * 86_400_000,
       attempts: 10,
-      delay: 1000,
-      forget: 600_000,
+      failureDelay: 1000,
+      forgetFailuresAfter: 600_000,
     },
     limits: {
-      negotiation: 30_000,
+      negotiationTimeout: 30_000,
       keepalive: 300_000,
-      idle: 86_400_000,
-      connections: 100,
-      resources: 20,
-      conflict: 'replace',
-      unauthenticated: { stanza: 10_000, elements: 64 },
+      idleTimeout: 86_400_000,
+      connectionsPerAddress: 100,
+      sessionsPerAccount: 20,
+      resourceConflict: 'replace',
+      unauthenticated: { maxStanzaSize: 10_000, maxElements: 64 },
     },
     federation: {
       trust: 'certificate',
       domain: {},
       resolver: [],
-      dane: false, private: [],
-      queue: { stanzas: 1000, size: 1_048_576, time: 30_000 },
-      idle: 600_000,
-      connections: 50,
+      dane: false, privateRanges: [],
+      queue: { stanzas: 1000, bytes: 1_048_576, timeout: 30_000 },
+      idleTimeout: 600_000,
+      connectionsPerAddress: 50,
     },
   })
   t.same([...hosts.values()], [{ domain: 'example.org', admins: [], federation: 'all', partners: [], modules: new Map() }])
 })
 
-t.test('a host runs the modules of all, but for what it says itself', async t => {
+t.test('a host has the settings of all hosts, except those that it sets itself', async t => {
   const { hosts } = load(t, `
     [modules]
     carbons = true
@@ -87,12 +87,12 @@ t.test('a host runs the modules of all, but for what it says itself', async t =>
   t.same(modules('c'), { carbons: {}, roster: {}, offline: { keep: 50, expire: 2_592_000_000 } })
 })
 
-t.test('what is required may stand at each host', async t => {
+t.test('a required setting may be set at each host', async t => {
   const { hosts } = load(t, '[modules]\npush = { retry = { wait = "1s" } }\n[host.a.modules]\npush = { service = "push.a" }\n')
   t.match(hosts.get('a')?.modules.get('push'), { service: 'push.a', retry: { attempts: 3, wait: 1000 } })
 })
 
-t.test('all problems are told at once, each with its place and a way out', async t => {
+t.test('all problems are reported at once, each with its place and a remedy', async t => {
   t.same(problemsOf(t, `
 data = 5
 lgo = { level = "info" }
@@ -141,7 +141,7 @@ montague = true
     "sestina.toml:6:9: log.level: 'wran' is not one of debug, info, warn, error; did you mean 'warn'?",
     "sestina.toml:7:1: log has no setting 'fromat'; did you mean 'format'?",
     'sestina.toml:11:14: storage.durability: true is not one of disk, os',
-    "sestina.toml:18:7: listen[1].for: 'everybody' is not one of clients, servers",
+    "sestina.toml:18:7: listen[1].for: 'everybody' is not one of clients, servers, web",
     'sestina.toml:19:8: listen[1].port: 99999 is more than 65535',
     "sestina.toml:20:11: listen[1].address: '::' is not a list, in [ and ]",
     'sestina.toml:22:1: listen[2].for is missing',
@@ -164,14 +164,14 @@ montague = true
   ])
 })
 
-t.test('a problem is told once, however many hosts it reaches, and also where it reaches none', async t => {
+t.test('a problem is reported once, however many hosts it affects, and also if it affects none', async t => {
   const hosts = '[host.a]\n[host.b]\n[host.c.modules]\noffline = false\n'
   t.same(problemsOf(t, `[modules]\noffline = { keep = -1 }\n${hosts}`), ['sestina.toml:2:20: offline.keep: -1 is less than 0'])
   t.same(problemsOf(t, '[modules]\noffline = { keep = -1 }\n[host.c.modules]\noffline = false\n'),
     ['sestina.toml:2:20: offline.keep: -1 is less than 0'])
 })
 
-t.test('what is missing is told where its module is turned on', async t => {
+t.test('a missing setting is reported at the line that turns its module on', async t => {
   t.same(problemsOf(t, '[modules]\npush = true\n[host.a]\n[host.b.modules]\npush = { retry = { wait = "1s" } }\n'), [
     'sestina.toml:2:8: push.service is missing',
     'sestina.toml:2:8: push.retry is missing',
@@ -179,7 +179,7 @@ t.test('what is missing is told where its module is turned on', async t => {
   ])
 })
 
-t.test('settings that are right by themselves, and wrong together', async t => {
+t.test('settings that are valid alone and invalid together are reported', async t => {
   const listen = '[[listen]]\nfor = "clients"\n'
   const cases: readonly (readonly [string, readonly string[]])[] = [
     [`${HOST}${listen}port = 5222\ntls = "none"\n`,
@@ -190,21 +190,28 @@ t.test('settings that are right by themselves, and wrong together', async t => {
     [`${HOST}${listen}port = 5222\n${listen}port = 5222\naddress = ["::1", "::"]`,
       ['sestina.toml:7:8: listen[1].port: 5222 on :: is taken by listen[0]']],
     [`${HOST}${listen}port = 0\n${listen}port = 0\n`, []],
+    [`${HOST}${listen}port = 1\nproxies = ["10.0.0.1"]\norigins = ["https://a.example"]`,
+      ['sestina.toml:5:11: listen[0].proxies is only for the web', 'sestina.toml:6:11: listen[0].origins is only for the web']],
+    [`${HOST}[[listen]]\nfor = "web"\nport = 1\ntls = "none"\nproxies = ["10.0.0.1"]`, []],
+    [`${HOST}[[listen]]\nfor = "web"\nport = 1\ntls = "none"\nproxies = []`,
+      ['sestina.toml:5:7: listen[0].tls: "none" is for loopback only; add address = ["127.0.0.1", "::1"], or name your reverse proxies with `proxies`']],
+    [`${HOST}[[listen]]\nfor = "web"\nport = 1\norigins = ["https://a.example/"]`,
+      ["sestina.toml:5:12: listen[0].origins[0]: 'https://a.example/' is not an origin of web pages such as \"https://chat.example.org\""]],
     [`${HOST}[storage]\ndriver = "postgres"`, ['sestina.toml:2:1: storage.url is missing: driver "postgres" needs it']],
-    [`${HOST}[limits]\nidle = "1m"`,
-      ['sestina.toml:3:8: limits.idle is not longer than limits.keepalive: no client would be asked before it is disconnected']],
+    [`${HOST}[limits]\nidleTimeout = "1m"`,
+      ['sestina.toml:3:15: limits.idleTimeout must be longer than limits.keepalive: otherwise a client is disconnected before it is asked']],
   ]
   for (const [text, wanted] of cases) t.same(problemsOf(t, text), wanted)
 })
 
-t.test('a conf file without a host is told what one looks like', async t => {
+t.test('a conf file without a host is reported with an example of one', async t => {
   for (const text of ['', '[modules]\n', 'host = 5\n', '[host]\n']) {
     t.match(problemsOf(t, text), [/^sestina\.toml:1:\d: there is no host: add one, such as \[host\."example\.org"\]$/], text)
   }
   t.same(problemsOf(t, `modules = 3\n${HOST}`), ['sestina.toml:1:11: modules is not a table'])
 })
 
-t.test('what is not TOML is told where it ends to be', async t => {
+t.test('a syntax error is reported at the place where the TOML becomes invalid', async t => {
   const cases: readonly (readonly [string, RegExp])[] = [
     ['a = \n', /^sestina\.toml:1:5: this is not TOML: invalid value$/],
     ['[log]\nlevel = "info"\nlevel = "warn"\n', /^sestina\.toml:3:1: log\.level is set twice: also at .*sestina\.toml:2:1; put both together in one place$/],
@@ -219,7 +226,7 @@ t.test('what is not TOML is told where it ends to be', async t => {
   t.equal(problemsOf(t, `${HOST}admins = 1979-05-27\n[log]\nlevel = [07:32:00]\n`)[1], 'sestina.toml:4:10: log.level[0]: no setting is a date')
 })
 
-t.test('a file that is not there is a problem, not a crash', async t => {
+t.test('a missing file is a problem, not a crash', async t => {
   t.throws(() => loadConfig('/nowhere/sestina.toml', MODULES), { message: '/nowhere/sestina.toml: this file cannot be read: ENOENT: no such file or directory' })
   t.same(problemsOf(t, `include = ["none.toml", "nowhere/*.toml", 3, ""]\n${HOST}`), [
     "sestina.toml:1:25: include: 'nowhere/*.toml' cannot be read: ENOENT: no such file or directory",
@@ -229,7 +236,7 @@ t.test('a file that is not there is a problem, not a crash', async t => {
   ])
 })
 
-t.test('keys that are words of JavaScript are keys like any other', async t => {
+t.test('keys that are names of Object.prototype are keys like any other', async t => {
   t.same(problemsOf(t, `
 __proto__ = { level = "debug" }
 constructor = 1
@@ -252,28 +259,28 @@ hasOwnProperty = 2
     "sestina.toml:11:1: host.a has no setting '__proto__'",
     "sestina.toml:12:1: host.a has no setting 'hasOwnProperty'",
   ])
-  t.equal(Reflect.get({}, 'level'), undefined, 'no object has learnt anything')
+  t.equal(Reflect.get({}, 'level'), undefined, 'no object has gained a property')
   t.same([...load(t, '[host.__proto__]\n[host.constructor]\n').hosts.keys()], ['__proto__', 'constructor'])
 })
 
-t.test('a byte order mark at the beginning of a file does no harm', async t => {
+t.test('a byte order mark at the beginning of a file is ignored', async t => {
   t.same(problemsOf(t, `\uFEFF${HOST}`), [])
   t.same(problemsOf(t, `\uFEFFlgo = 1\n${HOST}`), ["sestina.toml:1:2: there is no setting 'lgo'; did you mean 'log'?"])
 })
 
-t.test('a secret comes from a file or the environment, and is never repeated', async t => {
+t.test('a secret comes from a file or the environment, and is never shown', async t => {
   const postgres = (url: string): string => `${HOST}[storage]\ndriver = "postgres"\nurl = ${url}\n`
   t.equal(load(t, postgres('{ env = "URL" }'), name => name === 'URL' ? 'postgres://a:hunter2@b/c' : undefined).server.storage.url, 'postgres://a:hunter2@b/c')
   t.equal(load(t, { 'sestina.toml': postgres('{ file = "url" }'), url: 'postgres://b/c\n' }).server.storage.url, 'postgres://b/c')
-  t.same(problemsOf(t, postgres('{ env = "URL" }')), ['sestina.toml:4:7: storage.url: the environment has no URL'])
+  t.same(problemsOf(t, postgres('{ env = "URL" }')), ['sestina.toml:4:7: storage.url: the environment variable URL is not set'])
   t.match(problemsOf(t, postgres('{ file = "nowhere" }')), [/^sestina\.toml:4:7: storage\.url: the file nowhere cannot be read: ENOENT/])
   t.same(problemsOf(t, postgres('"postgres://a:hunter2@b/c"')),
-    ['sestina.toml:4:7: storage.url: must be { file = "…" } or { env = "…" }: a secret never stands in the conf file'])
+    ['sestina.toml:4:7: storage.url: must be { file = "…" } or { env = "…" }: a secret is never written in the conf file'])
   const config = load(t, postgres('{ env = "URL" }'), () => 'postgres://a:hunter2@b/c')
   t.equal(describe(config).find(({ path }) => path === 'storage.url')?.value, '{ env = "URL" }')
 })
 
-t.test('included files are merged: tables join, lists of tables grow, what is set twice is told with both places', async t => {
+t.test('included files are merged: tables join, lists of tables grow, and a duplicate setting is reported with both places', async t => {
   const files = {
     'sestina.toml': 'include = ["conf.d/*.toml", "last.toml"]\ndata = "here"\n[log]\nlevel = "warn"\n[[listen]]\nfor = "clients"\nport = 1\n[host.a]\n',
     'conf.d': {
@@ -292,7 +299,7 @@ t.test('included files are merged: tables join, lists of tables grow, what is se
   t.same(source.files.map(file => file.slice(folder.length + 1)), ['sestina.toml', 'conf.d/a.toml', 'conf.d/b.toml', 'last.toml'])
 })
 
-t.test('problems of included files have their places there', async t => {
+t.test('problems in included files have their places there', async t => {
   const folder = t.testdir({
     'sestina.toml': 'include = ["conf.d/*.toml"]\ndata = "here"\n[log]\nlevel = "warn"\n[[listen]]\nfor = "clients"\nport = 1\n[modules]\nmam = true\n[host.a]\nadmns = 1\n',
     'conf.d': {
@@ -318,7 +325,7 @@ t.test('problems of included files have their places there', async t => {
       'conf.d/c.toml:1:1: log is set twice: also at sestina.toml:3:2',
       'conf.d/c.toml:2:1: listen is set twice: also at sestina.toml:5:3',
       "conf.d/c.toml:4:11: host.c.admins[0]: 'x' is not the address of an account, with its domain, such as \"romeo@example.org\"",
-    "conf.d/c.toml:4:16: host.c.admins[1]: 'y z' is not the address of an account, with its domain, such as \"romeo@example.org\"",
+      "conf.d/c.toml:4:16: host.c.admins[1]: 'y z' is not the address of an account, with its domain, such as \"romeo@example.org\"",
       'conf.d/b.toml:1:8: this is not TOML: invalid value',
     ])
     t.same(error.problems.length, 13)
@@ -326,7 +333,7 @@ t.test('problems of included files have their places there', async t => {
   t.same(problemsOf(t, `include = "conf.d/*.toml"\n${HOST}`), ['sestina.toml:1:11: include is not a list of files'])
 })
 
-t.test('any text at all is a conf file or a list of problems, each within the file', async t => {
+t.test('any text is a conf file or gives a list of problems, each within the file', async t => {
   const words = fc.constantFrom('[', ']', '[[', ']]', '=', '\n', '{', '}', ',', '.', '"', "'", '#', ' ', 'log', 'level', 'listen', 'host', 'modules', 'offline',
     'mam', 'keep', 'true', '"30d"', '5222', '__proto__', 'include', 'é', '\0', '1979-05-27', 'nan')
   const folder = t.testdir({})

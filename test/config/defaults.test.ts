@@ -1,4 +1,4 @@
-/** A conf names only what differs: what it does not name has its default. */
+/** A conf file lists only what differs from the defaults. */
 import t, { type Test } from 'tap'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,7 +24,7 @@ function problems (t: Test, text: string): string {
   return ''
 }
 
-t.test('a conf that names one module is a complete server: every other one keeps its default', t => {
+t.test('a conf file that names one module makes a complete server: every other module keeps its default', t => {
   const usual = namesIn(load(t, HOST))
   t.ok(['roster', 'presence', 'message', 'mam', 'disco', 'contact-addresses', 'limits'].every(name => usual.includes(name)))
   t.notOk(usual.includes('register'))
@@ -43,40 +43,43 @@ t.test('a conf that names one module is a complete server: every other one keeps
   t.end()
 })
 
-t.test('what is on by default is said to be so', t => {
+t.test('a module that is on by default says so in its description', t => {
   const rows = describe(load(t, `[modules]\nmam = true\n${HOST}`))
   t.match(rows.find(({ path }) => path === 'host."example.org".modules.roster'), { value: 'true', from: 'default' })
   t.match(rows.find(({ path }) => path === 'host."example.org".modules.mam'), { value: 'true', from: /sestina\.toml:2:1$/ })
   t.end()
 })
 
-t.test('a module that is off and required by others is told, with its place and each of the others', t => {
-  t.equal(problems(t, `[modules]\ndisco = false\n${HOST}[host."second.example"]\n`), [
-    'sestina.toml:2:1: disco is off, and caps requires it: turn disco on, or caps off as well (caps = false)',
-    'sestina.toml:2:1: disco is off, and contact-addresses requires it: turn disco on, or contact-addresses off as well (contact-addresses = false)',
-  ].join('\n'))
-  t.equal(problems(t, `[modules]\ncaps = false\ncontact-addresses = false\ndisco = false\n${HOST}`), '')
+/** The modules that are on by default and require `disco`, in the order of the report. */
+const REQUIRE_DISCO = ['bookmarks', 'caps', 'contact-addresses', 'pep']
+
+t.test('a module that is off although others require it is reported, with its place and each of the others', t => {
+  t.equal(
+    problems(t, `[modules]\ndisco = false\n${HOST}[host."second.example"]\n`),
+    REQUIRE_DISCO.map(name => `sestina.toml:2:1: disco is off, and ${name} requires it: turn disco on, or ${name} off as well (${name} = false)`).join('\n'),
+  )
+  t.equal(problems(t, `[modules]\n${[...REQUIRE_DISCO, 'displayed', 'disco'].map(name => `${name} = false\n`).join('')}${HOST}`), '')
   t.match(problems(t, `${HOST}[host."example.org".modules]\nmessage = false\n`), /^sestina\.toml:3:1: message is off, and offline requires it/)
   t.end()
 })
 
-t.test('an administrator is an account: a name without its domain is told', t => {
+t.test('an administrator without a domain is reported, because it has to be an account', t => {
   t.match(problems(t, `${HOST}admins = ["romeo"]\n`),
     /^sestina\.toml:2:11: host\."example\.org"\.admins\[0\]: 'romeo' is not the address of an account, with its domain, such as "romeo@example\.org"/)
   t.same(load(t, `${HOST}admins = ["romeo@example.org"]\n`).hosts.get('example.org')?.admins, ['romeo@example.org'])
   t.end()
 })
 
-t.test('a domain without its quotes is told with them', t => {
+t.test('a domain without quotes is reported with the quoted form', t => {
   t.equal(problems(t, `${HOST}[host.two.example]\nadmins = []\n`),
-    'sestina.toml:2:11: [host.two.example] is no host: a domain stands in quotes, [host."two.example"]')
+    'sestina.toml:2:11: [host.two.example] is not a host: write the domain in quotes, [host."two.example"]')
   t.equal(problems(t, `${HOST}[host.chat.two.example]\n[host.chat.two.example.modules]\nmam = false\n`),
-    'sestina.toml:2:16: [host.chat.two.example] is no host: a domain stands in quotes, [host."chat.two.example"]')
+    'sestina.toml:2:16: [host.chat.two.example] is not a host: write the domain in quotes, [host."chat.two.example"]')
   t.match(problems(t, '[host.localhost]\nadmin = []\n'), /host\.localhost has no setting 'admin'; did you mean 'admins'/)
   t.end()
 })
 
-t.test('a table or a setting that is there twice is told with both places', t => {
+t.test('a duplicate table or setting is reported with both places', t => {
   const cases: readonly (readonly [text: string, wanted: string])[] = [
     [`${HOST}${HOST}`, 'sestina.toml:2:2: [host."example.org"] is set twice: also at sestina.toml:1:7'],
     ['[modules]\nmam = true\ncsi = true\nmam = false\n', 'sestina.toml:4:1: modules.mam is set twice: also at sestina.toml:2:1'],

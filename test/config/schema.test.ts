@@ -1,13 +1,13 @@
-/** Kinds of settings, the words they answer with, and the places of TOML's keys and values. */
+/** Kinds of settings, their error messages, and the places of TOML's keys and values. */
 import t from 'tap'
 import { Document } from '../../lib/config/read.js'
 import {
   address, choice, count, duration, flag, jid, list, optional, path, port, rate, secret, size, table, text, uri,
-  type Kind, type Values, type World,
+  type Kind, type Values, type ConfDeps,
 } from '../../lib/config/schema.js'
 import { didYouMean, dotted, shown } from '../../lib/config/words.js'
 
-const WORLD: World = {
+const WORLD: ConfDeps = {
   folder: '/etc/sestina',
   env: name => name === 'SECRET' ? 'from the environment' : undefined,
   file: path => {
@@ -17,15 +17,15 @@ const WORLD: World = {
   },
 }
 
-/** What the kind makes of a value, or what it says against it. */
+/** Returns the value that the kind parses, or its error messages. */
 function read (kind: Kind<unknown>, value: unknown): unknown {
   const result = kind.zod(WORLD).safeParse(value)
   return result.success ? { is: result.data } : result.error.issues.map(issue => issue.message).join('; ')
 }
 
-t.test('each kind takes what it is for, and says what is wrong with the rest', async t => {
+t.test('each kind accepts its values, and explains what is wrong with others', async t => {
   const unit = { duration: '"30s", "12h", "7d" or "1y"', size: '"500B", "256KiB" or "10MiB"', rate: '"500B/s" or "20KiB/s"' }
-  const inline = 'must be { file = "…" } or { env = "…" }: a secret never stands in the conf file'
+  const inline = 'must be { file = "…" } or { env = "…" }: a secret is never written in the conf file'
   const cases: readonly (readonly [Kind<unknown>, unknown, unknown])[] = [
     [flag(), 'yes', "'yes' is not true or false"],
     [flag(), 1, '1 is not true or false'],
@@ -63,7 +63,7 @@ t.test('each kind takes what it is for, and says what is wrong with the rest', a
     [choice('always', 'never'), 3, '3 is not one of always, never'],
     [choice('always', 'never'), undefined, 'is missing'],
     [choice('always', 'never'), 'never', { is: 'never' }],
-    [text(), '', 'an empty text says nothing'],
+    [text(), '', 'an empty text is not allowed'],
     [text({ max: 3 }), 'four', "'four' is longer than 3 characters"],
     [text(), 3, '3 is not a text in quotes'],
     [text(), 'four', { is: 'four' }],
@@ -89,15 +89,15 @@ t.test('each kind takes what it is for, and says what is wrong with the rest', a
     [secret(), { file: 'secret', env: 'SECRET' }, inline],
     [secret(), { file: 3 }, inline],
     [secret(), undefined, 'is missing'],
-    [secret(), { env: 'NOTHING' }, 'the environment has no NOTHING'],
+    [secret(), { env: 'NOTHING' }, 'the environment variable NOTHING is not set'],
     [secret(), { file: 'empty' }, 'the file empty is empty'],
     [secret(), { file: 'nothing' }, 'the file nothing cannot be read: ENOENT: no such file or directory'],
     [secret(), { file: 'secret' }, { is: 'from a file' }],
     [secret(), { file: '/etc/sestina/secret' }, { is: 'from a file' }],
     [secret(), { env: 'SECRET' }, { is: 'from the environment' }],
     [list(count()), 3, '3 is not a list, in [ and ]'],
-    [list(count(), { min: 1 }), [], 'an empty list says nothing'],
-    [list(count(), { min: 2 }), [1], 'there are less than 2 items'],
+    [list(count(), { min: 1 }), [], 'an empty list is not allowed'],
+    [list(count(), { min: 2 }), [1], 'there are fewer than 2 items'],
     [list(count(), { max: 2 }), [1, 2, 3], 'there are more than 2 items'],
     [list(count()), [1, 'x'], "'x' is not a whole number"],
     [list(duration()), ['1s', '2s'], { is: [1000, 2000] }],
@@ -113,7 +113,7 @@ t.test('each kind takes what it is for, and says what is wrong with the rest', a
   for (const [kind, value, wanted] of cases) t.same(read(kind, value), wanted, `${kind.called}: ${shown(value)}`)
 })
 
-t.test('a default is written as the operator would write it, and must be right itself', async t => {
+t.test('a default is written as in the conf, and has to be valid', async t => {
   t.same(read(duration().default('30d'), undefined), { is: 2_592_000_000 })
   t.equal(duration().default('30d').written, '30d')
   t.throws(() => count({ max: 3 }).default(4), { message: 'a default is wrong: 4 is more than 3' })
@@ -134,7 +134,7 @@ t.test('the types of the settings follow from their kinds', async t => {
   t.same([keep, settings.expire, way, who], [200, 2_592_000_000, 'a', undefined])
 })
 
-t.test('the word he may have meant', async t => {
+t.test('a misspelt word is reported with the word that was probably meant', async t => {
   const cases: readonly (readonly [string, readonly string[], string])[] = [
     ['caarbons', ['roster', 'carbons'], "; did you mean 'carbons'?"],
     ['retian', ['expire', 'retain'], "; did you mean 'retain'?"],
@@ -151,14 +151,14 @@ t.test('the word he may have meant', async t => {
   for (const [word, known, wanted] of cases) t.equal(didYouMean(word, known), wanted, word.slice(0, 20))
 })
 
-t.test('values are shown short, and paths as TOML has them', async t => {
+t.test('values are shown shortened, and paths as in TOML', async t => {
   t.equal(shown('x'.repeat(100)).length, 62)
   t.same([shown([1]), shown({}), shown(null), shown(new Date(0)), shown(undefined)], ['a list', 'a table', 'null', 'a date', 'undefined'])
   t.equal(dotted(['host', 'example.org', 'admins', 0]), 'host."example.org".admins[0]')
   t.equal(dotted(['a"b', 'c']), '"a\\"b".c')
 })
 
-t.test('a key has its place however it is written', async t => {
+t.test('a key has its place in every notation', async t => {
   const document = new Document('f', `a.b . "c d" = 1
 [[x]]
 y = [ 1, { z = 2 }, [3] ]

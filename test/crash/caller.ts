@@ -1,13 +1,18 @@
-/** A phone that talks to a server that is killed: it resumes, says again what was not acknowledged, and notes what it got. */
+/**
+ * A phone that talks to a server that is killed: it resumes, sends unacknowledged stanzas again, and notes what it got.
+ */
 import type { Element } from '../../lib/xml/element.js'
 import { Line } from './line.js'
+import { SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
-/** What may be unacknowledged before it waits, as a phone would. */
+/** The number of unacknowledged stanzas at which it waits, as a phone would. */
 const WINDOW = 50
 
-/** One session, through all its connections and lives of the server. `since`: when it was enabled, in milliseconds since 1970. */
-export interface Chain { readonly account: string, readonly got: number[], readonly since: number, isAlive: boolean }
+/** One session, through all its connections and restarts of the server. `isThere`: its presence is acknowledged. */
+export interface Chain { readonly account: string, readonly got: number[], isThere: boolean, isAlive: boolean }
+
+/** The stanzas that each session begins with: the request for carbons, and its presence. */
+const FIRST = 2
 
 interface Posted { readonly xml: string, readonly message: number | undefined }
 
@@ -15,15 +20,18 @@ export class Caller {
   readonly account: string
   readonly #resource: string
   readonly chains: Chain[] = []
-  /** Told of each message that came back, and why; without it, none may. */
+  /** Called with each message that came back, and the reason; if undefined, none may come back. */
   failed: ((message: number, why: string) => void) | undefined
-  /** Told of each presence. */
+  /** Called with each presence. */
   sees: ((presence: Element) => void) | undefined
-  /** It connects by TLS from the first byte. */
+  /** True if it connects by direct TLS. */
   isEncrypted = false
-  /** How the server has ended the last stream: '' where it said nothing, as one does that can be resumed (XEP-0198 §5). */
+  /**
+   * The stream error that ended the last stream, or '' if there was none, as on a stream that can be resumed (XEP-0198
+   * §5).
+   */
   ending = ''
-  /** What was answered last in place of its session. */
+  /** The last answer that refused to resume its session. */
   refused = ''
   #line: Line | undefined
   #id = ''
@@ -33,7 +41,7 @@ export class Caller {
   #posted = 0
   #progress: (() => void) | undefined
 
-  /** `account`: a bare address. */
+  /** `account` is a bare address. */
   constructor (account: string, resource: string) {
     this.#resource = resource
     this.account = account
@@ -46,14 +54,15 @@ export class Caller {
   }
 
   get isOn (): boolean { return this.#line?.isOver === false }
-  /** It may say more. */
+  /** True if it may send more. */
   get isFree (): boolean { return this.isOn && this.#outbox.length < WINDOW }
-  /** Messages of which it does not know whether they were taken. */
+  /** The messages that it sent and that may or may not have been handled. */
   get unsure (): readonly number[] { return this.#outbox.flatMap(({ message }) => message ?? []) }
 
-  /** Comes online: by resuming where it can. Answers with the messages that it does not know to be taken, where it could not. */
+  /** Comes online, by resuming if it can. If it cannot, returns the messages that may or may not have been handled. */
   async arrives (port: number): Promise<readonly number[]> {
-    // What a line that is given up still brings is not counted: it will come again behind the count that is told now.
+    // Stanzas that an abandoned connection still brings are not counted: they come again after the count that is sent
+    // now.
     this.#line?.listen(() => {})
     const [user = '', domain = ''] = this.account.split('@')
     const line = this.#line = await Line.login(port, user, domain, this.isEncrypted)
@@ -81,10 +90,11 @@ export class Caller {
     const enabled = await line.next()
     this.#id = String(enabled.attrs['id'])
     this.#received = this.#confirmed = 0
-    this.chains.push({ account: this.account, got: [], since: Date.now(), isAlive: true })
+    this.chains.push({ account: this.account, got: [], isThere: false, isAlive: true })
     line.listen(element => { this.#read(element) })
     this.#post("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
     this.#post('<presence/>')
+    line.send(`<r ${SM}/>`)
     return unsure
   }
 
@@ -93,15 +103,15 @@ export class Caller {
     if (++this.#posted % 5 === 0) this.#line?.send(`<r ${SM}/>`)
   }
 
-  /** Says something else that is a stanza. */
+  /** Sends another stanza. */
   posts (xml: string): void { this.#post(xml) }
 
-  /** Resolves once its session has got so many messages. Rejects where the line is cut first. */
+  /** Resolves once its session has got this many messages. Rejects if the connection is cut first. */
   async gets (count: number): Promise<void> {
     while ((this.chain?.got.length ?? 0) < count) await this.#goesOn()
   }
 
-  /** Resolves once all that it said is acknowledged. Rejects where the line is cut first. */
+  /** Resolves once all that it sent is acknowledged. Rejects if the connection is cut first. */
   async settles (): Promise<void> {
     this.#line?.send(`<r ${SM}/>`)
     while (this.#outbox.length > 0) await this.#goesOn()
@@ -118,7 +128,7 @@ export class Caller {
   }
 
   get gone (): Promise<void> | undefined { return this.#line?.gone }
-  /** The server has closed its stream, after which nothing can be resumed (XEP-0198 §5). */
+  /** True if the server has closed its stream, after which nothing can be resumed (XEP-0198 §5). */
   get isClosed (): boolean { return this.#line?.isClosed === true }
 
   #post (xml: string, message?: number): void {
@@ -148,9 +158,10 @@ export class Caller {
 
   #acknowledged (h: number): void {
     const count = h - this.#confirmed
-    if (!(count >= 0) || count > this.#outbox.length) throw new Error(`${this.account} was told h=${h}, having said ${this.#confirmed + this.#outbox.length}`)
+    if (!(count >= 0) || count > this.#outbox.length) throw new Error(`${this.account} got h=${h}, having sent ${this.#confirmed + this.#outbox.length}`)
     this.#outbox.splice(0, count)
     this.#confirmed = h
+    if (this.chain !== undefined && h >= FIRST) this.chain.isThere = true
     this.#progress?.()
   }
 }

@@ -1,4 +1,7 @@
-/** A server killed under load, again and again: nothing that was acknowledged is lost, nothing comes twice to a session that resumes. */
+/**
+ * A server killed under load, again and again: no acknowledged message is lost, and none comes twice to a session that
+ * resumes.
+ */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
@@ -6,11 +9,11 @@ import { Program } from '../interop/process.js'
 
 t.setTimeout(1_200_000)
 
-t.test('kill -9 at any instant loses nothing that was acknowledged, and no session', t => plays(t, 'play', 20))
+t.test('kill -9 at any moment loses no acknowledged message and no session', t => plays(t, 'play', 20))
 
-t.test('nor does it when every other time the server is stopped in order: then every session outlives it', t => plays(t, 'play', 10, 'stops'))
+t.test('if every other kill is an orderly stop, nothing is lost either, and every session outlives the stop', t => plays(t, 'play', 10, 'stops'))
 
-t.test('nor what is on its way to another server: it arrives, or comes back to its sender', t => plays(t, 'neighbours', 6))
+t.test('a message on its way to another server when the server is killed arrives, or comes back to its sender', t => plays(t, 'neighbours', 6))
 
 async function plays (t: Test, name: string, kills: number, mode?: 'stops'): Promise<void> {
   const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills), ...mode === undefined ? [] : [mode]], { input: '' })

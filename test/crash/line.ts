@@ -1,4 +1,4 @@
-/** A client's connection to a real server over TCP: negotiates up to login, then hands over each element. */
+/** A client's connection to a real server over TCP: negotiates up to login, then passes on each element. */
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { once } from 'node:events'
@@ -6,7 +6,7 @@ import { ScramClient } from '../../bench/scram.js'
 import { Parser } from '../../lib/xml/parser.js'
 import { textOf, type Element } from '../../lib/xml/element.js'
 
-/** Where nothing else is said. */
+/** The default domain. */
 export const DOMAIN = 'localhost'
 export const PASSWORD = 'a secret of Verona'
 const LIMITS = { bytes: 16_777_216, elements: 100_000, depth: 64, attributes: 64, name: 256 }
@@ -18,10 +18,10 @@ export class Line {
   #parser: Parser | undefined
   #came: Element[] = []
   #wake: (() => void) | undefined
-  /** Takes what comes once the stream stands. */
+  /** Gets each element once the stream is open. */
   hears: ((element: Element) => void) | undefined
   isOver = false
-  /** The server has closed its stream (RFC 6120 §4.4). */
+  /** True if the server has closed its stream (RFC 6120 §4.4). */
   isClosed = false
   /** Resolves when the connection is gone. */
   readonly gone: Promise<void>
@@ -58,10 +58,12 @@ export class Line {
     return line
   }
 
-  /** A stream whose features have come. `isEncrypted`: under TLS from the first byte. */
+  /** Opens a stream and reads its features. `isEncrypted`: by direct TLS. */
   static async open (port: number, { domain = DOMAIN, isEncrypted = false } = {}): Promise<Line> {
     const to = { host: '127.0.0.1', port }
-    const socket = isEncrypted ? connectTls({ ...to, servername: domain, rejectUnauthorized: false }) : connect({ ...to, noDelay: true })
+    const socket = isEncrypted
+      ? connectTls({ ...to, servername: domain, rejectUnauthorized: false })
+      : connect({ ...to, noDelay: true })
     await once(socket, isEncrypted ? 'secureConnect' : 'connect')
     const line = new Line(socket, domain)
     await line.#open()
@@ -70,18 +72,18 @@ export class Line {
 
   send (xml: string): void { this.#socket.write(xml) }
 
-  /** The next element, while nobody else hears them. */
+  /** Resolves with the next element, before `listen` is called. Throws if the connection is cut. */
   async next (): Promise<Element> {
     const timer = setTimeout(() => { this.#socket.destroy() }, PATIENCE)
     while (this.#came.length === 0) {
-      if (this.isOver) { clearTimeout(timer); throw new Error('the line is cut') }
+      if (this.isOver) { clearTimeout(timer); throw new Error('the connection is cut') }
       await new Promise<void>(resolve => { this.#wake = resolve })
     }
     clearTimeout(timer)
     return this.#came.shift() as Element
   }
 
-  /** From now on each element is heard as it comes. */
+  /** Passes each element to `hears` from now on, beginning with those that are waiting. */
   listen (hears: (element: Element) => void): void {
     this.hears = hears
     for (const element of this.#came.splice(0)) hears(element)

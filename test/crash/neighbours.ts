@@ -1,4 +1,7 @@
-/** Kills a server whose users talk with those of another one, and makes the books of both: `node dist/test/crash/neighbours.js [KILLS]`. */
+/**
+ * Kills a server whose users talk with those of another one, and reconciles what both sides saw: `node
+ * dist/test/crash/neighbours.js [KILLS]`.
+ */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,9 +15,11 @@ const kills = Number(process.argv[2] ?? 100)
 /** How long the server lives, in milliseconds: sessions that are a second old outlive it. */
 const SHORTEST = 1100
 const LONGEST = 2000
-/** What comes back and may have arrived says so. */
-const UNSURE = ['the connection broke before it was acknowledged', 'this server broke down before it was acknowledged']
-/** A stream that is cut may be taken up for so long; then what was on it comes back. In milliseconds. */
+/** The texts of errors for messages that may have arrived. */
+const UNSURE = [
+  'the connection was lost before the other server acknowledged it', 'this server failed before the other server acknowledged it',
+]
+/** How long a cut stream can be resumed, in milliseconds; after that its stanzas come back. */
 const PATIENCE = 120_000
 
 const folder = mkdtempSync(join(tmpdir(), 'sestina-crash-'))
@@ -61,7 +66,7 @@ try {
   for (const caller of callers) await caller.settles()
   const end = Date.now() + PATIENCE
   while (missing().length > 0 && Date.now() < end) await sleep(200)
-  await sleep(1000) // what should not come has had the time to
+  await sleep(1000) // time for what should not come
   check()
   console.log(`${kills} kills, ${sent.length} messages, ${returned.size} came back, ${both().length} of them had arrived: nothing lost, nothing twice`)
 } catch (error) {
@@ -94,7 +99,7 @@ port = ${own.servers}
 address = ["127.0.0.1"]
 [federation]
 trust = "dialback"
-queue = { time = "1m" }
+queue = { timeout = "1m" }
 [federation.domain."${others.domain}"]
 host = "127.0.0.1"
 port = ${others.servers}
@@ -125,10 +130,11 @@ function say (caller: Caller): void {
 }
 
 function arrived (message: number): boolean {
-  return callers.some(({ account, chains }) => account === sent[message]?.to && chains.some(({ got }) => got.includes(message)))
+  const { to } = sent[message] ?? {}
+  return callers.some(({ account, chains }) => account === to && chains.some(({ got }) => got.includes(message)))
 }
 
-/** Neither has its recipient nor has it come back. */
+/** Returns the messages that neither arrived nor came back. */
 function missing (): readonly number[] {
   return sent.flatMap(({ isSure }, message) => isSure && !returned.has(message) && !arrived(message) ? [message] : [])
 }
@@ -146,5 +152,5 @@ function check (): void {
     }
   }
   const wrong = both().filter(message => !UNSURE.includes(returned.get(message) ?? ''))
-  if (wrong.length > 0) throw new Error(`came back, and had arrived: ${wrong.map(message => `${message} ${returned.get(message) ?? ''}`).join(', ')}`)
+  if (wrong.length > 0) throw new Error(`came back although they had arrived: ${wrong.map(message => `${message} ${returned.get(message) ?? ''}`).join(', ')}`)
 }

@@ -1,14 +1,11 @@
 /** The server that is killed, and started again on the same data. */
 import { connect } from 'node:net'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Program, run } from '../interop/process.js'
 import { PASSWORD } from './line.js'
+import { SESTINA } from '../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
-
-/** Resolves once it takes connections at this port. */
+/** Starts the server. Resolves once it accepts connections at this port. */
 export async function startServer (conf: string, port: number): Promise<Program> {
   const program = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '', env: { NOTIFY_SOCKET: '' } })
   const ended = program.ended.then(code => { throw new Error(`the server ended with ${code}: ${program.said}`) })

@@ -1,4 +1,4 @@
-"""Reads an XML stream with expat and prints what each top-level element says, one JSON line each, as forwarded.ts compares it."""
+"""Reads an XML stream with expat, and prints the meaning of each top-level element as a JSON line for forwarded.ts."""
 import json
 import sys
 from xml.parsers import expat

@@ -1,4 +1,6 @@
-/** What an operator hands in: conf files and files of accounts. Whatever is wrong with one is told with its place. */
+/**
+ * Files that an operator supplies: conf files and files of accounts. Each problem in one is reported with its place.
+ */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,9 +8,9 @@ import fc from 'fast-check'
 import { CommandError } from '../../lib/admin/talk.js'
 import { loadConfig } from '../../lib/config/load.js'
 import { ConfigProblems } from '../../lib/config/problem.js'
-import { asks, Listening } from '../admin/world.js'
+import { asks, RecordedTalk } from '../admin/world.js'
 import { MODULES } from '../config/conf.js'
-import { stand } from '../scenario.js'
+import { startServer } from '../scenario.js'
 import { cases, escaped, text, type Target } from './target.js'
 
 const key = fc.oneof(fc.constantFrom('data', 'listen', 'for', 'port', 'address', 'tls', 'authentication', 'shortest', 'mechanisms', 'limits', 'host', 'modules',
@@ -47,9 +49,9 @@ export const conf = inFolder('a conf file gives settings, or problems that each 
       loadConfig(file, MODULES)
     } catch (error) {
       if (!(error instanceof ConfigProblems)) throw error
-      if (error.problems.length === 0) throw new Error('it was refused, and nothing is wrong')
+      if (error.problems.length === 0) throw new Error('the file was refused without a problem')
       for (const { place, text } of error.problems) {
-        if (place.file === '' || text === '' || /\bundefined\b|\[object/.test(text)) throw new Error(`a problem without a place or a sense: ${place.file}: ${text}`)
+        if (place.file === '' || text === '' || /\bundefined\b|\[object/.test(text)) throw new Error(`a problem without a place or a meaning: ${place.file}: ${text}`)
         if (place.line !== undefined && (place.line < 1 || place.line > lines.join('\n').split('\n').length + 1)) throw new Error(`line ${place.line} is not there`)
       }
     }
@@ -73,13 +75,13 @@ const { element } = fc.letrec<{ element: string }>(tie => ({
 const user = fc.tuple(name, fc.array(element, { maxLength: 5 })).map(([local, inner]) => `<user name='${escaped(local)}'>\n${inner.join('\n')}\n</user>`)
 const broken = fc.constantFrom('</user>', '<', '&nope;', '<!DOCTYPE x>', '<user', '\ufffe', '<!-- x -->', '<?x y?>')
 
-export const imported = inFolder('a file of accounts is taken over, or refused with the line of what is wrong', async folder => {
-  const s = await stand({ modules: ['roster', 'presence', 'message', 'offline', 'private', 'vcard', 'blocking', 'mam'], hosts: ['capulet.lit'] })
+export const imported = inFolder('a file of accounts is imported, or refused with the line of each problem', async folder => {
+  const s = await startServer({ modules: ['roster', 'presence', 'message', 'offline', 'private', 'vcard', 'blocking', 'mam'], hosts: ['capulet.lit'] })
   let files = 0
   return cases('', fc.array(fc.oneof({ weight: 8, arbitrary: user }, { weight: 1, arbitrary: element }, { weight: 1, arbitrary: broken }), { maxLength: 4 }), async users => {
     const file = join(folder, `${++files}.xml`)
     writeFileSync(file, `<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.lit'>\n${users.join('\n')}\n</host></server-data>`)
-    const talk = new Listening()
+    const talk = new RecordedTalk()
     try {
       await asks(s.server, 'import', [file, '--merge'], { talk })
     } catch (error) {

@@ -1,18 +1,18 @@
 /**
- * The forwarded form of a stanza: whatever our parser accepts on one stream, and whatever is done with it on its way, has to be read on
- * another stream as exactly one element that says the same.
+ * The forwarded form of a stanza: whatever Sestina's parser accepts on one stream, and however the stanza is changed on
+ * its way, another stream has to read exactly one element with the same meaning.
  */
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { SaxesParser, type SaxesTagNS } from 'saxes'
-import { attributeOf, bound, isElement, localName, ParsedElement, xml, type Source } from '../../lib/xml/element.js'
-import { CONTENT_NAMESPACES, NS } from '../../lib/xml/namespaces.js'
+import { attributeOf, namespaceOfBinding, isElement, localName, ParsedElement, xml, type Source } from '../../lib/xml/element.js'
+import { isContentNamespace, NS } from '../../lib/xml/namespaces.js'
 import { parseElement } from '../../lib/xml/parse-element.js'
 import { Parser, XmlError } from '../../lib/xml/parser.js'
 import { fromOctets, toOctets } from '../../lib/xml/writer.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { forwarded, Stanza } from '../../lib/xmpp/stanza.js'
-import { resultStanza } from '../../modules/mam/query.js'
+import { resultStanzas } from '../../modules/mam/query.js'
 
 const LIMITS = { bytes: 1_000_000, elements: 1000, depth: 64, attributes: 64, name: 1024 }
 export const CONTENTS = [NS.CLIENT, NS.SERVER, NS.COMPONENT] as const
@@ -20,9 +20,10 @@ const FROM = parseJid('juliet@capulet.example/balcony')
 const TO = parseJid('romeo@montague.example')
 const KINDS = ['message', 'presence', 'iq'] as const
 
-/** What an element says: namespace, name, attributes and nodes. Prefixes and declarations say nothing. */
+/** The meaning of an element: its namespace, name, attributes and nodes, without prefixes and declarations. */
 export type Meaning = readonly [
-  namespace: string, name: string, attributes: readonly (readonly [string, string])[], nodes: readonly (Meaning | string)[],
+  namespace: string, name: string,
+  attributes: readonly (readonly [string, string])[], nodes: readonly (Meaning | string)[],
 ]
 
 /** A stanza as it was read, and as it went out. */
@@ -31,11 +32,11 @@ export interface Case {
   readonly input: string
   readonly done: string
   readonly output: string
-  /** What has to be read. */
+  /** The meaning that has to be read. */
   readonly meaning: Meaning
 }
 
-/** Numbers by chance from a seed (mulberry32). */
+/** Random numbers from a seed (mulberry32). */
 export class Chance {
   #state: number
   constructor (seed: number) { this.#state = seed >>> 0 }
@@ -52,7 +53,7 @@ export class Chance {
   once (times: number): boolean { return this.below(times) === 0 }
 }
 
-// ---- What comes -------------------------------------------------------------------------
+// ---- The input --------------------------------------------------------------------------
 
 const NAMES = ['body', 'message', 'x', 'forwarded', 'result', 'é', '_', '__proto__', 'toString', 'constructor', 'a.b-1']
 const PREFIXES = ['p', 'q', 'stream', 'xml', '__proto__', 'db']
@@ -91,14 +92,14 @@ function element (chance: Chance, depth: number, root?: string): string {
   return inside === '' && chance.once(2) ? `<${name}${declaring}/>` : `<${name}${declaring}>${inside}</${name}${chance.of(['', ' '])}>`
 }
 
-/** The header of a stream with this content; a rich one binds prefixes of its own. */
+/** Returns the header of a stream with this content namespace; `rich` binds more prefixes. */
 export function header (content: string, rich = ''): string {
   return `<stream:stream xmlns='${content}' xmlns:stream='${NS.STREAM}' version='1.0'${rich}>`
 }
 
 interface Read { readonly element: ParsedElement, readonly source: Source }
 
-/** The top-level elements of a stream; undefined if the parser refuses it. */
+/** Returns the top-level elements of a stream; undefined if the parser refuses it. */
 function read (text: string, content: string): Read[] | undefined {
   const all: Read[] = []
   const parser = new Parser({ limits: LIMITS, contentNamespace: content }, {
@@ -113,15 +114,15 @@ function read (text: string, content: string): Read[] | undefined {
   return parser.isIdle ? all : undefined
 }
 
-// ---- What it says ---------------------------------------------------------------------------
+// ---- Its meaning ----------------------------------------------------------------------------
 
-/** The meaning of an element as our parser has read it. */
+/** Returns the meaning of an element as Sestina's parser has read it. */
 export function meaningOf (element: ParsedElement): Meaning {
   const attributes: [string, string][] = []
   for (const key of Object.keys(element.attrs)) {
     if (key === 'xmlns' || key.startsWith('xmlns:')) continue
     const colon = key.indexOf(':')
-    const name = colon < 0 ? key : `{${bound(element.bindings, key.slice(0, colon)) ?? '?'}}${key.slice(colon + 1)}`
+    const name = colon < 0 ? key : `{${namespaceOfBinding(element.bindings, key.slice(0, colon)) ?? '?'}}${key.slice(colon + 1)}`
     attributes.push([name, attributeOf(element, key) ?? ''])
   }
   const nodes = element.children.map(node => node instanceof ParsedElement ? meaningOf(node) : String(node))
@@ -142,7 +143,7 @@ function joined (nodes: readonly (Meaning | string)[]): readonly (Meaning | stri
   return all
 }
 
-/** The same with these addresses, which the server has set. */
+/** Returns the meaning with these addresses, which the server sets. */
 function addressed ([namespace, name, attributes, nodes]: Meaning, from: string, to: string | undefined): Meaning {
   const others = attributes.filter(([key]) => key !== 'from' && key !== 'to')
   return [namespace, name, sorted([...others, ['from', from], ...to === undefined ? [] : [['to', to] as const]]), nodes]
@@ -152,7 +153,7 @@ function plus ([namespace, name, attributes, nodes]: Meaning, ...more: readonly 
   return [namespace, name, attributes, joined([...nodes, ...more])]
 }
 
-// ---- What is done with it --------------------------------------------------------------------
+// ---- The steps on its way --------------------------------------------------------------------
 
 const EXTRA = xml('x', { 'xmlns': 'urn:extra', 'a': '<&"' }, 'text', xml('y'))
 const EXTRA_MEANING: Meaning = ['urn:extra', 'x', [['a', '<&"']], ['text', ['urn:extra', 'y', [], []]]]
@@ -168,9 +169,12 @@ const STEPS: Readonly<Record<string, Step>> = {
     const at = nodes.findIndex(node => typeof node !== 'string')
     if (first === undefined || at < 0) return { stanza, meaning }
     nodes.splice(at, 1)
-    return { stanza: stanza.with({ without: child => child === first }), meaning: [meaning[0], meaning[1], meaning[2], joined(nodes)] }
+    return {
+      stanza: stanza.with({ without: child => child === first }),
+      meaning: [meaning[0], meaning[1], meaning[2], joined(nodes)],
+    }
   },
-  kept: ({ stanza, meaning }) => ({ stanza: stanza.kept(), meaning }),
+  kept: ({ stanza, meaning }) => ({ stanza: stanza.detached(), meaning }),
   to: ({ stanza, meaning }) => {
     stanza.octets() // a copy shares what has been written
     return { stanza: stanza.with({ to: FROM, from: TO }), meaning: addressed(meaning, TO.toString(), FROM.toString()) }
@@ -188,7 +192,7 @@ const STEPS: Readonly<Record<string, Step>> = {
     const entry = { id: 'i', at: 0, with: '', value: fromOctets(stanza.octets()) }
     const delay: Meaning = [NS.DELAY, 'delay', [['stamp', '1970-01-01T00:00:00.000Z']], []]
     return {
-      stanza: resultStanza(entry, FROM, TO, 'q'),
+      stanza: [...resultStanzas([entry], FROM, TO, 'q')][0] ?? stanza,
       meaning: wrapped([NS.MAM, 'result', [['id', 'i'], ['queryid', 'q']], [[NS.FORWARD, 'forwarded', [], [delay, meaning]]]]),
     }
   },
@@ -198,7 +202,7 @@ function wrapped (inner: Meaning): Meaning {
   return [NS.CLIENT, 'message', [['from', FROM.toString()], ['to', TO.toString()]], [inner]]
 }
 
-/** One case by chance; undefined if the parser refused what was drawn. */
+/** Returns a random case; undefined if the parser refused the input. */
 export function draw (chance: Chance): Case | undefined {
   const content = chance.of(CONTENTS)
   const rich = chance.once(2) ? '' : ` xmlns:p='${chance.of(URIS.filter(uri => uri !== NS.XML))}' xmlns:q='${chance.of(CONTENTS)}' xmlns:db='${NS.DIALBACK}'`
@@ -224,7 +228,10 @@ export function draw (chance: Chance): Case | undefined {
 
 // ---- How others read it ---------------------------------------------------------------------------
 
-/** Throws an Error that shows the case if a stream with this content, read by our parser and by saxes, has another meaning than it. */
+/**
+ * Throws an Error that shows the case if Sestina's parser or saxes reads another meaning from a stream with this
+ * content namespace.
+ */
 export function check (drawn: Case, content: string): void {
   const text = `${header(content)}${fromOctets(drawn.output)}<presence id='last'/></stream:stream>`
   const ours = (read(text, content) ?? []).map(({ element }) => meaningOf(element))
@@ -240,12 +247,13 @@ function same (drawn: Case, content: string, by: string, found: readonly Meaning
 }
 
 /**
- * What a strict reader of a stream makes of namespaces: the stanza and its own content are in that of the stream, and jabber:client is
- * itself everywhere else. Anything that is not so becomes '!', which nothing is equal to.
+ * Returns the meaning as a strict reader of a stream sees its namespaces: the stanza and its own content are in that of
+ * the stream, and jabber:client is itself everywhere else. Any other namespace becomes '!', which equals nothing.
  */
-export function contentIn ([namespace, name, attributes, nodes]: Meaning, content: string, isContent: boolean): Meaning {
+export function contentIn (meaning: Meaning, content: string, isContent: boolean): Meaning {
+  const [namespace, name, attributes, nodes] = meaning
   const isOwn = isContent && namespace === content
-  const isRight = isOwn || !CONTENT_NAMESPACES.has(namespace) || !isContent && namespace === NS.CLIENT
+  const isRight = isOwn || !isContentNamespace(namespace) || !isContent && namespace === NS.CLIENT
   const own = isOwn ? NS.CLIENT : isRight ? namespace : '!'
   return [own, name, attributes, nodes.map(node => typeof node === 'string' ? node : contentIn(node, content, isOwn))]
 }
@@ -270,7 +278,10 @@ function saxesMeanings (text: string): Meaning[] {
   return all
 }
 
-/** The same for many cases in one stream, read by expat in a process of its own. Throws as `check` does, and if Python 3 cannot be run. */
+/**
+ * Checks many cases in one stream, read by expat in a process of its own. Throws as `check` does, and if Python 3
+ * cannot be run.
+ */
 export function checkByExpat (cases: readonly Case[], content: string): void {
   const input = `${header(content)}${cases.map(({ output }) => fromOctets(output)).join('')}</stream:stream>`
   const { stdout, stderr, status } = spawnSync('python3', [EXPAT], { input, encoding: 'utf8', maxBuffer: 1 << 30 })
@@ -285,7 +296,10 @@ export function checkByExpat (cases: readonly Case[], content: string): void {
 
 const EXPAT = join(import.meta.dirname, '../../../test/fuzz/expat.py')
 
-/** Draws cases from these seeds, and has all of them read by everybody. Answers with how many were accepted. Throws as `check` does. */
+/**
+ * Makes random cases from these seeds, and checks them with all parsers. Returns how many were accepted. Throws as
+ * `check` does.
+ */
 export function play (first: number, count: number): number {
   const drawn = new Map<string, Case[]>(CONTENTS.map(content => [content, []]))
   let accepted = 0

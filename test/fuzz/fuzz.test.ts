@@ -1,4 +1,4 @@
-/** A short run of each target of `npm run fuzz`, with cases that are the same each time. */
+/** A short run of each target of `npm run fuzz`, with the same cases in each run. */
 import t from 'tap'
 import { TARGETS } from './targets.js'
 

@@ -1,4 +1,7 @@
-/** Tries the server with input by chance until a promise breaks, and prints the smallest case. `npm run fuzz [TARGET [CASES [SEED]]]` */
+/**
+ * Tries the server with random input until a promise breaks, and prints the smallest case. `npm run fuzz [TARGET [CASES
+ * [SEED]]]`
+ */
 import { TARGETS } from './targets.js'
 
 const [wanted = 'all', cases, seed] = process.argv.slice(2)
@@ -11,7 +14,7 @@ for (const name of names) {
     process.exit(2)
   }
   const { target, long } = found
-  // A seed by chance, told in any case, so that a run can be played again.
+  // A random seed, always printed, so that a run can be repeated.
   const chosen = seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(seed)
   const count = cases === undefined ? long : Number(cases)
   console.log(`${name}: ${target.about}; ${count} cases, seed ${chosen}`)

@@ -1,16 +1,16 @@
-/** Stanzas by chance, valid and odd, from several devices over the whole server in memory. */
+/** Random stanzas, valid and odd, from several devices through the whole server in memory. */
 import fc from 'fast-check'
 import { SaxesParser } from 'saxes'
 import { childElements, type Element } from '../../lib/xml/element.js'
 import { fromOctets } from '../../lib/xml/writer.js'
-import { stand, type Device, type Scenario } from '../scenario.js'
+import { startServer, type Device, type Scenario } from '../scenario.js'
 import { cases, escaped, text, type Target } from './target.js'
 
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management', 'csi', 'disco', 'caps', 'blocking', 'private', 'vcard',
   'last-activity', 'version', 'time', 'ping', 'register', 'push']
 const ROMEO = 'romeo@montague.lit'
 const JULIET = 'juliet@capulet.lit'
-/** Nobody's contact. */
+/** An account that is nobody's contact. */
 const TYBALT = 'tybalt@capulet.lit'
 /** Romeo and Juliet see each other, and have two devices and one; nobody sees Tybalt. */
 const DEVICES = [`${ROMEO}/orchard`, `${ROMEO}/street`, `${JULIET}/balcony`, `${TYBALT}/square`] as const
@@ -44,7 +44,7 @@ const step = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('presence' as const), device, type: fc.constantFrom(undefined, 'unavailable', 'probe', 'x'),
     priority: fc.constantFrom('', '<priority>-1</priority>', '<priority>x</priority>', '<priority>5</priority><show>away</show>') }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('ask' as const), device, type: fc.constantFrom('subscribe', 'unsubscribe', 'probe'), to }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('odd' as const), device, said: fc.constantFrom("<iq/>", "<iq type='result' id='x'/>", "<iq type='get' id=''/>",
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('odd' as const), device, said: fc.constantFrom('<iq/>', "<iq type='result' id='x'/>", "<iq type='get' id=''/>",
     "<message to='@'/>", "<presence to='a@b@c'/>", "<inactive xmlns='urn:xmpp:csi:0'/>", "<active xmlns='urn:xmpp:csi:0'/>", "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
     "<r xmlns='urn:xmpp:sm:3'/>", "<iq type='error' id='e'><error/></iq>", `<message from='${JULIET}' to='${TYBALT}'/>`) }) },
 )
@@ -59,16 +59,16 @@ class World {
   readonly #s: Scenario
   readonly #devices: Device[] = []
   readonly #came = new Map<Device, Element[]>()
-  /** Requests by id: who has asked. */
+  /** Requests by id, with the device that sent them. */
   readonly #asked = new Map<string, Device>()
-  /** Words by which a message is known again: between whom it goes. */
+  /** Words that identify a message, with its sender and recipient. */
   readonly #said = new Map<string, readonly string[]>()
   #count = 0
 
   private constructor (s: Scenario) { this.#s = s }
 
   static async begin (): Promise<World> {
-    const world = new World(await stand({ modules: MODULES, hosts: ['montague.lit', 'capulet.lit'] }))
+    const world = new World(await startServer({ modules: MODULES, hosts: ['montague.lit', 'capulet.lit'] }))
     for (const address of DEVICES) await world.#joins(address)
     await world.#s.contact(ROMEO, JULIET)
     await world.#s.contact(JULIET, ROMEO)
@@ -93,13 +93,14 @@ class World {
     for (const one of this.#devices) await this.#reads(one)
   }
 
-  /** The stanza of a step; what has to come of it is remembered. */
+  /** Returns the stanza of a step, and notes the result that it has to have. */
   #stanza (step: Step, device: Device): string {
     const id = `s${++this.#count}`
     switch (step.kind) {
       case 'message': {
         const word = `word-${id}-end`
-        this.#said.set(word, [device.jid.bare.toString(), step.to === undefined ? device.jid.bare.toString() : accountOf(step.to)])
+        const from = device.jid.bare.toString()
+        this.#said.set(word, [from, step.to === undefined ? from : accountOf(step.to)])
         return `<message${attributesOf({ id, to: step.to, type: step.type })}><body>${word} ${escaped(step.text)}</body>${step.extra}</message>`
       }
       case 'iq':
@@ -111,7 +112,7 @@ class World {
     }
   }
 
-  /** A device reads what has come, and answers what it is asked. */
+  /** Lets a device read what has arrived, and answer requests. */
   async #reads (device: Device): Promise<void> {
     for (const element of [...device.unread]) {
       device.forget(element)
@@ -148,20 +149,20 @@ class World {
       const me = device.jid.bare.toString()
       for (const element of elements) {
         for (const [word] of element.toString().matchAll(/word-s\d+-end/g)) {
-          if (this.#said.get(word)?.includes(me) !== true) throw new Error(`${me} got what was said between others: ${element.toString()}`)
+          if (this.#said.get(word)?.includes(me) !== true) throw new Error(`${me} got a message between others: ${element.toString()}`)
         }
         const from = accountOf(String(element.attrs['from'] ?? ''))
         const { type } = element.attrs
         const isSeen = element.name === 'presence' && (type === undefined || type === 'unavailable')
         if (isSeen && from !== me && (from === TYBALT || me === TYBALT)) throw new Error(`${me} sees ${from}: ${element.toString()}`)
-        if (childElements(element).length > 1000) throw new Error('an answer without an end')
+        if (childElements(element).length > 1000) throw new Error('an endless answer')
       }
     }
   }
 }
 
 export const router: Target = cases(
-  'whatever several devices say: no defect, each request is answered once, nobody gets or sees what is not for them, and saxes reads it all',
+  'whatever several devices send: no defect, each request is answered once, nobody gets or sees what is not for them, and saxes reads it all',
   fc.array(step, { minLength: 5, maxLength: 40, size: 'max' }), async steps => {
     const world = await World.begin()
     for (const one of steps) await world.play(one)

@@ -1,4 +1,4 @@
-/** Logins by whoever does not know the password, by SASL and SASL2 in any order: none succeeds, and each is answered. */
+/** Logins without the password, by SASL and SASL2 in any order: none succeeds, and each is answered. */
 import { X509Certificate } from 'node:crypto'
 import fc from 'fast-check'
 import { selfSigned } from '../../lib/stream/self-signed.js'
@@ -8,7 +8,10 @@ import { cases, text, type Target } from './target.js'
 const SASL2 = 'urn:xmpp:sasl:2'
 const base64 = (given: string): string => Buffer.from(given).toString('base64')
 
-/** What SCRAM says first; last, where `%n` stands for the nonce that was heard before; PLAIN; hashed tokens; and nonsense. */
+/**
+ * Messages of SCRAM, first and last (`%n` stands for the nonce of the challenge), of PLAIN and of hashed tokens; and
+ * nonsense.
+ */
 const first = fc.tuple(fc.constantFrom('n,,', 'y,,', 'p=tls-exporter,,', 'n,a=juliet@montague.lit,', ''), fc.constantFrom('romeo', 'nobody', 'ROMEO', '=2C'))
   .map(([gs2, name]) => `${gs2}n=${name},r=abc`)
 const last = fc.tuple(fc.constantFrom('biws', 'eSws', ''), fc.constantFrom('AAAA', 'A'.repeat(27) + '=', 'A'.repeat(43) + '='))
@@ -18,7 +21,7 @@ const plain = fc.tuple(fc.constantFrom('romeo', 'juliet', 'nobody', ''), fc.oneo
 const token = fc.constantFrom('romeo\0' + 'x'.repeat(32), 'nobody\0' + 'x'.repeat(32))
 const message = fc.oneof(first, last, plain, token, fc.constantFrom('', '\0\0\0'), text)
 const mechanism = fc.oneof(fc.constantFrom('PLAIN', 'SCRAM-SHA-1', 'SCRAM-SHA-256', 'SCRAM-SHA-256-PLUS', 'EXTERNAL', 'HT-SHA-256-NONE', 'X'))
-/** A mechanism and what begins it, mostly as they fit each other. */
+/** A mechanism and its first message, mostly of the same kind. */
 const begin = fc.oneof(
   fc.tuple(fc.constant('PLAIN'), plain),
   fc.tuple(fc.constantFrom('SCRAM-SHA-1', 'SCRAM-SHA-256'), first),
@@ -39,7 +42,7 @@ const step = fc.oneof(
     "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>", header(), '<presence/>').map(fixed => ({ said: '', make: () => fixed })),
 )
 
-/** Waits until something new is heard, or the stream is over: passwords are checked in threads. */
+/** Waits until something new has arrived, or the stream is over: passwords are checked in threads. */
 async function answered (client: Client, before: number): Promise<boolean> {
   for (let turn = 0; turn < 200_000; turn++) {
     if (client.heard.length > before || client.isClosed) return true
@@ -49,14 +52,14 @@ async function answered (client: Client, before: number): Promise<boolean> {
 }
 
 export const sasl: Target = {
-  about: 'no order of elements logs anybody in without the password, each is answered, and nothing is a defect of the server',
+  about: 'no order of elements logs anybody in without the password, each is answered, and none reveals a defect of the server',
   run: async (count, seed) => {
     const certificate = new X509Certificate((await selfSigned(DOMAIN, DOMAIN, Date.now())).certificate).raw
     const stage = new Stage({ authentication: { attempts: 1000 } }, certificate)
     await stage.raise()
     let addresses = 0
     await cases('', fc.array(step, { minLength: 1, maxLength: 8 }), async steps => {
-      const address = `2001:db8:${(++addresses >> 16).toString(16)}:${(addresses & 0xffff).toString(16)}::1` // a network of its own: it is not slowed
+      const address = `2001:db8:${(++addresses >> 16).toString(16)}:${(addresses & 0xffff).toString(16)}::1` // a network of its own, so that it is not slowed down
       const client = stage.connect({ secure: true, address })
       await client.opens()
       for (const { said, make } of steps) {
@@ -64,7 +67,7 @@ export const sasl: Target = {
         const before = client.heard.length
         if (client.isClosed) break
         await client.says(make(base64(said.replace('%n', nonce))))
-        if (!await answered(client, before) && !stage.clock.timers) throw new Error('it waits for nothing, and says nothing')
+        if (!await answered(client, before) && !stage.clock.timers) throw new Error('the server waits for nothing, and says nothing')
       }
       if (/<success|<resumed|<bound/.test(client.heard)) throw new Error(`somebody is logged in: ${client.heard.slice(-500)}`)
       const failed = stage.lines.find(({ level }) => level === 'error')
@@ -72,7 +75,7 @@ export const sasl: Target = {
       client.transport.destroy()
       await stage.settled()
     }).run(count, seed)
-    // The stage is as it was: the owner gets in.
+    // After all that, the owner can still log in.
     const owner = stage.connect({ secure: true, address: '192.0.2.77' })
     await owner.opens()
     await owner.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))

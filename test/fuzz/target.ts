@@ -1,14 +1,17 @@
-/** What is tried with input by chance: one promise, and what breaks it. */
+/** A target of random input: one promise, and a way to try it. */
 import fc from 'fast-check'
 
 export interface Target {
   /** The promise, in a sentence. */
   readonly about: string
-  /** Tries so many cases; the same seed makes the same cases. Throws with the smallest case that breaks the promise, and its seed. */
+  /**
+   * Tries this many cases; the same seed makes the same cases. Throws with the smallest case that breaks the promise,
+   * and its seed.
+   */
   run (cases: number, seed?: number): Promise<void>
 }
 
-/** Cases that fast-check makes, each checked by itself; what breaks the promise is made smaller. */
+/** Makes a target of cases from fast-check, each checked by itself; a case that breaks the promise is made smaller. */
 export function cases<T> (about: string, input: fc.Arbitrary<T>, check: (input: T) => void | Promise<void>): Target {
   return {
     about,
@@ -19,7 +22,7 @@ export function cases<T> (about: string, input: fc.Arbitrary<T>, check: (input: 
   }
 }
 
-/** Fails where `work` throws anything but this kind of error; answers with what it gave, undefined where it threw. */
+/** Returns the result of `work`, or undefined if it throws this kind of error. Any other error is rethrown. */
 export function allowing<T> (kind: abstract new (...parameters: never) => Error, work: () => T): T | undefined {
   try {
     return work()
@@ -29,7 +32,7 @@ export function allowing<T> (kind: abstract new (...parameters: never) => Error,
   }
 }
 
-/** Texts of what tends to break things: of XML, of addresses, of Unicode. */
+/** Texts that tend to break XML, addresses or Unicode handling. */
 export const text = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 12 }),
   fc.string({ unit: 'grapheme', maxLength: 8 }),
@@ -37,7 +40,7 @@ export const text = fc.oneof(
     .map(parts => parts.join('')),
 )
 
-/** A text as it stands in XML; characters that XML cannot carry are left out. */
+/** Escapes a text for XML; characters that XML cannot carry are left out. */
 export function escaped (given: string): string {
   return given.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Cs}/gu, '').replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll("'", '&apos;')
 }

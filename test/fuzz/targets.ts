@@ -1,4 +1,4 @@
-/** All that `npm run fuzz` tries. Who adds a target adds it here. */
+/** All targets of `npm run fuzz`. New targets are added here. */
 import { conf, imported } from './files.js'
 import { play } from './forwarded.js'
 import { router } from './router.js'
@@ -7,15 +7,17 @@ import type { Target } from './target.js'
 import { forms, jid, paging } from './values.js'
 
 const forwarded: Target = {
-  about: 'a forwarded stanza is read as one element that says what was said, on every stream',
+  about: 'a forwarded stanza is read on every stream as one element with the same meaning',
   run: (cases, seed = 1) => {
     play(seed, cases)
     return Promise.resolve()
   },
 }
 
-/** By name; `quick`: cases of the short run, which is part of the tests. */
-export const TARGETS: Readonly<Record<string, { readonly target: Target, readonly quick: number, readonly long: number }>> = {
+interface Tried { readonly target: Target, readonly quick: number, readonly long: number }
+
+/** The targets by name; `quick`: the number of cases in the short run, which is part of the tests. */
+export const TARGETS: Readonly<Record<string, Tried>> = {
   forwarded: { target: forwarded, quick: 1000, long: 2_000_000 },
   jid: { target: jid, quick: 3000, long: 500_000 },
   forms: { target: forms, quick: 3000, long: 200_000 },

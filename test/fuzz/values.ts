@@ -1,4 +1,4 @@
-/** Addresses, data forms and pages: what is read from a stranger's text is a value or the refusal that stands for it. */
+/** Addresses, data forms and paging: a stranger's text is read as a value, or refused with the right error. */
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { DataForm, field, readForm } from '../../lib/xmpp/form.js'
@@ -10,13 +10,13 @@ import { fromOctets, octets } from '../../lib/xml/writer.js'
 import { parseElement } from '../parse.js'
 import { allowing, cases, escaped, text } from './target.js'
 
-export const jid = cases('an address is refused with a JidError, or is its own text again', fc.tuple(text, text, text), ([a, b, c]) => {
+export const jid = cases('an address is refused with a JidError, or parses to itself', fc.tuple(text, text, text), ([a, b, c]) => {
   for (const given of [a, a + b, `${a}@${b}/${c}`, `${a}@${b}`, `${b}/${c}`]) {
     const parsed = allowing(JidError, () => parseJid(given))
-    if (parsed !== undefined && !parseJid(parsed.toString()).equals(parsed)) throw new Error(`${parsed.toString()} is another address when it is read again`)
+    if (parsed !== undefined && !parseJid(parsed.toString()).equals(parsed)) throw new Error(`${parsed.toString()} parses to another address`)
   }
   const made = allowing(JidError, () => jidOf(a, b, c))
-  if (made !== undefined && parseJid(made.toString()).toString() !== made.toString()) throw new Error(`${made.toString()} is not what it was made of`)
+  if (made !== undefined && parseJid(made.toString()).toString() !== made.toString()) throw new Error(`${made.toString()} parses to another address`)
 })
 
 const TYPES = ['form', 'submit', 'cancel', 'result', 'x', ''] as const
@@ -26,7 +26,8 @@ const [A, B, C, D, E] = [field.text('a'), field.flag('b', { label: 'B' }), field
 const form = new DataForm('urn:fuzz', [A, B, C, D, E])
 
 export const forms = cases('a data form is refused with a StanzaError, or is read, and its answers are values that fit',
-  fc.record({ type: fc.constantFrom(...TYPES), fields: fc.array(rawField, { maxLength: 6 }), more: text }), ({ type, fields, more }) => {
+  fc.record({ type: fc.constantFrom(...TYPES), fields: fc.array(rawField, { maxLength: 6 }), more: text }),
+  ({ type, fields, more }) => {
     const inner = fields.map(({ name, type, values }) => `<field var='${escaped(name)}' type='${type}'>` +
       values.map(value => `<value>${escaped(value)}</value>`).join('') + '</field>').join('')
     const element = parseElement(`<x xmlns='jabber:x:data' type='${type}'>${inner}${escaped(more)}</x>`)
@@ -39,10 +40,10 @@ export const forms = cases('a data form is refused with a StanzaError, or is rea
 
 const part = fc.record({ name: fc.constantFrom('max', 'after', 'before', 'index', 'first', 'last', 'count', 'x'), value: fc.oneof(text, fc.nat().map(String)) })
 
-/** The element as it comes over a stream. */
+/** Returns the element as it arrives over a stream. */
 function sent (element: Element): Element { return parseElement(`<query xmlns='urn:q'>${fromOctets(octets(element, 'urn:q'))}</query>`) }
 
-export const paging = cases('a page is refused with a StanzaError, or is read; what is written is read as it was meant', fc.record({
+export const paging = cases('a page is refused with a StanzaError, or is read; a page that was written is read unchanged', fc.record({
   parts: fc.array(part, { maxLength: 5 }), sets: fc.nat(2), after: text, max: fc.nat(),
 }), ({ parts, sets, after, max }) => {
   const inner = parts.map(({ name, value }) => `<${name}>${escaped(value)}</${name}>`).join('')

@@ -1,24 +1,27 @@
-/** What stanzas cost is charged to the account that sends them; over its budget its devices are read more slowly, and nothing is lost. */
+/**
+ * The cost of stanzas is charged to the account that sends them. The devices of an account over its budget are read
+ * more slowly, and nothing is lost.
+ */
 import t from 'tap'
 import { Budgets } from '../../lib/base/rate.js'
 import { costOfBytes, costOfRows } from '../../lib/host/cost.js'
 import { FakeClock } from '../fake-clock.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
 
-const ALL = { session: 1000, address: 10_000 }
+const ALL = { sessionStanzasPerSecond: 1000, addressStanzasPerSecond: 10_000 }
 const MESSAGE = "<message to='juliet@capulet.lit' type='chat'><body>!</body></message>"
 const many = (count: number, stanza: string): string[] => Array.from({ length: count }, () => stanza)
 
-/** A budget of ten units a second, and 100 at once. */
+/** A scene with a budget of ten units a second and a burst of 100. */
 async function stage (test: Parameters<typeof scenario>[0], modules: readonly string[] = []): Promise<Scenario> {
-  return await scenario(test, { modules: ['roster', 'presence', 'message', 'private', 'limits', ...modules], settings: { limits: { ...ALL, cost: 10 } } })
+  return await scenario(test, { modules: ['roster', 'presence', 'message', 'private', 'limits', ...modules], settings: { limits: { ...ALL, accountCostPerSecond: 10 } } })
 }
 
 async function three (s: Scenario): Promise<readonly Device[]> {
   return [await s.device('juliet@capulet.lit/a'), await s.device('juliet@capulet.lit/b'), await s.device('juliet@capulet.lit/c')]
 }
 
-t.test('each device that a message is brought to is charged to its sender, who is read more slowly over the budget', async t => {
+t.test('each recipient device of a message is charged to its sender, and a sender over its budget is read more slowly', async t => {
   const s = await stage(t)
   const [juliet] = await three(s)
   const romeo = await s.device('romeo@montague.lit/orchard')
@@ -26,8 +29,8 @@ t.test('each device that a message is brought to is charged to its sender, who i
   t.equal(romeo.paused, false, '99 units')
   await romeo.says(MESSAGE)
   t.equal(romeo.paused, true, '102 units')
-  t.equal(juliet?.unread.filter(({ name }) => name === 'message').length, 34, 'what was read has arrived')
-  t.equal(juliet?.paused, false, 'nobody pays for what others send to them')
+  t.equal(juliet?.unread.filter(({ name }) => name === 'message').length, 34, 'every stanza that was read arrived')
+  t.equal(juliet?.paused, false, 'a recipient is not charged')
   await s.pass('1s')
   t.equal(romeo.paused, false)
 })
@@ -45,7 +48,7 @@ t.test('an answer is charged by its size', async t => {
   t.equal(costOfRows(100), 10)
 })
 
-t.test('the devices of an account have one budget, and so has the next one that comes', async t => {
+t.test('the devices of an account share one budget, also with a device that connects later', async t => {
   const s = await stage(t)
   await three(s)
   const romeo = await s.device('romeo@montague.lit/a')
@@ -54,32 +57,32 @@ t.test('the devices of an account have one budget, and so has the next one that 
   await romeo.says(...many(40, MESSAGE)) // 120 units
   t.equal(romeo.paused, true)
   await other.says(MESSAGE)
-  t.equal(other.paused, true, 'its first message, and the account has nothing left')
+  t.equal(other.paused, true, 'its first message uses up the budget of the account')
   await paris.says(MESSAGE)
-  t.equal(paris.paused, false, 'another account has its own')
+  t.equal(paris.paused, false, 'another account has its own budget')
   await romeo.loses('connection')
   await other.loses('connection')
   const next = await s.device('romeo@montague.lit/c')
   await next.says(MESSAGE)
-  t.equal(next.paused, true, 'a new device begins with what the others have left')
+  t.equal(next.paused, true, 'a new device starts with what the others left')
   await s.pass('20s')
   await next.says(MESSAGE)
   t.equal(next.paused, false)
 })
 
-t.test('settings that change hold for devices that are here', async t => {
+t.test('a reload changes the budget of connected devices', async t => {
   const s = await stage(t)
   await three(s)
   const romeo = await s.device('romeo@montague.lit/a')
-  await s.reload('limits', { ...ALL, cost: 1000 })
+  await s.reload('limits', { ...ALL, accountCostPerSecond: 1000 })
   await romeo.says(...many(100, MESSAGE))
   t.equal(romeo.paused, false)
-  await s.reload('limits', { ...ALL, cost: 10 })
+  await s.reload('limits', { ...ALL, accountCostPerSecond: 10 })
   await romeo.says(...many(40, MESSAGE))
   t.equal(romeo.paused, true)
 })
 
-t.test('presence over the budget is not dropped: who sees it hears all of it, in order', async t => {
+t.test('presence over the budget is delayed and not dropped: subscribers get all of it in order', async t => {
   const s = await stage(t)
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -93,7 +96,7 @@ t.test('presence over the budget is not dropped: who sees it hears all of it, in
   juliet.forget()
 })
 
-t.test('budgets that somebody holds stay, and of the others the latest', t => {
+t.test('budgets in use are kept, and of the others the latest', t => {
   const clock = new FakeClock()
   const budgets = new Budgets(clock, 1, 10, 2)
   const held = budgets.hold('held')
@@ -107,7 +110,7 @@ t.test('budgets that somebody holds stay, and of the others the latest', t => {
   t.equal(budgets.held, 1)
   budgets.leave('held')
   t.equal(budgets.held, 0)
-  t.equal(budgets.of('held'), held, 'it is remembered for a while')
+  t.equal(budgets.of('held'), held, 'a budget is remembered for a while')
   budgets.leave('nobody')
   t.end()
 })

@@ -1,17 +1,18 @@
-/** Whatever throws between a stanza's arrival and its submission fails that stanza as a whole, and nothing else. */
+/** An exception between a stanza's arrival and its submission fails that stanza as a whole, and nothing else. */
 import t, { type Test } from 'tap'
 import { Arrivals } from '../../lib/host/arrivals.js'
 import { defineModule, messageAddressed, messageArriving, NS, sending } from '../../lib/api.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
-import { scenario, type Device, type Scenario } from '../scenario.js'
+import { scenario, type Device } from '../scenario.js'
+import { managed } from '../managed.js'
+import { bodies, SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const MODULES = ['presence', 'message', 'carbons', 'offline', 'mam', 'stream-management']
 const body = (text: string): string => `<message><body>${text}</body></message>`
 const to = (who: string, text: string): string => `<message id='${text}' to='${who}' type='chat'><body>${text}</body></message>`
 const INTERNAL = "<error type='cancel'><internal-server-error xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
 
-/** A module by whose fault a device's writer throws, a handler refuses, or an account's messages wait. */
+/** Returns a module that makes a device's writer throw, makes a handler throw, or delays the messages to an account. */
 function fault () {
   const gate = { open: () => {} }
   const closed = new Promise<void>(resolve => { gate.open = resolve })
@@ -33,13 +34,6 @@ function fault () {
   return { module, gate }
 }
 
-async function managed (s: Scenario, address: string): Promise<Device> {
-  const device = await s.device(address)
-  await device.says(`<enable ${SM} resume='true'/>`)
-  await device.gets(`<enabled ${SM}/>`)
-  return device
-}
-
 async function stage (t: Test) {
   const { module, gate } = fault()
   const s = await scenario(t, { modules: [...MODULES, module] })
@@ -50,26 +44,24 @@ async function stage (t: Test) {
   return { s, gate, romeo, nurse, balcony, chamber }
 }
 
-const said = (device: Device): (string | null)[] => device.unread.filter(({ name }) => name === 'message').map(element => element.getChildText('body'))
-
-/** How many stanzas of the device the server has acknowledged. */
+/** The number of stanzas from the device that the server has acknowledged. */
 async function acknowledged (device: Device): Promise<unknown> {
   await device.says(`<r ${SM}/>`)
   return device.unread.findLast(({ name }) => name === 'a')?.attrs['h']
 }
 
-t.test('if the writer of one recipient throws, the sender hears an error, and no device waits for the message for ever', async t => {
+t.test('if the writer of one recipient throws, the sender gets an error, and no device waits for the message', async t => {
   const { romeo, balcony, chamber } = await stage(t)
   await romeo.says(to('juliet@capulet.lit', 'bad'))
   await romeo.gets(`<message type='error' id='bad'>${INTERNAL}</message>`)
   await romeo.says(to('juliet@capulet.lit', 'good'))
-  t.same([said(balcony), said(chamber)], [['good'], ['good']])
+  t.same([bodies(balcony), bodies(chamber)], [['good'], ['good']])
   t.equal(await acknowledged(romeo), '2')
   await balcony.says("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
-  t.equal(balcony.unread.filter(element => element.getChild('result') !== undefined).length, 1, 'the archive has the other message alone')
+  t.equal(balcony.unread.filter(element => element.getChild('result') !== undefined).length, 1, 'the archive has only the other message')
 })
 
-t.test('the neighbours in the line of a stanza whose batch fails are not touched', async t => {
+t.test('a stanza whose batch fails does not affect its neighbours in the lane', async t => {
   const { s, gate, romeo, nurse, balcony, chamber } = await stage(t)
   await romeo.says(to('nurse@capulet.lit', 'before'), to('juliet@capulet.lit', 'bad'), to('juliet@capulet.lit', 'after'))
   await romeo.getsNothing()
@@ -79,7 +71,7 @@ t.test('the neighbours in the line of a stanza whose batch fails are not touched
   await romeo.gets(`<message type='error' id='bad'>${INTERNAL}</message>`)
   t.equal(await acknowledged(romeo), '3')
   t.notOk(romeo.unread.some(({ name }) => name === 'message'), 'no other stanza is answered with an error')
-  t.same([said(balcony), said(chamber)], [['after'], ['after']])
+  t.same([bodies(balcony), bodies(chamber)], [['after'], ['after']])
 })
 
 t.test('if the writer of a device without stream management throws, the other devices get the message', async t => {
@@ -90,10 +82,10 @@ t.test('if the writer of a device without stream management throws, the other de
   const chamber = await s.device('juliet@capulet.lit/chamber')
   const balcony = await s.device('juliet@capulet.lit/balcony')
   await romeo.says(to('juliet@capulet.lit', 'bad'), to('juliet@capulet.lit', 'good'))
-  t.same([said(chamber), said(balcony)], [['good'], ['bad', 'good']])
+  t.same([bodies(chamber), bodies(balcony)], [['good'], ['bad', 'good']])
 })
 
-t.test('what a store had counted for a stanza is given back if a later handler throws', async t => {
+t.test("a store's counters are restored if a later handler throws", async t => {
   const { module } = fault()
   const s = await scenario(t, { modules: ['presence', 'message', 'offline', module], settings: { offline: { keep: 1 } } })
   s.expectedErrors.push(['stanza failed', 'Error: a handler fails'])
@@ -105,19 +97,19 @@ t.test('what a store had counted for a stanza is given back if a later handler t
   await romeo.getsNothing()
 })
 
-t.test('each place in the order of arrival has its turn, whatever the settling of another throws', t => {
+t.test('each place in the order of arrival gets its turn, although settling another one throws', t => {
   const ran: string[] = []
   const arrivals = new Arrivals(() => { ran.push('turn') }, error => { ran.push(String(error)) })
   const [first, second, third] = [arrivals.arrive(), arrivals.arrive(), arrivals.arrive()]
   second.settle(() => { throw new Error('its own fault') })
   third.settle(() => { ran.push('third') })
   first.settle(() => { ran.push('first') })
-  arrivals.behind(() => { ran.push('last') })
+  arrivals.afterAll(() => { ran.push('last') })
   t.same(ran, ['turn', 'first', 'turn', 'Error: its own fault', 'turn', 'third', 'last'])
   t.end()
 })
 
-t.test('all who wait for a batch hear what became of it, whatever one of them throws', t => {
+t.test('every waiter of a batch gets its outcome, although another one throws', t => {
   const ran: string[] = []
   const stored = new PendingBatch()
   stored.delivering(() => { throw new Error('one') })
@@ -135,4 +127,3 @@ t.test('all who wait for a batch hear what became of it, whatever one of them th
   t.same(ran, ['delivered', 'committed', 'given back'])
   t.end()
 })
-

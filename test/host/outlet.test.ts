@@ -1,13 +1,15 @@
-/** What leaves one address keeps its order, and long answers go out as fast as they are read. */
+/** The outlet of an address keeps the order, and sends long answers as fast as they are read. */
 import t from 'tap'
+import { defineModule } from '../../lib/api.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import { records } from '../../lib/storage/store.js'
 import { xml } from '../../lib/xml/element.js'
+import { StanzaError } from '../../lib/xmpp/errors.js'
 import { parseJid, type Jid } from '../../lib/xmpp/jid.js'
 import { stanza, type Addressed } from '../../lib/xmpp/stanza.js'
 import { scenario, type Device } from '../scenario.js'
+import { SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const KIB = 1024
 const ROOM = parseJid('room@capulet.lit')
 
@@ -15,7 +17,7 @@ function message (to: Jid, text: string, from = ROOM): Addressed {
   return stanza(xml('message', { type: 'groupchat' }, xml('body', {}, text)), from, to)
 }
 
-/** Pieces of so many bytes each; `made` counts them. */
+/** Yields `count` messages of `bytes` bytes each, and counts them in `made`. */
 function * pieces (to: Jid, count: number, bytes: number, made: { count: number }): Generator<Addressed> {
   for (let n = 0; n < count; n++) {
     made.count++
@@ -23,10 +25,10 @@ function * pieces (to: Jid, count: number, bytes: number, made: { count: number 
   }
 }
 
-/** The first word of each body. */
+/** The first word of each body; the name of a stanza without a body. */
 const words = (device: Device): string[] => device.unread.map(element => (element.getChildText('body') ?? element.name).split(' ')[0] ?? '')
 
-t.test('a long answer is made as fast as it is read, and what is sent meanwhile goes after it', async t => {
+t.test('a long answer is produced as fast as it is read, and later stanzas go out after it', async t => {
   const s = await scenario(t, { modules: ['presence', 'message'] })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const romeo = await s.device('romeo@montague.lit/orchard')
@@ -34,13 +36,13 @@ t.test('a long answer is made as fast as it is read, and what is sent meanwhile 
   const made = { count: 0 }
   juliet.stopsReading()
   const drawn = outlet.draw(juliet.jid, pieces(juliet.jid, 1000, 10 * KIB, made))
-  t.ok(made.count < 20, 'of 10 MB little is made before it is read')
+  t.ok(made.count < 20, 'of 10 MB little is produced before it is read')
   outlet.send(message(juliet.jid, 'later'))
   const second = outlet.draw(juliet.session, pieces(juliet.jid, 2, 10, { count: 0 }))
   outlet.send(message(juliet.jid, 'last'))
   outlet.send(message(romeo.jid, 'other'))
   await s.settled()
-  t.same(words(romeo), ['other'], 'others do not wait')
+  t.same(words(romeo), ['other'], 'other recipients do not wait')
   await juliet.reads()
   t.equal(await drawn, true)
   t.equal(await second, true)
@@ -56,7 +58,7 @@ t.test('an answer that is read at once needs no promise', async t => {
   t.same(words(juliet), ['0', '1', '2'])
 })
 
-t.test('what waits for its commit goes in its place, and what is not stored never goes', async t => {
+t.test('a stanza that waits for its commit keeps its place, and one that is not stored is never sent', async t => {
   const s = await scenario(t, { modules: ['presence', 'message'] })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const host = s.host('capulet.lit')
@@ -81,7 +83,7 @@ t.test('what waits for its commit goes in its place, and what is not stored neve
   t.same(words(juliet), ['behind'])
 })
 
-t.test('an answer whose recipient is gone, or fails to be made, is over: nothing waits for it', async t => {
+t.test('an answer that throws, or whose recipient is gone, ends, and nothing waits for it', async t => {
   const s = await scenario(t, { modules: ['presence', 'message'] })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const outlet = s.host('capulet.lit').outlet(ROOM)
@@ -102,10 +104,10 @@ t.test('an answer whose recipient is gone, or fails to be made, is over: nothing
   t.same(words(romeo), ['one', 'two'])
 })
 
-t.test('a managed device gets a long answer as fast as it acknowledges: never more than half of what it may leave open', async t => {
+t.test('a managed device gets a long answer as fast as it acknowledges, with at most half of its bound unacknowledged', async t => {
   const s = await scenario(t, {
     modules: ['presence', 'message', 'ping', 'stream-management'],
-    settings: { ping: { silence: '1d' }, 'stream-management': { bytes: '200KiB', patience: '1h' } },
+    settings: { ping: { initialInterval: '1d' }, 'stream-management': { bytes: '200KiB', ackTimeout: '1h' } },
   })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const outlet = s.host('capulet.lit').outlet(ROOM)
@@ -125,7 +127,7 @@ t.test('a managed device gets a long answer as fast as it acknowledges: never mo
   t.equal(juliet.closed, false)
 })
 
-t.test('pages of the archive end no session, however slowly they are read', async t => {
+t.test('archive pages end no session, however slowly they are read', async t => {
   const s = await scenario(t, { modules: ['presence', 'message', 'mam'] })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -139,4 +141,35 @@ t.test('pages of the archive end no session, however slowly they are read', asyn
   t.equal(juliet.closed, false)
   const got = juliet.unread.map(element => element.name === 'iq' ? `fin ${element.attrs['id']}` : `${element.getChild('result')?.attrs['queryid']}`)
   t.same(got, Array.from({ length: 8 }, (_, n) => [...Array.from({ length: 10 }, () => `q${n}`), `fin q${n}`]).flat())
+})
+
+t.test('a long answer that waits for an acknowledgement ends if too much waits for it to read one', async t => {
+  const long = defineModule({
+    name: 'long',
+    about: 'Answers at length, for tests.',
+    setup (host) {
+      host.iq.get('self', 'test:long', 'long', async ({ session }) => {
+        const answer = pieces(session.jid, 100, 10 * KIB, { count: 0 })
+        if (!await host.outlet(session.account).draw(session, answer)) throw new StanzaError('resource-constraint')
+        return xml('done', { xmlns: 'test:long' })
+      })
+    },
+  })
+  const s = await scenario(t, {
+    modules: ['presence', 'message', 'ping', 'stream-management', long],
+    settings: { ping: { initialInterval: '1d' }, 'stream-management': { bytes: '128KiB' } },
+  })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  await juliet.says(`<enable ${SM}/>`)
+  await juliet.gets(`<enabled ${SM}/>`)
+  await juliet.says("<iq type='get' id='long'><long xmlns='test:long'/></iq>")
+  const count = juliet.unread.length
+  t.ok(count < 20)
+  const pings = Array.from({ length: 150 }, (_, n) => `<iq type='get' id='p${n}'><ping xmlns='urn:xmpp:ping'/></iq>`)
+  const last = "<iq type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>"
+  await juliet.says(...pings, `<a ${SM} h='5'/>`, last)
+  const answers = juliet.unread.filter(({ name }) => name === 'iq')
+  t.same(answers.map(({ attrs }) => attrs['id']), ['long', ...pings.map((_, n) => `p${n}`), 'last'])
+  t.equal(answers[0]?.attrs['type'], 'error')
+  t.equal(juliet.closed, false)
 })

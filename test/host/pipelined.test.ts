@@ -1,13 +1,17 @@
-/** RFC 6120 §10.1: what one client says without waiting for answers is seen in the order in which it was said. */
+/**
+ * RFC 6120 §10.1: stanzas that a client sends without waiting for answers take effect in the order in which they were
+ * sent.
+ */
 import t, { type Test } from 'tap'
 import { defineModule, formatDateTime, messageArriving, StreamError } from '../../lib/api.js'
 import type { AnyModule } from '../../lib/host/module.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
+import { bothWays, enable } from '../managed.js'
+import { archivedBodies, SM } from '../stanzas.js'
 
 const MODULES = [
   'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management', 'vcard', 'private', 'roster', 'blocking', 'last-activity', 'register',
 ]
-const SM = "xmlns='urn:xmpp:sm:3'"
 const ROMEO = 'romeo@montague.lit'
 const set = (id: string, payload: string): string => `<iq type='set' id='${id}'>${payload}</iq>`
 const get = (id: string, payload: string): string => `<iq type='get' id='${id}'>${payload}</iq>`
@@ -15,7 +19,7 @@ const chat = (text: string, to = 'juliet@capulet.lit'): string => `<message to='
 const QUERY = set('q', "<query xmlns='urn:xmpp:mam:2'/>")
 const prefs = (habit: string): string => set('p', `<prefs xmlns='urn:xmpp:mam:2' default='${habit}'><always/><never/></prefs>`)
 
-/** Requests of which the second reads what the first has changed, and what the answer to the second must say. */
+/** Pairs of requests: the second reads what the first has changed. The pattern is for the answer to the second. */
 const PAIRS: readonly (readonly [name: string, first: string, second: string, answer: RegExp])[] = [
   ['a vCard', set('1', "<vCard xmlns='vcard-temp'><FN>Romeo</FN></vCard>"), get('2', "<vCard xmlns='vcard-temp'/>"), /<FN>Romeo<\/FN>/],
   ['a private piece', set('1', "<query xmlns='jabber:iq:private'><x xmlns='a:b'>love</x></query>"), get('2', "<query xmlns='jabber:iq:private'><x xmlns='a:b'/></query>"), />love</],
@@ -32,23 +36,8 @@ async function lovers (t: Test, isManaged: boolean, modules: readonly AnyModule[
   const s = await scenario(t, { modules: [...MODULES, ...modules] })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const romeo = await s.device(`${ROMEO}/orchard`)
-  if (isManaged) {
-    await romeo.says(`<enable ${SM} resume='true'/>`)
-    await romeo.gets(`<enabled ${SM}/>`)
-  }
+  if (isManaged) await enable(romeo)
   return { s, romeo, juliet }
-}
-
-const archived = (device: Device): (string | null | undefined)[] => device.unread.flatMap(element => {
-  const message = element.getChild('result')?.getChild('forwarded')?.getChild('message')
-  return message === undefined ? [] : [message.getChildText('body')]
-})
-
-/** Each scene is played by a client with stream management and by one without. */
-function bothWays (title: string, play: (t: Test, isManaged: boolean) => Promise<void>): void {
-  void t.test(title, async t => {
-    for (const isManaged of [false, true]) await t.test(isManaged ? 'with stream management' : 'without it', async t => { await play(t, isManaged) })
-  })
 }
 
 for (const [name, first, second, answer] of PAIRS) {
@@ -60,35 +49,35 @@ for (const [name, first, second, answer] of PAIRS) {
   })
 }
 
-bothWays('an archive query has the messages that were sent before it, and none that were sent after it', async (t, isManaged) => {
+bothWays('an archive query sees the messages that were sent before it, and none that were sent after it', async (t, isManaged) => {
   const { s, romeo } = await lovers(t, isManaged)
   s.storage.hold()
   await romeo.says(chat('one'), chat('two'), QUERY, chat('three'))
-  t.same(archived(romeo), [])
+  t.same(archivedBodies(romeo), [])
   s.storage.release()
   await s.settled()
-  t.same(archived(romeo), ['one', 'two'])
+  t.same(archivedBodies(romeo), ['one', 'two'])
   await romeo.says(QUERY)
-  t.same(archived(romeo), ['one', 'two', 'one', 'two', 'three'])
+  t.same(archivedBodies(romeo), ['one', 'two', 'one', 'two', 'three'])
 })
 
-bothWays('archive preferences hold for the message that follows at once, and for none before', async (t, isManaged) => {
+bothWays('archive preferences apply to the next message, and to none before', async (t, isManaged) => {
   const { romeo, juliet } = await lovers(t, isManaged)
   await romeo.says(chat('kept'), prefs('never'), chat('not kept'), prefs('always'), chat('kept again'), QUERY)
-  t.same(archived(romeo), ['kept', 'kept again'])
+  t.same(archivedBodies(romeo), ['kept', 'kept again'])
   t.equal(juliet.unread.length, 3)
 })
 
-t.test('archive preferences that could not be stored do not hold', async t => {
+t.test('archive preferences whose storage fails have no effect', async t => {
   const { s, romeo } = await lovers(t, false)
   s.storage.failing = new Error('disk full')
   await romeo.says(prefs('never'))
   s.storage.failing = undefined
   await romeo.says(chat('kept'), QUERY)
-  t.same(archived(romeo), ['kept'])
+  t.same(archivedBodies(romeo), ['kept'])
 })
 
-bothWays('what a client says while its request waits is neither lost nor overtaken when it leaves', async (t, isManaged) => {
+bothWays('stanzas that wait for a request are neither lost nor reordered when the client closes its stream', async (t, isManaged) => {
   const { s, romeo, juliet } = await lovers(t, isManaged)
   s.storage.hold()
   await romeo.says(chat('one'), get('v', "<vCard xmlns='vcard-temp'/>"), chat('two'), '<presence/>')
@@ -112,7 +101,7 @@ t.test('acknowledgements are read while a request waits', async t => {
   t.ok(romeo.unread.some(({ attrs }) => attrs['id'] === 'v'))
 })
 
-t.test('a client that says much while its request waits is read no further for a while', async t => {
+t.test('a client that sends much while its request waits is not read for a while', async t => {
   const { s, romeo, juliet } = await lovers(t, false)
   s.storage.hold()
   await romeo.says(chat('first'), get('v', "<vCard xmlns='vcard-temp'/>"), ...Array.from({ length: 150 }, (_, i) => chat(String(i))))
@@ -125,7 +114,7 @@ for (const [how, reason, arrived] of [
   ['whose line breaks', new Error('the line broke'), ['first', 'last']],
   ['that the server puts out', new StreamError('reset'), ['first']],
 ] as const) {
-  bothWays(`of a session ${how}, messages that wait for a request are ${arrived.length > 1 ? 'sent' : 'dropped'}, and nothing else`, async (t, isManaged) => {
+  bothWays(`if a session ${how}, messages that wait for a request are ${arrived.length > 1 ? 'sent' : 'dropped'}, and nothing else`, async (t, isManaged) => {
     const { s, romeo, juliet } = await lovers(t, isManaged)
     s.storage.hold()
     await romeo.says(chat('first'), get('v', "<vCard xmlns='vcard-temp'/>"), set('w', "<vCard xmlns='vcard-temp'><FN>Tybalt</FN></vCard>"),
@@ -134,12 +123,12 @@ for (const [how, reason, arrived] of [
     s.storage.release()
     await s.settled()
     t.same(juliet.unread.flatMap(element => element.is('message') ? [element.getChildText('body')] : []), arrived)
-    t.notOk(juliet.unread.some(element => element.is('presence') && element.attrs['type'] === undefined), 'nobody sees it come')
+    t.notOk(juliet.unread.some(element => element.is('presence') && element.attrs['type'] === undefined), 'the initial presence has no effect')
     t.notMatch((await juliet.asks(`<iq type='get' id='v' to='${ROMEO}'><vCard xmlns='vcard-temp'/></iq>`)).toString(), 'Tybalt')
   })
 }
 
-/** A module by which messages to the nurse wait. */
+/** Returns a module that delays messages to the nurse until its gate opens. */
 function slow () {
   const gate = { open: () => {} }
   const closed = new Promise<void>(resolve => { gate.open = resolve })
@@ -151,7 +140,7 @@ function slow () {
   return { module, gate }
 }
 
-bothWays("the sender's archive and copies keep the order of sending, whatever a recipient waits for", async (t, isManaged) => {
+bothWays("the sender's archive and carbons keep the order of sending, whatever a recipient waits for", async (t, isManaged) => {
   const { module, gate } = slow()
   const { s, romeo } = await lovers(t, isManaged, [module])
   await s.account('nurse@capulet.lit')
@@ -164,10 +153,10 @@ bothWays("the sender's archive and copies keep the order of sending, whatever a 
   t.same(copies, ['one', 'two', 'three', 'four'])
   lamp.forget()
   await lamp.says(QUERY)
-  t.same(archived(lamp), ['one', 'two', 'three', 'four'])
+  t.same(archivedBodies(lamp), ['one', 'two', 'three', 'four'])
 })
 
-t.test('the time in the archive is that of the commit, so that the order of times is the order of the archive', async t => {
+t.test('the archive holds the time of the commit, so that its order is the order of times', async t => {
   const { module, gate } = slow()
   const { s, romeo, juliet } = await lovers(t, true, [module])
   await s.account('nurse@capulet.lit')
@@ -180,7 +169,7 @@ t.test('the time in the archive is that of the commit, so that the order of time
   await s.settled()
   juliet.forget()
   await juliet.says(QUERY)
-  t.same(archived(juliet), ['does not wait', 'waits for that'])
+  t.same(archivedBodies(juliet), ['does not wait', 'waits for that'])
   const times = juliet.unread.flatMap(element => element.getChild('result')?.getChild('forwarded')?.getChild('delay')?.attrs['stamp'] ?? [])
   t.same(times, [-100, 0].map(before => formatDateTime(s.clock.now() + before, { milliseconds: true })))
 })

@@ -1,29 +1,27 @@
-/** A contact whose account takes long to read holds up what its sender says to others for a second, and loses nothing. */
+/**
+ * A contact whose account takes long to read delays what its sender sends to others by at most a second, and nothing is
+ * lost.
+ */
 import t, { type Test } from 'tap'
 import { defineModule, iqArriving, messageArriving, presenceArriving, StanzaError } from '../../lib/api.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import type { MemoryStorage } from '../../lib/storage/memory.js'
 import { journal, type Write } from '../../lib/storage/store.js'
-import { scenario, stand, type Device, type Scenario, type Scene } from '../scenario.js'
+import { scenario, startServer, type Device, type Scenario, type Scene } from '../scenario.js'
+import { managed } from '../managed.js'
+import { archivedBodies, bodies, QUERY, SM } from '../stanzas.js'
 
 const MODULES = ['presence', 'message', 'carbons', 'offline', 'mam', 'stream-management', 'roster', 'blocking', 'version']
-const SM = "xmlns='urn:xmpp:sm:3'"
 const ROMEO = 'romeo@montague.lit'
 const NURSE = 'nurse@capulet.lit'
 const BENVOLIO = 'benvolio@montague.lit'
 const HOSTS = ['montague.lit', 'capulet.lit']
-const QUERY = "<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>"
 const VERSION = (id: string): string => `<iq type='get' id='${id}' to='${NURSE}'><query xmlns='urn:xmpp:slow'/></iq>`
 const chat = (text: string, to = NURSE): string => `<message id='${text.slice(0, 9)}' to='${to}' type='chat'><body>${text}</body></message>`
 
-const said = (device: Device): (string | null)[] => device.unread.filter(({ name }) => name === 'message').map(element => element.getChildText('body'))
-const archived = (device: Device): (string | null | undefined)[] => device.unread.flatMap(element => {
-  const message = element.getChild('result')?.getChild('forwarded')?.getChild('message')
-  return message === undefined ? [] : [message.getChildText('body')]
-})
 const acks = (device: Device): unknown[] => device.unread.filter(({ name }) => name === 'a').map(({ attrs }) => attrs['h'])
 
-/** A module by which all that is for the nurse waits until the gate is open. */
+/** Returns a module that delays every stanza for the nurse until its gate opens. */
 function slow () {
   const gate = { open: () => {} }
   const closed = new Promise<void>(resolve => { gate.open = resolve })
@@ -45,13 +43,6 @@ function slow () {
   return { module, gate }
 }
 
-async function managed (s: Scenario, address: string): Promise<Device> {
-  const device = await s.device(address)
-  await device.says(`<enable ${SM} resume='true'/>`)
-  await device.gets(`<enabled ${SM}/>`)
-  return device
-}
-
 async function stage (t: Test, isManaged = true) {
   const { module, gate } = slow()
   const s = await scenario(t, { modules: [...MODULES, module], hosts: HOSTS })
@@ -63,38 +54,38 @@ async function stage (t: Test, isManaged = true) {
   return { s, gate, nurse, benvolio, romeo }
 }
 
-/** Bodies that are stored on their way to the nurse. */
+/** The number of stored stanzas in transit to the nurse. */
 async function underWay (storage: MemoryStorage): Promise<number> {
   const rows = await storage.open('transfers', journal<unknown>(1))
   return (await rows.page(NURSE, { limit: 10_000 })).entries.length
 }
 
 for (const isManaged of [true, false]) {
-  t.test(`what is said to others waits a second at most, ${isManaged ? 'and so does <a/>' : 'also without stream management'}`, async t => {
+  t.test(`stanzas for others wait at most a second, ${isManaged ? 'and so does <a/>' : 'also without stream management'}`, async t => {
     const { s, gate, nurse, benvolio, romeo } = await stage(t, isManaged)
     await romeo.says(chat('one'), chat('two', BENVOLIO), ...isManaged ? [`<r ${SM}/>`] : [])
     s.clock.pass(999)
     await s.settled()
-    t.same([said(benvolio), acks(romeo)], [[], []])
+    t.same([bodies(benvolio), acks(romeo)], [[], []])
     s.clock.pass(1)
     await s.settled()
-    t.same([said(benvolio), acks(romeo)], [['two'], isManaged ? ['2'] : []])
+    t.same([bodies(benvolio), acks(romeo)], [['two'], isManaged ? ['2'] : []])
     await romeo.says(chat('three', BENVOLIO))
-    t.same([said(benvolio), said(nurse)], [['two', 'three'], []])
+    t.same([bodies(benvolio), bodies(nurse)], [['two', 'three'], []])
     t.equal(await underWay(s.storage), 1)
     gate.open()
     await s.settled()
-    t.same(said(nurse), ['one'])
+    t.same(bodies(nurse), ['one'])
     t.equal(await underWay(s.storage), 0)
     romeo.forget()
     await romeo.says(QUERY)
-    t.same(archived(romeo), ['one', 'two', 'three'])
+    t.same(archivedBodies(romeo), ['one', 'two', 'three'])
     await nurse.says(QUERY)
-    t.same(archived(nurse), ['one'])
+    t.same(archivedBodies(nurse), ['one'])
   })
 }
 
-t.test('a contact whose state takes 5 s to read delays what is said to others by a second', async t => {
+t.test('a contact whose account takes 5 s to read delays stanzas for others by a second', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: HOSTS })
   await s.account(NURSE)
   const benvolio = await s.device(`${BENVOLIO}/street`)
@@ -103,69 +94,69 @@ t.test('a contact whose state takes 5 s to read delays what is said to others by
   benvolio.forget()
   s.storage.holdReads()
   await romeo.says(chat('one'), chat('two', BENVOLIO), `<r ${SM}/>`)
-  t.same(said(benvolio), [])
+  t.same(bodies(benvolio), [])
   s.clock.pass(1000)
   await s.settled()
-  t.same([said(benvolio), acks(romeo)], [['two'], ['3']])
+  t.same([bodies(benvolio), acks(romeo)], [['two'], ['3']])
   s.clock.pass(4000)
   s.storage.releaseReads()
   await s.settled()
   t.equal(await underWay(s.storage), 0)
   const nurse = await s.device(`${NURSE}/house`, { presence: false })
   await nurse.says('<presence/>')
-  t.same(said(nurse), ['one'])
+  t.same(bodies(nurse), ['one'])
 })
 
-t.test('what one sender says to the slow contact keeps its order, and each part of it holds up the others for a second', async t => {
+t.test('stanzas of one sender for the slow contact keep their order, and each of them delays others by at most a second', async t => {
   const { s, gate, nurse, benvolio, romeo } = await stage(t)
   await romeo.says(chat('one'))
   s.clock.pass(500)
   await romeo.says(chat('two'), chat('three', BENVOLIO))
   s.clock.pass(700)
   await s.settled()
-  t.same(said(benvolio), [])
+  t.same(bodies(benvolio), [])
   s.clock.pass(300)
   await romeo.says(chat('four'))
-  t.same(said(benvolio), ['three'])
+  t.same(bodies(benvolio), ['three'])
   gate.open()
   await romeo.says(chat('five'))
-  t.same(said(nurse), ['one', 'two', 'four', 'five'])
+  t.same(bodies(nurse), ['one', 'two', 'four', 'five'])
   t.equal(await underWay(s.storage), 0)
   nurse.forget()
   await nurse.says(QUERY)
-  t.same(archived(nurse), ['one', 'two', 'four', 'five'])
+  t.same(archivedBodies(nurse), ['one', 'two', 'four', 'five'])
 })
 
-t.test('if the recipient is ready before the turn of the stanza has come, one commit has both sides', async t => {
+t.test("if the recipient is ready before the sender's turn ends, one commit stores both sides", async t => {
   const { s, gate, nurse, romeo } = await stage(t)
   await romeo.says(chat('one'), chat('two'))
   gate.open()
   await s.settled()
-  t.same(said(nurse), ['one', 'two'])
+  t.same(bodies(nurse), ['one', 'two'])
   s.clock.pass(2000)
   await s.settled()
   t.equal(await underWay(s.storage), 0)
-  t.same(said(nurse), ['one', 'two'])
+  t.same(bodies(nurse), ['one', 'two'])
 })
 
-t.test('presence and requests to the slow contact give up their place as well, and are answered in the end', async t => {
+t.test('presence and requests to the slow contact also give up their place, and are answered in the end', async t => {
   const { s, gate, benvolio, romeo } = await stage(t)
   await romeo.says(VERSION('v1'), chat('two', BENVOLIO))
-  t.same(said(benvolio), [])
+  t.same(bodies(benvolio), [])
   s.clock.pass(1000)
   await s.settled()
-  t.same(said(benvolio), ['two'])
+  t.same(bodies(benvolio), ['two'])
   await romeo.says(`<presence to='${NURSE}'/>`, chat('three', BENVOLIO), `<r ${SM}/>`)
   s.clock.pass(1000)
   await s.settled()
-  t.same([said(benvolio), acks(romeo)], [['two', 'three'], ['4']])
+  t.same([bodies(benvolio), acks(romeo)], [['two', 'three'], ['4']])
   t.equal(await underWay(s.storage), 0, 'neither is stored')
   gate.open()
   await s.settled()
   t.ok(romeo.unread.some(({ attrs }) => attrs['id'] === 'v1'))
 })
 
-t.test('a request goes after a message to the same contact that is stored on its way', async t => {
+t.test('a request arrives after a message to the same contact that is stored in transit', async t => {
   const { s, gate, nurse, romeo } = await stage(t)
   const order: string[] = []
   await romeo.says(chat('one'))
@@ -191,7 +182,7 @@ t.test('a subscription request that waits is stored: a crash loses it on neither
   t.ok(nurse.unread.some(({ name, attrs }) => name === 'presence' && attrs['type'] === 'subscribe'))
 })
 
-t.test('what is refused in the end comes back to its sender, and nothing of it stays', async t => {
+t.test('a refused stanza bounces in the end, and no row stays', async t => {
   const { s, gate, nurse, romeo } = await stage(t)
   await romeo.says(`<message id='one' to='${NURSE}' type='chat'><body>one</body><x xmlns='urn:refused'/></message>`, chat('two'))
   s.clock.pass(1000)
@@ -200,11 +191,11 @@ t.test('what is refused in the end comes back to its sender, and nothing of it s
   gate.open()
   await s.settled()
   await romeo.gets("<message id='one' type='error'><error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
-  t.same(said(nurse), ['two'])
+  t.same(bodies(nurse), ['two'])
   t.equal(await underWay(s.storage), 0)
 })
 
-t.test('if it cannot be stored, its sender is told, and nothing of it is delivered', async t => {
+t.test('if a stanza in transit cannot be stored, its sender gets an error, and it is not delivered', async t => {
   const { s, gate, nurse, benvolio, romeo } = await stage(t)
   s.storage.failing = new Error('disk full')
   await romeo.says(chat('one'), chat('two'))
@@ -217,14 +208,14 @@ t.test('if it cannot be stored, its sender is told, and nothing of it is deliver
   await romeo.says(chat('three'), chat('four', BENVOLIO))
   gate.open()
   await s.settled()
-  t.same([said(nurse), said(benvolio)], [['three'], ['four']])
+  t.same([bodies(nurse), bodies(benvolio)], [['three'], ['four']])
   t.equal(await underWay(s.storage), 0)
   await nurse.says(QUERY)
-  t.same(archived(nurse), ['three'])
-  t.same(said(romeo), [], 'each is told once')
+  t.same(archivedBodies(nurse), ['three'])
+  t.same(bodies(romeo), [], 'each sender gets one error')
 })
 
-t.test('if the other side cannot be stored, its sender is told, and its row goes as soon as the disk is well', async t => {
+t.test("if the recipient's side cannot be stored, the sender gets an error, and the row goes once the disk works", async t => {
   const { s, gate, nurse, romeo } = await stage(t)
   await romeo.says(chat('one'))
   s.clock.pass(1000)
@@ -238,81 +229,84 @@ t.test('if the other side cannot be stored, its sender is told, and its row goes
   s.clock.pass(1000)
   await s.settled()
   t.equal(await underWay(s.storage), 0)
-  t.same(said(nurse), [])
+  t.same(bodies(nurse), [])
 })
 
-t.test('with too much on its way already, a message waits as long as its recipient does, and so does what is said after it', async t => {
+t.test('if too much is in transit, a message holds its place until its recipient is ready, and later ones wait', async t => {
   const { s, gate, nurse, benvolio, romeo } = await stage(t)
   const long = 'x'.repeat(250_000)
   await romeo.says(...['1', '2', '3', '4', '5'].map(number => chat(number + long)), chat('after', BENVOLIO))
   s.clock.pass(5000)
   await s.settled()
   t.equal(await underWay(s.storage), 4)
-  t.same(said(benvolio), [])
+  t.same(bodies(benvolio), [])
   const tybalt = await s.device('tybalt@capulet.lit/square')
   await tybalt.says(chat('mine'), chat('yours', BENVOLIO))
   s.clock.pass(1000)
   await s.settled()
-  t.same(said(benvolio), ['yours'], 'another sender has room')
+  t.same(bodies(benvolio), ['yours'], 'another sender still has room')
   gate.open()
   await s.settled()
-  t.same(said(benvolio), ['yours', 'after'])
-  t.same(said(nurse).map(text => text?.slice(0, 1)), ['1', '2', '3', '4', '5', 'm'])
+  t.same(bodies(benvolio), ['yours', 'after'])
+  t.same(bodies(nurse).map(text => text?.slice(0, 1)), ['1', '2', '3', '4', '5', 'm'])
   t.equal(await underWay(s.storage), 0)
   await romeo.says(chat('one'))
-  t.equal(said(nurse).length, 7)
+  t.equal(bodies(nurse).length, 7)
 })
 
-/** Another life of the server, on this. */
+/** Starts the next server process on this storage. */
 async function life (t: Test, storage: MemoryStorage, modules: Scene['modules'] = MODULES): Promise<Scenario> {
   const s = await scenario(t, { modules, hosts: HOSTS, storage, ids: 'later', now: Date.UTC(2026, 0, 2) })
   await s.settled()
   return s
 }
 
-/** Everything that the nurse gets when she is there again, and what is in both archives. */
+/**
+ * Returns what the nurse gets when she becomes available, the messages in both archives, and the number of stanzas
+ * still in transit.
+ */
 async function found (s: Scenario): Promise<unknown> {
   const nurse = await s.device(`${NURSE}/house`, { presence: false })
   await nurse.says('<presence/>')
-  const got = said(nurse)
+  const got = bodies(nurse)
   nurse.forget()
   await nurse.says(QUERY)
-  const nurses = archived(nurse)
+  const nurses = archivedBodies(nurse)
   const romeo = await s.device(`${ROMEO}/orchard`)
   await romeo.says(QUERY)
-  return { got, nurse: nurses, romeo: archived(romeo), rows: await underWay(s.storage) }
+  return { got, nurse: nurses, romeo: archivedBodies(romeo), rows: await underWay(s.storage) }
 }
 
-t.test('a crash at any point loses nothing that was acknowledged, and doubles nothing', async t => {
+t.test('a crash at any point loses no acknowledged message and duplicates none', async t => {
   const { module, gate } = slow()
-  const s = await stand({ modules: [...MODULES, module], hosts: HOSTS })
+  const s = await startServer({ modules: [...MODULES, module], hosts: HOSTS })
   await s.account(NURSE)
   const romeo = await managed(s, `${ROMEO}/orchard`)
   s.storage.hold()
   await romeo.says(chat('one'), chat('two'), `<r ${SM}/>`)
   s.clock.pass(1000)
-  t.same(await found(await life(t, s.storage.remains())), { got: [], nurse: [], romeo: [], rows: 0 }, 'before the commit of the sender')
+  t.same(await found(await life(t, s.storage.remains())), { got: [], nurse: [], romeo: [], rows: 0 }, "before the sender's commit")
   t.same(acks(romeo), [])
   s.storage.release()
   await s.settled()
   t.same(acks(romeo), ['2'])
   const both = { got: ['one', 'two'], nurse: ['one', 'two'], romeo: ['one', 'two'], rows: 0 }
-  t.same(await found(await life(t, s.storage.remains())), both, 'after it')
+  t.same(await found(await life(t, s.storage.remains())), both, "after the sender's commit")
   s.storage.hold()
   gate.open()
   for (let turns = 0; turns < 5; turns++) await new Promise(resolve => { setImmediate(resolve) })
-  t.same(await found(await life(t, s.storage.remains())), both, 'before the commit of the recipient')
+  t.same(await found(await life(t, s.storage.remains())), both, "before the recipient's commit")
   s.storage.release()
   await s.settled()
-  t.same(await found(await life(t, s.storage.remains())), both, 'after it')
+  t.same(await found(await life(t, s.storage.remains())), both, "after the recipient's commit")
   const next = await life(t, s.storage.remains())
   t.same(await found(await life(t, next.storage.remains())), both, 'after another start')
   await s.end()
 })
 
-t.test('what a crash has left goes to the session that has lived through it, with its time, before all that comes later', async t => {
+t.test('messages in transit at a crash go to the resumed session, with their time, before later ones', async t => {
   const { module } = slow()
-  const s = await stand({ modules: [...MODULES, module], hosts: HOSTS })
+  const s = await startServer({ modules: [...MODULES, module], hosts: HOSTS })
   const nurse = await managed(s, `${NURSE}/house`)
   const romeo = await managed(s, `${ROMEO}/orchard`)
   s.clock.pass(1000)
@@ -324,14 +318,14 @@ t.test('what a crash has left goes to the session that has lived through it, wit
   const again = await next.device(`${ROMEO}/street`)
   await again.says(chat('three'))
   const { device } = await next.resume(NURSE, `<resume ${SM} h='0' previd='${id}'/>`)
-  t.same(device === undefined ? [] : said(device), ['one', 'two', 'three'])
+  t.same(device === undefined ? [] : bodies(device), ['one', 'two', 'three'])
   const delay = device?.unread[0]?.getChild('delay')?.attrs['stamp']
   t.equal(delay, '2026-01-01T00:00:02Z')
 })
 
-t.test('new stanzas wait until what a crash has left for the account is delivered', async t => {
+t.test("new stanzas wait until the account's messages in transit at the crash are delivered", async t => {
   const { module } = slow()
-  const s = await stand({ modules: [...MODULES, module], hosts: HOSTS })
+  const s = await startServer({ modules: [...MODULES, module], hosts: HOSTS })
   await s.account(NURSE)
   const romeo = await managed(s, `${ROMEO}/orchard`)
   await romeo.says(chat('one'))
@@ -346,9 +340,9 @@ t.test('new stanzas wait until what a crash has left for the account is delivere
   t.same(await found(next), { got: ['one', 'two'], nurse: ['one', 'two'], romeo: ['one'], rows: 0 })
 })
 
-t.test('a row that cannot be read keeps none of the others', async t => {
+t.test('an unreadable row does not stop the others', async t => {
   const { module } = slow()
-  const s = await stand({ modules: [...MODULES, module], hosts: HOSTS })
+  const s = await startServer({ modules: [...MODULES, module], hosts: HOSTS })
   await s.account(NURSE)
   const romeo = await managed(s, `${ROMEO}/orchard`)
   await romeo.says(chat('one'), chat('two'))
@@ -362,9 +356,9 @@ t.test('a row that cannot be read keeps none of the others', async t => {
   t.match(await found(next), { got: ['two'], rows: 0 })
 })
 
-t.test('what waits when the server stops is delivered after the next start, and nobody hears an error', async t => {
+t.test('messages that wait at a stop are delivered after the next start, and no sender gets an error', async t => {
   const { module, gate } = slow()
-  const s = await stand({ modules: [...MODULES, module], hosts: HOSTS })
+  const s = await startServer({ modules: [...MODULES, module], hosts: HOSTS })
   await s.account(NURSE)
   const romeo = await managed(s, `${ROMEO}/orchard`)
   await romeo.says(chat('one'), chat('two'), `<r ${SM}/>`)
@@ -380,11 +374,11 @@ t.test('what waits when the server stops is delivered after the next start, and 
   await ended
   gate.open()
   await s.settled()
-  t.same(said(romeo), [])
+  t.same(bodies(romeo), [])
   t.same(await found(await life(t, s.storage)), { got: ['one', 'two'], nurse: ['one', 'two'], romeo: ['one', 'two'], rows: 0 })
 })
 
-t.test('two sides in one batch: stored together in order, or each by itself', async t => {
+t.test('two sides in one batch are stored together and in order, or each by itself', async t => {
   const s = await scenario(t)
   const written: string[][] = []
   const storage = Object.assign(Object.create(s.storage) as MemoryStorage, {

@@ -1,13 +1,16 @@
-/** Attacks on a real server over real sockets, while two people talk: they notice nothing, and memory does not grow with patience. */
+/**
+ * Attacks on a real server over real sockets, while two users talk. The users notice nothing, and memory does not grow
+ * with the duration of an attack.
+ */
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as rest } from 'node:timers/promises'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
-import { HEADER, Peer, SASL, STARTTLS } from './peer.js'
+import { HEADER, RawClient, SASL, STARTTLS } from './peer.js'
 import { DOMAIN, ServerProcess } from './server.js'
-import { Town } from './town.js'
+import { AttackedServer } from './town.js'
 
 const MIB = 1024 * 1024
 
@@ -15,17 +18,18 @@ const MIB = 1024 * 1024
 
 const CASES = join(PACKAGE_ROOT, 'test/xml/cases')
 const ROOT = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a' version='1.0'>"
-/** What an earlier element in a file may lead to, before the fault is reached. */
+/** Errors that an earlier element in a file may cause before the parser reaches the fault. */
 const EARLIER: readonly string[] = ['not-authorized', 'unsupported-stanza-type', 'policy-violation']
 
-t.test('attacks on a server with the limits it is shipped with', { timeout: 280_000 }, async t => {
-  const town = await Town.open(t)
+t.test('the server withstands attacks with the limits of the shipped conf', { timeout: 280_000 }, async t => {
+  const town = await AttackedServer.open(t)
   const { server } = town
 
-  await t.test('every hostile file of XML has its stream error, before login and after binding, and ends its stream alone', async t => {
+  await t.test('each file of hostile XML causes its stream error, before login and after binding, and ends only its own stream', async t => {
     const files = readdirSync(CASES).filter(name => name.endsWith('.xml'))
     let exact = 0
     await town.talks(t, async () => {
+      exact = 0
       for (const [n, file] of files.entries()) {
         const wanted = file.split('.').at(-2) ?? ''
         const isFine = wanted === 'ok' || wanted === 'waits'
@@ -50,10 +54,10 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
         }
       }
     })
-    t.ok(exact > files.length, `${exact} were told exactly what was wrong`)
+    t.ok(exact > files.length, `${exact} got exactly the right error`)
   })
 
-  await t.test('random bytes, and halves of valid streams, do no more than end their own', async t => {
+  await t.test('random bytes and halves of valid streams end only their own stream', async t => {
     const script = Buffer.from(`${HEADER}<auth xmlns='${SASL}' mechanism='PLAIN'>AGEAYg==</auth><message to='romeo@${DOMAIN}'><body>&lt;x</body></message><iq type='get' id='a'><x xmlns='y'/></iq>`)
     let seed = 7
     const next = (below: number): number => (seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648) % below
@@ -85,13 +89,13 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
     'capabilities that are not true': "<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='NUMBER'/></presence>",
     'spaces': ' '.repeat(1000),
   }
-  /** Each new password ends the other sessions of its account, now or a moment later. */
+  /** Floods from one device only: each new password ends the other sessions of its account, now or a moment later. */
   const ALONE = new Set(['new passwords'])
   for (const [what, stanza] of Object.entries(FLOODS)) {
-    await t.test(`a flood of ${what} slows down the one who floods`, async t => {
-      const devices = await Promise.all(Array.from({ length: ALONE.has(what) ? 1 : 4 }, async (_, n) => (await town.visitor(50 + n)).comes(ALONE.has(what) ? 'paris' : 'mallory', `r${n}`)))
+    await t.test(`a flood of ${what} slows down only its sender`, async t => {
       const before = await server.memory()
       await town.talks(t, async () => {
+        const devices = await Promise.all(Array.from({ length: ALONE.has(what) ? 1 : 4 }, async (_, n) => (await town.visitor(50 + n)).comes(ALONE.has(what) ? 'paris' : 'mallory', `r${n}`)))
         const until = performance.now() + 1000
         for (let n = 0; performance.now() < until; n++) {
           for (const device of devices) {
@@ -101,18 +105,18 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
           }
           await rest(stanza.length > 5000 ? 2 : 0)
         }
+        for (const device of devices) device.drops('reset')
       })
       const grown = (await server.memory() - before) / MIB
       t.ok(grown < 150, `memory has grown by ${grown.toFixed(0)} MiB`)
-      for (const device of devices) device.drops('reset')
       await server.quiet(2)
     })
   }
 
-  await t.test('a flood of wrong passwords costs those who log in no more than a moment', async t => {
+  await t.test('a flood of wrong passwords delays the logins of others only for a moment', async t => {
     await town.talks(t, async () => {
       const guessers = await Promise.all(Array.from({ length: 150 }, async (_, n) => {
-        const peer = await Peer.at(server.ports.direct, `127.0.${20 + n}.9`)
+        const peer = await RawClient.at(server.ports.direct, `127.0.${20 + n}.9`)
         await peer.encrypts()
         await peer.opens()
         return peer
@@ -127,15 +131,15 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
     await server.quiet(2)
   })
 
-  await t.test('a flood of half handshakes and false ones keeps nobody out', async t => {
+  await t.test('a flood of incomplete and invalid handshakes keeps nobody out', async t => {
     await town.talks(t, async () => {
-      const peers: Peer[] = []
+      const peers: RawClient[] = []
       for (let n = 0; n < 600; n++) {
-        const peer = await Peer.at(server.ports.direct, `127.0.${20 + n % 20}.9`)
+        const peer = await RawClient.at(server.ports.direct, `127.0.${20 + n % 20}.9`)
         peer.says(n % 2 === 0 ? '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' : '\x16\x03\x01\x00\x05hello')
         peers.push(peer)
       }
-      const late = await Peer.at(server.ports.direct, '127.0.50.1')
+      const late = await RawClient.at(server.ports.direct, '127.0.50.1')
       await late.encrypts()
       await late.comes('tybalt', 'square')
       late.drops()
@@ -144,29 +148,30 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
     await server.quiet(2)
   })
 
-  // ---- Who does not read ------------------------------------------------------------------------
+  // ---- Clients that do not read answers ---------------------------------------------------------
 
-  await t.test('who asks for much and reads nothing is not read any more', async t => {
-    const mallory = await (await town.visitor(1)).comes('mallory', 'cave')
-    mallory.says(`<iq type='set' id='v'><vCard xmlns='vcard-temp'><NOTE>${'x'.repeat(100_000)}</NOTE></vCard></iq>`)
-    await mallory.gets("id=\"v\"").catch(async () => await mallory.gets("id='v'"))
-    const before = await server.memory()
-    mallory.socket.pause()
+  await t.test('a client that requests much and reads nothing is not read any more', async t => {
+    let grown = 0
     await town.talks(t, async () => {
+      const mallory = await (await town.visitor(1)).comes('mallory', 'cave')
+      mallory.says(`<iq type='set' id='v'><vCard xmlns='vcard-temp'><NOTE>${'x'.repeat(100_000)}</NOTE></vCard></iq>`)
+      await mallory.gets('id="v"')
+      const before = await server.memory()
+      mallory.socket.pause()
       for (let n = 0; n < 400; n++) mallory.says(`<iq type='get' id='${n}'><vCard xmlns='vcard-temp'/></iq>`)
       await rest(2000)
+      grown = (await server.memory() - before) / MIB
+      mallory.drops()
     })
-    const grown = (await server.memory() - before) / MIB
-    t.ok(grown < 60, `memory has grown by ${grown.toFixed(0)} MiB, where 40 MB were asked for at each turn`)
-    mallory.drops()
+    t.ok(grown < 60, `memory has grown by ${grown.toFixed(0)} MiB, although 40 MB were requested in each round`)
     await server.quiet(2)
   })
 
   // ---- TLS --------------------------------------------------------------------------------------
 
-  await t.test('TLS is what it has to be: no old versions, no second handshake, the protocol that is spoken, a certificate for any name', async t => {
-    const direct = async (how: Parameters<Peer['encrypts']>[0]): Promise<Peer> => {
-      const peer = await Peer.at(server.ports.direct, '127.0.60.1')
+  await t.test('TLS is as required: no old versions, no renegotiation, the right ALPN, a certificate for any name', async t => {
+    const direct = async (how: Parameters<RawClient['encrypts']>[0]): Promise<RawClient> => {
+      const peer = await RawClient.at(server.ports.direct, '127.0.60.1')
       await peer.encrypts(how)
       return peer
     }
@@ -190,9 +195,9 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
     })
   })
 
-  await t.test('what is said in the clear with <starttls/> is said to nobody', async t => { // CVE-2011-0411 and its kind
+  await t.test('data that follows <starttls/> in the clear is ignored', async t => { // CVE-2011-0411 and similar ones
     await town.talks(t, async () => {
-      const inOne = await Peer.at(server.ports.required, '127.0.61.1')
+      const inOne = await RawClient.at(server.ports.required, '127.0.61.1')
       inOne.says(`${HEADER}${STARTTLS}${HEADER}<auth xmlns='${SASL}' mechanism='PLAIN'>AGEAYg==</auth>`)
       await inOne.gets('<proceed')
       await inOne.encrypts()
@@ -201,7 +206,7 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
       t.equal(heard.split('<stream:stream').length, 2)
       t.notMatch(heard, /failure|success/)
       inOne.drops()
-      const later = await Peer.at(server.ports.required, '127.0.61.1')
+      const later = await RawClient.at(server.ports.required, '127.0.61.1')
       await later.opens()
       later.says(STARTTLS)
       await later.gets('<proceed')
@@ -211,7 +216,7 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
     })
   })
 
-  await t.test('a defect that nobody has caught is logged, and the server goes on', async t => {
+  await t.test('an uncaught exception is logged, and the server goes on', async t => {
     for (const kind of ['rejection', 'exception'] as const) await server.ask({ ask: 'fault', kind })
     await rest(50)
     const errors = await server.errors()
@@ -223,7 +228,7 @@ t.test('attacks on a server with the limits it is shipped with', { timeout: 280_
 
 // ---- Time -----------------------------------------------------------------------------------------
 
-const DRIPS: Readonly<Record<string, readonly [start: (peer: Peer) => Promise<void>, drip: string]>> = {
+const DRIPS: Readonly<Record<string, readonly [start: (peer: RawClient) => Promise<void>, drip: string]>> = {
   'a header': [async () => {}, '<stream:stream '],
   'spaces': [async () => {}, ' '],
   'a login': [async peer => { await peer.opens(); peer.says(`<auth xmlns='${SASL}' mechanism='PLAIN'>`) }, 'A'],
@@ -231,11 +236,11 @@ const DRIPS: Readonly<Record<string, readonly [start: (peer: Peer) => Promise<vo
   'a binding': [async peer => { await peer.logsIn('mallory'); peer.says("<iq type='set' id='") }, 'x'],
 }
 
-/** How many times a drip falls at most, every 50 ms. */
+/** The most bytes that a client drips, one every 50 ms. */
 const DRIPPED = 2000
 
-t.test('who says little by little what they have to say is gone when their time is over', { timeout: 1_200_000 }, async t => {
-  const town = await Town.open(t, { conf: '[limits]\nnegotiation = "1s"\n' })
+t.test('a client that sends byte by byte is disconnected when its time is over', { timeout: 1_200_000 }, async t => {
+  const town = await AttackedServer.open(t, { conf: '[limits]\nnegotiation = "1s"\n' })
   const { server } = town
   await town.talks(t, async () => {
     const peers = await Promise.all(Object.entries(DRIPS).flatMap(([what, [start, drip]]) => [0, 1, 2].map(async n => {
@@ -244,8 +249,8 @@ t.test('who says little by little what they have to say is gone when their time 
       peer.heard = ''
       return { what, peer, drip }
     })))
-    const tls = await Peer.at(server.ports.direct, '127.0.70.1')
-    const asked = await Peer.at(server.ports.required, '127.0.70.2')
+    const tls = await RawClient.at(server.ports.direct, '127.0.70.1')
+    const asked = await RawClient.at(server.ports.required, '127.0.70.2')
     await asked.opens()
     asked.says(STARTTLS)
     const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'
@@ -256,54 +261,55 @@ t.test('who says little by little what they have to say is gone when their time 
       await rest(50)
     }
     for (const { what, peer } of peers) t.match(peer.error, /connection-timeout|not-well-formed/, what)
-    t.ok(tls.isClosed && asked.isClosed, 'a handshake that drips')
-    t.ok(n < DRIPPED, 'before they run dry')
+    t.ok(tls.isClosed && asked.isClosed, 'a slow handshake ends')
+    t.ok(n < DRIPPED, 'before the drip ends')
   })
   await server.quiet(2)
 })
 
-// ---- Who reads nothing, and is written to ---------------------------------------------------------
+// ---- Clients that do not read messages ------------------------------------------------------------
 
-t.test('a device that does not read what others say to it is given up at a bound', { timeout: 1_200_000 }, async t => {
-  const town = await Town.open(t, { listener: 'rate = "1GiB/s"', limits: '{ session = 100000, address = 1000000, messages = 1000000 }' })
+t.test('a device that does not read its messages is disconnected at a bound', { timeout: 1_200_000 }, async t => {
+  const town = await AttackedServer.open(t, { listener: 'rate = "1GiB/s"', limits: '{ sessionStanzasPerSecond = 100000, addressStanzasPerSecond = 1000000, strangerMessagesPerMinute = 1000000 }' })
   const { server } = town
-  const mallory = await (await town.visitor(1)).comes('mallory', 'cave')
-  mallory.says('<presence/>')
-  await mallory.pings()
-  mallory.socket.pause()
-  const tybalt = await (await town.visitor(2)).comes('tybalt', 'square')
-  const before = await server.memory()
+  let before = 0
   await town.talks(t, async () => {
+    const mallory = await (await town.visitor(1)).comes('mallory', 'cave')
+    mallory.says('<presence/>')
+    await mallory.pings()
+    mallory.socket.pause()
+    const tybalt = await (await town.visitor(2)).comes('tybalt', 'square')
+    before = await server.memory()
     const message = `<message to='mallory@${DOMAIN}/cave' type='chat'><body>${'x'.repeat(60_000)}</body></message>`
     for (let n = 0; n < 400; n++) {
       tybalt.says(message)
-      await tybalt.pings() // and nobody who writes waits for one who does not read
+      await tybalt.pings() // a sender does not wait for a recipient that does not read
     }
+    tybalt.drops()
+    await server.quiet(2) // mallory's connection is closed, although mallory still does not read
+    mallory.drops()
   })
   const grown = (await server.memory() - before) / MIB
-  t.ok(grown < 100, `24 MB were said, and memory has grown by ${grown.toFixed(0)} MiB`)
-  tybalt.drops()
-  await server.quiet(2) // mallory's is ended, although it still does not read
-  mallory.drops()
+  t.ok(grown < 100, `24 MB were sent, and memory has grown by ${grown.toFixed(0)} MiB`)
 })
 
 const noPrlimit = spawnSync('prlimit', ['--version']).status === 0 ? false : 'prlimit is missing: apt install util-linux'
-t.test('a server that has no file descriptors left turns people away, and takes them again later', { timeout: 120_000, skip: noPrlimit }, async t => {
+t.test('a server without free file descriptors refuses connections, and accepts them again later', { timeout: 120_000, skip: noPrlimit }, async t => {
   const server = await ServerProcess.start(t)
   await server.account('romeo')
   const { files } = await server.report()
   t.equal(spawnSync('prlimit', [`--pid=${String(server.child.pid)}`, `--nofile=${files + 30}`]).status, 0)
-  const peers: Peer[] = []
+  const peers: RawClient[] = []
   for (let n = 0; n < 150; n++) {
-    const peer = await Peer.at(server.ports.none, '127.0.0.2').catch(() => undefined)
+    const peer = await RawClient.at(server.ports.none, '127.0.0.2').catch(() => undefined)
     if (peer !== undefined) peers.push(peer)
   }
   await rest(300)
-  t.ok(peers.some(peer => peer.isClosed), 'some were turned away')
+  t.ok(peers.some(peer => peer.isClosed), 'some were refused')
   for (const peer of peers) peer.drops()
   await server.quiet()
   await rest(1100)
-  const romeo = await Peer.at(server.ports.none, '127.0.0.3')
+  const romeo = await RawClient.at(server.ports.none, '127.0.0.3')
   await romeo.comes('romeo', 'orchard')
   await romeo.pings()
   romeo.drops()

@@ -1,9 +1,10 @@
-/** Ten thousand connections, dropped wherever a negotiation can be: nothing of them is left. */
+/** Opens ten thousand connections and drops each at some stage of the negotiation. The server keeps nothing of them. */
 import t from 'tap'
-import { HEADER, Peer, SASL, STARTTLS } from './peer.js'
+import { HEADER, RawClient, SASL, STARTTLS } from './peer.js'
 import { ServerProcess, type Report } from './server.js'
+import { turnsStayShort } from './turns.js'
 
-/** On demand more: HOSTILE_CONNECTIONS=160000 HOSTILE_TLS=6000. */
+/** Set HOSTILE_CONNECTIONS=160000 HOSTILE_TLS=6000 for more. */
 const PLAIN = Number(process.env['HOSTILE_CONNECTIONS'] ?? 10_000)
 const ENCRYPTED = Number(process.env['HOSTILE_TLS'] ?? 500)
 const AT_ONCE = 100
@@ -11,10 +12,10 @@ const NAMES = 60
 const MIB = 1024 * 1024
 
 interface Visit { readonly server: ServerProcess, readonly n: number, readonly from: string, readonly name: string }
-type Stage = (visit: Visit) => Promise<Peer>
+type Stage = (visit: Visit) => Promise<RawClient>
 
-const plain = ({ server, from }: Visit): Promise<Peer> => Peer.at(server.ports.none, from)
-const clear = ({ server, from }: Visit): Promise<Peer> => Peer.at(server.ports.required, from)
+const plain = ({ server, from }: Visit): Promise<RawClient> => RawClient.at(server.ports.none, from)
+const clear = ({ server, from }: Visit): Promise<RawClient> => RawClient.at(server.ports.required, from)
 const says = (stage: Stage, text: string): Stage => async visit => {
   const peer = await stage(visit)
   peer.says(text)
@@ -38,7 +39,7 @@ const PROCEED: Stage = async visit => {
   await peer.gets('<proceed')
   return peer
 }
-/** The first bytes of a handshake. */
+/** The first bytes of a TLS ClientHello. */
 const HELLO = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'
 
 const STAGES: Readonly<Record<string, Stage>> = {
@@ -72,7 +73,7 @@ const STAGES: Readonly<Record<string, Stage>> = {
   'closed in order': says(bound(plain), '</stream:stream>'),
 }
 
-const direct: Stage = ({ server, from }) => Peer.at(server.ports.direct, from)
+const direct: Stage = ({ server, from }) => RawClient.at(server.ports.direct, from)
 const secured = (start: Stage): Stage => async visit => {
   const peer = await start(visit)
   await peer.encrypts(visit.n % 3 === 0 ? { maxVersion: 'TLSv1.2' } : {})
@@ -94,7 +95,7 @@ const TLS_STAGES: Readonly<Record<string, Stage>> = {
   'in the midst of a stanza': says(bound(secured(PROCEED)), '<presence/><message><body>'),
 }
 
-/** So many visits, some at once, each dropped at the stage whose turn it is. */
+/** Makes `count` visits, `AT_ONCE` at a time, and drops each at the next stage in turn. */
 async function waves (server: ServerProcess, stages: Readonly<Record<string, Stage>>, count: number): Promise<void> {
   const all = Object.entries(stages)
   let next = 0
@@ -111,23 +112,25 @@ async function waves (server: ServerProcess, stages: Readonly<Record<string, Sta
   await Promise.all(Array.from({ length: AT_ONCE }, visitor))
 }
 
-t.test('connections that are dropped at each stage of a negotiation leave nothing behind', { timeout: 1_200_000 }, async t => {
+t.test('connections that are dropped at each stage of the negotiation leave nothing', { timeout: 1_200_000 }, async t => {
   const server = await ServerProcess.start(t, {
     listener: 'rate = "10MiB/s"',
-    limits: '{ session = 10000, address = 100000 }',
-    conf: '[limits]\nconnections = 1000\n',
+    limits: '{ sessionStanzasPerSecond = 10000, addressStanzasPerSecond = 100000 }',
+    conf: '[limits]\nconnectionsPerAddress = 1000\n',
   })
   for (let i = 0; i < NAMES; i++) await server.account(`x${i}`)
-  await waves(server, STAGES, 1500) // code that was never run, and caches, are no leak
+  await waves(server, STAGES, 1500) // warm up, so that compiled code and caches do not count as a leak
   await waves(server, TLS_STAGES, 120)
   await server.quiet()
   await server.rested()
   const before = await server.report()
-  await server.turns()
 
   const began = performance.now()
-  await waves(server, STAGES, PLAIN)
-  const { worst } = await server.turns()
+  await turnsStayShort(t, async () => {
+    await server.turns()
+    await waves(server, STAGES, PLAIN)
+    return (await server.turns()).worst
+  })
   const middle = performance.now()
   await waves(server, TLS_STAGES, ENCRYPTED)
   const seconds = (from: number, to: number): string => `${((to - from) / 1000).toFixed(1)} s`
@@ -139,9 +142,8 @@ t.test('connections that are dropped at each stage of a negotiation leave nothin
   const left = ({ sessions, waits, connections, timers, files, resources }: Report) => ({
     sessions, waits, connections, timers, files, resources,
   })
-  t.same(left(after), left(before), 'no stream, session, timer, socket or file')
+  t.same(left(after), left(before), 'no stream, session, timer, socket or file is left')
   const grown = (after.heap - before.heap + after.external - before.external) / MIB
   t.ok(grown < 10, `the heap has grown by ${grown.toFixed(1)} MiB`)
-  t.ok(worst < 1000, `a turn of the event loop used ${worst.toFixed(0)} ms of CPU`)
-  t.same(await server.errors(), [], 'nothing failed unforeseen')
+  t.same(await server.errors(), [], 'no unexpected error was logged')
 })

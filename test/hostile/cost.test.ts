@@ -1,27 +1,33 @@
-/** Requests that cost the server much more than the one who makes them: no turn of the event loop may take long, whatever is asked. */
+/**
+ * Requests that cost the server much more than the client. No turn of the event loop may take long, whatever is
+ * requested.
+ */
 import { setTimeout as rest } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Row } from '../../lib/storage/sqlite/rows.js'
-import { HEADER, SASL, type Peer } from './peer.js'
+import { HEADER, SASL, type RawClient } from './peer.js'
 import { seed } from './seed.js'
 import { DOMAIN, SHIPPED } from './server.js'
-import { Town } from './town.js'
+import { AttackedServer } from './town.js'
 
-/** What an attack says at most: so often each device, all of them so many characters, and none more while this much of it is not taken. */
+/**
+ * The limits of an attack: rounds for each device, characters in total (`MOST_SAID`), and unsent bytes per device
+ * (`UNREAD`) above which it sends no more.
+ */
 const ROUNDS = 200
 const MOST_SAID = 16 * 1024 * 1024
 const UNREAD = 256 * 1024
 const MALLORY = `mallory@${DOMAIN}`
-/** Entries of mallory's archive, as many as are kept of an account. */
+/** The number of entries in mallory's archive: the most that is kept for an account. */
 const ENTRIES = 200_000
-/** Large entries that share an id; a stanza has 256 KiB at most. */
+/** The number of large entries with the same id. A stanza has at most 256 KiB. */
 const LARGE = 100
 const CONTACTS = 1000
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz012345'
 
-// ---- What stands in the database ------------------------------------------------------------------
+// ---- Stored rows ----------------------------------------------------------------------------------
 
-/** Each of the 32 letters begins a word of each entry. */
+/** Yields the rows of mallory's archive. In each entry with words, each of the 32 letters begins a word. */
 function * archive (store: number): Generator<Row> {
   const text = LETTERS.split('').map(letter => `${letter}x`).join(' ')
   for (let n = 0; n < ENTRIES; n++) {
@@ -43,7 +49,7 @@ function * contacts (store: number): Generator<Row> {
 // ---- Attacks ----------------------------------------------------------------------------------------
 
 interface Attack {
-  /** What each device says again and again; `n` counts. */
+  /** Returns what each device sends in round `n`. */
   readonly says: (n: number) => string
   readonly first?: string
   readonly devices?: number
@@ -54,7 +60,7 @@ const field = (name: string, value: string): string => `<field var='${name}'><va
 const query = (fields: string, more = '', id = ''): string =>
   `<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2' ${id}><x xmlns='jabber:x:data' type='submit'>${field('FORM_TYPE', 'urn:xmpp:mam:2')}${fields}</x>${more}</query></iq>`
 const paged = (inner: string): string => `<set xmlns='http://jabber.org/protocol/rsm'>${inner}</set>`
-/** Addresses that are dear to prepare: eight international labels each, none like another. */
+/** Addresses that are expensive to prepare: each has eight internationalized labels, and no two are alike. */
 const domains = (n: number, many: number): string => Array.from({ length: many }, (_, i) =>
   `<item jid='${Array.from({ length: 8 }, (_, k) => `ä${n}x${i}${'öüé中'.slice(0, 1 + k % 4)}`).join('.')}.lit'/>`).join('')
 const blocking = (items: string): string => `<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'>${items}</block></iq>`
@@ -103,23 +109,26 @@ const ATTACKS: Readonly<Record<string, Attack>> = {
   'entities': { says: () => `<message to='nobody@${DOMAIN}'><body>${'&lt;&#x1F600;'.repeat(10_000)}</body></message>` },
 }
 
-/** An answer to whoever asks for what a hash stands for, as large as a stanza may be: its values are sorted. */
+/** The answer to a disco#info request for a hash, as large as a stanza may be. The server has to sort its values. */
 const huge = (id: string): string => `<iq type='result' id='${id}' to='${DOMAIN}'><query xmlns='http://jabber.org/protocol/disco#info'>` +
   `<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>f</value></field><field var='a'>${
     Array.from({ length: 9000 }, (_, n) => `<value>${n * 7919 % 9000}</value>`).join('')}</field></x></query></iq>`
 
-const devicesOf = async (town: Town, many: number): Promise<readonly Peer[]> =>
+const devicesOf = async (town: AttackedServer, many: number): Promise<readonly RawClient[]> =>
   await Promise.all(Array.from({ length: many }, async (_, n) => await (await town.visitor(50 + n)).comes('mallory', `r${n}`)))
 
-/** Each device says so much, while two others talk: what it takes is bounded by the work, and the end does not wait for who is paused. */
-async function attacks (t: Test, town: Town, { says, first, devices: many = 4 }: Attack): Promise<void> {
-  const devices = await devicesOf(town, many)
-  if (first !== undefined) {
-    devices[0]?.says(first)
-    await devices[0]?.gets(' id="')
-  }
-  for (const device of devices) device.isDeaf = true
+/**
+ * Runs an attack from several devices while two users talk. The work of an attack is bounded, and its end does not wait
+ * for paused devices.
+ */
+async function attacks (t: Test, town: AttackedServer, { says, first, devices: many = 4 }: Attack): Promise<void> {
   await town.talks(t, async () => {
+    const devices = await devicesOf(town, many)
+    if (first !== undefined) {
+      devices[0]?.says(first)
+      await devices[0]?.gets(' id="')
+    }
+    for (const device of devices) device.isDeaf = true
     let said = 0
     for (let n = 0; n < ROUNDS && said < MOST_SAID; n++) {
       for (const device of devices) {
@@ -130,38 +139,40 @@ async function attacks (t: Test, town: Town, { says, first, devices: many = 4 }:
       }
       await rest(n < ROUNDS / 2 ? 0 : 5)
     }
+    for (const device of devices) device.drops('reset')
   })
-  for (const device of devices) device.drops('reset')
 }
 
 t.setTimeout(600_000)
-t.test('one account asks for as much as it can', { timeout: 280_000 }, async t => {
+t.test('one account cannot make a turn long, whatever it requests', { timeout: 280_000 }, async t => {
   const folder = t.testdir({})
   seed(folder, { 'mam.messages': { kind: 'journal', rows: archive }, 'roster.items': { kind: 'records', rows: contacts } })
-  const town = await Town.open(t, { folder, storage: 'sqlite', durability: 'os', modules: SHIPPED })
+  const town = await AttackedServer.open(t, { folder, storage: 'sqlite', durability: 'os', modules: SHIPPED })
   for (const [what, attack] of Object.entries(ATTACKS)) {
     await t.test(what, { timeout: 1_200_000 }, async t => { await attacks(t, town, attack) })
   }
 })
 
-t.test('strangers, and hashes that nobody can prove', { timeout: 280_000 }, async t => {
-  const town = await Town.open(t, { storage: 'sqlite', durability: 'os', modules: SHIPPED.map(name => name === 'register' ? 'register = { open = true, hourly = 100000 }\n#' : name) })
+t.test('strangers and unverifiable hashes cannot make a turn long', { timeout: 280_000 }, async t => {
+  const town = await AttackedServer.open(t, { storage: 'sqlite', durability: 'os', modules: SHIPPED.map(name => name === 'register' ? 'register = { open = true, accountsPerHour = 100000 }\n#' : name) })
 
-  await t.test('forms of thousands of values that stand for a hash', async t => {
-    const [device] = await devicesOf(town, 1)
-    if (device === undefined) throw new Error('nobody came')
+  await t.test('a disco#info form of thousands of values makes no turn long', async t => {
+    let hashes = 0
     await town.talks(t, async () => {
-      for (let n = 0; n < 2; n++) { // more would wait for the rate of bytes
-        device.says(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='v${n}'/></presence>`)
-        const asked = await device.gets(`n#v${n}`)
+      const [device] = await devicesOf(town, 1)
+      if (device === undefined) throw new Error('nobody came')
+      for (let n = 0; n < 2; n++) { // more would wait for the rate limit in bytes
+        const hash = `v${hashes++}`
+        device.says(`<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='${hash}'/></presence>`)
+        const asked = await device.gets(`n#${hash}`)
         device.says(huge(/<iq [^>]*?id=["']([^"']+)["']/.exec(asked.slice(asked.lastIndexOf('<iq ')))?.[1] ?? ''))
       }
       await device.pings()
+      device.drops('reset')
     })
-    device.drops('reset')
   })
 
-  await t.test('logins that are begun and aborted, and passwords that are wrong', async t => {
+  await t.test('aborted logins and wrong passwords make no turn long', async t => {
     await town.talks(t, async () => {
       for (let round = 0; round < 10; round++) {
         const strangers = await Promise.all(Array.from({ length: 30 }, async (_, n) => await town.visitor(n)))
@@ -177,23 +188,24 @@ t.test('strangers, and hashes that nobody can prove', { timeout: 280_000 }, asyn
     })
   })
 
-  await t.test('accounts that are made by thousands', async t => {
+  await t.test('thousands of registrations make no turn long', async t => {
     const made = (name: string): string => `<iq type='set' id='r'><query xmlns='jabber:iq:register'><username>${name}</username><password>${'p'.repeat(500)}</password></query></iq>`
-    const devices = await Promise.all(Array.from({ length: 10 }, async (_, n) => await town.visitor(n)))
-    for (const [i, device] of devices.entries()) {
-      await device.opens()
-      device.says(made(`first${i}`))
-      t.match(await device.gets('<iq').catch(String), /type=["']result/)
-      device.isDeaf = true
-    }
+    let names = 0
     await town.talks(t, async () => {
+      const devices = await Promise.all(Array.from({ length: 10 }, async (_, n) => await town.visitor(n)))
+      for (const device of devices) {
+        await device.opens()
+        device.says(made(`first${names++}`))
+        t.match(await device.gets('<iq').catch(String), /type=["']result/)
+        device.isDeaf = true
+      }
       for (let n = 0; n < ROUNDS; n++) {
-        for (const [i, device] of devices.entries()) {
-          if (device.socket.writableLength < UNREAD) device.says(made(`made${i}x${n}`))
+        for (const device of devices) {
+          if (device.socket.writableLength < UNREAD) device.says(made(`made${names++}`))
         }
         await rest(1)
       }
+      for (const device of devices) device.drops('reset')
     })
-    for (const device of devices) device.drops('reset')
   })
 })

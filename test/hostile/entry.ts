@@ -1,4 +1,6 @@
-/** A server as `sestina start` has it, that tells its test over IPC what stands in it. The product itself has no such door. */
+/**
+ * Runs a server as `sestina start` does, and reports its state to the test over IPC. The product has no such interface.
+ */
 import { readdirSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { join } from 'node:path'
@@ -14,9 +16,12 @@ import { TurnMeter } from './turns.js'
 const [file = ''] = process.argv.slice(2)
 const MODULES = join(PACKAGE_ROOT, 'dist', 'modules')
 
-/** The system's clock, with its timers counted: they do not keep the process alive, so Node does not tell of them. */
+/**
+ * The number of running timers. The clock counts them, because they do not keep the process alive and Node does not
+ * list them.
+ */
 let timers = 0
-/** Those of them that run once: behind the last visitor they run out by themselves, and soon. */
+/** The number of running one-shot timers. After the last connection they all expire soon. */
 let single = 0
 const counting = (take: (run: () => void) => Timer, run: () => void, once: boolean): Timer => {
   let stands = true
@@ -48,9 +53,11 @@ const log = openLogger({
   output: { write: (line: string) => { if (line.includes('"level":"error"') && errors.length < 100) errors.push(line) } },
 })
 goesOn(log)
-const began = performance.now()
+const before = process.cpuUsage()
 const running = await start({ file, modules: await findModules(MODULES), log, clock, env: () => undefined })
-const started = performance.now() - began
+const { user, system } = process.cpuUsage(before)
+/** The CPU time of the start, in milliseconds. */
+const started = (user + system) / 1000
 const lag = monitorEventLoopDelay({ resolution: 5 })
 lag.enable()
 const turns = new TurnMeter()
@@ -74,7 +81,7 @@ async function report (): Promise<Report> {
   }
 }
 
-/** The longest that the event loop has been kept, in milliseconds, since this was asked last. */
+/** Returns the longest block of the event loop since the last call, in milliseconds. */
 function longest (): number {
   const ms = lag.max / 1e6
   lag.reset()

@@ -1,4 +1,4 @@
-/** Somebody at the other end of a real socket, who says what bytes they like. */
+/** A client on a real socket that sends any bytes. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, TLSSocket, type ConnectionOptions } from 'node:tls'
@@ -10,19 +10,19 @@ export const STARTTLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 export const HEADER = `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='${DOMAIN}'>`
 const PATIENCE = 120_000
 
-export class Peer {
+export class RawClient {
   socket: Socket
   heard = ''
   isClosed = false
-  /** Bytes that it has heard. */
+  /** The number of bytes that it received. */
   bytes = 0
-  /** It still reads, and forgets what it hears: an attacker does not wait for answers. */
+  /** Discards what it receives: an attacker does not wait for answers. */
   isDeaf = false
   #woken = (): void => {}
 
-  static async at (port: number, from = '127.0.0.1'): Promise<Peer> {
+  static async at (port: number, from = '127.0.0.1'): Promise<RawClient> {
     const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true })
-    const peer = new Peer(socket)
+    const peer = new RawClient(socket)
     await peer.#happens(() => !socket.connecting || peer.isClosed, 'a connection')
     return peer
   }
@@ -35,7 +35,10 @@ export class Peer {
 
   says (text: string | Uint8Array): void { this.socket.write(text) }
 
-  /** Waits until what was heard contains this; answers with all of it, and forgets it. Throws where the connection ends first. */
+  /**
+   * Waits until the received text contains `text`. Returns all of it and forgets it. Throws if the connection closes
+   * first.
+   */
   async gets (text: string): Promise<string> {
     await this.#happens(() => this.heard.includes(text) || this.isClosed, text)
     if (!this.heard.includes(text)) throw new Error(`closed without ${text}: ${this.heard.slice(-300)}`)
@@ -44,13 +47,13 @@ export class Peer {
     return heard
   }
 
-  /** Waits for the end; answers with the stream error that came before it, '' for none. */
+  /** Waits until the connection closes. Returns the stream error that came before, or '' if there was none. */
   async closes (): Promise<string> {
     await this.#happens(() => this.isClosed, 'the end')
     return this.error
   }
 
-  /** The connection, where it is encrypted. */
+  /** The TLS socket; undefined if the connection is not encrypted. */
   get tls (): TLSSocket | undefined { return this.socket instanceof TLSSocket ? this.socket : undefined }
 
   get error (): string { return /<stream:error><([a-z-]+) xmlns=/.exec(this.heard)?.[1] ?? '' }
@@ -75,7 +78,7 @@ export class Peer {
     await this.gets('</stream:features>')
   }
 
-  /** The first message of a login; answers with what is to be called for the second. */
+  /** Sends the first message of a login. Returns a function that sends the second. */
   async begins (name: string): Promise<() => Promise<void>> {
     const scram = new ScramClient('SCRAM-SHA-1', name, PASSWORD)
     this.says(`<auth xmlns='${SASL}' mechanism='SCRAM-SHA-1'>${scram.first()}</auth>`)
@@ -103,7 +106,7 @@ export class Peer {
     return this
   }
 
-  /** How long the server takes to answer it, in milliseconds. */
+  /** Returns how long the server takes to answer a ping, in milliseconds. */
   async pings (): Promise<number> {
     const id = `ping-${Math.random()}`
     const began = performance.now()

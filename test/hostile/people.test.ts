@@ -1,4 +1,6 @@
-/** What people with accounts try on each other: forgery, spying, poisoning, and what a name leaves behind. */
+/**
+ * Attacks by users with accounts on each other: forgery, spying, poisoning, and traces that a removed account leaves.
+ */
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { capabilities } from '../../lib/host/services.js'
@@ -6,15 +8,12 @@ import { childElements, namespaceOf, type Element } from '../../lib/xml/element.
 import { parseJid } from '../../lib/xmpp/jid.js'
 import type { Device } from '../device.js'
 import { scenario, type Scenario } from '../scenario.js'
+import { conditionOf } from '../stanzas.js'
+import { staysBelow } from './turns.js'
 
 const EVERYTHING = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'caps', 'blocking', 'private', 'vcard', 'last-activity', 'version', 'time', 'ping', 'register',
 ]
-
-function conditionOf (reply: Element | undefined): string | undefined {
-  const error = reply === undefined ? undefined : childElements(reply).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
 
 async function befriend (a: Device, b: Device): Promise<void> {
   const [one, two] = [a.jid.bare.toString(), b.jid.bare.toString()]
@@ -36,7 +35,7 @@ async function loversAndMallory (t: Test) {
 
 // ---- Forgery --------------------------------------------------------------------------------------
 
-t.test('nobody makes a device believe that a copy, a page of an archive or a push came from its server', async t => { // CVE-2017-5589, CVE-2015-8688
+t.test("a client cannot forge a carbon, an archive page or a push of another's server", async t => { // CVE-2017-5589, CVE-2015-8688
   const { juliet, romeo, mallory } = await loversAndMallory(t)
   await juliet.asks("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
   const inner = "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='romeo@capulet.lit/orchard' to='juliet@capulet.lit'><body>I hate thee</body></message></forwarded>"
@@ -50,7 +49,7 @@ t.test('nobody makes a device believe that a copy, a page of an archive or a pus
       t.notMatch(got.toString(), /hate|carbons|mam/, forged)
     }
     await mallory.says(`<message to='${to}' type='chat'>${inner}<body>x</body><private xmlns='urn:xmpp:carbons:2'/></message>`)
-    t.match((await juliet.gets('<message><body>x</body></message>')).toString(), /I hate thee.*private/, 'what is only forwarded, and a wish of the sender, stay as they are')
+    t.match((await juliet.gets('<message><body>x</body></message>')).toString(), /I hate thee.*private/, 'forwarded stanzas and hints of the sender stay unchanged')
   }
   for (const push of [
     "<query xmlns='jabber:iq:roster'><item jid='evil@capulet.lit' subscription='both'/></query>",
@@ -59,13 +58,13 @@ t.test('nobody makes a device believe that a copy, a page of an archive or a pus
   ]) {
     t.equal(conditionOf(await mallory.asks(`<iq type='set' id='p' to='juliet@capulet.lit/balcony'>${push}</iq>`)), 'service-unavailable')
     t.ok(conditionOf(await mallory.asks(`<iq type='set' id='q' to='juliet@capulet.lit'>${push}</iq>`)))
-    t.equal(conditionOf(await romeo.asks(`<iq type='set' id='p' to='juliet@capulet.lit/balcony'>${push}</iq>`)), 'service-unavailable', 'a contact neither')
+    t.equal(conditionOf(await romeo.asks(`<iq type='set' id='p' to='juliet@capulet.lit/balcony'>${push}</iq>`)), 'service-unavailable', 'a contact cannot either')
   }
   await juliet.getsNothing()
 })
 
-t.test('a device speaks in the name of nobody else, in no kind of stanza', async t => {
-  for (const from of ['romeo@capulet.lit', 'capulet.lit', 'juliet@capulet.lit', 'mallory@capulet.lit/other', '@', "mallory@capulet.lit.evil.lit"]) {
+t.test('a device cannot send from another address, in any kind of stanza', async t => {
+  for (const from of ['romeo@capulet.lit', 'capulet.lit', 'juliet@capulet.lit', 'mallory@capulet.lit/other', '@', 'mallory@capulet.lit.evil.lit']) {
     for (const kind of ["message to='juliet@capulet.lit'", 'presence', "iq type='get' id='x'"]) {
       const s = await scenario(t, { modules: ['presence', 'message'] })
       const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -78,7 +77,7 @@ t.test('a device speaks in the name of nobody else, in no kind of stanza', async
   }
 })
 
-t.test('an answer is taken from the one who was asked, and from no other however well they guess', async t => { // CVE-2024-46957
+t.test('an answer counts only from the address that was asked, even if another sender guesses its id', async t => { // CVE-2024-46957
   const { s, juliet, romeo, mallory } = await loversAndMallory(t)
   const host = s.host('capulet.lit')
   const answered = (): { readonly said: string[], readonly done: Promise<void> } => {
@@ -104,9 +103,9 @@ t.test('an answer is taken from the one who was asked, and from no other however
 
 // ---- Spying ---------------------------------------------------------------------------------------------
 
-t.test('to a stranger, a name without an account, an account and a device that are not seen look the same', async t => {
+t.test('to a stranger, an unused name, an account and an unavailable device look the same', async t => {
   const { juliet, mallory } = await loversAndMallory(t)
-  await juliet.says("<presence><status>I am here</status></presence>")
+  await juliet.says('<presence><status>I am here</status></presence>')
   const answer = async (stanza: string, name: string): Promise<string> => {
     mallory.forget()
     await mallory.says(stanza.replaceAll('NAME', name))
@@ -140,10 +139,10 @@ t.test('to a stranger, a name without an account, an account and a device that a
     t.notMatch(some, /I am here|balcony/, stanza)
   }
   t.equal(conditionOf(await mallory.asks("<iq type='get' id='l' to='juliet@capulet.lit'><query xmlns='jabber:iq:last'/></iq>")), 'forbidden')
-  t.notOk(juliet.unread.some(element => element.name === 'iq'), 'and juliet was not asked')
+  t.notOk(juliet.unread.some(element => element.name === 'iq'), 'juliet was not asked')
 })
 
-t.test('who is blocked learns nothing more, is shown nothing, and cannot be let in again by half', async t => {
+t.test('a blocked contact cannot probe or query, and unblocking one of two matching items keeps the block', async t => {
   const { juliet, romeo, mallory } = await loversAndMallory(t)
   await juliet.says("<presence to='mallory@capulet.lit/cave'/>")
   await mallory.gets("<presence from='juliet@capulet.lit/balcony'/>")
@@ -162,13 +161,13 @@ t.test('who is blocked learns nothing more, is shown nothing, and cannot be let 
   }
   await juliet.says('<presence><show>dnd</show></presence>')
   await juliet.asks(block('romeo@capulet.lit').replaceAll('block ', 'unblock ').replace('</block', '</unblock'))
-  for (const blocked of [romeo, mallory]) t.notOk(blocked.unread.some(element => element.toString().includes('juliet')), 'another item still means them')
+  for (const blocked of [romeo, mallory]) t.notOk(blocked.unread.some(element => element.toString().includes('juliet')), 'another item still matches')
   await juliet.says("<presence type='unavailable'/>")
   await mallory.getsNothing()
   await juliet.asks("<iq type='get' id='h' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>")
 })
 
-t.test('one own server is never kept out, whatever is blocked', async t => { // MongooseIM 4600
+t.test("a user's own server cannot be blocked", async t => { // MongooseIM 4600
   const { s, juliet } = await loversAndMallory(t)
   await juliet.asks("<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='capulet.lit'/><item jid='juliet@capulet.lit'/></block></iq>")
   t.equal((await juliet.asks("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")).attrs['type'], 'result')
@@ -182,12 +181,12 @@ t.test('one own server is never kept out, whatever is blocked', async t => { // 
 
 // ---- Poisoning ----------------------------------------------------------------------------------------------
 
-t.test('capabilities are believed where the hash proves them, and one who does not answer keeps nobody from it', async t => {
+t.test('capabilities are believed if the hash proves them, and a device that does not answer delays nobody', async t => {
   const { s, juliet, mallory } = await loversAndMallory(t)
   const caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='http://code.google.com/p/exodus' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>"
   await mallory.says(`<presence>${caps}</presence>`)
   const questionTo = (device: Device): Element | undefined => device.unread.find(element => element.name === 'iq' && element.attrs['type'] === 'get')
-  t.ok(questionTo(mallory), 'mallory is asked, and is silent')
+  t.ok(questionTo(mallory), 'mallory is asked, and does not answer')
   await juliet.says(`<presence>${caps}</presence>`)
   t.ok(questionTo(juliet), 'juliet is asked nevertheless')
   const of = (device: Device): ReadonlySet<string> | undefined => s.host('capulet.lit').service(capabilities)?.of(device.jid)
@@ -197,14 +196,14 @@ t.test('capabilities are believed where the hash proves them, and one who does n
   t.ok(mallory.unread.filter(element => element.name === 'iq').length < 10, 'one account is asked a few things at a time')
 })
 
-// ---- What a name leaves behind --------------------------------------------------------------------------------
+// ---- Traces of a removed account ------------------------------------------------------------------------------
 
-t.test('who takes the name of a removed account inherits nothing, neither from the disk nor from memory', async t => { // CVE-2024-25420
+t.test('a new account with the name of a removed one inherits nothing, neither from disk nor from memory', async t => { // CVE-2024-25420
   const { s, juliet, romeo } = await loversAndMallory(t)
   await juliet.asks("<iq type='set' id='1'><block xmlns='urn:xmpp:blocking'><item jid='paris@capulet.lit'/></block></iq>")
   await juliet.asks("<iq type='set' id='2'><query xmlns='jabber:iq:private'><n xmlns='a:b'>secret</n></query></iq>")
   await juliet.asks("<iq type='set' id='3'><vCard xmlns='vcard-temp'><FN>secret</FN></vCard></iq>")
-  await juliet.says("<presence><status>secret</status></presence>", "<presence to='mallory@capulet.lit' type='subscribe'/>")
+  await juliet.says('<presence><status>secret</status></presence>', "<presence to='mallory@capulet.lit' type='subscribe'/>")
   await juliet.says("<presence type='unavailable'><status>secret</status></presence>")
   await romeo.says("<message to='juliet@capulet.lit' type='chat'><body>secret</body></message>")
   await juliet.asks("<iq type='set' id='4'><query xmlns='jabber:iq:register'><remove/></query></iq>")
@@ -222,14 +221,14 @@ t.test('who takes the name of a removed account inherits nothing, neither from t
   await again.getsNothing()
   romeo.forget()
   await again.says('<presence/>', '<presence><show>away</show></presence>')
-  t.notOk(romeo.unread.some(element => element.name === 'presence'), 'and is shown to nobody')
+  t.notOk(romeo.unread.some(element => element.name === 'presence'), 'no presence is shown')
 })
 
 // ---- Names that objects have --------------------------------------------------------------------------------------
 
 const NAMES = ['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', '__defineGetter__', 'prototype']
 
-t.test('names that every object of JavaScript has are names like others, wherever they stand', async t => { // GHSA-x3cc-x39p-42qx
+t.test('names of Object.prototype are names like others, wherever they occur', async t => { // GHSA-x3cc-x39p-42qx
   const s = await scenario(t, { modules: EVERYTHING })
   for (const name of NAMES) {
     const address = parseJid(`${name}@constructor`).toString()
@@ -239,7 +238,7 @@ t.test('names that every object of JavaScript has are names like others, whereve
     await one.says(`<message to='other@constructor' type='chat' ${name}='1'><body>a ${name}</body><${name} xmlns='${name}' ${name}='2'><${name}/></${name}></message>`)
     const got = await other.gets(`<message><body>a ${name}</body></message>`)
     t.match(got.toString(), `<${name} xmlns="${name}" ${name}="2"`)
-    t.ok(got.toString().includes(`${name}="1"`), 'attributes of a stanza that nobody knows go on')
+    t.ok(got.toString().includes(`${name}="1"`), 'unknown attributes of a stanza are passed on')
     await one.asks(`<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='${name}@elsewhere.lit' name='${name}'><group>${name}</group></item></query></iq>`)
     t.match((await one.asks("<iq type='get' id='2'><query xmlns='jabber:iq:roster'/></iq>")).toString(), `<group>${name}</group>`)
     await one.asks(`<iq type='set' id='3'><query xmlns='jabber:iq:private'><${name} xmlns='${name}'>kept</${name}></query></iq>`)
@@ -252,7 +251,7 @@ t.test('names that every object of JavaScript has are names like others, whereve
     t.equal(conditionOf(await one.asks(`<iq type='get' id='${name}'><${name} xmlns='${name}'/></iq>`)), 'service-unavailable')
     t.equal(conditionOf(await one.asks(`<iq type='get' id='c' to='constructor'><query xmlns='http://jabber.org/protocol/disco#info' node='${name}'/></iq>`)), 'item-not-found')
   }
-  t.equal(Object.keys(Object.prototype).length, 0, 'and nothing was added to all objects')
+  t.equal(Object.keys(Object.prototype).length, 0, 'Object.prototype is unchanged')
 })
 
 // ---- Requests -------------------------------------------------------------------------------------------------------
@@ -276,7 +275,7 @@ const iqs = fc.record({
   payloads: fc.array(fc.record({ what: fc.constantFrom(...PAYLOADS), content: fc.constantFrom(...CONTENTS), node: fc.constantFrom(undefined, 'n') }), { maxLength: 2 }),
 })
 
-t.test('each request has one answer, never two, and a reply has none, whatever they look like', async t => { // RFC 6120 §8.2.3
+t.test('each request gets exactly one answer and a reply gets none, whatever their content', async t => { // RFC 6120 §8.2.3
   const s = await scenario(t, { modules: EVERYTHING })
   await s.device('juliet@capulet.lit/balcony')
   await s.device('mallory@capulet.lit/other')
@@ -292,7 +291,7 @@ t.test('each request has one answer, never two, and a reply has none, whatever t
     await mallory.says(`<iq${attributes}>${inner}</iq>`)
     await s.settled()
     const pushes = mallory.unread.filter(element => element.name === 'iq' && element.attrs['type'] === 'set')
-    const own = to === 'mallory@capulet.lit/cave' // it hears its own request, and would have to answer it
+    const own = to === 'mallory@capulet.lit/cave' // the device gets its own request and would have to answer it
     const answers = mallory.unread.filter(element => element.name === 'iq' && !pushes.includes(element) && (element.attrs['type'] === 'result' || element.attrs['type'] === 'error'))
     const isReply = type === 'result' || type === 'error'
     const malformed = to === '@' || to === 'a@@b' || !isReply && (type !== 'get' && type !== 'set' || id === undefined || id === '' || payloads.length !== 1)
@@ -300,7 +299,7 @@ t.test('each request has one answer, never two, and a reply has none, whatever t
     const forged = toOther && type === 'set' && ['jabber:iq:roster', 'urn:xmpp:blocking'].includes(payloads[0]?.what[1] ?? '')
     if (own) return
     const wanted = isReply || (toOther && !forged) ? 0 : 1
-    if (type === 'result' && payloads.length > 1) return // told of or not: it is no answer to anything
+    if (type === 'result' && payloads.length > 1) return // an error may come back or not: the stanza answers nothing
     if (answers.length !== wanted) throw new Error(`${answers.length} answers, not ${wanted}: ${answers.map(String).join('')}`)
     seen[wanted === 1 ? 'answered' : 'silent']++
     if (wanted === 1) {
@@ -317,9 +316,9 @@ t.test('each request has one answer, never two, and a reply has none, whatever t
   t.equal(s.host('capulet.lit').requests.count, 0)
 })
 
-// ---- What costs too much ------------------------------------------------------------------------------------------
+// ---- Cost ---------------------------------------------------------------------------------------------------------
 
-t.test('a user of many contacts who blocks and unblocks many costs no square of it', async t => {
+t.test('the cost of blocking and unblocking is linear in the number of contacts', async t => {
   const cost = async (many: number): Promise<number> => {
     const s: Scenario = await scenario(t, { modules: ['presence', 'message', 'blocking'], settings: { roster: { items: 5000 }, blocking: { items: 5000 } } })
     const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -334,6 +333,10 @@ t.test('a user of many contacts who blocks and unblocks many costs no square of 
     return user + system
   }
   await cost(100)
-  const [few, many] = [await cost(500), await cost(2000)]
-  t.ok(many < 8 * few + 200_000, `four times as many cost ${(many / few).toFixed(1)} times as much`)
+  let [few, many] = [Infinity, Infinity]
+  await staysBelow(t, 8, async () => {
+    few = Math.min(few, await cost(500))
+    many = Math.min(many, await cost(2000))
+    return many / few
+  }, growth => `four times as many contacts cost ${growth.toFixed(1)} times as much`)
 })

@@ -1,4 +1,4 @@
-/** Starts a server process for tests of attacks, and asks it what stands in it. */
+/** Starts a server process for tests of attacks, and asks it for its state. */
 import { fork, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { only } from '../only.js'
 import type { Listening } from '../../lib/main.js'
 import type { Turns } from './turns.js'
 
-/** What stands in the server, after collections. */
+/** The state of the server after garbage collections. */
 export interface Report {
   readonly heap: number
   readonly external: number
@@ -19,7 +19,7 @@ export interface Report {
   readonly sessions: number
   readonly waits: number
   readonly connections: number
-  /** How long its start took, in milliseconds. */
+  /** The CPU time that its start took, in milliseconds. */
   readonly started: number
 }
 
@@ -36,17 +36,17 @@ const ENTRY = join(PACKAGE_ROOT, 'dist', 'test', 'hostile', 'entry.js')
 const PATIENCE = 300_000
 
 export interface ServerHow {
-  /** Beside the listeners, the log and the host. */
+  /** Conf lines besides the listeners, the log and the host. */
   readonly conf?: string
-  /** Modules that are on besides `limits`; those of the first tests if there are none. */
+  /** Modules that are on besides `limits`. Default: those of the first tests. */
   readonly modules?: readonly string[]
-  /** Settings of the module limits; as shipped where there are none. */
+  /** The settings of the module `limits`. Default: as shipped. */
   readonly limits?: string
-  /** Of each listener. */
+  /** Conf lines for each listener. */
   readonly listener?: string
   readonly storage?: 'memory' | 'sqlite'
   readonly durability?: 'disk' | 'os'
-  /** Programs before node: `strace …`, `prlimit …`. */
+  /** Programs that start node: `strace …`, `prlimit …`. */
   readonly under?: readonly string[]
   readonly folder?: string
 }
@@ -55,6 +55,8 @@ export class ServerProcess {
   readonly folder: string
   readonly child: ChildProcess
   ports: Readonly<Record<Listening['tls'], number>> = { none: 0, required: 0, direct: 0 }
+  /** Of the listener for other servers; 0 if the conf has none. */
+  serverPort = 0
   #ids = 0
   readonly #waiting = new Map<number, (value: unknown) => void>()
 
@@ -66,7 +68,8 @@ export class ServerProcess {
       server.child.once('exit', code => { reject(new Error(`the server ended with ${String(code)}`)) })
     })
     const listening = await server.ask({ ask: 'ports' }) as readonly Listening[]
-    server.ports = Object.fromEntries(listening.map(({ tls, port }) => [tls, port])) as typeof server.ports
+    server.ports = Object.fromEntries(listening.filter(listener => listener.for === 'clients').map(({ tls, port }) => [tls, port])) as typeof server.ports
+    server.serverPort = listening.find(listener => listener.for === 'servers')?.port ?? 0
     return server
   }
 
@@ -74,7 +77,7 @@ export class ServerProcess {
     this.folder = folder
     const conf = join(folder, 'sestina.toml')
     writeFileSync(conf, confOf(how))
-    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] } // what measures the coverage of a test keeps out of the server
+    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] } // these variables only, because coverage tools for the test must not measure the server
     const [program, ...args] = how.under ?? []
     this.child = program === undefined
       ? fork(ENTRY, [conf], { env, execArgv: ['--expose-gc'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
@@ -96,13 +99,13 @@ export class ServerProcess {
 
   async report (): Promise<Report> { return await this.ask({ ask: 'report' }) as Report }
   async lag (): Promise<number> { return await this.ask({ ask: 'lag' }) as number }
-  /** The turns of its event loop since this was asked last. */
+  /** Returns the turns of the server's event loop since the last call. */
   async turns (): Promise<Turns> { return await this.ask({ ask: 'turns' }) as Turns }
   async memory (): Promise<number> { return await this.ask({ ask: 'memory' }) as number }
   async errors (): Promise<readonly string[]> { return await this.ask({ ask: 'errors' }) as readonly string[] }
   async account (name: string): Promise<void> { await this.ask({ ask: 'account', jid: `${name}@${DOMAIN}`, password: PASSWORD }) }
 
-  /** Waits until so many connections are left. */
+  /** Waits until at most `connections` connections are left. Throws if that takes longer than 30 seconds. */
   async quiet (connections = 0): Promise<void> {
     for (let turn = 0; turn < 600; turn++) {
       if (await this.ask({ ask: 'connections' }) as number <= connections) return
@@ -111,7 +114,7 @@ export class ServerProcess {
     throw new Error('connections are left')
   }
 
-  /** Waits a few seconds at most until no timer that runs once is left: some things are written down a moment later. */
+  /** Waits until no one-shot timer is left, but 3 seconds at most: some writes happen a moment later. */
   async rested (): Promise<void> {
     for (let turn = 0; turn < 60; turn++) {
       if (await this.ask({ ask: 'single timers' }) === 0) return
@@ -130,7 +133,7 @@ export class ServerProcess {
   }
 }
 
-/** What the shipped conf turns on, and registration. */
+/** The modules that the shipped conf turns on, and registration. */
 export const SHIPPED = [
   'roster', 'presence', 'message', 'carbons', 'mam', 'offline', 'csi', 'push', 'stream-management', 'disco', 'caps', 'blocking', 'private', 'vcard', 'last-activity',
   'version', 'time', 'ping', 'client-access-management', 'register',

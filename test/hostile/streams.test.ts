@@ -1,4 +1,7 @@
-/** What strangers try on a stream: floods, slowness, guessing, half a login. In memory, with a clock of its own. */
+/**
+ * Attacks by strangers on a stream: floods, slow sending, guessing, and incomplete logins. In memory, with its own
+ * clock.
+ */
 import type { Test } from 'tap'
 import { sessionBound } from '../../lib/host/events.js'
 import { StanzaError } from '../../lib/xmpp/errors.js'
@@ -6,7 +9,7 @@ import { auth, bind, DOMAIN, header, PASSWORD, SASL, scene, STARTTLS, type Clien
 
 // ---- Handshakes ---------------------------------------------------------------------------------
 
-scene('a flood of handshakes that are refused does not keep the door shut behind it', { handshakes: 5, limits: { connections: 1000 } }, async (t, s) => {
+scene('a flood of failed handshakes does not block later ones', { handshakes: 5, limits: { connections: 1000 } }, async (t, s) => {
   for (let i = 0; i < 200; i++) await s.connect().says(header() + STARTTLS)
   await s.pass(20_000)
   const late = s.connect()
@@ -14,7 +17,7 @@ scene('a flood of handshakes that are refused does not keep the door shut behind
   t.match(late.heard, /<proceed/)
 })
 
-// ---- Slowness -----------------------------------------------------------------------------------
+// ---- Slow sending -------------------------------------------------------------------------------
 
 type At = 'nothing' | 'header' | 'clear' | 'secure' | 'login' | 'loggedIn'
 const SCRAM = `<auth xmlns='${SASL}' mechanism='SCRAM-SHA-256'>${Buffer.from('n,,n=romeo,r=abc').toString('base64')}</auth>`
@@ -40,7 +43,7 @@ const DRIPS: readonly (readonly [string, (i: number) => string])[] = [
 ]
 
 for (const [what, drip] of DRIPS) {
-  scene(`before it has a session, a client that says ${what}, a byte a second, is gone after the time for negotiating`, {}, async (t, s) => {
+  scene(`without a session, a client that sends ${what}, a byte a second, is disconnected when its time to negotiate is over`, {}, async (t, s) => {
     for (const state of ['nothing', 'header', 'clear', 'secure', 'login', 'loggedIn'] as const) {
       const client = await at(s, state)
       for (let second = 0; second < 30 && !client.isClosed; second++) {
@@ -54,7 +57,7 @@ for (const [what, drip] of DRIPS) {
   })
 }
 
-scene('a stanza that never ends, at a byte a second, ends its stream at the limit; the others notice nothing', { listener: { stanza: 12_000 } }, async (t, s) => {
+scene('an endless stanza, at a byte a second, ends its stream at the limit; other clients notice nothing', { listener: { stanza: 12_000 } }, async (t, s) => {
   const other = await s.bound('balcony', { account: `juliet@${DOMAIN}` })
   const romeo = await s.bound('orchard')
   await romeo.says('<message><body>')
@@ -70,7 +73,7 @@ scene('a stanza that never ends, at a byte a second, ends its stream at the limi
   t.equal(romeo.error, 'policy-violation')
   t.ok(seconds > 11_000 && seconds < 12_100, `after ${seconds} seconds`)
   t.ok(process.memoryUsage().heapUsed - before < 50_000_000)
-  t.ok(other.heard.trim() === '', 'spaces alone')
+  t.ok(other.heard.trim() === '', 'only spaces')
 })
 
 const TOO_MUCH: readonly (readonly [string, string])[] = [
@@ -84,7 +87,7 @@ const TOO_MUCH: readonly (readonly [string, string])[] = [
   ['a name of 257 bytes', `<${'x'.repeat(257)} xmlns='urn:x'/>`],
 ]
 for (const [what, text] of TOO_MUCH) {
-  scene(`before login, ${what} are too much`, {}, async (t, s) => {
+  scene(`before login, ${what} exceed a limit`, {}, async (t, s) => {
     for (const state of what.startsWith('a header') ? ['nothing'] as const : ['clear', 'secure', 'login'] as const) {
       const client = await at(s, state)
       await client.says(text)
@@ -96,7 +99,7 @@ for (const [what, text] of TOO_MUCH) {
 
 // ---- Guessing -----------------------------------------------------------------------------------
 
-/** Each connection guesses as often as it is let. */
+/** Makes one guess. */
 async function guess (s: Stage, client: Client): Promise<void> {
   await client.opens()
   await client.says(auth('PLAIN', '\0romeo\0wrong'))
@@ -121,7 +124,7 @@ scene('many connections guess no faster than one', { limits: { connections: 1000
   t.pass('the owner, elsewhere, is let in at once')
 })
 
-scene('an attempt that is given up half way leaves its place to the next', {}, async (t, s) => {
+scene('an aborted attempt leaves its place to the next', {}, async (t, s) => {
   for (let round = 0; round < 20; round++) {
     const client = s.connect({ secure: true })
     await client.opens()
@@ -146,7 +149,7 @@ async function until (s: Stage, done: () => boolean): Promise<void> {
   await s.settled()
 }
 
-// ---- Half a login -------------------------------------------------------------------------------
+// ---- Incomplete logins --------------------------------------------------------------------------
 
 const MECHANISMS = ['SCRAM-SHA-256-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-224', 'EXTERNAL', 'ANONYMOUS', 'DIGEST-MD5', 'plain', 'PLAIN ', '', '__proto__', 'x'.repeat(9000)]
 scene('a mechanism that was not offered is refused, known or not', { authentication: { mechanisms: ['PLAIN', 'SCRAM-SHA-256', 'EXTERNAL'], attempts: 100 } }, async (t, s) => {
@@ -160,7 +163,7 @@ scene('a mechanism that was not offered is refused, known or not', { authenticat
   }
 })
 
-scene('whoever restarts may speak another language, and nothing else may be another', {}, async (t, s) => {
+scene('a restarted stream may have another language, and nothing else may change', {}, async (t, s) => {
   const client = s.connect({ secure: true })
   await client.says(header(DOMAIN, "xml:lang='it'"))
   await client.says(auth('PLAIN', `\0romeo\0${PASSWORD}`))
@@ -170,11 +173,11 @@ scene('whoever restarts may speak another language, and nothing else may be anot
   await client.says(bind('orchard'))
   await client.until('</iq>')
   await client.says(header())
-  t.ok(client.isClosed, 'and once it has a session it does not restart')
+  t.ok(client.isClosed, 'a stream with a session does not restart')
 })
 
 for (const [what, error] of [['a defect', new Error('out of order')], ['a refusal', new StanzaError('resource-constraint')]] as const) {
-  scene(`${what} in a module while a session is bound leaves no ghost of it`, {}, async (t: Test, s: Stage) => {
+  scene(`${what} in a module while a session is bound leaves no session`, {}, async (t: Test, s: Stage) => {
     const off = s.host.hooks.on(sessionBound, () => Promise.reject(error), 'record', 'a test')
     if (!(error instanceof StanzaError)) s.expected.push('defect')
     const client = await s.loggedIn()
@@ -185,7 +188,7 @@ for (const [what, error] of [['a defect', new Error('out of order')], ['a refusa
       off()
       await client.says(bind('orchard'))
       await client.until('<jid>')
-      t.equal(s.host.sessions.count, 1, 'and the client may ask again')
+      t.equal(s.host.sessions.count, 1, 'the client may ask again')
     } else {
       t.equal(client.error, 'internal-server-error')
       t.notMatch(client.heard, /out of order/)
@@ -193,7 +196,7 @@ for (const [what, error] of [['a defect', new Error('out of order')], ['a refusa
   })
 }
 
-scene('what comes after the end of a stream is not heard', {}, async (t, s) => {
+scene('data after the end of a stream is ignored', {}, async (t, s) => {
   const romeo = await s.bound('orchard')
   const juliet = await s.bound('balcony', { account: `juliet@${DOMAIN}` })
   await romeo.says(`</stream:stream><message to='juliet@${DOMAIN}/balcony'><body>x</body></message>${header()}`)

@@ -1,4 +1,6 @@
-/** A desktop without a screen: an X server and a session bus of a test's own, a keyboard, and pictures of what a person would see. */
+/**
+ * A desktop without a screen: an X server and a session bus of the test's own, a keyboard, and pictures of the screen.
+ */
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,12 +8,14 @@ import type { Test } from 'tap'
 import { NOBODY, Program, run } from './process.js'
 
 export class Desktop {
-  /** What a program needs to know to appear here, with a home of its own. */
+  /** The environment of a program that is to appear on this desktop, with a home of its own. */
   readonly env: Readonly<Record<string, string>>
 
   private constructor (env: Readonly<Record<string, string>>) { this.env = env }
 
-  /** Opens a desktop; `settle` puts into its home what a person would have there. It is closed, and gone, when the test ends. */
+  /**
+   * Opens a desktop; `settle` fills its home as a person would have it. It is closed and removed when the test ends.
+   */
   static async open (t: Test, settle: (home: string) => void): Promise<Desktop> {
     const home = mkdtempSync(join(tmpdir(), 'sestina-desktop-')) // not below a folder that nobody may enter
     t.teardown(() => { rmSync(home, { recursive: true, force: true }) })
@@ -32,37 +36,40 @@ export class Desktop {
     return new Desktop({ ...env, DBUS_SESSION_BUS_ADDRESS: address })
   }
 
-  /** Starts a program here; it is ended when the test ends. */
+  /** Starts a program on this desktop; it is ended when the test ends. */
   start (t: Test, path: string, args: readonly string[]): Program {
     const program = new Program(path, args, { env: this.env, asNobody: true })
     t.teardown(() => program.stop())
     return program
   }
 
-  /** Runs a program here to its end. */
+  /** Runs a program on this desktop to its end, and returns its output. */
   async run (path: string, ...args: readonly string[]): Promise<string> {
     return await run(path, args, { env: this.env, asNobody: true })
   }
 
-  /** Types into the window with this title: text, and keys after it. */
+  /** Types into the window with this title: text, then keys. */
   async type (title: string, text: string, ...keys: readonly string[]): Promise<void> {
     await this.run('xdotool', 'search', '--sync', '--onlyvisible', '--name', title, 'windowfocus', '--sync')
     await this.run('xdotool', 'type', '--delay', '20', text)
     for (const key of keys) await this.run('xdotool', 'key', key)
   }
 
-  /** Takes a picture of all that is to be seen. */
+  /** Takes a picture of the whole screen. */
   async picture (path: string): Promise<void> {
     await run('import', ['-window', 'root', path], { env: this.env })
   }
 
-  /** Takes pictures until one differs from an earlier one by more than `pixels`; keeps the last, and gives the difference. */
+  /**
+   * Takes pictures until one differs from an earlier one by more than `pixels`, or the time is over. Keeps the last one
+   * and returns the difference.
+   */
   async changed (earlier: string, path: string, pixels: number, seconds = 20): Promise<number> {
     const end = performance.now() + seconds * 1000
     for (;;) {
       await this.picture(path)
       const compare = new Program('compare', ['-metric', 'AE', earlier, path, 'null:'], { input: '' })
-      await compare.ended // 1 where they differ
+      await compare.ended // exit code 1 if they differ
       const difference = Number.parseFloat(compare.said)
       if (difference > pixels || performance.now() > end) return difference
     }

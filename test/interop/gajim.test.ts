@@ -1,4 +1,4 @@
-/** Gajim, as a person at a desktop uses it: an account, a contact, a conversation that is there to be seen. */
+/** Gajim as a person at a desktop uses it: an account, a contact, and a conversation on the screen. */
 import Database from 'better-sqlite3'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,17 +14,17 @@ const skip = missing({
   'go-sendxmpp': 'go-sendxmpp', openssl: 'openssl',
 })
 const PASSWORD = 'a-secret-of-Verona'
-/** Pixels of the screen that a blinking cursor changes, with much to spare. */
+/** The number of pixels that a blinking cursor changes, with much to spare. */
 const CURSOR = 800
 const WORDS = 'But soft! What light through yonder window breaks'
 const LAST_WORDS = 'window breaks'
 const ANSWER = 'O Romeo, Romeo! Wherefore art thou Romeo?'
-/** Said while Gajim is away: to another device, by that device, and while there is none. */
+/** Messages sent while Gajim is away: to another device, by that device, and while no device is online. */
 const MEANWHILE = ['What man art thou', 'My name, dear saint, is hateful to myself', 'How camest thou hither'] as const
 
 t.setTimeout(1_200_000)
 
-t.test('a person with Gajim', { skip }, async t => {
+t.test('a person can use Gajim', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet']) await server.addUser(local, PASSWORD)
   const jid = (local: string): string => `${local}@${server.domain}`
@@ -43,7 +43,7 @@ t.test('a person with Gajim', { skip }, async t => {
 
   const gajim = desktop.start(t, 'gajim', ['--verbose'])
 
-  t.test('logs in by SCRAM, with a certificate that the person trusts', async t => {
+  t.test('Gajim logs in by SCRAM, with a certificate that the person trusts', async t => {
     await gajim.says(/Raise event: signed-in/, 60)
     t.match(gajim.said, /Chosen auth mechanism: SCRAM-SHA-/)
   })
@@ -51,7 +51,7 @@ t.test('a person with Gajim', { skip }, async t => {
   t.test('a message that is typed into its window reaches the contact', async t => {
     await desktop.type('Gajim', '', 'alt+1')
     await gajim.says(new RegExp(`Switch to ${jid('juliet')}`))
-    // Keys that are pressed before the place to write has the focus are lost. Then the words are typed once more.
+    // Keys pressed before the input field has the focus are lost. The words are then typed again.
     for (let turn = 1; turn <= 5 && !listener.said.includes(WORDS); turn++) {
       await desktop.type('Gajim', `${WORDS}?`, 'Return')
       await listener.says(new RegExp(`(?:${LAST_WORDS}[^]*?){${turn}}`))
@@ -69,7 +69,7 @@ t.test('a person with Gajim', { skip }, async t => {
     t.ok(after > CURSOR, 'more than a cursor has changed on the screen')
   })
 
-  t.test('what was said while it was away, be it on another device, is in its history once it is back, each message once', async t => {
+  t.test('after reconnecting, Gajim finds every missed message in the archive exactly once, also those of another device', async t => {
     await gajim.stop()
     const [heard, said, waiting] = MEANWHILE
     const elsewhere = await listening(t, 'romeo')
@@ -90,7 +90,7 @@ t.test('a person with Gajim', { skip }, async t => {
   })
 })
 
-/** What Gajim keeps of conversations, by the alphabet. */
+/** Returns the messages that Gajim stores, sorted. */
 function messagesIn (desktop: Desktop): readonly string[] {
   const logs = new Database(join(desktop.env['XDG_DATA_HOME'] ?? '', 'gajim', 'logs.db'), { readonly: true, timeout: 10_000 })
   const found = logs.prepare<[], string>('SELECT trim(message, char(10)) FROM logs WHERE message IS NOT NULL').pluck().all()

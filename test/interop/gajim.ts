@@ -1,14 +1,19 @@
-/** The account of a person who uses Gajim, as Gajim keeps it. */
+/** The account of a person who uses Gajim, as Gajim stores it. */
 import Database from 'better-sqlite3'
 import { randomUUID } from 'node:crypto'
-import { copyFileSync, mkdirSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import type { ServerUnderTest } from './server.js'
 
-/** Who uses it, and whom they have an open chat with. */
+/** A user of Gajim, and the contact with whom a chat is open. */
 export interface GajimUser { readonly local: string, readonly contact: string, readonly password: string }
 
-/** What the assistant for new accounts would write, and the certificate as a person has accepted it. */
+/**
+ * Writes the files that Gajim's assistant for new accounts would write, and the certificate as one that the person
+ * accepted.
+ */
 export function settle (server: ServerUnderTest, home: string, { local, contact, password }: GajimUser): void {
   const config = join(home, 'config', 'gajim')
   const certificates = join(home, 'data', 'gajim', 'cert_store')
@@ -23,7 +28,9 @@ export function settle (server: ServerUnderTest, home: string, { local, contact,
   }
   const chat = { account: 'verona', jid: { __type: 'JID', value: `${contact}@${server.domain}` }, type: 'contact', pinned: false, position: -1 }
   const workspaces = { [randomUUID()]: { name: 'Verona', chats: [chat] } }
-  for (const [name, values] of Object.entries({ app, soundevents: {}, status_presets: {}, proxies: {}, plugins: {}, workspaces })) {
+  const plugins = { drive: { active: true }, omemo: { active: true } }
+  const all = { app, soundevents: {}, status_presets: {}, proxies: {}, plugins, workspaces }
+  for (const [name, values] of Object.entries(all)) {
     put.run(name, JSON.stringify(values))
   }
   settings.prepare('INSERT INTO account_settings (account, settings) VALUES (?, ?)').run('verona', JSON.stringify({
@@ -35,4 +42,30 @@ export function settle (server: ServerUnderTest, home: string, { local, contact,
     group_chat: {},
   }))
   settings.close()
+}
+
+/** Adds the plugin with which a test runs Python in Gajim. */
+export function addDrive (home: string): void {
+  const folder = join(home, 'data', 'gajim', 'plugins', 'drive')
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, '__init__.py'), 'from .drive import DrivePlugin\n')
+  writeFileSync(join(folder, 'plugin-manifest.json'), JSON.stringify({
+    authors: ['Sestina'], description: 'Runs commands of a test', homepage: 'https://example.org', config_dialog: false, name: 'Drive',
+    platforms: ['linux'], requirements: ['gajim>=1.5.0'], short_name: 'drive', version: '1.0.0',
+  }))
+  copyFileSync(join(PACKAGE_ROOT, 'test', 'interop', 'gajim-drive.py'), join(folder, 'drive.py'))
+}
+
+/** Runs Python in Gajim, and returns what it prints with `p`. */
+export async function drive (home: string, code: string): Promise<string> {
+  const file = join(home, 'cmd.py')
+  rmSync(`${file}.out`, { force: true })
+  writeFileSync(`${file}.tmp`, code)
+  chmodSync(`${file}.tmp`, 0o666)
+  renameSync(`${file}.tmp`, file)
+  for (let turns = 0; turns < 600; turns++) {
+    if (existsSync(`${file}.out`)) return readFileSync(`${file}.out`, 'utf8')
+    await sleep(100)
+  }
+  throw new Error(`Gajim did not run: ${code}`)
 }

@@ -1,4 +1,7 @@
-/** Accounts that real Prosody and real ejabberd have exported: their people log in as before, by their clients' default settings. */
+/**
+ * Accounts that real Prosody and real ejabberd have exported: their users log in as before, with the default settings
+ * of their clients.
+ */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -16,7 +19,7 @@ const DOMAIN = 'localhost'
 
 t.setTimeout(1_200_000)
 
-/** Has Prosody make an account in its storage of XEP-0227; the file. */
+/** Lets Prosody make an account in its storage of XEP-0227, and returns the path of the file. */
 async function exportedByProsody (folder: string, local: string): Promise<string> {
   const data = join(folder, 'prosody')
   mkdirSync(data)
@@ -33,7 +36,7 @@ VirtualHost "${DOMAIN}"
   return join(data, `${local}@${DOMAIN}.xml`)
 }
 
-/** Has ejabberd make an account and export all it has; the file that includes the others. */
+/** Lets ejabberd make an account and export all it has, and returns the path of the file that includes the others. */
 async function exportedByEjabberd (t: Test, folder: string, local: string): Promise<string> {
   const [port = 0] = await freePorts(1)
   const exported = join(folder, 'ejabberd')
@@ -74,7 +77,7 @@ modules:
   return join(exported, main ?? '')
 }
 
-/** A client with nothing set but its account and whom it trusts; prints the mechanism that it logged in by. */
+/** A client with no settings but its account and its trusted certificate. Prints the mechanism that it logged in by. */
 const CLIENT = `
 import asyncio, sys
 from slixmpp import ClientXMPP
@@ -100,7 +103,7 @@ async function logsInBySlixmpp (server: ServerUnderTest, local: string): Promise
   return program.said.trim()
 }
 
-t.test('accounts of Prosody and ejabberd', { skip: servers || AGAINST_PROSODY && 'it is about Sestina' }, async t => {
+t.test('accounts of Prosody and ejabberd can be imported, and their users can log in', { skip: servers || AGAINST_PROSODY && 'it is about Sestina' }, async t => {
   const server = await startServer(t)
   await server.addUser('mercutio', PASSWORD)
   const [ofProsody, ofEjabberd] = [await exportedByProsody(server.folder, 'romeo'), await exportedByEjabberd(t, server.folder, 'juliet')]

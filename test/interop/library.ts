@@ -6,9 +6,12 @@ import type { Test } from 'tap'
 import type { ServerUnderTest } from './server.js'
 
 export const PASSWORD = 'a secret of Verona'
-/** How long something is waited for, in milliseconds. */
+/** The longest wait for a stanza or a login, in milliseconds. */
 export const PATIENCE = 120_000
-/** How long the library may wait for an answer while it negotiates; it gives two seconds itself, and a busy machine may need more. */
+/**
+ * The longest wait of the library for an answer during negotiation, in milliseconds. Its default is two seconds, and a
+ * busy machine may need more.
+ */
 const NEGOTIATION = 8000
 
 export type Stanza = Parameters<Client['send']>[0]
@@ -16,16 +19,17 @@ export type Stanza = Parameters<Client['send']>[0]
 export interface Device {
   readonly xmpp: Client
   readonly full: string
-  /** The first that came and is like this, or will. */
+  /** Resolves with the first stanza, already here or yet to come, for which `wanted` returns true. */
   gets (wanted: (stanza: Stanza) => boolean): Promise<Stanza>
 }
 
 interface How { readonly resource?: string, readonly service: string }
 
-/** A device of somebody's, online. */
+/** Brings a device of an account online. */
 export async function device (t: Test, server: ServerUnderTest, username: string, how: How): Promise<Device> {
   const { resource, service } = how
-  const xmpp = client({ service, domain: server.domain, username, password: PASSWORD, ...resource === undefined ? {} : { resource } })
+  const { domain } = server
+  const xmpp = client({ service, domain, username, password: PASSWORD, ...resource === undefined ? {} : { resource } })
   const came: Stanza[] = []
   const waiting = new Set<() => void>()
   xmpp.on('error', error => { t.comment(String(error)) })
@@ -34,7 +38,7 @@ export async function device (t: Test, server: ServerUnderTest, username: string
     for (const look of waiting) look()
   })
   t.teardown(async () => {
-    xmpp.reconnect.stop() // told to stop twice, it would come back
+    xmpp.reconnect.stop() // after a second stop the library would reconnect
     await xmpp.stop()
   })
   const full = await online(xmpp)
@@ -55,8 +59,8 @@ export async function device (t: Test, server: ServerUnderTest, username: string
 }
 
 /**
- * Starts it, and answers with its address once it is online. `start` itself misses a server that opens its stream before the library
- * begins to wait for that, and fails although all goes on.
+ * Starts the client and returns its address once it is online. `start` alone misses a server that opens its stream
+ * before the library begins to wait for it, and fails although the login goes on.
  */
 export async function online (xmpp: Client): Promise<string> {
   Object.assign(xmpp, { timeout: NEGOTIATION })
@@ -74,7 +78,10 @@ export async function online (xmpp: Client): Promise<string> {
   })
 }
 
-/** The library has no setting for it: its connections, made by node:tls as ours are, trust the server's certificate in this test. */
+/**
+ * Lets the library trust the server's certificate in this test. The library has no setting for it, but connects by
+ * node:tls.
+ */
 export function trust (t: Test, server: ServerUnderTest): void {
   const connect = tls.connect
   const ca = readFileSync(server.certificate)

@@ -1,19 +1,24 @@
-/** A server that is stopped and started again while its users talk: a stop is planned, and nobody is to notice more than a pause. */
+/**
+ * A server that is stopped and started again while its users talk: after a planned stop nobody notices more than a
+ * pause.
+ */
 import t, { type Test } from 'tap'
 import { Cluster, MISSING } from '../storage/cluster.js'
 import { Stage } from './stops.js'
 
-/** Messages that each of two devices says right before a stop: in the first rounds, and in those after them. */
+/**
+ * The number of messages that each of two devices sends right before a stop: in the first rounds, and in later ones.
+ */
 const MUCH = 500
 const LITTLE = 100
 
 t.setTimeout(600_000)
 
-t.test('a planned stop loses no session, no message and no presence, whether it is idle or in the middle of a burst', async t => {
+t.test('a planned stop loses no session, no message and no presence, whether the server is idle or in the middle of a burst', async t => {
   await plays(t, 20, 'driver = "sqlite"')
 })
 
-t.test('nor does it with PostgreSQL', { skip: MISSING }, async t => {
+t.test('a planned stop loses nothing with PostgreSQL either', { skip: MISSING }, async t => {
   const cluster = await Cluster.start(t)
   await plays(t, 2, 'driver = "postgres"\nurl = { file = "url" }', await cluster.database())
 })

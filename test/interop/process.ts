@@ -1,4 +1,4 @@
-/** Programs of others, started for a test: each in a process group of its own, read line by line, ended for certain. */
+/** Other programs, started for a test: each in a process group of its own, read line by line, and always ended. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { createServer } from 'node:net'
@@ -7,19 +7,19 @@ import { delimiter, join } from 'node:path'
 export interface Command {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
-  /** What the program reads from its standard input, which is then closed. Left out: the input stays open for `type`. */
+  /** The standard input of the program, which is then closed. If left out, the input stays open for `type`. */
   readonly input?: string
-  /** Run by the user nobody where we are root: some programs refuse root. */
+  /** Runs the program as the user nobody if the test runs as root: some programs refuse root. */
   readonly asNobody?: boolean
 }
 
-/** The user nobody, or nothing where we are not root and so may not become another. */
+/** The user nobody, or undefined if the test does not run as root and so cannot change the user. */
 export const NOBODY = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined
 
-/** How much of what a program said is kept. */
+/** The number of characters of a program's output that are kept. */
 const KEPT = 1 << 20
 
-/** A program did not do what it was to do; a failing test shows what it said last. */
+/** A program failed; the test shows its last output. */
 export class Failure extends Error {
   readonly said: readonly string[]
 
@@ -29,15 +29,15 @@ export class Failure extends Error {
   }
 }
 
-/** What still runs when the test's own process ends, be it in the middle, ends with it. */
+/** The programs that still run: they are killed when the test's process ends, even in the middle of a test. */
 const running = new Set<Program>()
 process.once('exit', () => { for (const program of running) program.signal('SIGKILL') })
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { process.exit(1) })
 
-/** One program that runs. */
+/** One running program. */
 export class Program {
   readonly name: string
-  /** The code with which it ended, or the name of the signal. */
+  /** Resolves with the exit code, or with the name of the signal. */
   readonly ended: Promise<number | string>
   #said = ''
   #over: number | string | undefined
@@ -54,17 +54,20 @@ export class Program {
     })
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => { this.#hear(text) })
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => { this.#hear(text) })
-    this.#child.stdin?.on('error', () => undefined) // it ended without reading: `ended` tells
+    this.#child.stdin?.on('error', () => undefined) // the program ended without reading: `ended` reports that
     if (how.input !== undefined) this.#child.stdin?.end(how.input)
   }
 
-  /** All that it printed so far, on either of its outputs. */
+  /** All that the program has printed so far, on either of its outputs. */
   get said (): string { return this.#said }
   get pid (): number { return this.#child.pid ?? 0 }
 
   type (text: string): void { this.#child.stdin?.write(text) }
 
-  /** Waits until what it printed, from `after` on, matches. Throws with its last words when it ends or the time is over. */
+  /**
+   * Waits until the output from `after` on matches. Throws with the last output if the program ends or the time is
+   * over.
+   */
   async says (wanted: RegExp, seconds = 120, after = 0): Promise<RegExpExecArray> {
     return await new Promise((resolve, reject) => {
       const done = (): void => { clearTimeout(timer); this.#listeners.delete(look) }
@@ -79,7 +82,7 @@ export class Program {
     })
   }
 
-  /** Asks the whole group to end, and insists after a minute. */
+  /** Asks the whole group to end, and kills it after a minute. */
   async stop (): Promise<void> {
     this.signal('SIGTERM')
     const timer = setTimeout(() => { this.signal('SIGKILL') }, 60_000)
@@ -88,13 +91,13 @@ export class Program {
     this.signal('SIGKILL') // children that outlived it
   }
 
-  /** Sends a signal to the program and all that it started in its group. */
+  /** Sends a signal to the program and to all that it started in its group. */
   signal (signal: NodeJS.Signals): void {
     if (this.#child.pid === undefined) return
     try {
       process.kill(-this.#child.pid, signal)
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error // none is left
+      if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error // the group is gone
     }
   }
 
@@ -111,7 +114,7 @@ export class Program {
   }
 }
 
-/** Runs a program to its end and gives what it printed. Throws where it ends otherwise than with 0, or not in time. */
+/** Runs a program to its end and returns its output. Throws if it ends with another code than 0, or not in time. */
 export async function run (path: string, args: readonly string[], how: Command = {}, seconds = 240): Promise<string> {
   const program = new Program(path, args, { input: '', ...how })
   const timer = setTimeout(() => { program.signal('SIGKILL') }, seconds * 1000)
@@ -121,7 +124,7 @@ export async function run (path: string, args: readonly string[], how: Command =
   return program.said
 }
 
-/** Why a test cannot be played here and what would change that; false where all the programs are there. */
+/** Returns which packages a test lacks here and how to install them, or false if all programs are there. */
 export function missing (programs: Readonly<Record<string, string>>): string | false {
   const packages = Object.entries(programs).filter(([program]) => !isInstalled(program)).map(([, name]) => name)
   return packages.length > 0 && `missing: apt-get install --no-install-recommends ${[...new Set(packages)].join(' ')}`
@@ -140,7 +143,9 @@ function isInstalled (program: string): boolean {
   })
 }
 
-/** Ports of the loopback that were free a moment ago, for programs that cannot be told to take any. */
+/**
+ * Returns ports of the loopback interface that were free a moment ago, for programs that cannot choose one themselves.
+ */
 export async function freePorts (count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, async () => {
     const server = createServer()

@@ -1,4 +1,7 @@
-/** The server of an app (XEP-0357), which is an account of its own: real clients, and the server as an operator starts it. */
+/**
+ * The app server of push notifications (XEP-0357) is an ordinary account here: with real clients, and the server as an
+ * operator starts it.
+ */
 import { xml } from '@xmpp/client'
 import t from 'tap'
 import { device, PASSWORD, PATIENCE, trust, type Device, type Stanza } from './library.js'
@@ -10,7 +13,7 @@ const MODULES = 'client-access-management = true\npush = { collapse = "1s" }\n'
 
 interface Line { destroy (): void }
 
-/** The line is gone without a word, and the device does not come back by itself. */
+/** Cuts the connection without a word, and keeps the device from reconnecting. */
 function vanish ({ xmpp }: Device): void {
   const { reconnect, socket } = xmpp as unknown as { reconnect: { stop (): void }, socket: { socket?: Line } & Line }
   reconnect.stop()
@@ -40,7 +43,7 @@ t.setTimeout(1_200_000)
 
 const skip = AGAINST_PROSODY && 'push is no part of it'
 
-t.test("a phone registers its app's server, goes away, and is called back until that server has enough of it", { skip }, async t => {
+t.test('a phone registers its app server, goes offline, and gets push notifications until that server rejects them', { skip }, async t => {
   const server = await startServer(t, MODULES)
   for (const local of ['romeo', 'juliet', 'push']) await server.addUser(local, PASSWORD)
   trust(t, server)
@@ -50,13 +53,13 @@ t.test("a phone registers its app's server, goes away, and is called back until 
   const app = await device(t, server, 'push', { service })
   const phone = await device(t, server, 'juliet', { service })
 
-  // The library answers each request itself: what this server has to say of the next one stands here.
+  // The library answers each request itself: this is the list of answers to the next publications.
   const verdicts: (Stanza | true)[] = []
   app.xmpp.iqCallee.set(PUBSUB, 'pubsub', () => verdicts.shift() ?? true)
 
   const { iqCaller } = phone.xmpp
   const info = await iqCaller.get(xml('query', { xmlns: 'http://jabber.org/protocol/disco#info' }), juliet, PATIENCE)
-  t.ok(info?.getChildren('feature').some((feature: Stanza) => feature.attrs['var'] === PUSH), 'an account says that it can be told')
+  t.ok(info?.getChildren('feature').some((feature: Stanza) => feature.attrs['var'] === PUSH), 'an account announces support for push notifications')
   const options = xml('x', { xmlns: 'jabber:x:data', type: 'submit' },
     xml('field', { var: 'FORM_TYPE' }, xml('value', {}, `${PUBSUB}#publish-options`)),
     xml('field', { var: 'secret' }, xml('value', {}, 'eruio234vzxc2kla-91')))
@@ -83,5 +86,5 @@ t.test("a phone registers its app's server, goes away, and is called back until 
 
   phone.xmpp.reconnect.reconnect().catch((error: unknown) => { t.comment(String(error)) })
   const bodies = [await phone.gets(stanza => stanza.is('message')), await phone.gets(stanza => stanza.is('message'))].map(stanza => stanza.getChildText('body'))
-  t.same(bodies, ['Juliet!', 'Are you there?'], 'nothing of what it was called for is lost')
+  t.same(bodies, ['Juliet!', 'Are you there?'], 'no message that a notification announced is lost')
 })

@@ -1,4 +1,4 @@
-"""What people do with slixmpp, an XMPP library for Python that none of us wrote: scenes between devices, told as TAP."""
+"""Scenes between devices of people who use slixmpp, an independent XMPP library for Python; prints the results as TAP."""
 import argparse
 import asyncio
 import logging
@@ -16,7 +16,7 @@ BOOKMARKS = 'storage:bookmarks'
 
 
 class Device(ClientXMPP):
-    """One device of one account; remembers the stanzas that came, so that a scene can ask for them in any order."""
+    """One device of one account. Keeps the stanzas that arrived, so that a scene can ask for them in any order."""
 
     def __init__(self, stage, local, resource, password=None, direct=False, plugins=()):
         super().__init__(f'{local}@{stage.domain}/{resource}', password or stage.password)
@@ -47,7 +47,7 @@ class Device(ClientXMPP):
         self.changed.set()
 
     async def arrive(self):
-        """Connects, and says how that went."""
+        """Connects, and returns the outcome."""
         self.connect((self.stage.host, self.stage.direct_port if self.direct else self.stage.port),
                      use_ssl=self.direct, force_starttls=not self.direct, disable_starttls=self.direct)
         return await asyncio.wait_for(self.outcome, PATIENCE)
@@ -62,13 +62,13 @@ class Device(ClientXMPP):
         return self
 
     async def gets(self, wanted, what):
-        """The first stanza that came and is wanted; it is taken out, so that the next call finds the next."""
+        """Returns the first stanza that arrived and is wanted, and removes it, so that the next call finds the next one."""
         stanza = await self.has(lambda: next((stanza for stanza in self.came if wanted(stanza)), None), what)
         self.came.remove(stanza)
         return stanza
 
     async def has(self, look, what):
-        """What is found, once it is, among all that came."""
+        """Returns what `look` finds among the arrived stanzas, as soon as it finds something."""
         async def wait():
             while not (found := look()):
                 self.changed.clear()
@@ -87,7 +87,7 @@ class Device(ClientXMPP):
         return await self.gets(lambda s: s.name == 'presence' and s['from'].bare == whom and s['type'] == kind, f'{kind} of {whom}')
 
     async def caught_up(self):
-        """All that the server had for us before our ping is here when the answer is: the streams are in order."""
+        """Waits for the answer to a ping: all that the server sent before it has then arrived, as streams keep their order."""
         await self['xep_0199'].send_ping(self.stage.domain, timeout=PATIENCE)
 
     async def leave(self):
@@ -117,7 +117,7 @@ class Stage:
 
 
 async def starttls(stage):
-    """logs in by SCRAM after STARTTLS, trusting the server's certificate"""
+    """slixmpp logs in by SCRAM after STARTTLS, trusting the server's certificate"""
     romeo = await stage.device('romeo', 'orchard').online()
     mechanism = romeo['feature_mechanisms'].mech.name
     assert mechanism.startswith('SCRAM-SHA-'), mechanism
@@ -127,21 +127,21 @@ async def starttls(stage):
 
 
 async def direct_tls(stage):
-    """logs in by SCRAM over direct TLS"""
+    """slixmpp logs in by SCRAM over direct TLS"""
     juliet = await stage.device('juliet', 'balcony', direct=True).online()
     mechanism = juliet['feature_mechanisms'].mech.name
     assert mechanism.startswith('SCRAM-SHA-'), mechanism
 
 
 async def wrong_password(stage):
-    """is refused with a wrong password, and so is one who has no account"""
+    """a wrong password is refused, and so is an unknown account"""
     for local in ('romeo', 'nobody'):
         outcome = await stage.device(local, 'orchard', password='wrong').arrive()
         assert outcome == 'refused', outcome
 
 
 async def roster_handshake(stage):
-    """asks for a contact's presence, is granted it, and grants the same"""
+    """two users subscribe to each other's presence"""
     romeo = await stage.device('romeo', 'orchard').online()
     juliet = await stage.device('juliet', 'balcony').online()
     romeo.update_roster(stage.jid('juliet'), name='Juliet', groups=['Capulets'])
@@ -161,7 +161,7 @@ async def roster_handshake(stage):
 
 
 async def presence(stage):
-    """shows contacts when one comes, is away, and goes"""
+    """contacts get each presence: available, away, unavailable"""
     romeo = await stage.device('romeo', 'orchard').online()
     juliet = await stage.device('juliet', 'balcony').online()
     await romeo.sees(stage.jid('juliet'), 'available')
@@ -174,7 +174,7 @@ async def presence(stage):
 
 
 async def chat(stage):
-    """carries a conversation, whatever its letters, in order"""
+    """messages arrive in order, with all their characters"""
     romeo = await stage.device('romeo', 'orchard').online()
     juliet = await stage.device('juliet', 'balcony').online()
     words = [f'{n} <&>"\' ünïcödé 🥀 \n line' for n in range(100)]
@@ -188,7 +188,7 @@ async def chat(stage):
 
 
 async def carbons(stage):
-    """shows each device of a user both sides of the conversation"""
+    """each device of a user gets both sides of a conversation by carbons"""
     romeo = await stage.device('romeo', 'orchard').online()
     balcony = await stage.device('juliet', 'balcony').online()
     chamber = await stage.device('juliet', 'chamber').online()
@@ -207,7 +207,7 @@ async def carbons(stage):
 
 
 async def offline(stage):
-    """keeps messages for one who is away, and delivers each once, in order, with the time it was sent"""
+    """offline messages are delivered once, in order, with the time at which they were sent"""
     romeo = await stage.device('romeo', 'orchard').online()
     words = ['Good night', 'good night', 'parting is such sweet sorrow']
     for word in words:
@@ -225,7 +225,7 @@ async def offline(stage):
 
 
 async def blocking(stage):
-    """keeps a blocked contact's messages away, tells all devices, and lets them through again afterwards"""
+    """messages of a blocked contact are refused until it is unblocked, and all devices get the changes"""
     romeo = await stage.device('romeo', 'orchard').online()
     balcony = await stage.device('juliet', 'balcony').online()
     chamber = await stage.device('juliet', 'chamber').online()
@@ -248,7 +248,7 @@ async def blocking(stage):
 
 
 async def vcard(stage):
-    """publishes a vCard that others read"""
+    """a published vCard can be read by others"""
     romeo = await stage.device('romeo', 'orchard').online()
     juliet = await stage.device('juliet', 'balcony').online()
     card = romeo['xep_0054'].make_vcard()
@@ -260,7 +260,7 @@ async def vcard(stage):
 
 
 async def private_storage(stage):
-    """keeps a client's own notes from one login to the next"""
+    """private XML storage survives from one login to the next"""
     romeo = await stage.device('romeo', 'orchard').online()
     note = ET.Element(f'{{{BOOKMARKS}}}storage')
     ET.SubElement(note, f'{{{BOOKMARKS}}}conference', {'jid': 'verona@rooms.example', 'name': 'Verona'})
@@ -279,7 +279,7 @@ async def private_storage(stage):
 
 
 async def questions(stage):
-    """answers what clients ask a server: disco, ping, version, time, and an error for what it does not know"""
+    """the server answers disco, ping, version and time, and an unknown request with an error"""
     romeo = await stage.device('romeo', 'orchard').online()
     info = await romeo['xep_0030'].get_info(jid=stage.domain, timeout=PATIENCE)
     identities = {(identity[0], identity[1]) for identity in info['disco_info']['identities']}
@@ -291,7 +291,7 @@ async def questions(stage):
     version = await romeo['xep_0092'].get_version(stage.domain, timeout=PATIENCE)
     assert version['software_version']['name'], version
     time = await romeo['xep_0202'].get_entity_time(stage.domain, timeout=PATIENCE)
-    utc = time.xml.find('.//{urn:xmpp:time}utc')  # by hand: the library adds a second Z to it
+    utc = time.xml.find('.//{urn:xmpp:time}utc')  # read directly: the library adds a second Z to it
     assert utc is not None and utc.text.endswith('Z'), time
     try:
         iq = romeo.make_iq_get(ito=stage.domain)
@@ -300,11 +300,11 @@ async def questions(stage):
     except IqError as error:
         assert error.iq['error']['condition'] == 'service-unavailable', error.iq
     else:
-        raise AssertionError('what nobody knows was answered')
+        raise AssertionError('an unknown request was answered')
 
 
 async def survival(stage):
-    """outlives its line: what came meanwhile is there once it is back, once and in order, and nobody saw it go"""
+    """a session outlives its connection: messages arrive after the resumption, once and in order, and nobody saw it go"""
     romeo = await stage.device('romeo', 'orchard').online()
     juliet = await managed(stage.device('juliet', 'balcony', plugins=('0198',)))
     romeo.send_message(mto=juliet.boundjid, mbody='one', mtype='chat')
@@ -334,7 +334,7 @@ async def survival(stage):
 
 
 async def managed(device):
-    """Brings it online with a session that can be resumed."""
+    """Brings the device online with a session that can be resumed."""
     enabled = asyncio.get_running_loop().create_future()
     device.add_event_handler('sm_enabled', lambda stanza: enabled.done() or enabled.set_result(stanza))
     await device.online()
@@ -349,7 +349,7 @@ def told(device, event):
 
 
 async def planned_stop(stage):
-    """outlives a planned stop of the server in the middle of a burst: all resume, nothing is lost or doubled, and nobody sees anybody go"""
+    """sessions outlive a planned stop of the server in the middle of a burst: nothing is lost or doubled, and nobody sees anybody go"""
     romeo = await managed(stage.device('romeo', 'orchard', plugins=('0198',)))
     juliet = await managed(stage.device('juliet', 'balcony', plugins=('0198',)))
     await romeo.sees(stage.jid('juliet'), 'available')
@@ -359,14 +359,14 @@ async def planned_stop(stage):
     for word in words:
         romeo.send_message(mto=stage.jid('juliet'), mbody=word, mtype='chat')
         juliet.send_message(mto=stage.jid('romeo'), mbody=word, mtype='chat')
-    for device in (romeo, juliet):  # what slixmpp has not written when the line breaks, it forgets
+    for device in (romeo, juliet):  # slixmpp forgets stanzas that it has not written when the connection breaks
         while not device.waiting_queue.empty():
             await asyncio.sleep(0)
     gone = [told(device, 'disconnected') for device in (romeo, juliet)]
     print('# restart the server', flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     await asyncio.wait_for(asyncio.gather(*gone), PATIENCE)
-    # Before anybody is back, both are seen as they were.
+    # Before anybody is back, both still have their presence.
     mercutio = await stage.device('romeo', 'street').online()
     await mercutio.gets(lambda s: s.name == 'presence' and s['from'] == addresses[0] and s['type'] == 'available', 'presence of the other device')
     await mercutio.sees(stage.jid('juliet'), 'available')
@@ -376,7 +376,7 @@ async def planned_stop(stage):
         unacknowledged, last = list(device['xep_0198'].unacked_queue), device['xep_0198'].last_ack
         device.connect((stage.host, stage.port), force_starttls=True)
         handled = (await asyncio.wait_for(resumed, PATIENCE))['h'] - last
-        # COMPAT(slixmpp 1.8.3): it forgets these as it asks to resume, and XEP-0198 §5 wants them sent again.
+        # COMPAT(slixmpp 1.8.3): it forgets these when it asks to resume, although XEP-0198 §5 requires to send them again.
         for _, stanza in unacknowledged[handled:]:
             device.send(stanza)
     assert [device.boundjid.full for device in (romeo, juliet)] == addresses
@@ -392,7 +392,7 @@ async def planned_stop(stage):
 
 
 async def history(stage):
-    """finds in the archive what was said while it was away, page by page, each message under the id it came with"""
+    """the archive has all messages, page by page, each with the id of the live message"""
     romeo = await stage.device('romeo', 'orchard').online()
     juliet = await stage.device('juliet', 'balcony', plugins=('0313', '0359')).online()
     words = [f'line {n}' for n in range(25)]
@@ -415,14 +415,14 @@ async def history(stage):
 
 
 async def resting(stage):
-    """is spared, while nobody looks, the presence and the typing of contacts: the last of it comes with the next message, or once somebody looks"""
+    """an inactive client gets no presence and typing of contacts; the last presence comes with the next message, or once it is active"""
     romeo = await stage.device('romeo', 'orchard', plugins=('0085',)).online()
     juliet = await stage.device('juliet', 'balcony', plugins=('0352',)).online()
     await juliet.sees(stage.jid('romeo'), 'available')
     await juliet.caught_up()
     juliet.came.clear()
     csi = juliet['xep_0352']
-    assert csi.enabled, 'it is not offered'
+    assert csi.enabled, 'CSI is not offered'
 
     async def stirs(*shows):
         for show in shows:
@@ -437,7 +437,7 @@ async def resting(stage):
 
     csi.send_inactive()
     juliet.send_message(mto=romeo.boundjid, mbody='Good night', mtype='chat')
-    await romeo.hears('Good night')  # what juliet said before is known to the server
+    await romeo.hears('Good night')  # the server has handled the element before it
     await stirs('away', 'dnd', 'xa')
     romeo.send_message(mto=stage.jid('juliet'), mbody='Sleep dwell', mtype='chat')
     romeo.send_message(mto=stage.jid('juliet'), mbody='upon thine eyes', mtype='chat')
@@ -453,11 +453,11 @@ async def resting(stage):
     await stirs('dnd', 'away')
     await juliet.caught_up()
     assert [what for what in came() if what[0] == 'presence'] == [('presence', 'dnd'), ('presence', 'away')], juliet.came
-    assert len(came()) == 4, 'who looks sees them type'
+    assert len(came()) == 4, 'an active client sees them type'
 
 
 async def password_change(stage):
-    """changes the password: the new one opens, the old one no longer"""
+    """after a password change the new password logs in, and the old one does not"""
     romeo = await stage.device('romeo', 'orchard').online()
     await romeo['xep_0077'].change_password('a new one', jid=stage.domain, timeout=PATIENCE)
     await romeo.leave()
@@ -468,7 +468,7 @@ async def password_change(stage):
 SCENES = [starttls, direct_tls, wrong_password, roster_handshake, presence, chat, carbons, offline, blocking, vcard,
           private_storage, questions, survival, history, resting, password_change]
 
-# Played only if they are named: they want something done by who plays them.
+# Played only if they are named: their caller has to do something meanwhile.
 ON_REQUEST = [planned_stop]
 
 
@@ -481,7 +481,7 @@ async def main(args):
         try:
             await asyncio.wait_for(scene(stage), 60)
             print(f'ok {number} - {scene.__doc__}', flush=True)
-        except Exception:  # whatever it is, it is the outcome of this scene
+        except Exception:  # any exception is the outcome of this scene
             failed += 1
             print(f'not ok {number} - {scene.__doc__}', flush=True)
             print('\n'.join(f'# {line}' for line in traceback.format_exc().splitlines()), flush=True)
@@ -499,7 +499,7 @@ if __name__ == '__main__':
     parser.add_argument('--port', type=int, required=True)
     parser.add_argument('--direct-port', type=int, required=True)
     parser.add_argument('--domain', default='localhost')
-    parser.add_argument('--password', required=True, help='of romeo and juliet, whose accounts are there')
+    parser.add_argument('--password', required=True, help='of romeo and juliet, whose accounts exist')
     parser.add_argument('--ca', required=True, help='the certificate to trust, in PEM')
     parser.add_argument('--debug', action='store_true')
     parser.add_argument('scenes', nargs='*')

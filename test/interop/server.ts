@@ -1,53 +1,55 @@
-/** A server of real clients: Sestina as an operator starts it; Prosody in its place where INTEROP_SERVER=prosody asks for it. */
+/** A server for real clients: Sestina as an operator starts it, or Prosody if INTEROP_SERVER=prosody. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { only } from '../only.js'
 import { Secrets } from '../secrets.js'
 import { freePorts, Program, run } from './process.js'
+import { SESTINA } from '../sestina.js'
 
 export interface ServerUnderTest {
   readonly host: string
-  /** STARTTLS. */
+  /** The port for STARTTLS. */
   readonly port: number
-  /** TLS from the first byte. */
+  /** The port for direct TLS. */
   readonly directPort: number
   readonly domain: string
-  /** The certificate for the domain, in PEM: what a client has to trust. */
+  /** The path of the domain's certificate in PEM, which a client has to trust. */
   readonly certificate: string
   /** A folder of the test's own. */
   readonly folder: string
   addUser (local: string, password: string): Promise<void>
-  /** Gives an account another password; of Sestina alone. */
+  /** Changes an account's password; only with Sestina. */
   sets (local: string, password: string): Promise<void>
-  /** What the command answers, asked with `--json`; of Sestina alone. */
+  /** Returns the answer of the command with `--json`; only with Sestina. */
   asked (...words: readonly string[]): Promise<unknown>
-  /** Stops it in order (SIGTERM), and starts it again on the same data and ports; of Sestina alone. */
+  /** Stops the server in order (SIGTERM), and starts it again on the same data and ports; only with Sestina. */
   restart (): Promise<void>
-  /** What the server has printed so far. */
+  /** The output of the server so far. */
   readonly said: string
 }
 
-/** Whether the clients are tried against Prosody: it tells a fault of the client, or of the script, from one of ours. */
+/**
+ * True if the clients are tried against Prosody: that tells a fault of the client, or of the script, from a fault of
+ * Sestina.
+ */
 export const AGAINST_PROSODY = process.env['INTEROP_SERVER'] === 'prosody'
 
 /**
- * Starts a server with data of its own on ports of its own; it is stopped when the test ends. `more`: lines for [modules], where it is
- * Sestina.
+ * Starts a server with data and ports of its own; it is stopped when the test ends. `more` has lines for [modules] of
+ * Sestina, `listen` further listeners.
  */
-export async function startServer (t: Test, more = ''): Promise<ServerUnderTest> {
+export async function startServer (t: Test, more = '', listen = ''): Promise<ServerUnderTest> {
   const folder = t.testdir({})
-  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder, more)
+  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder, more, listen)
 }
 
 const DOMAIN = 'localhost'
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 
-async function startSestina (t: Test, folder: string, more: string): Promise<ServerUnderTest> {
+async function startSestina (t: Test, folder: string, more: string, listen: string): Promise<ServerUnderTest> {
   const [port = 0, directPort = 0] = await freePorts(2)
   const conf = join(folder, 'sestina.toml')
-  writeFileSync(conf, sestinaConf(port, directPort, more))
+  writeFileSync(conf, sestinaConf(port, directPort, more, listen))
   const start = (): Program => new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
   let server = start()
   const secrets = new Secrets()
@@ -82,12 +84,15 @@ async function startSestina (t: Test, folder: string, more: string): Promise<Ser
   }
 }
 
-function sestinaConf (port: number, directPort: number, more: string): string {
+function sestinaConf (port: number, directPort: number, more: string, listen: string): string {
   return `
 data = "data"
 
 [log]
 level = "debug"
+
+[limits]
+negotiationTimeout = "10m" # on a busy machine a client may need long
 
 [[listen]]
 for = "clients"
@@ -100,6 +105,7 @@ port = ${directPort}
 address = ["127.0.0.1"]
 tls = "direct"
 
+${listen}
 [modules]
 ${only(`roster = true
 presence = true
@@ -153,7 +159,7 @@ VirtualHost "${DOMAIN}"
   return {
     host: '127.0.0.1', port, directPort, domain: DOMAIN, folder, certificate,
     addUser: async (local, password) => { await run('prosodyctl', ['--config', conf, '--root', 'register', local, DOMAIN, password]) },
-    sets: () => Promise.reject(new Error('it is about Sestina')),
+    sets: () => Promise.reject(new Error('this test needs Sestina')),
     asked: () => Promise.reject(new Error('Prosody has no such command')),
     restart: () => Promise.reject(new Error('Prosody is not restarted here')),
     get said () { return server.said },

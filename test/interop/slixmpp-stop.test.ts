@@ -1,4 +1,4 @@
-/** slixmpp, the Python library, whose server is stopped and started again. The scenes stand in scenes.py. */
+/** slixmpp, the Python library, over a planned stop of the server. The scenes are in scenes.py. */
 import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'

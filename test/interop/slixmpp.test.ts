@@ -1,4 +1,6 @@
-/** slixmpp, the Python library, from login to password change. The scenes stand in scenes.py; here each is a test. */
+/**
+ * slixmpp, the Python library, from login to password change. The scenes are in scenes.py; each of them is a test here.
+ */
 import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
@@ -11,7 +13,7 @@ const skip = missing({ [PYTHON]: 'python3', '/usr/lib/python3/dist-packages/slix
 
 t.setTimeout(1_200_000)
 
-t.test('a person with slixmpp', { skip }, async t => {
+t.test('a person can use slixmpp', { skip }, async t => {
   const server = await startServer(t)
   const password = 'a secret of Verona'
   for (const local of ['romeo', 'juliet']) await server.addUser(local, password)

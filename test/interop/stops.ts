@@ -3,25 +3,24 @@ import { writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Test } from 'tap'
 import { askAdmin } from '../../lib/admin/socket.js'
-import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { only } from '../only.js'
 import type { Element } from '../../lib/xml/element.js'
 import { Caller } from '../crash/caller.js'
 import { DOMAIN, PASSWORD } from '../crash/line.js'
 import { startServer } from '../crash/server.js'
 import { freePorts, run, type Program } from './process.js'
+import { SESTINA } from '../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
-/** The part of a burst that has come when the server is told to stop. */
+/** The part of a burst that has arrived when the server gets the signal to stop. */
 const MIDDLE = 0.2
 
 /**
- * `burst`: how many messages each of two devices says right before the stop; 0 for an idle server. `how`: 'command' is `sestina stop`, and
- * 'question' is what that asks, without a process for it.
+ * `burst`: the number of messages that each of two devices sends right before the stop; 0 for an idle server. `how`:
+ * 'command' runs `sestina stop`, and 'question' sends the same request without a process of its own.
  */
 export interface Round { readonly burst: number, readonly how: 'SIGTERM' | 'command' | 'question' }
 
-/** Two people, each with two devices, and a third one whom both show their presence. */
+/** Two people, each with two devices, and a third one to whom both show their presence. */
 export class Stage {
   readonly callers: readonly Caller[]
   readonly seen: string[] = []
@@ -52,7 +51,7 @@ export class Stage {
     writeFileSync(join(folder, 'url'), `${url}\n`, { mode: 0o600 })
     writeFileSync(conf, confOf(storage, port, directPort))
     const server = await startServer(conf, port)
-    await server.says(/"ready"/, 60) // then it can be asked
+    await server.says(/"server ready"/, 60) // then it accepts admin requests
     const stage = new Stage(conf, [port, directPort], server)
     t.teardown(() => stage.#end())
     for (const user of ['romeo', 'juliet', 'mercutio']) await stage.#asks('user add', [`${user}@${DOMAIN}`], PASSWORD)
@@ -61,7 +60,7 @@ export class Stage {
     return stage
   }
 
-  /** One stop, and what follows it. */
+  /** Plays one stop and the start after it. */
   async plays ({ burst, how }: Round): Promise<void> {
     const [romeo, , juliet] = this.callers as [Caller, Caller, Caller]
     if (burst > 0) await this.#burst(burst, romeo, juliet)
@@ -74,7 +73,7 @@ export class Stage {
     for (const caller of this.callers) await caller.gets(this.#dueTo(caller).length)
   }
 
-  /** All that was said has come to each device that it was for: once, and in its order. */
+  /** Checks that each device got all messages that it should have: once, and in order. */
   check (t: Test): void {
     for (const caller of this.callers) {
       const got = caller.chains.flatMap(({ got }) => got)
@@ -94,7 +93,7 @@ export class Stage {
     from.says(to, this.#sent.push({ from, to }) - 1)
   }
 
-  /** Both speak at once. Resolves when a part of it has come; the rest is on its way. */
+  /** Lets both send at once. Resolves when a part has arrived; the rest is on its way. */
   async #burst (burst: number, romeo: Caller, juliet: Caller): Promise<void> {
     const before = this.#dueTo(juliet).length
     for (let n = 0; n < burst; n++) for (const caller of [romeo, juliet]) this.#says(caller)
@@ -110,14 +109,14 @@ export class Stage {
     if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${this.#server.said}`)
     for (const caller of this.callers) {
       await caller.gone
-      if (caller.isClosed || caller.ending !== '') throw new Error(`${caller.account} heard ${caller.ending}, and ${caller.isClosed ? 'the end of the stream' : 'no end'}`)
+      if (caller.isClosed || caller.ending !== '') throw new Error(`${caller.account} got ${caller.ending}, and ${caller.isClosed ? 'the end of the stream' : 'no end'}`)
     }
   }
 
-  /** As the command does. */
+  /** Sends a request to the admin socket, as the command does. */
   async #asks (command: string, args: readonly string[] = [], input?: string): Promise<void> {
     const answered = await askAdmin(this.#socket, { command, args, ...input === undefined ? {} : { input } })
-    if (answered === undefined) throw new Error(`nobody has answered '${command}'`)
+    if (answered === undefined) throw new Error(`no answer to '${command}'`)
   }
 
   async #arrive (caller: Caller): Promise<void> {
@@ -126,7 +125,7 @@ export class Stage {
     if (former !== undefined && caller.chain !== former) throw new Error(`${caller.account} could not resume: ${caller.refused}`)
   }
 
-  /** Before anybody is back, a contact who comes sees all of them, as they were. */
+  /** Checks that a contact who comes before anybody is back sees all of them as they were. */
   async #stranger (): Promise<void> {
     const mercutio = new Caller(`mercutio@${DOMAIN}`, 'one')
     const shown = new Map<string, string>()
@@ -147,7 +146,7 @@ export class Stage {
     return ['romeo', 'juliet'].flatMap(user => ['one', 'two'].map(resource => [`${user}@${DOMAIN}/${resource}`, `${user} is here`] as const))
   }
 
-  /** All of them show each other their presence. */
+  /** Subscribes all of them to each other's presence. */
   async #befriend (): Promise<void> {
     const mercutio = new Caller(`mercutio@${DOMAIN}`, 'one')
     await mercutio.arrives(this.#port)

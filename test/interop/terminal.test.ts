@@ -1,4 +1,4 @@
-/** People at a terminal: profanity, a client on libstrophe, and go-sendxmpp, one in Go, speak with each other. */
+/** People at a terminal: profanity, a client on libstrophe, and go-sendxmpp, one in Go, talk with each other. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -11,7 +11,7 @@ const PASSWORD = 'a-secret-of-Verona'
 
 t.setTimeout(1_200_000)
 
-t.test('people at a terminal', { skip }, async t => {
+t.test('people at a terminal can talk', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet', 'nurse']) await server.addUser(local, PASSWORD)
   const jid = (local: string): string => `${local}@${server.domain}`
@@ -23,7 +23,7 @@ t.test('people at a terminal', { skip }, async t => {
   const goArgs = (local: string): string[] => ['--username', jid(local), '--password', PASSWORD, '--jserver']
   const starttls = `${server.domain}:${server.port}`
 
-  t.test('what one go-sendxmpp sends over direct TLS, another hears over STARTTLS', async t => {
+  t.test('a message that go-sendxmpp sends over direct TLS arrives at another one over STARTTLS', async t => {
     const nurse = new Program('go-sendxmpp', [...goArgs('nurse'), starttls, '--debug', '--listen'], { env: home('nurse') })
     t.teardown(() => nurse.stop())
     await nurse.says(/<presence/)
@@ -33,7 +33,7 @@ t.test('people at a terminal', { skip }, async t => {
     t.match(heard, jid('juliet'))
   })
 
-  t.test('a person at profanity logs in, is heard, and hears', async t => {
+  t.test('a person logs in with profanity, sends a message, and gets one', async t => {
     const listener = new Program('go-sendxmpp', [...goArgs('juliet'), starttls, '--debug', '--listen'], { env: home('juliet') })
     t.teardown(() => listener.stop())
     await listener.says(/<presence/)

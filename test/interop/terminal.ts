@@ -10,7 +10,7 @@ export class Terminal {
 
   private constructor (tmux: readonly string[]) { this.#tmux = tmux }
 
-  /** Opens a terminal that shows a program; it is closed, and the program ended, when the test ends. */
+  /** Opens a terminal that shows a program; both are ended when the test ends. */
   static async open (t: Test, command: string, env: Readonly<Record<string, string>>): Promise<Terminal> {
     const folder = mkdtempSync(join(tmpdir(), 'sestina-terminal-')) // a socket's path has to be short
     const terminal = new Terminal(['-S', join(folder, 'tmux'), '-f', '/dev/null'])
@@ -28,12 +28,12 @@ export class Terminal {
     await run('tmux', [...this.#tmux, 'send-keys', 'Enter'])
   }
 
-  /** What can be read on the screen now. */
+  /** Returns the text on the screen now. */
   async screen (): Promise<string> {
     return await run('tmux', [...this.#tmux, 'capture-pane', '-p'])
   }
 
-  /** Looks at the screen until it shows what is wanted. */
+  /** Waits until the screen matches, and returns it. */
   async shows (wanted: RegExp, seconds = 20): Promise<string> {
     const end = performance.now() + seconds * 1000
     for (;;) {

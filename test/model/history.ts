@@ -1,29 +1,29 @@
-/** What a phone knows of its account's conversations: by what came live, and by the pages of its archive (XEP-0313). */
+/** A phone's knowledge of its account's conversations, from live messages and pages of the archive (XEP-0313). */
 import type { Element } from '../../lib/xml/element.js'
 
-/** A message in a stanza that has come, by the number that is its text. */
+/** A message in a stanza that arrived, identified by the number in its text. */
 export interface Heard {
   readonly message: number
-  /** Its id in the archive of the account that heard it. */
+  /** Its id in the archive of the account that got it. */
   readonly id: string | undefined
-  /** It had waited somewhere before. */
+  /** True if it was stored before it was delivered. */
   readonly isLate: boolean
 }
 
-/** On a page of the archive. */
+/** A message on a page of the archive. */
 export interface Paged { readonly message: number, readonly id: string, readonly query: string }
 
-/** How many messages a page has at most. */
+/** The largest number of messages on a page. */
 const PAGE = 3
 
-/** The message in this stanza, be it a copy of what another device has sent or got; undefined: there is none with words. */
+/** Returns the message in this stanza, which may be a carbon; undefined if it has no text. */
 export function heardIn (element: Element, account: string): Heard | undefined {
   const copied = element.getChild('received') ?? element.getChild('sent')
   const message = copied?.getChild('forwarded')?.getChild('message') ?? element
   const text = message.getChildText('body')
   if (text === null) return undefined
   const ids = message.getChildren('stanza-id')
-  if (ids.some(({ attrs }) => attrs['by'] !== account)) throw new Error(`${account} was told what is not its business: ${element.toString()}`)
+  if (ids.some(({ attrs }) => attrs['by'] !== account)) throw new Error(`${account} got the archive id of another account: ${element.toString()}`)
   if (ids.length > 1) throw new Error(`two ids: ${element.toString()}`)
   return { message: Number(text), id: ids[0]?.attrs['id'] as string | undefined, isLate: message.getChild('delay') !== undefined }
 }
@@ -36,34 +36,37 @@ export function pagedIn (element: Element): Paged | undefined {
 }
 
 export class History {
-  /** Messages that it has said, has got, or has read in the archive. */
+  /** The messages that the phone has sent, got, or read in the archive. */
   readonly known = new Set<number>()
   /** Ids of the archive, in the order in which pages brought them. */
   readonly paged: string[] = []
-  /** The last id before which it lacks nothing. */
+  /** The last id before which it has everything. */
   #last: string | undefined
-  /** It has read to the end of the archive, and what is new comes by itself. */
+  /** True once it has read to the end of the archive; new messages then arrive live. */
   #isCaughtUp = false
   #queries = 0
-  /** The page that it waits for, and what of it has come. */
+  /** The id of the page that it waits for, and the messages of that page so far. */
   #query: string | undefined
   #page: Paged[] = []
 
   get isCaughtUp (): boolean { return this.#isCaughtUp }
 
-  /** It comes anew: what came meanwhile went past it. */
+  /** Notes that the phone begins anew: it has missed what came meanwhile. */
   away (): void {
     this.#isCaughtUp = false
     this.#query = undefined
   }
 
-  /** What it has missed in one session only came late. */
+  /** Notes a live message. A late one does not move the last id, as others before it may be missing. */
   hears ({ message, id, isLate }: Heard): void {
     this.known.add(message)
     if (this.#isCaughtUp && id !== undefined && !isLate) this.#last = id
   }
 
-  /** Asks for the page behind the last id: by its place among pages, or in the form. What it asked before it waits for no longer. */
+  /**
+   * Returns a request for the page after the last id, as a paging position or in the form. Earlier requests are no
+   * longer waited for.
+   */
   asks (how: 'page' | 'form'): string {
     const id = this.#query = `page-${++this.#queries}`
     this.#page = []
@@ -75,12 +78,12 @@ export class History {
       `<set xmlns='http://jabber.org/protocol/rsm'><max>${PAGE}</max>${after}</set></query></iq>`
   }
 
-  /** Something of a page that it has asked for, or had once. */
+  /** Notes a message of a page. It ignores pages that it no longer waits for. */
   reads (paged: Paged): void {
     if (paged.query === this.#query) this.#page.push(paged)
   }
 
-  /** The end of a page. What of it came before is gone over once more by who asked again. */
+  /** Handles the end of a page. Messages of a page that was requested again are read once more. */
   turns (iq: Element): void {
     if (iq.attrs['id'] !== this.#query) return
     const fin = iq.getChild('fin', 'urn:xmpp:mam:2')

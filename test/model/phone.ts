@@ -1,44 +1,43 @@
-/** A phone as the model has it: a client of one account that keeps to XEP-0198, or has no idea of it, and notes what it gets. */
+/** A phone of the model: a client of one account, with or without XEP-0198, that notes what it gets. */
 import { boundInline } from '../../lib/host/slots.js'
 import type { Element } from '../../lib/xml/element.js'
 import { Device, type Scenario } from '../scenario.js'
 import { heardIn, History, pagedIn, type Heard } from './history.js'
-
-const SM = "xmlns='urn:xmpp:sm:3'"
+import { SM } from '../stanzas.js'
 
 /**
- * How a session begins. 'managed': by XEP-0198. 'inline': the same within the login (XEP-0386), so that the archive is all there is of what
- * came meanwhile. 'plain': without XEP-0198.
+ * How a session begins. 'managed': by XEP-0198. 'inline': by XEP-0198 within the login (XEP-0386), so that missed
+ * messages are in the archive only. 'plain': without XEP-0198.
  */
 export type Manner = 'managed' | 'inline' | 'plain'
 
-/** One session, through all its connections and lives of the server. */
+/** One session, through all its connections and restarts of the server. */
 export interface Chain {
   readonly account: string
   readonly isManaged: boolean
-  /** Messages in the order in which they came, copies included. */
+  /** Messages in the order in which they came, carbons included. */
   readonly got: (Heard & { readonly place: number })[]
-  /** How many of them the server has heard of, by an acknowledgement. */
+  /** How many of them are acknowledged to the server. */
   confirmed: number
   isAlive: boolean
 }
 
-/** One stanza on its way to the server, until that acknowledges it. */
+/** One stanza that was sent and is not acknowledged yet. */
 interface Posted { readonly xml: string, readonly message: number | undefined }
 
 export class Phone {
   readonly account: string
   readonly resource: string
   readonly history = new History()
-  /** 'cut': its session waits for it. */
+  /** 'cut': the connection is gone, and the session can be resumed. */
   state: 'off' | 'on' | 'cut' = 'off'
   chain: Chain | undefined
   device: Device | undefined
   #id = ''
-  /** Stanzas that came, and how many of them the server knows of. */
+  /** The stanzas that it received, and how many of them it has acknowledged. */
   #received = 0
   #acked = 0
-  /** Stanzas that went and are acknowledged; and those that are not. */
+  /** The number of acknowledged stanzas that it sent, and the list of unacknowledged ones. */
   #confirmed = 0
   #outbox: Posted[] = []
 
@@ -48,10 +47,12 @@ export class Phone {
   }
 
   /**
-   * A new session. What the server has not acknowledged of the old one may have been taken or not. `meanwhile`: happens right before its
-   * presence comes, and is not over by then.
+   * Begins a new session. Returns the messages of the old one that may or may not have been handled. `meanwhile` runs
+   * right before the presence is sent, and is not over by then.
    */
-  async bind (s: Scenario, manner: Manner, meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<readonly number[]> {
+  async bind (
+    s: Scenario, manner: Manner, meanwhile: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<readonly number[]> {
     const unsure = this.over()
     const isManaged = manner !== 'plain'
     const jid = await s.account(this.account)
@@ -70,7 +71,7 @@ export class Phone {
     return unsure
   }
 
-  /** Its session is over; the messages of which it does not know whether they were taken. */
+  /** Ends its session. Returns the messages that may or may not have been handled. */
   over (): readonly number[] {
     if (this.chain !== undefined) this.chain.isAlive = false
     this.chain = undefined
@@ -80,7 +81,7 @@ export class Phone {
     return this.#outbox.splice(0).flatMap(({ message }) => message ?? [])
   }
 
-  /** Its line is dead, and nobody but it knows. Answers as `over` does. */
+  /** Loses the connection without the server's noticing. Returns the same as `over`. */
   fades (): readonly number[] {
     if (this.chain?.isManaged !== true) return this.over()
     this.device = undefined
@@ -88,21 +89,21 @@ export class Phone {
     return []
   }
 
-  /** Says it, and keeps it until it is acknowledged. */
+  /** Sends a stanza, and keeps it until it is acknowledged. */
   async posts (xml: string, message?: number): Promise<void> {
     this.#outbox.push({ xml, message })
     if (message !== undefined) this.history.known.add(message)
     await this.device?.says(xml)
   }
 
-  /** Says it without waiting for what comes of it. */
+  /** Sends something that is not acknowledged. */
   async says (xml: string): Promise<void> { await this.device?.says(xml) }
 
   async asks (): Promise<void> {
     if (this.chain?.isManaged === true) await this.says(`<r ${SM}/>`)
   }
 
-  /** Acknowledges some of what it has, or all. */
+  /** Acknowledges a share of the received stanzas, or all. */
   async acknowledges (share: number): Promise<void> {
     if (this.chain?.isManaged !== true) return
     this.#acked += Math.ceil((this.#received - this.#acked) * share)
@@ -110,7 +111,7 @@ export class Phone {
     await this.says(`<a ${SM} h='${this.#acked}'/>`)
   }
 
-  /** Resumes, and says again what the server has not got. False where there is nothing to resume any more. */
+  /** Resumes, and sends again what the server has not handled. Resolves with false if the session cannot be resumed. */
   async resumes (s: Scenario): Promise<boolean> {
     this.reads()
     const { device, answer } = await s.resume(this.account, `<resume ${SM} previd='${this.#id}' h='${this.#received}'/>`)
@@ -126,7 +127,7 @@ export class Phone {
     return true
   }
 
-  /** Takes in what has come. */
+  /** Reads the stanzas that arrived. */
   reads (): void {
     const { device, chain } = this
     if (device === undefined || chain === undefined) return
@@ -137,7 +138,7 @@ export class Phone {
     else this.over()
   }
 
-  /** Without XEP-0198 nothing is acknowledged: what the server has gone through is taken, and what has come counts as had. */
+  /** Without XEP-0198: counts all sent stanzas as handled, and all received ones as acknowledged. */
   trusts (): void {
     if (this.chain?.isManaged !== false) return
     this.#outbox = []
@@ -145,7 +146,7 @@ export class Phone {
     this.#tells()
   }
 
-  /** Of the messages that it has sent: those that it does not know to be taken. */
+  /** The messages that it sent and that are not acknowledged. */
   get unsure (): readonly number[] { return this.#outbox.flatMap(({ message }) => message ?? []) }
 
   #read (element: Element, chain: Chain): void {
@@ -162,7 +163,7 @@ export class Phone {
     chain.got.push({ ...heard, place: this.#received })
   }
 
-  /** The server knows that it has these. */
+  /** Marks the messages that the server knows to be received. */
   #tells (): void {
     const { chain } = this
     while (chain !== undefined && (chain.got[chain.confirmed]?.place ?? Infinity) <= this.#acked) chain.confirmed++
@@ -170,7 +171,7 @@ export class Phone {
 
   #acknowledged (h: number): void {
     const count = h - this.#confirmed
-    if (!(count >= 0) || count > this.#outbox.length) throw new Error(`${this.account} was told h=${h}, having sent ${this.#confirmed + this.#outbox.length}`)
+    if (!(count >= 0) || count > this.#outbox.length) throw new Error(`${this.account} got h=${h}, having sent ${this.#confirmed + this.#outbox.length}`)
     this.#outbox.splice(0, count)
     this.#confirmed = h
   }

@@ -1,4 +1,7 @@
-/** Plays random histories until one breaks the promise, and prints the shortest that does. `npm run test:model [STEPS [SEED]]` */
+/**
+ * Plays random histories until one breaks a promise, and prints the shortest that does. `npm run test:model [STEPS
+ * [SEED]]`
+ */
 import { randomInt } from 'node:crypto'
 import fc from 'fast-check'
 import { World, WORLDS, type WorldName } from './world.js'
@@ -6,11 +9,11 @@ import { World, WORLDS, type WorldName } from './world.js'
 const LENGTH = 100
 const [steps = 1_000_000, seed = randomInt(2 ** 31)] = process.argv.slice(2).map(Number)
 interface Step { readonly kind: string, readonly phone: number, readonly minutes: number }
-/** The history that is being played, and how far. */
+/** The history that is being played, and the current step. */
 let current: { readonly name: WorldName, readonly steps: readonly Step[] } | undefined
 let at = 0
 
-// Node has nothing left to do, and something waits for what never comes.
+// Runs if Node has nothing left to do, although something still waits.
 process.once('beforeExit', () => {
   console.log(`seed ${seed}, in the world of ${String(current?.name)}: stuck at step ${at}`)
   for (const { kind, phone, minutes } of current?.steps.slice(0, at + 1) ?? []) console.log(`  ${kind} ${phone} ${minutes}m`)
@@ -19,8 +22,9 @@ process.once('beforeExit', () => {
 
 const historyIn = (name: WorldName) => fc.record({
   name: fc.constant(name),
-  steps: fc.array(fc.record({ kind: fc.constantFrom(...WORLDS[name].kinds), phone: fc.nat(3), minutes: fc.integer({ min: 1, max: 20 }) }),
-    { maxLength: 2 * LENGTH, size: 'max' }),
+  steps: fc.array(fc.record({
+    kind: fc.constantFrom(...WORLDS[name].kinds), phone: fc.nat(3), minutes: fc.integer({ min: 1, max: 20 }),
+  }), { maxLength: 2 * LENGTH, size: 'max' }),
 })
 const played = { sessions: 0, archive: 0 }
 

@@ -1,24 +1,28 @@
-/** A server, four phones of two accounts, and what was promised to them: played step by step, and looked at in the end. */
+/** A server, four phones of two accounts, and the promises to them: played step by step, and checked in the end. */
 import { defineModule, messageArriving } from '../../lib/api.js'
 import { journal } from '../../lib/storage/store.js'
 import { parseElement } from '../parse.js'
 import type { AnyModule } from '../../lib/host/module.js'
-import { stand, type Scene, type Scenario } from '../scenario.js'
+import { startServer, type Scene, type Scenario } from '../scenario.js'
+import type { Heard } from './history.js'
 import { Phone, type Chain, type Manner } from './phone.js'
 
 const KINDS = [
   'say', 'say', 'say', 'say to one', 'say to one', 'type', 'type', 'ask', 'ack', 'ack', 'half', 'cut', 'cut', 'fade', 'resume', 'resume',
   'takeover', 'bind', 'bind as it comes', 'close', 'pass', 'rest', 'wake', 'restart', 'kill', 'say and kill', 'slow', 'slow', 'fast',
 ] as const
-/** What there is to do beside that where there is an archive. */
+/** More kinds of steps in a world with an archive. */
 const ARCHIVE_KINDS = ['page', 'page', 'page', 'page by form', 'page and fade', 'bind inline', 'bind plainly', 'bind plainly', 'bind plainly as it comes'] as const
 
 type Kind = typeof KINDS[number] | typeof ARCHIVE_KINDS[number]
 
-/** Something happens to this phone, or to all. `minutes`: how long, where time passes. */
+/** One step: something happens to this phone, or to all. `minutes`: for steps in which time passes. */
 export interface Step { readonly kind: Kind, readonly phone: number, readonly minutes: number }
 
-/** The worlds there are, and what may happen in each. In 'archive' there is little room to wait in: what is archived need not. */
+/**
+ * The worlds, and the steps that each has. In 'archive' the offline store is small, as archived messages need not be
+ * stored there.
+ */
 export const WORLDS = {
   sessions: { kinds: KINDS, modules: [], offline: { keep: 10_000 } },
   archive: { kinds: [...KINDS, ...ARCHIVE_KINDS], modules: ['mam'], offline: { keep: 3 } },
@@ -28,16 +32,16 @@ export type WorldName = keyof typeof WORLDS
 interface Sent {
   readonly from: Phone
   readonly to: string
-  /** The sessions that were there when it was taken: those of the recipient, and the sender's others. */
+  /** The sessions that existed when the message was sent: those of the recipient, and the sender's other ones. */
   readonly audience: readonly Chain[]
-  /** false: whether it was taken is not known to who sent it. */
+  /** False if the sender does not know whether the message was handled. */
   isSure: boolean
 }
 
-/** By account: messages for it wait for this. */
+/** By account: the promise that messages to it wait for. */
 type Slow = Map<string, { readonly wait: Promise<void>, readonly end: () => void }>
 
-/** A module by which they do. */
+/** Makes a module that delays messages by those promises. */
 function slowness (slow: Slow): AnyModule {
   return defineModule({
     name: 'slow',
@@ -50,7 +54,7 @@ const COMPOSING = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
 const CSI = "xmlns='urn:xmpp:csi:0'"
 const ROMEO = 'romeo@montague.lit'
 const JULIET = 'juliet@capulet.lit'
-/** More than there are messages. */
+/** More than the number of messages. */
 const ALL = 100_000
 
 export class World {
@@ -62,11 +66,11 @@ export class World {
   #lives = 0
   #step = 0
   readonly #chains: { readonly chain: Chain, readonly born: number }[] = []
-  /** By account: what comes for it waits for this. */
+  /** By account: the promise that messages to it wait for. */
   readonly #slow: Slow
-  /** Its presence is about to come. */
+  /** The phone whose presence is about to be sent. */
   #coming: Phone | undefined
-  /** When the first device of an account had confirmed a message, by both. */
+  /** The step in which the first device of an account acknowledged a message, by account and message. */
   readonly #confirmed = new Map<string, number>()
 
   private constructor (name: WorldName, { scene, slow }: { readonly scene: Scene, readonly slow: Slow }, s: Scenario) {
@@ -82,9 +86,9 @@ export class World {
     const scene = {
       modules: ['presence', 'message', 'carbons', 'offline', 'stream-management', 'csi', ...modules, slowness(slow)],
       hosts: ['montague.lit', 'capulet.lit'],
-      settings: { 'stream-management': { patience: '1h' }, offline },
+      settings: { 'stream-management': { ackTimeout: '1h' }, offline },
     }
-    const world = new World(name, { scene, slow }, await stand(scene))
+    const world = new World(name, { scene, slow }, await startServer(scene))
     for (const phone of world.#phones) await world.#binds(phone, 'managed')
     return world
   }
@@ -142,7 +146,7 @@ export class World {
     }
   }
 
-  /** Everybody comes back, and says so; then every promise is looked at. */
+  /** Brings all phones back online, then checks every promise. */
   async end (): Promise<void> {
     this.#step++
     this.#hurries()
@@ -159,35 +163,39 @@ export class World {
       phone.trusts()
       this.#doubt(phone.unsure)
     }
-    const archives = this.#hasArchive ? [await this.#archiveOf(ROMEO), await this.#archiveOf(JULIET)] as const : undefined
+    const archives = this.#hasArchive
+      ? [await this.#archiveOf(ROMEO), await this.#archiveOf(JULIET)] as const
+      : undefined
     await this.#s.end()
     this.#checkSessions()
     if (archives !== undefined) this.#checkArchives(...archives)
   }
 
-  // ---- What was promised --------------------------------------------------------------------------
+  // ---- The promises -----------------------------------------------------------------------------------
 
   #checkSessions (): void {
     for (const { chain: { account, got }, born } of this.#chains) {
       const numbers = got.map(({ message }) => message)
       if (new Set(numbers).size !== numbers.length) throw new Error(`twice to ${account}: ${numbers.join(' ')}`)
       for (const phone of this.#phones) {
-        const list = got.flatMap(({ message, isLate }) => !isLate && this.#sentBy(message).from === phone ? [message] : [])
+        const isFresh = ({ message, isLate }: Heard): boolean => !isLate && this.#sentBy(message).from === phone
+        const list = got.filter(isFresh).map(({ message }) => message)
         if (!isAscending(list)) throw new Error(`out of order to ${account}: ${list.join(' ')}`)
       }
       const again = numbers.find(message => (this.#confirmed.get(`${account} ${message}`) ?? born) < born)
-      if (again !== undefined) throw new Error(`${again} came to ${account} again, where one device had confirmed it`)
+      if (again !== undefined) throw new Error(`${again} came to ${account} again, although one device had acknowledged it`)
     }
     this.#sent.forEach(({ to, audience, isSure }, message) => {
       if (!isSure) return
       const missing = audience.find(({ isAlive, got }) => isAlive && !got.some(heard => heard.message === message))
       if (missing !== undefined) throw new Error(`${message} did not reach a session of ${missing.account} that was there`)
-      const isHere = this.#chains.some(({ chain: { account, got } }) => account === to && got.some(heard => heard.message === message))
+      const own = this.#chains.filter(({ chain }) => chain.account === to)
+      const isHere = own.some(({ chain: { got } }) => got.some(heard => heard.message === message))
       if (!this.#hasArchive && !isHere) throw new Error(`${message} is lost`)
     })
   }
 
-  /** By account: messages in the order of the archive, with their ids. */
+  /** Checks the archives: for each account, messages by id, in the order of the archive. */
   #checkArchives (...archives: readonly [ReadonlyMap<string, number>, ReadonlyMap<string, number>]): void {
     const [romeos, juliets] = [new Set(archives[0].values()), new Set(archives[1].values())]
     this.#sent.forEach(({ isSure }, message) => {
@@ -214,26 +222,26 @@ export class World {
     }
     for (const { chain: { got } } of this.#chains.filter(({ chain }) => chain.account === account)) {
       const stranger = got.find(({ message, id }) => archive.get(id ?? '') !== message)
-      if (stranger !== undefined) throw new Error(`${account} was told of ${stranger.message} as ${String(stranger.id)}, which is not in its archive`)
+      if (stranger !== undefined) throw new Error(`${account} got ${stranger.message} as ${String(stranger.id)}, which is not in its archive`)
       const fresh = got.flatMap(({ id, isLate }) => isLate ? [] : id)
-      if (!isInOrder(fresh)) throw new Error(`${account} has got in another order than the archive has`)
+      if (!isInOrder(fresh)) throw new Error(`${account} got messages in another order than the archive has`)
     }
   }
 
   #sentBy (message: number): Sent {
     const sent = this.#sent[message]
-    if (sent === undefined) throw new Error(`nobody has said ${message}`)
+    if (sent === undefined) throw new Error(`nobody has sent ${message}`)
     return sent
   }
 
-  // ---- What happens -----------------------------------------------------------------------------------
+  // ---- The steps --------------------------------------------------------------------------------------
 
   #other (phone: Phone): string { return phone.account === ROMEO ? JULIET : ROMEO }
 
   async #say (phone: Phone, to: string): Promise<void> {
     const other = this.#other(phone)
     const message = this.#sent.length
-    // If the archive has it, it may find no room to wait for a device whose presence has not come yet.
+    // An archived message may find the offline store full, and so miss a device whose presence has not come yet.
     const absent = this.#hasArchive ? this.#coming : undefined
     const others = this.#phones.filter(other => other !== phone && other !== absent)
     const audience = others.flatMap(({ chain }) => chain?.isAlive === true ? [chain] : [])
@@ -255,20 +263,20 @@ export class World {
 
   async #bind (phone: Phone, manner: Manner, meanwhile?: () => Promise<void>): Promise<void> {
     phone.reads()
-    // A login that is told how far the archive goes waits for what comes for its account.
+    // A login that reports the end of the archive waits for delayed messages to its account.
     this.#hurries()
     await this.#s.settled()
     this.#doubt(await phone.bind(this.#s, manner, meanwhile))
     this.#chains.push({ chain: phone.chain as Chain, born: this.#step })
   }
 
-  /** The same, and what the session is is written down when it is over. */
+  /** Binds, and waits until the session is stored. */
   async #binds (phone: Phone, manner: Manner): Promise<void> {
     await this.#bind(phone, manner)
     await this.#s.pass('1s')
   }
 
-  /** Messages to its account are on their way to the disk, or wait for what is read from there, as its presence comes. */
+  /** Binds while messages to its account are being stored, or wait for a read from storage, as its presence comes. */
   async #bindAsItComes (phone: Phone, manner: Manner, minutes: number): Promise<void> {
     const { storage } = this.#s
     const sender = this.#phones.find(other => other.account !== phone.account && other.state === 'on')
@@ -280,7 +288,7 @@ export class World {
       if (sender !== undefined) for (let said = 0; said <= minutes % 3; said++) await this.#say(sender, phone.account)
     })
     this.#coming = undefined
-    // What is said after its presence comes after all that.
+    // A message sent after the presence comes after all those.
     if (sender !== undefined) await this.#say(sender, phone.account)
     if (minutes % 5 === 0) storage[isRead ? 'hold' : 'holdReads']()
     storage[isRead ? 'releaseReads' : 'release']()
@@ -301,10 +309,11 @@ export class World {
   #fade (phone: Phone): void { this.#doubt(phone.fades()) }
 
   async #resume (phone: Phone): Promise<void> {
-    // Who resumes is told how far its stanzas were handled: a page that it has asked for waits for what comes for its account.
+    // A resumption reports how many stanzas were handled, and a requested page waits for delayed messages to its
+    // account.
     this.#hurries()
     await this.#s.settled()
-    await this.#s.pass('1s') // what its device has said waits no longer
+    await this.#s.pass('1s') // stanzas of its device no longer wait
     if (await phone.resumes(this.#s)) return
     this.#doubt(phone.over())
   }
@@ -319,7 +328,7 @@ export class World {
   async #catchUp (phone: Phone): Promise<void> {
     phone.reads()
     for (let pages = 0; !phone.history.isCaughtUp; pages++) {
-      if (pages > this.#sent.length) throw new Error(`${phone.account} comes to no end of its archive`)
+      if (pages > this.#sent.length) throw new Error(`${phone.account} does not reach the end of its archive`)
       await phone.posts(phone.history.asks('page'))
       phone.reads()
     }
@@ -333,7 +342,7 @@ export class World {
     return found
   }
 
-  /** From now on messages for the account wait, until `#hurries`: their senders wait for a second. */
+  /** Delays messages to the account until `#hurries`; their senders wait for a second. */
   #slows (account: string): void {
     if (this.#slow.has(account)) return
     let end = (): void => {}
@@ -351,18 +360,18 @@ export class World {
     await this.#s.settled()
     await this.#s.end()
     this.#leave()
-    this.#s = await stand({ ...this.#scene, storage: this.#s.storage, ids: `life-${++this.#lives}` })
+    this.#s = await startServer({ ...this.#scene, storage: this.#s.storage, ids: `life-${++this.#lives}` })
   }
 
   async #kill (): Promise<void> {
     await this.#s.pass('1s')
     this.#leave()
     this.#slow.clear() // the process that waited is gone
-    this.#s = await stand({ ...this.#scene, storage: this.#s.storage.remains(), ids: `life-${++this.#lives}` })
+    this.#s = await startServer({ ...this.#scene, storage: this.#s.storage.remains(), ids: `life-${++this.#lives}` })
     await this.#s.settled()
   }
 
-  /** Nothing of what is said in the last moment is stored: it was not acknowledged, and is said again. */
+  /** Sends a message right before a kill, so that it is neither stored nor acknowledged, and is sent again. */
   async #sayAndKill (phone: Phone): Promise<void> {
     await this.#s.pass('1s')
     this.#s.storage.hold()

@@ -1,31 +1,14 @@
 import t from 'tap'
-import { childElements, type Element } from '../../lib/xml/element.js'
-import { scenario, type Scenario } from '../scenario.js'
-import type { Device } from '../device.js'
+import { scenario } from '../scenario.js'
+import { lovers } from '../couple.js'
+import { conditionOf } from '../stanzas.js'
 
 const MODULES = ['presence', 'message', 'blocking', 'ping']
 const block = (...jids: readonly string[]): string => `<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'>${jids.map(jid => `<item jid='${jid}'/>`).join('')}</block></iq>`
 const unblock = (...jids: readonly string[]): string => block(...jids).replaceAll('block ', 'unblock ').replace('</block>', '</unblock>')
 const CHAT = "<message to='juliet@capulet.lit' type='chat'><body>Soft</body></message>"
 
-function conditionOf (reply: Element): string | undefined {
-  const error = childElements(reply).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
-/** Juliet and Romeo see each other's presence. */
-async function lovers (s: Scenario): Promise<{ readonly juliet: Device, readonly romeo: Device }> {
-  const juliet = await s.device('juliet@capulet.lit/balcony')
-  const romeo = await s.device('romeo@montague.lit/orchard')
-  await romeo.says("<presence to='juliet@capulet.lit' type='subscribe'/>")
-  await juliet.says("<presence to='romeo@montague.lit' type='subscribed'/>", "<presence to='romeo@montague.lit' type='subscribe'/>")
-  await romeo.says("<presence to='juliet@capulet.lit' type='subscribed'/>")
-  juliet.forget()
-  romeo.forget()
-  return { juliet, romeo }
-}
-
-t.test('the blocked reach nobody, and are not told why', async t => {
+t.test('a blocked contact reaches no device, and is not told why', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet, romeo } = await lovers(s)
   t.equal((await juliet.asks(block('romeo@montague.lit'))).attrs['type'], 'result')
@@ -42,7 +25,7 @@ t.test('the blocked reach nobody, and are not told why', async t => {
   await romeo.getsNothing()
 })
 
-t.test('a subscriber who was sent directed presence as well hears once that the user has gone', async t => {
+t.test('a subscriber who also got directed presence gets one unavailable presence', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet, romeo } = await lovers(s)
   await juliet.says("<presence to='romeo@montague.lit'/>", "<presence to='romeo@montague.lit/orchard'/>")
@@ -52,7 +35,7 @@ t.test('a subscriber who was sent directed presence as well hears once that the 
   await romeo.getsNothing()
 })
 
-t.test('whoever writes to somebody they have blocked is told so', async t => {
+t.test('a message to an address that the sender has blocked is answered with an error that says so', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet, romeo } = await lovers(s)
   await juliet.asks(block('romeo@montague.lit'))
@@ -65,7 +48,7 @@ t.test('whoever writes to somebody they have blocked is told so', async t => {
   await romeo.getsNothing()
 })
 
-t.test('unblocked, one by one or all at once, they meet again', async t => {
+t.test('after an unblock, of one address or of all, both users see each other again', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet, romeo } = await lovers(s)
   await juliet.asks(block('romeo@montague.lit', 'paris@verona.lit'))
@@ -81,7 +64,7 @@ t.test('unblocked, one by one or all at once, they meet again', async t => {
   t.notMatch(list.toString(), /item/)
 })
 
-t.test('each device that has asked for the list hears of its changes', async t => {
+t.test('a change of the block list is pushed to each device that requested the list', async t => {
   const s = await scenario(t, { modules: MODULES })
   const balcony = await s.device('juliet@capulet.lit/balcony')
   const chamber = await s.device('juliet@capulet.lit/chamber')
@@ -93,7 +76,7 @@ t.test('each device that has asked for the list hears of its changes', async t =
   await balcony.getsNothing()
 })
 
-t.test('an item means as much as it says: a device, an account, a domain, a resource of it', async t => {
+t.test('a block item matches a device, an account, a domain or a resource at a domain', async t => {
   for (const [item, stopped] of [['romeo@montague.lit/orchard', true], ['romeo@montague.lit/other', false], ['romeo@montague.lit', true],
     ['montague.lit', true], ['montague.lit/orchard', true], ['montague.lit/other', false], ['other@montague.lit', false]] as const) {
     const s = await scenario(t, { modules: MODULES })
@@ -105,7 +88,7 @@ t.test('an item means as much as it says: a device, an account, a domain, a reso
   }
 })
 
-t.test('nobody blocks their own server or themselves', async t => {
+t.test('users cannot block their own server or themselves', async t => {
   const s = await scenario(t, { modules: MODULES })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   await juliet.asks(block('capulet.lit', 'juliet@capulet.lit'))
@@ -114,7 +97,7 @@ t.test('nobody blocks their own server or themselves', async t => {
   await juliet.gets('<message><body>Soft</body></message>')
 })
 
-t.test('a block list has bounds and rules, and survives all sessions', async t => {
+t.test('a block list has bounds and rules, and outlives all sessions', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { blocking: { items: 2 } } })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   t.equal(conditionOf(await juliet.asks(block())), 'bad-request')
@@ -127,7 +110,7 @@ t.test('a block list has bounds and rules, and survives all sessions', async t =
   t.match(list.toString(), /a@b.*c@d/)
 })
 
-t.test('a change that could not be stored has not happened', async t => {
+t.test('a block whose storage fails has no effect', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet, romeo } = await lovers(s)
   s.storage.failing = new Error('disk full')

@@ -1,20 +1,22 @@
 import t from 'tap'
 import { scenario, type Scenario } from '../scenario.js'
 import type { Device } from '../device.js'
+import { CARBONS } from '../stanzas.js'
 
 const MODULES = ['presence', 'message', 'carbons']
-const ENABLE = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
 const DISABLE = "<iq type='set' id='d'><disable xmlns='urn:xmpp:carbons:2'/></iq>"
 
-async function romeoAndJuliet (s: Scenario): Promise<{ readonly romeo: Device, readonly balcony: Device, readonly chamber: Device }> {
+interface Devices { readonly romeo: Device, readonly balcony: Device, readonly chamber: Device }
+
+async function romeoAndJuliet (s: Scenario): Promise<Devices> {
   const romeo = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device('juliet@capulet.lit/balcony')
   const chamber = await s.device('juliet@capulet.lit/chamber')
-  await chamber.asks(ENABLE)
+  await chamber.asks(CARBONS)
   return { romeo, balcony, chamber }
 }
 
-t.test('what I say on one device, my other device sees as sent', async t => {
+t.test("a message that one device sends is copied to the account's other devices as sent", async t => {
   const { romeo, balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
   await balcony.says("<message to='romeo@montague.lit' type='chat'><body>Wherefore art thou?</body></message>")
   await romeo.gets("<message from='juliet@capulet.lit/balcony'><body>Wherefore art thou?</body></message>")
@@ -32,7 +34,7 @@ t.test('what I say on one device, my other device sees as sent', async t => {
   await balcony.getsNothing()
 })
 
-t.test('what one device receives, the others see as received; once', async t => {
+t.test('a message that one device receives is copied once to each of the others as received', async t => {
   const { romeo, balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
   await romeo.says("<message to='juliet@capulet.lit/balcony' type='chat'><body>Soft</body></message>")
   await balcony.gets('<message><body>Soft</body></message>')
@@ -46,7 +48,7 @@ t.test('what one device receives, the others see as received; once', async t => 
   await chamber.getsNothing()
 })
 
-t.test('a note to oneself comes once to each device', async t => {
+t.test('a message to the own account arrives once on each device', async t => {
   const { balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
   await balcony.says("<message to='juliet@capulet.lit/balcony' type='chat'><body>note</body></message>")
   await balcony.gets('<message><body>note</body></message>')
@@ -54,7 +56,7 @@ t.test('a note to oneself comes once to each device', async t => {
   await chamber.getsNothing()
 })
 
-t.test('the sent copy of a note to oneself names the id under which the archive has it', async t => {
+t.test('the sent copy of a message to the own account carries its archive id', async t => {
   const s = await scenario(t, { modules: [...MODULES, 'mam'] })
   const { balcony, chamber } = await romeoAndJuliet(s)
   for (const to of ['juliet@capulet.lit/balcony', 'juliet@capulet.lit']) {
@@ -66,16 +68,16 @@ t.test('the sent copy of a note to oneself names the id under which the archive 
     await chamber.says("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
     const archived = chamber.unread.flatMap(element => element.getChild('result')?.attrs['id'] ?? [])
     t.equal(archived.at(-1), id?.attrs['id'])
-    t.equal(new Set(archived).size, archived.length, 'it is archived once')
+    t.equal(new Set(archived).size, archived.length, 'the message is archived once')
     chamber.forget()
   }
 })
 
-t.test('a device that asks for copies before its first presence gets a message that waits once', async t => {
+t.test('a device that enables carbons before its first presence gets a waiting message once', async t => {
   const s = await scenario(t, { modules: [...MODULES, 'offline'] })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
-  await juliet.says(ENABLE)
+  await juliet.says(CARBONS)
   juliet.forget()
   await romeo.says("<message to='juliet@capulet.lit' type='chat'><body>Soft</body></message>")
   await juliet.getsNothing()
@@ -92,14 +94,14 @@ const COPIED: readonly (readonly [content: string, copied: boolean | 'sent only'
   ["type='error'><body>x</body>", false],
   ["type='chat'><body>x</body><private xmlns='urn:xmpp:carbons:2'/>", false],
   ["type='chat'><body>x</body><no-copy xmlns='urn:xmpp:hints'/>", false],
-  ["type='chat'><sent xmlns='urn:xmpp:carbons:2'/>", true], // forged: taken out, and what is left is a message
+  ["type='chat'><sent xmlns='urn:xmpp:carbons:2'/>", true], // forged: removed, and the rest is a message
   ["type='normal'><received xmlns='urn:xmpp:receipts' id='1'/>", true],
   ["type='normal'><composing xmlns='http://jabber.org/protocol/chatstates'/>", true],
   ["type='normal'><x xmlns='jabber:x:conference' jid='r@m'/>", true],
   ["type='chat'><body>whisper</body><x xmlns='http://jabber.org/protocol/muc#user'/>", 'sent only'],
 ]
 
-t.test('which messages are copied', async t => {
+t.test('each kind of message is copied or not, by XEP-0280', async t => {
   for (const [content, wanted] of COPIED) {
     const { romeo, balcony, chamber } = await romeoAndJuliet(await scenario(t, { modules: MODULES }))
     await romeo.says(`<message to='juliet@capulet.lit/balcony' ${content}</message>`)
@@ -110,7 +112,7 @@ t.test('which messages are copied', async t => {
   }
 })
 
-t.test('the wish for carbons lives through a reload', async t => {
+t.test('carbons stay enabled after a reload', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, chamber } = await romeoAndJuliet(s)
   await s.reload('carbons')
@@ -118,7 +120,7 @@ t.test('the wish for carbons lives through a reload', async t => {
   await chamber.gets("<message><received xmlns='urn:xmpp:carbons:2'/></message>")
 })
 
-t.test('what is not stored is not copied', async t => {
+t.test('a message that is not stored is not copied', async t => {
   const s = await scenario(t, { modules: [...MODULES, 'offline'] })
   const { balcony, chamber } = await romeoAndJuliet(s)
   await s.account('paris@montague.lit')

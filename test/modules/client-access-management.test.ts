@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap'
 import { clientOf } from '../../lib/host/slots.js'
-import { keyOf, type Token } from '../../lib/auth/clients.js'
-import type { TokenMechanism } from '../../lib/auth/hashed-token.js'
+import { keyOf } from '../../lib/auth/clients.js'
+import type { Token } from '../../lib/auth/token.js'
+import type { TokenMechanism } from '../../lib/auth/token.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
 
@@ -11,7 +12,7 @@ const MECHANISM: TokenMechanism = 'HT-SHA-256-NONE'
 const DAY = 86_400_000
 const revoke = (id: string): string => `<iq type='set' id='r'><revoke xmlns='urn:xmpp:cam:0' id='${id}'/></iq>`
 
-/** A client logs in: by its password, or the token it was given. */
+/** Logs a client in by its password, or by the token that it was given. */
 async function visit (s: Scenario, client: string, by: 'password' | 'token' | 'certificate' = 'password', used?: Token): Promise<Token | undefined> {
   const agent = { id: client, software: 'Gajim', device: `Juliet's ${client}` }
   const token = await s.host('capulet.lit').clients.visited(JULIET, agent, { by, used, wants: used === undefined ? MECHANISM : undefined, lifetime: 21 * DAY })
@@ -32,7 +33,12 @@ async function stage (t: Test): Promise<{ readonly s: Scenario, readonly laptop:
   return { s, laptop, phone }
 }
 
-interface Line { readonly id: string, readonly device: string, readonly connected: string, readonly auth: readonly string[] }
+interface Line {
+  readonly id: string
+  readonly device: string
+  readonly connected: string
+  readonly auth: readonly string[]
+}
 
 async function list (device: Device): Promise<readonly Line[]> {
   const answer = await device.asks(LIST)
@@ -51,7 +57,7 @@ async function idOf (device: Device, name: string): Promise<string> {
   return line.id
 }
 
-t.test('a user sees which clients may use the account, how they come in, and when they were here', async t => {
+t.test('a user sees which clients have access, how they log in, and when they were last connected', async t => {
   const { s, laptop, phone } = await stage(t)
   const answer = await laptop.asks(LIST)
   const [first] = answer.getChild('clients', 'urn:xmpp:cam:0')?.getChildren('client') ?? []
@@ -64,12 +70,12 @@ t.test('a user sees which clients may use the account, how they come in, and whe
     ['old', 'true', 'password'],
   ])
   await s.pass('22d')
-  t.same((await list(laptop)).find(({ device }) => device === "Juliet's phone")?.auth, [], 'what has expired is no way in')
+  t.same((await list(laptop)).find(({ device }) => device === "Juliet's phone")?.auth, [], 'an expired login method is not listed')
   const info = await laptop.asks("<iq type='get' id='i' to='juliet@capulet.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
   t.match(info.toString(), /<feature var="urn:xmpp:cam:0"\/>/)
 })
 
-t.test('a client that is revoked is gone at once, waiting or not, and its token with it', async t => {
+t.test('revoking a client ends its session, connected or hibernating, and its token', async t => {
   const { s, laptop, phone } = await stage(t)
   await phone.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
   await phone.loses('connection')
@@ -83,33 +89,33 @@ t.test('a client that is revoked is gone at once, waiting or not, and its token 
   t.match(await laptop.asks(revoke(id)), { attrs: { type: 'error' } })
 })
 
-t.test('a session hears why it ends', async t => {
+t.test('a session whose client is revoked ends with not-authorized', async t => {
   const { laptop, phone } = await stage(t)
   await laptop.asks(revoke(await idOf(laptop, "Juliet's phone")))
   t.equal(phone.error?.condition, 'not-authorized')
   t.notOk(laptop.closed)
 })
 
-t.test('who revokes itself hears that it is done, and is gone', async t => {
+t.test('a client that revokes itself gets the result, and then its session ends', async t => {
   const { phone } = await stage(t)
   t.equal((await phone.asks(revoke(await idOf(phone, "Juliet's phone")))).attrs['type'], 'result')
   t.ok(phone.closed)
 })
 
-t.test('who knows the password is put out and loses its token; a new password is what keeps it out', async t => {
+t.test('revoking a client that knows the password ends its session and token; only a new password excludes it', async t => {
   const { s, laptop, phone } = await stage(t)
   const id = await idOf(phone, "Juliet's laptop")
   const answer = await phone.asks(revoke(id))
   t.match(answer.toString(), /<error type="cancel"><service-unavailable .*<password-reset-required xmlns="urn:xmpp:cam:0"\/><\/error>/)
   t.ok(laptop.closed)
   t.same(await s.host('capulet.lit').clients.tokens(JULIET, 'laptop'), [])
-  t.same((await list(phone)).find(line => line.id === id)?.auth, ['password'], 'it is still in the list: it can come back')
+  t.same((await list(phone)).find(line => line.id === id)?.auth, ['password'], 'the client is still listed, because it can log in again')
   await s.host('capulet.lit').setPassword(JULIET, 'another', phone.session)
   t.equal((await phone.asks(revoke(id))).attrs['type'], 'result')
   t.notOk((await list(phone)).some(line => line.id === id))
 })
 
-t.test('a session whose client does not say what it is is listed, and ends; a new password is needed', async t => {
+t.test('a session of an unknown client is listed and can be revoked; a new password is needed to exclude it', async t => {
   const { s, phone } = await stage(t)
   const old = await s.device('juliet@capulet.lit/old & grey', { presence: false })
   const answer = await phone.asks(revoke((await idOf(phone, 'old & grey')).replace('&', '&amp;')))
@@ -117,7 +123,7 @@ t.test('a session whose client does not say what it is is listed, and ends; a ne
   t.equal(old.error?.condition, 'not-authorized')
 })
 
-t.test('nobody sees or revokes what another has, and what is not there is not found', async t => {
+t.test("a user cannot see or revoke another's clients, and an unknown client is item-not-found", async t => {
   const { s, phone } = await stage(t)
   const romeo = await s.device('romeo@capulet.lit/orchard')
   const id = await idOf(phone, "Juliet's laptop")

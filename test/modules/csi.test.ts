@@ -1,26 +1,24 @@
 import t, { type Test } from 'tap'
 import { scenario, type Device, type Scenario } from '../scenario.js'
+import { couple } from '../couple.js'
+import { ACTIVE, ENABLE, INACTIVE, SM } from '../stanzas.js'
 
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'ping', 'stream-management', 'csi']
-const ACTIVE = "<active xmlns='urn:xmpp:csi:0'/>"
-const INACTIVE = "<inactive xmlns='urn:xmpp:csi:0'/>"
-const SM = "xmlns='urn:xmpp:sm:3'"
 const COMPOSING = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
 const toJuliet = (content: string, type = 'chat'): string => `<message to='juliet@capulet.lit' type='${type}'>${content}</message>`
 const presence = (status: string): string => `<presence to='juliet@capulet.lit/balcony'><status>${status}</status></presence>`
 
-interface Couple { readonly s: Scenario, readonly romeo: Device, readonly juliet: Device }
+interface Stage { readonly s: Scenario, readonly romeo: Device, readonly juliet: Device }
 
-async function couple (t: Test, settings: Readonly<Record<string, unknown>> = {}): Promise<Couple> {
-  const s = await scenario(t, { modules: MODULES, settings: { csi: settings, ping: { silence: '1d' } } })
-  const romeo = await s.device('romeo@montague.lit/orchard')
-  const juliet = await s.device('juliet@capulet.lit/balcony')
+async function stage (t: Test, settings: Readonly<Record<string, unknown>> = {}): Promise<Stage> {
+  const s = await scenario(t, { modules: MODULES, settings: { csi: settings, ping: { initialInterval: '1d' } } })
+  const { romeo, juliet } = await couple(s)
   await juliet.says(INACTIVE)
   return { s, romeo, juliet }
 }
 
-t.test('a device that nobody looks at gets presence when it is looked at: of each sender the last', async t => {
-  const { s, romeo, juliet } = await couple(t)
+t.test('an inactive device gets the last presence of each sender when it becomes active', async t => {
+  const { s, romeo, juliet } = await stage(t)
   const paris = await s.device('paris@montague.lit/street')
   await romeo.says(presence('one'), presence('two'))
   await paris.says(presence('here'))
@@ -37,8 +35,8 @@ t.test('a device that nobody looks at gets presence when it is looked at: of eac
   t.ok((counters.get('csi.spared.bytes', { kind: 'presence' }) ?? 0) > 100)
 })
 
-t.test('what matters goes at once, and takes with it what waits, in order', async t => {
-  const { romeo, juliet } = await couple(t)
+t.test('an important stanza goes out at once, after the stanzas that waited before it', async t => {
+  const { romeo, juliet } = await stage(t)
   await romeo.says(presence('one'), toJuliet("<received xmlns='urn:xmpp:receipts' id='r'/>"), toJuliet(COMPOSING))
   await juliet.getsNothing()
   await romeo.says(toJuliet('<body>Juliet!</body>'))
@@ -48,8 +46,8 @@ t.test('what matters goes at once, and takes with it what waits, in order', asyn
   await juliet.getsNothing()
 })
 
-t.test('what matters, and what does not', async t => {
-  const { romeo, juliet } = await couple(t)
+t.test('a table of stanzas: important ones are sent at once, others wait', async t => {
+  const { romeo, juliet } = await stage(t)
   const now = [
     toJuliet('<body>words</body>'), toJuliet('<body>words</body>', 'normal'), toJuliet('<subject>words</subject>', 'normal'),
     toJuliet("<encrypted xmlns='urn:xmpp:omemo:2'/>"), toJuliet("<encrypted xmlns='eu.siacs.conversations.axolotl'/>"), toJuliet("<propose xmlns='urn:xmpp:jingle-message:0'/>"),
@@ -71,11 +69,11 @@ t.test('what matters, and what does not', async t => {
   await romeo.says(toJuliet(COMPOSING), toJuliet(`${COMPOSING}<thread>t</thread><no-store xmlns='urn:xmpp:hints'/>`))
   await juliet.getsNothing()
   await juliet.says(ACTIVE)
-  t.equal(juliet.unread.length, later.length, 'chat states are for somebody who looks')
+  t.equal(juliet.unread.length, later.length, 'chat states wait for an active device')
 })
 
-t.test('copies of messages are what they are copies of, if they have come; what one has sent is no news', async t => {
-  const { s, romeo, juliet } = await couple(t)
+t.test('a received copy is as important as its message; a sent copy is not', async t => {
+  const { s, romeo, juliet } = await stage(t)
   const chamber = await s.device('juliet@capulet.lit/chamber')
   await juliet.asks("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
   juliet.forget()
@@ -87,16 +85,16 @@ t.test('copies of messages are what they are copies of, if they have come; what 
     ['sent', 'received'])
 })
 
-t.test('the answer to a question comes behind what waits when the device is active again', async t => {
-  const { romeo, juliet } = await couple(t)
+t.test('the answer to a request comes after what waited if the device is active again', async t => {
+  const { romeo, juliet } = await stage(t)
   await romeo.says(presence('one'))
   await juliet.says(ACTIVE, "<iq type='get' id='p' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>")
   await juliet.gets('<presence/>')
   await juliet.gets("<iq type='result' id='p'/>")
 })
 
-t.test('what waits has a bound, and an operator may say what else matters', async t => {
-  const { romeo, juliet } = await couple(t, { stanzas: 3, now: ['urn:alarm'], hold: ['urn:advert'] })
+t.test('the queue of an inactive device has a bound, and an operator can declare more stanzas important', async t => {
+  const { romeo, juliet } = await stage(t, { stanzas: 3, urgentNamespaces: ['urn:alarm'], delayedNamespaces: ['urn:advert'] })
   for (let n = 0; n < 3; n++) await romeo.says(toJuliet(`<received xmlns='urn:xmpp:receipts' id='${n}'/>`))
   await juliet.getsNothing()
   await romeo.says(toJuliet("<received xmlns='urn:xmpp:receipts' id='3'/>"))
@@ -108,8 +106,8 @@ t.test('what waits has a bound, and an operator may say what else matters', asyn
   await juliet.getsNothing()
 })
 
-t.test('a device that loses its line while nobody looks gets what waited when it is back, and is active then', async t => {
-  const { s, romeo, juliet } = await couple(t)
+t.test('an inactive device that loses its connection gets what waited when it resumes, and is active then', async t => {
+  const { s, romeo, juliet } = await stage(t)
   await juliet.says(`<enable ${SM} resume='true'/>`)
   const enabled = await juliet.gets(`<enabled ${SM}/>`)
   await romeo.says(presence('one'), toJuliet("<received xmlns='urn:xmpp:receipts' id='r'/>"))
@@ -124,11 +122,11 @@ t.test('a device that loses its line while nobody looks gets what waited when it
 })
 
 const RECEIPT = toJuliet("<received xmlns='urn:xmpp:receipts' id='r'/><store xmlns='urn:xmpp:hints'/>")
-const ENABLE = `<enable ${SM} resume='true'/>`
-const RULES = { modules: [...MODULES, 'offline'], settings: { ping: { silence: '1d' } } }
-const has = (device: Device, name: string): boolean => device.unread.some(element => element.getChild(name) !== undefined)
+const RULES = { modules: [...MODULES, 'offline'], settings: { ping: { initialInterval: '1d' } } }
+const has = (device: Device, name: string): boolean =>
+  device.unread.some(element => element.getChild(name) !== undefined)
 
-t.test('what waits is resumed behind a planned restart: presence, and messages in their order', async t => {
+t.test('the queue of an inactive device survives a planned restart: presence, and messages in order', async t => {
   const first = await scenario(t, RULES)
   const romeo = await first.device('romeo@montague.lit/orchard')
   const juliet = await first.device('juliet@capulet.lit/balcony')
@@ -142,11 +140,11 @@ t.test('what waits is resumed behind a planned restart: presence, and messages i
   const second = await scenario(t, { ...RULES, storage: first.storage, hosts: ['montague.lit', 'capulet.lit'], ids: 'next' })
   const { device } = await second.resume('juliet@capulet.lit', `<resume ${SM} previd='${id}' h='0'/>`)
   t.same(device?.unread.filter(({ name }) => name !== 'r').map(element => element.getChildText('status') ?? element.getChild('received')?.attrs['id'] ?? element.attrs['type']),
-    ['r', 'here', 's', 'unavailable'], 'that romeo went with the server is the last of his presence')
+    ['r', 'here', 's', 'unavailable'], "romeo's unavailable presence is the last")
 })
 
 for (const [how, managed] of [['acknowledges', true], ['does not acknowledge', false]] as const) {
-  t.test(`a message that waited for a device that ${how} and does not come back is the account's`, async t => {
+  t.test(`a delayed message goes to the account if its device ${how} and does not come back`, async t => {
     const s = await scenario(t, RULES)
     const romeo = await s.device('romeo@montague.lit/orchard')
     const juliet = await s.device('juliet@capulet.lit/balcony')

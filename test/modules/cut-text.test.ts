@@ -1,17 +1,20 @@
-/** A text whose bound falls into the middle of a character is cut before it: what is stored can be written again. */
+/**
+ * A text whose length limit falls within a character is cut before that character, so that it can be stored and written
+ * again.
+ */
 import { join } from 'node:path'
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { peerError } from '../../lib/stream/peer-error.js'
-import { conditionIn } from '../../lib/s2s/dialback.js'
+import { conditionIn } from '../../lib/s2s/trust/dialback.js'
 import { asks } from '../admin/world.js'
 import { parseElement } from '../parse.js'
 import { scenario } from '../scenario.js'
 
-/** So many letters, and a character of two code units. */
+/** `length` letters and a character of two code units. */
 const upTo = (length: number): string => `${'x'.repeat(length)}\u{1f339}`
 
-t.test('a subscription request whose status is cut within an emoji is shown to each device, and exported', async t => {
+t.test('a subscription request whose status is cut within an emoji is shown to each device and exported', async t => {
   const folder = t.testdir({})
   const s = await scenario(t, { modules: ['roster', 'presence'], hosts: ['capulet.lit'] })
   await s.account('juliet@capulet.lit')
@@ -24,7 +27,7 @@ t.test('a subscription request whose status is cut within an emoji is shown to e
   t.match(readFileSync(join(folder, 'all.xml'), 'utf8'), /<presence[^>]* type="subscribe"/)
 })
 
-t.test('a last status that is cut within an emoji is told', async t => {
+t.test('a last status that is cut within an emoji is returned', async t => {
   const s = await scenario(t, { modules: ['roster', 'presence', 'last-activity'] })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const romeo = await s.device('romeo@capulet.lit/orchard')
@@ -46,7 +49,7 @@ t.test('the reason of an imported lock that is cut within an emoji is exported',
   t.match(readFileSync(join(folder, 'out.xml'), 'utf8'), />x{999}<\/locked>/)
 })
 
-t.test('what another server says in an error is cut between characters', t => {
+t.test('the error text of another server is cut between characters', t => {
   const whole = /^[^\ud800-\udfff]*$/
   const stream = peerError(parseElement("<stream:error xmlns:stream='http://etherx.jabber.org/streams'>" +
     `<see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>${upTo(1099)}</see-other-host></stream:error>`))

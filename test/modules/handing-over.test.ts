@@ -1,13 +1,16 @@
-/** A message that is on its way while its recipient's first device comes reaches that device, whatever of it waits. */
+/**
+ * A message in transit while its recipient's first device becomes available reaches that device, whatever delays the
+ * message.
+ */
 import t, { type Test } from 'tap'
 import { defineModule, messageAddressed, messageArriving } from '../../lib/api.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
+import { bothWays, enable } from '../managed.js'
+import { archivedBodies, bodies } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const chat = (text: string, to = 'juliet@capulet.lit'): string => `<message to='${to}' type='chat'><body>${text}</body></message>`
-const bodies = (device: Device): (string | null)[] => device.unread.filter(({ name }) => name === 'message').map(element => element.getChildText('body'))
 
-/** A module by which each message waits until its gate opens: before its recipients are chosen, or after. */
+/** Returns a module that delays each message until its gate opens: before its recipients are chosen, or after. */
 function gates () {
   const open = new Map<string, () => void>()
   const closed = (text: string | null | undefined, place: string): Promise<void> | undefined =>
@@ -23,7 +26,7 @@ function gates () {
   return { module, open: (text: string): void => { open.get(text)?.() } }
 }
 
-/** Where the message may wait as the presence comes, and what has it go on. */
+/** Where a message can be delayed while the presence arrives. */
 const WAITS = ['commit', 'early', 'late', 'another'] as const
 
 async function stage (t: Test, isManaged: boolean, others: readonly string[] = []) {
@@ -32,16 +35,15 @@ async function stage (t: Test, isManaged: boolean, others: readonly string[] = [
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('nurse@capulet.lit')
   const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
-  if (isManaged) {
-    await juliet.says(`<enable ${SM} resume='true'/>`)
-    await juliet.gets(`<enabled ${SM}/>`)
-  }
+  if (isManaged) await enable(juliet)
   const tybalt = await s.device('tybalt@capulet.lit/square', { presence: false })
   return { s, romeo, juliet, tybalt, open }
 }
 
-/** Has the message that romeo says wait there; answers with what lets it go. */
-async function wait (s: Scenario, romeo: Device, where: typeof WAITS[number], open: (text: string) => void): Promise<() => void> {
+/** Makes a message from romeo wait there. Returns the function that releases it. */
+async function wait (
+  s: Scenario, romeo: Device, where: typeof WAITS[number], open: (text: string) => void,
+): Promise<() => void> {
   switch (where) {
     case 'commit':
       s.storage.hold()
@@ -50,22 +52,15 @@ async function wait (s: Scenario, romeo: Device, where: typeof WAITS[number], op
     case 'early': case 'late':
       await romeo.says(chat(where))
       return () => { open(where) }
-    case 'another': // it waits for another of its sender's
+    case 'another': // it waits for another message of the same sender
       await romeo.says(chat('late to nurse', 'nurse@capulet.lit'), chat('another'))
       return () => { open('late to nurse') }
   }
 }
 
-/** Each scene is played by a device with stream management and by one without. */
-function bothWays (title: string, play: (t: Test, isManaged: boolean) => Promise<void>): void {
-  void t.test(title, async t => {
-    for (const isManaged of [false, true]) await t.test(isManaged ? 'with stream management' : 'without it', async t => { await play(t, isManaged) })
-  })
-}
-
-bothWays('a message that is on its way as the first device comes reaches it at once, and what comes later comes after it', async (t, isManaged) => {
+bothWays('a message in transit when the first device becomes available arrives at once, before later messages', async (t, isManaged) => {
   for (const where of WAITS) {
-    await t.test(`it waits: ${where}`, async t => {
+    await t.test(`the message waits: ${where}`, async t => {
       const { s, romeo, juliet, tybalt, open } = await stage(t, isManaged)
       const go = await wait(s, romeo, where, open)
       await juliet.says('<presence/>')
@@ -78,7 +73,7 @@ bothWays('a message that is on its way as the first device comes reaches it at o
   }
 })
 
-bothWays('two accounts whose first devices come while messages cross do not wait for each other', async (t, isManaged) => {
+bothWays('two accounts whose first devices become available while messages cross do not wait for each other', async (t, isManaged) => {
   const { s, romeo, juliet, tybalt, open } = await stage(t, isManaged)
   const nurse = await s.device('nurse@capulet.lit/house', { presence: false })
   await romeo.says(chat('late 1', 'nurse@capulet.lit'), chat('one'))
@@ -93,7 +88,7 @@ bothWays('two accounts whose first devices come while messages cross do not wait
   t.same([...bodies(nurse)].sort(), ['late 1', 'two'])
 })
 
-t.test('an archive query has every message that the device is not sent because it came too late for it', async t => {
+t.test('an archive query returns every message that is too late to be sent to the new device', async t => {
   const { s, romeo, juliet, open } = await stage(t, false, ['mam', 'carbons'])
   const chamber = await s.device('juliet@capulet.lit/chamber')
   await romeo.says(chat('late to chamber', 'juliet@capulet.lit/chamber'))
@@ -101,7 +96,6 @@ t.test('an archive query has every message that the device is not sent because i
   open('late to chamber')
   for (let rounds = 0; rounds < 3; rounds++) await s.settled()
   t.same(bodies(chamber), ['late to chamber'])
-  const archived = juliet.unread.flatMap(element => element.getChild('result')?.getChild('forwarded')?.getChild('message')?.getChildText('body') ?? [])
   const copied = juliet.unread.flatMap(element => element.getChild('received')?.getChild('forwarded')?.getChild('message')?.getChildText('body') ?? [])
-  t.same([...new Set([...archived, ...copied])], ['late to chamber'])
+  t.same([...new Set([...archivedBodies(juliet), ...copied])], ['late to chamber'])
 })

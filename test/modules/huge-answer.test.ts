@@ -1,4 +1,7 @@
-/** XEP-0115 §5.4: whoever claims a hash is asked for what it stands for, and may answer with as much as a stanza holds. */
+/**
+ * XEP-0115 §5.4: a device that sends a hash is asked for the disco#info of that hash. Its answer may be as large as a
+ * stanza.
+ */
 import { Buffer } from 'node:buffer'
 import t from 'tap'
 import { verificationOf } from '../../modules/caps/verification.js'
@@ -8,7 +11,7 @@ const field = (name: string, values: readonly string[]): string => `<field var='
 const form = (fields: string): string =>
   `<query xmlns='http://jabber.org/protocol/disco#info'><x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>f</value></field>${fields}</x></query>`
 
-t.test('values and fields of a form are sorted by their UTF-8, and no buffer is made for each comparison', t => {
+t.test('form values and fields are sorted by their UTF-8 without a buffer for each comparison', t => {
   const values = Array.from({ length: 9000 }, (_, n) => String(n * 7919 % 9000))
   const info = parseElement(form(field('a', values)))
   const from = Buffer.from.bind(Buffer)

@@ -1,36 +1,39 @@
 import t from 'tap'
-import { ReleaseOrder } from '../../lib/host/order.js'
-import { enterFromServer } from '../../lib/host/remote.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { addressed, Stanza, type Kind } from '../../lib/xmpp/stanza.js'
 import { parseElement } from '../parse.js'
+import { elsewhere, foreigner } from '../elsewhere.js'
 import { scenario } from '../scenario.js'
 
 const MODULES = ['presence', 'message', 'limits']
 const many = (count: number, stanza: string): string[] => Array.from({ length: count }, () => stanza)
 
-t.test('a device that sends too fast is read later, and loses nothing', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { limits: { session: 1, address: 1000 } } })
+t.test('a device that sends too fast is read more slowly, and loses nothing', async t => {
+  const s = await scenario(t, {
+    modules: MODULES, settings: { limits: { sessionStanzasPerSecond: 1, addressStanzasPerSecond: 1000 } },
+  })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@montague.lit/balcony')
   await romeo.says(...many(9, "<message to='juliet@montague.lit' type='chat'><body>!</body></message>"))
-  t.equal(romeo.paused, false, 'ten at once are fine: one was presence')
+  t.equal(romeo.paused, false, 'ten stanzas at once are within the burst; one of them was presence')
   await romeo.says("<message to='juliet@montague.lit' type='chat'><body>too fast</body></message>")
   t.equal(romeo.paused, true)
-  t.equal(juliet.unread.length, 10, 'what was read has arrived')
+  t.equal(juliet.unread.length, 10, 'every stanza that was read arrived')
   await s.pass('1s')
   t.equal(romeo.paused, false)
   t.equal(s.host('montague.lit').counters.get('limits.paused'), 1)
 })
 
-t.test('all accounts of one address share what it may send, and each has its part for itself', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { limits: { session: 1000, address: 1 } } })
+t.test('all accounts at one address share its rate, and each has a share of its own', async t => {
+  const s = await scenario(t, {
+    modules: MODULES, settings: { limits: { sessionStanzasPerSecond: 1000, addressStanzasPerSecond: 1 } },
+  })
   const romeo = await s.device('romeo@montague.lit/orchard', { address: '192.0.2.7' })
   const juliet = await s.device('juliet@montague.lit/balcony', { address: '192.0.2.7' })
   const other = await s.device('paris@montague.lit/street', { address: '192.0.2.8' })
   await romeo.says(...many(8, "<message to='paris@montague.lit' type='chat'><body>!</body></message>"))
   await juliet.says("<message to='paris@montague.lit' type='chat'><body>!</body></message>")
-  t.equal(juliet.paused, false, 'nothing is left, and she is below her part')
+  t.equal(juliet.paused, false, 'the shared rate is used up, and she is below her share')
   await romeo.says(...many(3, "<message to='paris@montague.lit' type='chat'><body>!</body></message>"))
   t.equal(romeo.paused, true)
   await other.says("<message to='juliet@montague.lit' type='chat'><body>!</body></message>")
@@ -38,20 +41,22 @@ t.test('all accounts of one address share what it may send, and each has its par
   await romeo.loses('connection')
   await juliet.loses('connection')
   const back = await s.device('romeo@montague.lit/orchard', { address: '192.0.2.7' })
-  t.equal(back.paused, false, 'an address that nobody uses is forgotten')
+  t.equal(back.paused, false, 'an unused address is forgotten')
   await other.loses('connection')
   await back.loses('connection')
 })
 
-t.test('four busy devices at an address do not pause a fifth, and use what the others leave', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { limits: { session: 1000, address: 20 } } })
+t.test('four busy devices at an address do not pause a fifth, and share what the others leave', async t => {
+  const s = await scenario(t, {
+    modules: MODULES, settings: { limits: { sessionStanzasPerSecond: 1000, addressStanzasPerSecond: 20 } },
+  })
   const address = '192.0.2.7'
   const busy = [await s.device('a@montague.lit/x', { address }), await s.device('b@montague.lit/x', { address }),
     await s.device('c@montague.lit/x', { address }), await s.device('d@montague.lit/x', { address })]
   const quiet = await s.device('quiet@montague.lit/x', { address })
   let paused = 0
   for (let second = 0; second < 30; second++) {
-    // 10 a second each: together twice what the address may.
+    // 10 a second each: together twice the limit of the address.
     for (const device of busy) await device.says(...many(10, '<presence><status>!</status></presence>'))
     await quiet.says("<message to='a@montague.lit' type='chat'><body>!</body></message>")
     t.equal(quiet.paused, false, `second ${second}`)
@@ -61,15 +66,18 @@ t.test('four busy devices at an address do not pause a fifth, and use what the o
   t.ok(paused > 0, 'the others are read more slowly')
 })
 
-t.test('one spammer of another server does not silence its other users, and all of them together have a bound', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { limits: { messages: 20, requests: 20 } } })
+t.test('one spammer on another server does not silence its other users, and the server as a whole has a bound', async t => {
+  const s = await scenario(t, {
+    modules: MODULES, settings: { limits: { strangerMessagesPerMinute: 20, subscriptionRequestsPerMinute: 20 } },
+  })
   const juliet = await s.device('juliet@capulet.lit/balcony')
-  const order = new ReleaseOrder(s.storage)
+  const arrives = foreigner(s.server)
   const answers: string[] = []
-  s.server.router.remote = { deliver: ({ from, type }) => { answers.push(`${from.bare.toString()} ${type}`) }, bounced: () => {} }
+  s.server.router.remote = elsewhere(({ from, type }) => { answers.push(`${from.bare.toString()} ${type}`) })
   const comes = async (stanza: string, from: string): Promise<number> => {
     const element = parseElement(stanza)
-    await enterFromServer(s.server.router, s.host('capulet.lit'), addressed(new Stanza(element.getName() as Kind, element, parseJid(from), juliet.jid.bare), juliet.jid.bare), order)
+    const { bare } = juliet.jid
+    await arrives(addressed(new Stanza(element.getName() as Kind, element, parseJid(from), bare), bare))
     await s.settled()
     const { length } = juliet.unread
     juliet.forget()
@@ -86,13 +94,15 @@ t.test('one spammer of another server does not silence its other users, and all 
     if (stanza.startsWith('<message')) t.ok(spam > 30 && spam <= 120, `the spammer gets what is left: ${spam}`)
     let all = 0
     for (let i = 0; i < 200; i++) all += await comes(stanza, `made-up${i}@big.example/x`)
-    t.ok(all <= 20, `a domain that makes up its users has its bound: ${all}`)
-    t.equal(await comes(stanza, 'romeo@elsewhere.example/x'), 1, 'another domain is no part of it')
+    t.ok(all <= 20, `a domain that invents users has a bound: ${all}`)
+    t.equal(await comes(stanza, 'romeo@elsewhere.example/x'), 1, 'another domain is not affected')
   }
 })
 
-t.test('strangers can send so much a minute, each user of this server for themselves; contacts as they like', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { limits: { messages: 2, requests: 1 } } })
+t.test('strangers have a bound per minute for each user of this server; contacts have none', async t => {
+  const s = await scenario(t, {
+    modules: MODULES, settings: { limits: { strangerMessagesPerMinute: 2, subscriptionRequestsPerMinute: 1 } },
+  })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const romeo = await s.device('romeo@montague.lit/orchard')
   const friend = await s.device('friend@montague.lit/street')
@@ -119,7 +129,7 @@ t.test('strangers can send so much a minute, each user of this server for themse
   await juliet.gets("<message from='tybalt@montague.lit/x'/>")
 })
 
-t.test('the server says whom to turn to', async t => {
+t.test('the server publishes its contact addresses', async t => {
   const s = await scenario(t, { modules: ['presence', 'disco', 'contact-addresses'], settings: { 'contact-addresses': { abuse: ['mailto:abuse@montague.lit'] } } })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const info = await romeo.asks("<iq type='get' id='i' to='montague.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
@@ -129,7 +139,7 @@ t.test('the server says whom to turn to', async t => {
   t.notMatch(later.toString(), /abuse/)
 })
 
-t.test('unless the conf says otherwise, whom to turn to is the first admin of the host', async t => {
+t.test('by default the contact address is the first admin of the host', async t => {
   const admins = ['kölne?@montague.lit', 'second@montague.lit']
   const s = await scenario(t, { modules: ['presence', 'disco', 'contact-addresses'], host: { admins } })
   const romeo = await s.device('romeo@montague.lit/orchard')

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Element } from '../../lib/xml/element.js'
 import { boundInline } from '../../lib/host/slots.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
+import { couple, type Couple } from '../couple.js'
 
 const MAM = "xmlns='urn:xmpp:mam:2'"
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management']
@@ -17,7 +18,7 @@ interface Asked {
   readonly results: readonly Element[]
 }
 
-/** A query, as a client makes it: the results that came, and what was said at the end. */
+/** Sends a query as a client does. Returns the results and the `<fin/>`. */
 async function asks (device: Device, inner = '', attributes = ''): Promise<Asked> {
   device.forget()
   const reply = await device.asks(`<iq type='set' id='q'><query ${MAM} ${attributes}>${inner}</query></iq>`)
@@ -44,12 +45,8 @@ const form = (fields: Readonly<Record<string, string | readonly string[]>>): str
   `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>${
     Object.entries(fields).map(([name, value]) => `<field var='${name}'>${[value].flat().map(one => `<value>${one}</value>`).join('')}</field>`).join('')}</x>`
 
-async function couple (s: Scenario): Promise<{ readonly romeo: Device, readonly juliet: Device }> {
-  return { romeo: await s.device('romeo@montague.lit/orchard'), juliet: await s.device('juliet@capulet.lit/balcony') }
-}
-
-/** Ten messages, one and ten. */
-async function conversation (s: Scenario): Promise<{ readonly romeo: Device, readonly juliet: Device }> {
+/** Sends ten messages, 0 to 9, alternately from Romeo and Juliet, one a minute. */
+async function conversation (s: Scenario): Promise<Couple> {
   const { romeo, juliet } = await couple(s)
   for (let n = 0; n < 10; n++) {
     await (n % 2 === 0 ? romeo.says(toJuliet(`${n}`)) : juliet.says(toRomeo(`${n}`)))
@@ -60,12 +57,12 @@ async function conversation (s: Scenario): Promise<{ readonly romeo: Device, rea
 
 // ---- Archiving -------------------------------------------------------------------------------------
 
-t.test('both sides have the conversation, each under ids of its own, in order, with its times', async t => {
+t.test('both archives hold the conversation in order, with ids of their own and the times', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   await romeo.says(toJuliet('one'))
   const got = await juliet.gets("<message><body>one</body><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@capulet.lit'/></message>")
-  t.equal(got.getChildren('stanza-id').length, 1, 'the archive of the sender is not told of')
+  t.equal(got.getChildren('stanza-id').length, 1, "the sender gets no id of the recipient's archive")
   await s.pass('1m')
   await juliet.says(toRomeo('two'))
   const hers = await asks(juliet, '', "queryid='q7'")
@@ -83,7 +80,7 @@ t.test('both sides have the conversation, each under ids of its own, in order, w
   t.not(his.ids[0], hers.ids[0])
 })
 
-t.test('one copy is kept, however many devices have it; a note to oneself is one message', async t => {
+t.test('one copy is archived, however many devices get it; a message to the own account is archived once', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
@@ -96,7 +93,7 @@ t.test('one copy is kept, however many devices have it; a note to oneself is one
   t.equal(ids.length, 3)
 })
 
-t.test('the other devices of the sender are told where it is archived; the contact is not', async t => {
+t.test("the sender's other devices get the archive id in their copies; the contact does not", async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
@@ -110,7 +107,7 @@ t.test('the other devices of the sender are told where it is archived; the conta
   t.same(got.getChildren('stanza-id').map(element => element.attrs['by']), ['romeo@montague.lit'])
 })
 
-t.test('what means nothing later is not kept, nor what is not to be, nor what was refused', async t => {
+t.test('chat states, messages with no-store and refused messages are not archived', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const hint = (name: string): string => `<${name} xmlns='urn:xmpp:hints'/>`
@@ -128,7 +125,7 @@ t.test('what means nothing later is not kept, nor what is not to be, nor what wa
   t.same((await asks(romeo)).texts, ['-', '-', 'normal'])
 })
 
-t.test('what was archived is stored before it is delivered', async t => {
+t.test('a message is delivered only after its archive entry is stored', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   s.storage.hold()
@@ -144,7 +141,7 @@ t.test('what was archived is stored before it is delivered', async t => {
   t.same((await asks(juliet)).texts, ['one'])
 })
 
-t.test('a message to who is away is found in the archive, and where there is one, is not refused for want of room', async t => {
+t.test('a message to an account without devices is in its archive, and is then not refused if the offline store is full', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { offline: { keep: 1 } } })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
@@ -156,7 +153,7 @@ t.test('a message to who is away is found in the archive, and where there is one
   t.same(waiting.map(element => element.getChildText('body')), ['one'])
   const { texts, ids } = await asks(juliet)
   t.same(texts, ['one', 'two'])
-  t.equal(waiting[0]?.getChild('stanza-id')?.attrs['id'], ids[0], 'it is known as the one in the archive')
+  t.equal(waiting[0]?.getChild('stanza-id')?.attrs['id'], ids[0], 'the stanza id is that of the archive')
 })
 
 t.test('without an offline store the archive is enough', async t => {
@@ -169,7 +166,7 @@ t.test('without an offline store the archive is enough', async t => {
   t.same((await asks(await s.device('juliet@capulet.lit/balcony'))).texts, ['one'])
 })
 
-t.test('what a device has not confirmed when its session ends is in the archive, and is not refused for want of room elsewhere', async t => {
+t.test('unacknowledged messages of an ended session are in the archive, and are then not refused if other stores are full', async t => {
   const kinds = [{ modules: MODULES, settings: { offline: { keep: 1 } } }, { modules: ['message', 'mam', 'stream-management'] }]
   for (const scene of kinds) {
     const s = await scenario(t, scene)
@@ -184,7 +181,7 @@ t.test('what a device has not confirmed when its session ends is in the archive,
   }
 })
 
-t.test('who has bound within the login is not sent what the archive has, and is sent the rest', async t => {
+t.test('a device that binds within its login gets from the offline store only what the archive does not have', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
@@ -196,16 +193,16 @@ t.test('who has bound within the login is not sent what the archive has, and is 
   await romeo.says(toJuliet('since'))
   await juliet.says('<presence/>')
   const bodies = juliet.unread.filter(element => element.name === 'message').map(element => element.getChildText('body'))
-  t.same(bodies, ['not archived', 'since'], 'what came since it was bound may have come behind its last page')
+  t.same(bodies, ['not archived', 'since'], 'messages that arrived after binding may be after the last page')
   const later = await s.device('juliet@capulet.lit/chamber', { presence: false })
   juliet.session.close()
   await later.says('<presence/>')
   t.same(later.unread.filter(element => element.name === 'message'), [], 'nothing waits any more')
 })
 
-// ---- Asking -------------------------------------------------------------------------------------------
+// ---- Queries ------------------------------------------------------------------------------------------
 
-t.test('pages go forward and back, and tell when there is no more', async t => {
+t.test('a client pages forward and backward, and learns where the archive ends', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet } = await conversation(s)
   const first = await asks(juliet, rsm('<max>4</max>'))
@@ -222,7 +219,7 @@ t.test('pages go forward and back, and tell when there is no more', async t => {
   t.same((await asks(juliet, rsm(`<max>3</max><before>${last.ids[0] ?? ''}</before>`))).texts, ['4', '5', '6'])
   const flipped = await asks(juliet, `${rsm('<max>3</max><before/>')}<flip-page/>`)
   t.same(flipped.texts, ['9', '8', '7'])
-  t.equal(flipped.fin.getChild('set')?.getChildText('first'), last.ids[0], 'the page is the same one')
+  t.equal(flipped.fin.getChild('set')?.getChildText('first'), last.ids[0], 'the page is the same')
   const none = await asks(juliet, rsm(`<after>${third.ids[1] ?? ''}</after>`))
   t.same([none.texts, none.complete], [[], true])
   t.notOk(none.fin.getChild('set')?.getChild('first'))
@@ -231,7 +228,7 @@ t.test('pages go forward and back, and tell when there is no more', async t => {
   t.equal((await asks(juliet, rsm(`<max>0</max><after>${first.ids[3] ?? ''}</after>`))).fin.getChild('set')?.getChildText('count'), '6')
 })
 
-t.test('what is asked for can be narrowed: by who, by when, by what is known already', async t => {
+t.test('a query can be filtered by contact, by time and by known ids', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { juliet } = await conversation(s)
   const nurse = await s.device('nurse@capulet.lit/kitchen')
@@ -239,7 +236,7 @@ t.test('what is asked for can be narrowed: by who, by when, by what is known alr
   const { ids } = await asks(juliet)
   const texts = async (fields: Readonly<Record<string, string | readonly string[]>>, paging = ''): Promise<readonly string[]> => (await asks(juliet, form(fields) + paging)).texts
   t.same(await texts({ with: 'nurse@capulet.lit' }), ['Madam!'])
-  t.same(await texts({ with: 'romeo@montague.lit/orchard' }), ['0', '2', '4', '6', '8'], 'her answers went to the bare address')
+  t.same(await texts({ with: 'romeo@montague.lit/orchard' }), ['0', '2', '4', '6', '8'], 'her answers were sent to the bare address')
   t.equal((await texts({ with: 'romeo@montague.lit' })).length, 10)
   t.same(await texts({ start: '2026-01-01T00:08:00Z', end: '2026-01-01T00:09:00Z' }), ['8', '9'])
   t.same(await texts({ 'after-id': ids[6] ?? '', 'before-id': ids[9] ?? '' }), ['7', '8'])
@@ -250,7 +247,29 @@ t.test('what is asked for can be narrowed: by who, by when, by what is known alr
   t.same(await texts({ 'include-groupchat': 'false' }, rsm('<max>1</max>')), ['0'])
 })
 
-t.test('what cannot be answered is an error', async t => {
+t.test('a page can be requested by the index of its first message', async t => {
+  const s = await scenario(t, { modules: MODULES })
+  const { romeo, juliet } = await couple(s)
+  await romeo.says(...['one', 'two', 'three', 'four'].map(text => toJuliet(text)))
+  juliet.forget()
+  const { ids } = await asks(juliet)
+  const middle = await asks(juliet, rsm('<index>1</index><max>2</max>'))
+  t.same(middle.texts, ['two', 'three'])
+  t.notOk(middle.complete)
+  const set = middle.fin.getChild('set')
+  t.equal(set?.getChild('first')?.attrs['index'], '1')
+  t.same([set?.getChildText('first'), set?.getChildText('last'), set?.getChildText('count')], [ids[1], ids[2], '4'])
+  const last = await asks(juliet, rsm('<index>3</index>'))
+  t.same([last.texts, last.complete], [['four'], true])
+  // XEP-0059 §2.6: an index beyond the last item gets an empty page.
+  const none = await asks(juliet, rsm('<index>4</index>'))
+  t.same([none.texts, none.complete, none.fin.getChild('set')?.getChild('first')], [[], true, undefined])
+  t.same((await asks(juliet, rsm('<index>0</index><max>1</max>'))).texts, ['one'])
+  const later = await asks(juliet, form({ 'after-id': ids[0] ?? '' }) + rsm('<index>1</index><max>1</max>'))
+  t.same([later.texts, later.fin.getChild('set')?.getChildText('count')], [['three'], '3'])
+})
+
+t.test('an invalid query is answered with an error', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   await romeo.says(toJuliet('one'))
@@ -261,7 +280,7 @@ t.test('what cannot be answered is an error', async t => {
     t.equal(await refused(juliet, inner), 'item-not-found', inner)
   }
   t.equal(await refused(juliet, form({ 'urn:unknown': 'x' })), 'feature-not-implemented')
-  t.equal(await refused(juliet, rsm('<index>3</index>')), 'feature-not-implemented')
+  t.equal(await refused(juliet, rsm('<index>0</index><before/>')), 'bad-request')
   t.equal(await refused(juliet, form({ start: 'yesterday' })), 'bad-request')
   t.equal(await refused(juliet, rsm('<max>many</max>')), 'bad-request')
   t.equal(await refused(juliet, form({ ids: Array.from({ length: 501 }, (_, n) => `${n}`) })), 'bad-request')
@@ -273,15 +292,15 @@ t.test('what cannot be answered is an error', async t => {
   t.ok((await romeo.asks(`<iq type='get' id='f' to='juliet@capulet.lit'><metadata ${MAM}/></iq>`)).getChild('error')?.getChild('forbidden'))
 })
 
-t.test('a page has a bound of its own', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { mam: { page: 10 } } })
+t.test('a page has a bound in messages', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { mam: { pageSize: 10 } } })
   const { romeo, juliet } = await couple(s)
   for (let n = 0; n < 12; n++) await romeo.says(toJuliet(`${n}`))
   t.equal((await asks(juliet)).texts.length, 10)
   t.equal((await asks(juliet, rsm('<max>1000</max>'))).texts.length, 10)
 })
 
-t.test('a page has a bound in octets as well, and what is on no page comes on the next', async t => {
+t.test('a page has a bound in bytes, and what does not fit is on the next page', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   for (let n = 0; n < 9; n++) await romeo.says(large(n))
@@ -295,7 +314,7 @@ t.test('a page has a bound in octets as well, and what is on no page comes on th
   t.same(lengths, [5, 4])
 })
 
-t.test('what was said is found by its words, in any script; what is encrypted is not', async t => {
+t.test('a full-text search finds words in any script, and nothing encrypted', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const nurse = await s.device('nurse@capulet.lit/kitchen')
@@ -312,14 +331,14 @@ t.test('what was said is found by its words, in any script; what is encrypted is
   t.same(await found('만나'), ['카페에서 만나요'])
   t.same(await found('met'), [])
   t.same(await found('?!'), [])
-  t.equal((await found(' ')).length, 5, 'an empty search is none')
+  t.equal((await found(' ')).length, 5, 'an empty search finds nothing')
 })
 
 // ---- Retraction ------------------------------------------------------------------------------------
 
 const retracting = (to: string, id: string, own = 'r1'): string => `<message to='${to}' type='chat' id='${own}'><retract xmlns='urn:xmpp:message-retract:1' id='${id}'/></message>`
 
-t.test('what its sender retracts is gone from both archives; that it was there, and the retraction, stay', async t => {
+t.test('a message that its sender retracts is gone from both archives; a tombstone and the retraction stay', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   await romeo.says(toJuliet('wrong'), toJuliet('right'),
@@ -334,14 +353,14 @@ t.test('what its sender retracts is gone from both archives; that it was there, 
     t.match(message?.attrs, { id: 'm-wrong', from: 'romeo@montague.lit/orchard', to: 'juliet@capulet.lit', type: 'chat' })
     t.match(message?.getChild('retracted', 'urn:xmpp:message-retract:1')?.attrs, { id: 'r1', stamp: '2026-01-01T00:01:00Z' })
     t.equal(message?.children.length, 1)
-    t.equal(results[0]?.getChild('forwarded')?.getChild('delay')?.attrs['stamp'], '2026-01-01T00:00:00.000Z', 'when it first came')
+    t.equal(results[0]?.getChild('forwarded')?.getChild('delay')?.attrs['stamp'], '2026-01-01T00:00:00.000Z', 'the time of the tombstone is that of the message')
     t.ok(results[3]?.getChild('forwarded')?.getChild('message')?.getChild('retract'))
   }
   t.same((await asks(juliet)).ids.slice(0, 3), before.ids)
   t.same((await asks(juliet, form({ '{urn:xmpp:fulltext:0}fulltext': 'wrong' }))).texts, [])
 })
 
-t.test('an id may be as long as a stanza may', async t => {
+t.test('an id may be as long as a stanza', async t => {
   const { romeo, juliet } = await couple(await scenario(t, { modules: MODULES }))
   const id = 'i'.repeat(10_000)
   await romeo.says(`<message to='juliet@capulet.lit' type='chat' id='${id}'><body>long</body></message>`, toJuliet('short'))
@@ -349,7 +368,7 @@ t.test('an id may be as long as a stanza may', async t => {
   t.same((await asks(juliet)).texts, ['-', 'short', '-'])
 })
 
-t.test('a retraction is its sender\'s alone, in its conversation alone, and has an id', async t => {
+t.test("a retraction needs an id, and holds only for the sender's own message in the same conversation", async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const nurse = await s.device('nurse@capulet.lit/kitchen')
@@ -360,14 +379,14 @@ t.test('a retraction is its sender\'s alone, in its conversation alone, and has 
   await romeo.says("<message to='juliet@capulet.lit' type='chat'><retract xmlns='urn:xmpp:message-retract:1' id='m-a'/></message>")
   const other = await s.device('romeo@montague.lit/mantua')
   await other.says(retracting('juliet@capulet.lit', 'm-b'))
-  t.same((await asks(juliet)).texts.filter(text => text !== '-'), ['a', 'b'], 'out of a room, it has to be the same occupant')
+  t.same((await asks(juliet)).texts.filter(text => text !== '-'), ['a', 'b'], 'outside a room the sender has to be the same')
   await other.says(retracting('juliet@capulet.lit', 'm-a'))
-  t.same((await asks(juliet)).texts.filter(text => text !== '-'), ['b'], 'any device of the sender may')
+  t.same((await asks(juliet)).texts.filter(text => text !== '-'), ['b'], 'any device of the sender may retract')
   await romeo.says(retracting('juliet@capulet.lit', 'r1', 'r2'))
   t.equal((await asks(juliet)).results.filter(result => result.getChild('forwarded')?.getChild('message')?.getChild('retracted')).length, 1)
 })
 
-t.test('the form says what can be asked for, and the metadata how far the archive goes', async t => {
+t.test('the form lists the fields of a query, and the metadata the ends of the archive', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const described = await juliet.asks(`<iq type='get' id='g'><query ${MAM}/></iq>`)
@@ -386,9 +405,9 @@ t.test('the form says what can be asked for, and the metadata how far the archiv
   t.match(metadata?.getChild('end')?.attrs, { id: ids[1], timestamp: '2026-01-01T01:00:00.000Z' })
 })
 
-// ---- Preferences, and what is let go ------------------------------------------------------------------
+// ---- Preferences and expiry ---------------------------------------------------------------------------
 
-t.test('an account says whose messages are kept', async t => {
+t.test('archive preferences say whose messages are archived', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   const nurse = await s.device('nurse@capulet.lit/kitchen')
@@ -412,7 +431,7 @@ t.test('an account says whose messages are kept', async t => {
   t.match((await prefs(`<prefs ${MAM} default='always'><never>${many}</never></prefs>`)).toString(), /resource-constraint/)
 })
 
-t.test('what is too old goes, and what is too much; nothing is left of an account that is gone', async t => {
+t.test('messages beyond the limits of age and number expire, and a removed account leaves none', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { mam: { keep: 100, expire: '7d' } } })
   const { romeo, juliet } = await couple(s)
   await romeo.says(toJuliet('old'))
@@ -431,7 +450,7 @@ t.test('what is too old goes, and what is too much; nothing is left of an accoun
   t.same(await s.traces('juliet@capulet.lit'), [])
 })
 
-t.test('an operator gives one account other limits, and what is too much in octets goes as well', async t => {
+t.test('an operator gives one account other limits, and messages beyond a limit in bytes expire as well', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { mam: { expire: '7d', bytes: '1MiB' } } })
   const { romeo, juliet } = await couple(s)
   const command = (...args: readonly string[]): Promise<unknown> => s.host('capulet.lit').commands.get('mam')?.(args) ?? Promise.reject(new Error('none'))
@@ -441,7 +460,7 @@ t.test('an operator gives one account other limits, and what is too much in octe
   t.match(await command('juliet@capulet.lit', 'expire', '30d'), { messages: 2, keep: 2, expire: '30d' })
   await s.pass('10d')
   t.same((await asks(juliet)).texts, ['two', 'three'])
-  t.same((await asks(romeo)).texts, [], 'the others go by the conf')
+  t.same((await asks(romeo)).texts, [], 'the other accounts keep the limits of the conf')
   t.match(await command('juliet@capulet.lit', 'expire', 'default'), { messages: 0, keep: 2, expire: 'default' })
   await command('juliet@capulet.lit', 'keep', 'default')
   for (let n = 0; n < 6; n++) await romeo.says(large(n))
@@ -452,7 +471,7 @@ t.test('an operator gives one account other limits, and what is too much in octe
   }
 })
 
-t.test('an archive is let go of by the settings of its own host', async t => {
+t.test('an archive expires by the settings of its own host', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { mam: { expire: '7d' } } })
   const { romeo, juliet } = await couple(s)
   await romeo.says(toJuliet('one'))
@@ -462,7 +481,7 @@ t.test('an archive is let go of by the settings of its own host', async t => {
   t.same([(await asks(romeo)).texts, (await asks(juliet)).texts], [[], ['one']])
 })
 
-t.test('a page that its device never confirmed is no message to be delivered again', async t => {
+t.test('an unacknowledged archive page is not delivered again as a message', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { romeo, juliet } = await couple(s)
   await juliet.says("<enable xmlns='urn:xmpp:sm:3'/>")

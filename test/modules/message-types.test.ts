@@ -1,16 +1,15 @@
-/** RFC 6121 §5.2.2: a message whose `type` is unknown, empty or left out is of type `normal`. */
+/** RFC 6121 §5.2.2: a message with an unknown, empty or missing `type` is of type `normal`. */
 import t from 'tap'
 import { scenario } from '../scenario.js'
+import { CARBONS, QUERY } from '../stanzas.js'
 
 const MODULES = ['presence', 'message', 'carbons', 'offline', 'mam']
 const TYPES = ["type='foo'", "type=''", "type='Chat'", "type='available'", '']
-const CARBONS = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
-const QUERY = "<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>"
 
 const said = (type: string): string => `<message to='juliet@capulet.lit' ${type}><body>Soft</body></message>`
 
 for (const type of TYPES) {
-  t.test(`a message with ${type === '' ? 'no type' : type} waits for an account that is away, as a normal one does`, async t => {
+  t.test(`a message with ${type === '' ? 'no type' : type} waits for an account without devices, as a normal one does`, async t => {
     const s = await scenario(t, { modules: MODULES })
     const romeo = await s.device('romeo@montague.lit/orchard')
     await s.account('juliet@capulet.lit')
@@ -18,7 +17,7 @@ for (const type of TYPES) {
     await romeo.getsNothing()
     const juliet = await s.device('juliet@capulet.lit/balcony', { presence: false })
     await juliet.says('<presence/>')
-    t.equal(juliet.unread.filter(({ name }) => name === 'message').length, 1, 'the offline store hands it over')
+    t.equal(juliet.unread.filter(({ name }) => name === 'message').length, 1, 'the offline store delivers it')
   })
 
   t.test(`a message with ${type === '' ? 'no type' : type} is delivered, archived and copied, as a normal one is`, async t => {
@@ -37,7 +36,7 @@ for (const type of TYPES) {
   })
 }
 
-t.test('a message of an unknown type to a device that is not there is answered as a normal one is', async t => {
+t.test('a message of an unknown type to a device that does not exist is answered as a normal one is', async t => {
   const s = await scenario(t, { modules: ['presence', 'message', 'offline'] })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')

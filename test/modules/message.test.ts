@@ -1,14 +1,21 @@
 import t from 'tap'
-import { childElements, type Element } from '../../lib/xml/element.js'
+import { childElements } from '../../lib/xml/element.js'
 import { scenario, type Scenario } from '../scenario.js'
 import type { Device } from '../device.js'
+import { conditionOf } from '../stanzas.js'
 
 const MODULES = ['presence', 'message', 'offline']
 
-/** What happens to a message: D delivered to who is named or to everyone there, E error, O offline, S ignored. */
+/**
+ * The fate of a message. D: delivered to the named device; A: delivered to all available devices; E: error; O: stored
+ * offline; S: ignored.
+ */
 type Fate = 'D' | 'A' | 'E' | 'O' | 'S'
 
-/** RFC 6121 §8.5.4, table 1. Where it says S, the RFC leaves the choice between silence and service-unavailable (§8.5.1, §8.5.3.2.1). */
+/**
+ * RFC 6121 §8.5.4, table 1. For S, the RFC leaves the choice between silence and service-unavailable (§8.5.1,
+ * §8.5.3.2.1).
+ */
 const FATES: readonly (readonly [string, string, Readonly<Record<'normal' | 'chat' | 'groupchat' | 'headline', Fate>>])[] = [
   ['no account', 'bare', { normal: 'E', chat: 'E', groupchat: 'E', headline: 'S' }],
   ['no account', 'full', { normal: 'E', chat: 'E', groupchat: 'E', headline: 'S' }],
@@ -27,7 +34,9 @@ const FATES: readonly (readonly [string, string, Readonly<Record<'normal' | 'cha
 
 const DEVICES: Readonly<Record<string, readonly number[]>> = { 'no account': [], 'nobody there': [], 'negative only': [-1], 'one': [0], 'several': [5, 0, -1] }
 
-async function stage (s: Scenario, state: string): Promise<{ readonly romeo: Device, readonly devices: readonly Device[] }> {
+interface Stage { readonly romeo: Device, readonly devices: readonly Device[] }
+
+async function stage (s: Scenario, state: string): Promise<Stage> {
   const romeo = await s.device('romeo@montague.lit/orchard')
   if (state === 'no account') await s.raise(['capulet.lit'])
   else await s.account('juliet@capulet.lit')
@@ -47,19 +56,19 @@ for (const [state, address, fates] of FATES) {
       await romeo.says(`<message id='m' to='juliet@capulet.lit${to}' type='${type}'><body>${fate}</body></message>`)
       const priorities = DEVICES[state] ?? []
       const wanted = devices.map((_, i) => fate === 'A' ? (priorities[i] ?? 0) >= 0 : fate === 'D' && i === 0)
-      t.same(devices.map(device => device.unread.length === 1), wanted, `${type}: who gets it`)
-      for (const device of devices) if (device.unread[0] !== undefined) t.equal(device.unread[0].attrs['to'], `juliet@capulet.lit${to}`, 'to is left as it was')
-      t.same(romeo.unread.map(conditionOf), fate === 'E' ? ['service-unavailable'] : [], `${type}: what the sender hears`)
+      t.same(devices.map(device => device.unread.length === 1), wanted, `${type}: the devices that get it`)
+      for (const device of devices) if (device.unread[0] !== undefined) t.equal(device.unread[0].attrs['to'], `juliet@capulet.lit${to}`, 'the attribute to is unchanged')
+      t.same(romeo.unread.map(conditionOf), fate === 'E' ? ['service-unavailable'] : [], `${type}: what the sender gets`)
       if (state === 'no account') continue
       for (const device of devices) device.forget()
       const late = await s.device('juliet@capulet.lit/late', { presence: false })
       await late.says('<presence/>')
-      t.equal(late.unread.some(element => element.name === 'message'), fate === 'O', `${type}: whether it waits`)
+      t.equal(late.unread.some(element => element.name === 'message'), fate === 'O', `${type}: whether it is stored`)
     }
   })
 }
 
-t.test('an error is delivered to the device it answers, and never answered itself', async t => {
+t.test('an error is delivered to the device that it answers, and is never answered itself', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -72,7 +81,7 @@ t.test('an error is delivered to the device it answers, and never answered itsel
   await juliet.gets("<message type='error' from='romeo@montague.lit/orchard'/>")
 })
 
-t.test('who does not exist anywhere cannot be reached', async t => {
+t.test('a message to an address that does not exist is answered with an error', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await romeo.says("<message id='1' to='a@nowhere.lit' type='chat'/>", "<message id='2' to='montague.lit' type='chat'/>", "<message id='3' to='@' type='chat'/>", "<presence id='4' to='a@b@c/'/>")
@@ -80,7 +89,7 @@ t.test('who does not exist anywhere cannot be reached', async t => {
     [['1', 'remote-server-not-found'], ['2', 'service-unavailable'], ['3', 'jid-malformed'], ['4', 'jid-malformed']])
 })
 
-t.test('a client speaks for itself alone', async t => {
+t.test('a client cannot send from another address', async t => {
   for (const [from, fine] of [['romeo@montague.lit/orchard', true], ['Romeo@montague.lit', true], ['romeo@montague.lit/other', false], ['juliet@capulet.lit', false], ['', false], ['@', false]] as const) {
     const s = await scenario(t, { modules: MODULES })
     const romeo = await s.device('romeo@montague.lit/orchard')
@@ -94,7 +103,7 @@ t.test('a client speaks for itself alone', async t => {
   }
 })
 
-t.test('a message without an address is for the account itself', async t => {
+t.test("a message without an address is for the sender's own account", async t => {
   const s = await scenario(t, { modules: MODULES })
   const orchard = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device('romeo@montague.lit/balcony')
@@ -102,7 +111,7 @@ t.test('a message without an address is for the account itself', async t => {
   for (const device of [orchard, balcony]) await device.gets("<message from='romeo@montague.lit/orchard' to='romeo@montague.lit'/>")
 })
 
-t.test('what only the server may say is taken out, however often it stands there; what is forwarded stays', async t => {
+t.test('elements that only the server may add are removed, however often they occur; forwarded ones stay', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -117,7 +126,7 @@ t.test('what only the server may say is taken out, however often it stands there
   t.match(got.toString(), /forwarded.*juliet@capulet\.lit.*capulet\.lit.*origin-id/s)
 })
 
-t.test('messages of one sender keep their order, also where one waits for the disk and the next does not', async t => {
+t.test('messages of one sender keep their order if one of them waits for the disk and the next does not', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('mercutio@montague.lit')
@@ -128,8 +137,3 @@ t.test('messages of one sender keep their order, also where one waits for the di
   s.storage.release()
   await romeo.gets("<message id='next'/>")
 })
-
-function conditionOf (stanza: Element): string | undefined {
-  const error = childElements(stanza).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}

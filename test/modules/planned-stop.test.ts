@@ -1,4 +1,7 @@
-/** A planned stop, moment by moment: whatever happens while it goes on, nothing is lost, nothing comes twice, and others see nobody go. */
+/**
+ * A planned stop, step by step: whatever happens meanwhile, nothing is lost or duplicated, and others see nobody become
+ * unavailable.
+ */
 import t, { type Test } from 'tap'
 import { hostParting, messageSent } from '../../lib/host/events.js'
 import { defineModule } from '../../lib/host/module.js'
@@ -7,30 +10,25 @@ import { stanza, type Addressed } from '../../lib/xmpp/stanza.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { parseElement } from '../parse.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
+import { lovers } from '../couple.js'
+import { enable } from '../managed.js'
+import { bodies, ENABLE, SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const HOSTS = ['montague.lit', 'capulet.lit']
 const MODULES = ['presence', 'message', 'offline', 'csi', 'stream-management']
-const ENABLE = `<enable ${SM} resume='true'/>`
 const toJuliet = (text: string): string => `<message to='juliet@capulet.lit' type='chat'><body>${text}</body></message>`
 const toRomeo = (text: string): string => `<message to='romeo@montague.lit' type='chat'><body>${text}</body></message>`
 
-async function enable (device: Device): Promise<string> {
-  await device.says(ENABLE)
-  return (await device.gets(`<enabled ${SM}/>`)).attrs['id'] as string
+interface Couple {
+  readonly romeo: Device
+  readonly romeoId: string
+  readonly juliet: Device
+  readonly julietId: string
 }
 
-interface Couple { readonly romeo: Device, readonly romeoId: string, readonly juliet: Device, readonly julietId: string }
-
-/** Two who see each other, and can both resume. */
+/** Two users who see each other's presence. Both devices can resume. */
 async function couple (s: Scenario): Promise<Couple> {
-  for (const domain of HOSTS) await s.raise([domain])
-  for (const [one, other] of [['romeo@montague.lit', 'juliet@capulet.lit'], ['juliet@capulet.lit', 'romeo@montague.lit']] as const) {
-    await s.account(one)
-    await s.contact(one, other)
-  }
-  const romeo = await s.device('romeo@montague.lit/orchard')
-  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const { romeo, juliet } = await lovers(s)
   const [romeoId, julietId] = [await enable(romeo), await enable(juliet)]
   for (const device of [romeo, juliet]) device.forget()
   return { romeo, romeoId, juliet, julietId }
@@ -40,25 +38,27 @@ async function stage (t: Test, more: readonly AnyModule[] = []): Promise<Scenari
   return await scenario(t, { modules: [...MODULES, ...more] })
 }
 
-/** The next life of the server, on the same storage. */
+/** Starts the next server process on the same storage. */
 async function next (t: Test, s: Scenario): Promise<Scenario> {
   return await scenario(t, { modules: MODULES, hosts: HOSTS, storage: s.storage, ids: 'next' })
 }
 
-/** Resumes, having got so many stanzas; `has`: so many of its own were handled. */
+/**
+ * Resumes with `h`, the number of stanzas that the device handled. Throws unless the server handled `has` stanzas of
+ * the device.
+ */
 async function resumed (s: Scenario, account: string, id: string, h: number, has: number): Promise<Device> {
   const { device, answer } = await s.resume(account, `<resume ${SM} previd='${id}' h='${h}'/>`)
   if (device === undefined || answer.attrs['h'] !== String(has)) throw new Error(`resumed with ${answer.toString()}, not h='${has}'`)
   return device
 }
 
-const bodies = (device: Device): string[] => device.unread.flatMap(element => element.getChildText('body') ?? [])
-/** What of it is counted (XEP-0198 §4). */
+/** The number of unread stanzas that count for `h` (XEP-0198 §4). */
 const stanzas = (device: Device): number => device.unread.filter(({ name }) => ['message', 'presence', 'iq'].includes(name)).length
 const acknowledged = (device: Device): string | undefined => device.unread.findLast(({ name }) => name === 'a')?.attrs['h'] as string | undefined
 const went = (device: Device): boolean => device.unread.some(({ name, attrs }) => name === 'presence' && attrs['type'] === 'unavailable')
 
-t.test('what a device says while the server stops is not taken: it is not counted, and the device says it again', async t => {
+t.test('a stanza that arrives while the server stops is not handled or counted, and the device sends it again', async t => {
   const s = await stage(t)
   const { romeo, romeoId, juliet, julietId } = await couple(s)
   await romeo.says(toJuliet('one'))
@@ -71,12 +71,12 @@ t.test('what a device says while the server stops is not taken: it is not counte
   t.same(bodies(await resumed(later, 'juliet@capulet.lit', julietId, stanzas(juliet), 0)), ['two'])
 })
 
-t.test('a device whose line breaks while the server stops finds its session, and nobody sees it go', async t => {
+t.test('a device whose connection breaks while the server stops finds its session, and others do not see it leave', async t => {
   const s = await stage(t)
   const { romeo, romeoId, juliet, julietId } = await couple(s)
   await s.server.stop(async () => {
     await juliet.loses('connection')
-    s.server.router.route(from('romeo@montague.lit/orchard', toJuliet('one')))
+    s.server.pipeline.route(from('romeo@montague.lit/orchard', toJuliet('one')))
     await s.settled()
   })
   t.notOk(went(romeo))
@@ -85,7 +85,7 @@ t.test('a device whose line breaks while the server stops finds its session, and
   t.same(bodies(await resumed(later, 'juliet@capulet.lit', julietId, stanzas(juliet), 0)), ['one'])
 })
 
-t.test('a device that closes its stream while the server stops has ended its session, and others see it go', async t => {
+t.test('a device that closes its stream while the server stops has ended its session, and others see it leave', async t => {
   const s = await stage(t)
   const { romeo, juliet, julietId } = await couple(s)
   await s.server.stop(async () => {
@@ -99,7 +99,7 @@ t.test('a device that closes its stream while the server stops has ended its ses
   t.equal(later.host('capulet.lit').sessions.count, 0)
 })
 
-t.test('what others send while sessions are written down, and after that, is there after the start: once, and in order', async t => {
+t.test('stanzas of others that arrive while sessions are being saved, or after, are there after the start, once and in order', async t => {
   const sent: string[] = []
   const late = defineModule({
     name: 'late',
@@ -112,19 +112,19 @@ t.test('what others send while sessions are written down, and after that, is the
             ? "<presence to='juliet@capulet.lit/balcony'><status>two</status></presence>"
             : toJuliet(text)))
         }
-      }, 'observe') // after those who write down
+      }, 'observe') // after the handlers that store
     },
   })
   const s = await stage(t, [late])
   const { juliet, julietId } = await couple(s)
   await s.server.stop()
   t.same(sent, ['one', 'two', 'three'])
-  t.equal(stanzas(juliet), 0, 'what is not written down yet does not go out: the device would count it')
+  t.equal(stanzas(juliet), 0, 'an unsaved stanza is not sent, because the device would count it')
   const back = await resumed(await next(t, s), 'juliet@capulet.lit', julietId, 0, 0)
   t.same(back.unread.flatMap(element => element.getChildText('body') ?? element.getChildText('status') ?? []), ['one', 'two', 'three'])
 })
 
-t.test('a message whose handler takes its time is waited for: it is stored, delivered and counted before the server ends', async t => {
+t.test('the server waits for a slow handler: its message is stored, delivered and counted before the stop', async t => {
   let go = (): void => {}
   const slow = slowly(() => new Promise(resolve => { go = resolve }))
   const s = await stage(t, [slow])
@@ -143,7 +143,7 @@ t.test('a message whose handler takes its time is waited for: it is stored, deli
   t.same(bodies(await resumed(later, 'juliet@capulet.lit', julietId, stanzas(juliet), 0)), [])
 })
 
-t.test('one that takes longer than the server waits is not counted; the device says it again, and it comes once', async t => {
+t.test('a message whose handler outlasts the stop is not counted; the device sends it again, and it arrives once', async t => {
   const s = await stage(t, [slowly(() => new Promise(() => {}))])
   const { romeo, romeoId, juliet, julietId } = await couple(s)
   await romeo.says(toJuliet('one'))
@@ -156,7 +156,7 @@ t.test('one that takes longer than the server waits is not counted; the device s
   t.same(bodies(await resumed(later, 'juliet@capulet.lit', julietId, stanzas(juliet), 0)), ['one'])
 })
 
-t.test('one that is done after the sessions were written down is counted together with what it stores', async t => {
+t.test('a message that is handled after the sessions were saved is counted together with what it stores', async t => {
   let go = (): void => {}
   const slow = slowly(() => new Promise(resolve => { go = resolve }))
   const late = defineModule({
@@ -175,7 +175,7 @@ t.test('one that is done after the sessions were written down is counted togethe
   t.same(bodies(await resumed(later, 'juliet@capulet.lit', julietId, stanzas(juliet), 0)), ['one'])
 })
 
-t.test('stream management that is being turned on when the server stops is on after the start', async t => {
+t.test('stream management that is being enabled during a stop is enabled after the start', async t => {
   const s = await stage(t)
   const { juliet } = await couple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
@@ -192,14 +192,14 @@ t.test('stream management that is being turned on when the server stops is on af
   t.ok(back.session.available)
 })
 
-t.test('what waits for a device that nobody looks at is among what it gets after the start', async t => {
+t.test('stanzas that wait for an inactive device are among those that it gets after the start', async t => {
   const s = await stage(t)
   const { romeo, juliet, julietId } = await couple(s)
   await juliet.says("<inactive xmlns='urn:xmpp:csi:0'/>")
   await romeo.says('<presence><status>near</status></presence>')
-  t.equal(stanzas(juliet), 0, 'it waits for a device that nobody looks at')
+  t.equal(stanzas(juliet), 0, 'the stanza waits for the inactive device')
   await s.server.stop(async () => {
-    s.server.router.route(from('romeo@montague.lit/orchard', toJuliet('one')))
+    s.server.pipeline.route(from('romeo@montague.lit/orchard', toJuliet('one')))
     await s.settled()
   })
   const before = stanzas(juliet)
@@ -207,7 +207,7 @@ t.test('what waits for a device that nobody looks at is among what it gets after
   t.equal(before + stanzas(back), 2)
 })
 
-t.test('who cannot resume is told that the server stops, and what it has not acknowledged waits for the account', async t => {
+t.test('a device that cannot resume gets system-shutdown, and what it has not acknowledged waits for the account', async t => {
   const s = await stage(t)
   const { romeo } = await couple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber', { presence: '<presence><priority>5</priority></presence>' })
@@ -222,7 +222,7 @@ t.test('who cannot resume is told that the server stops, and what it has not ack
   t.same(bodies(other), ['one'])
 })
 
-t.test('what cannot be written down at the stop is as after a crash: what was acknowledged is there', async t => {
+t.test('if a session cannot be saved at the stop, the start is as after a crash: everything acknowledged is there', async t => {
   const s = await stage(t)
   const { romeo, romeoId, juliet, julietId } = await couple(s)
   await romeo.says(toJuliet('one'))
@@ -240,12 +240,12 @@ t.test('what cannot be written down at the stop is as after a crash: what was ac
   t.same(bodies(await resumed(later, 'romeo@montague.lit', romeoId, 0, 1)), ['two'])
 })
 
-/** Messages wait for this on their way in. */
+/** Returns a module that delays arriving messages by `wait`. */
 function slowly (wait: () => Promise<void>): AnyModule {
   return defineModule({ name: 'slow', setup: host => { host.on(messageSent, async () => { await wait(); return undefined }) } })
 }
 
-/** A stanza as another server would hand it over. */
+/** A stanza as another server hands it over. */
 function from (sender: string, text: string): Addressed {
   const element = parseElement(text)
   return stanza(element, parseJid(sender), parseJid(String(element.attrs['to'])))

@@ -1,62 +1,47 @@
 import t, { type Test } from 'tap'
 import { serverReturned } from '../../lib/host/events.js'
-import { ReleaseOrder } from '../../lib/host/order.js'
-import { enterFromServer } from '../../lib/host/remote.js'
 import type { MemoryStorage } from '../../lib/storage/memory.js'
-import { childElements, type Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { addressed, Stanza, type Addressed } from '../../lib/xmpp/stanza.js'
+import { elsewhere, foreigner } from '../elsewhere.js'
 import { scenario, type Scenario } from '../scenario.js'
 import { Device } from '../device.js'
+import { lovers } from '../couple.js'
+import { conditionOf } from '../stanzas.js'
 
 const MODULES = ['presence', 'message']
 const ROMEO = 'romeo@montague.lit'
 const BENVOLIO = 'benvolio@montague.lit'
 const JULIET = 'juliet@capulet.lit'
+const OFFLINE = { presence: false } as const
 
-/** What of presence has come, by sender and type. */
+/** The presence stanzas that the device got, as sender and type. */
 function seen (device: Device): string[] {
   return device.unread.filter(element => element.name === 'presence').map(element => `${element.attrs['from'] ?? ''} ${element.attrs['type'] ?? 'available'}`).sort()
 }
 
-function conditionOf (stanza: Element): string | undefined {
-  const error = childElements(stanza).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
-/** Romeo and Juliet see each other, and both stand with a device that has not said that it is there. */
-async function lovers (s: Scenario): Promise<{ readonly romeo: Device, readonly juliet: Device }> {
-  const romeo = await s.device(`${ROMEO}/orchard`, { presence: false })
-  const juliet = await s.device(`${JULIET}/balcony`, { presence: false })
-  await s.contact(ROMEO, JULIET)
-  await s.contact(JULIET, ROMEO)
-  romeo.forget()
-  juliet.forget()
-  return { romeo, juliet }
-}
-
-t.test('who comes is seen by subscribers, and by the own devices; and sees who is there', async t => { // §4.2
+t.test("a new device is announced to subscribers and to the account's other devices, and gets their presence", async t => { // §4.2
   const s = await scenario(t, { modules: MODULES })
-  const { romeo, juliet } = await lovers(s)
+  const { romeo, juliet } = await lovers(s, OFFLINE)
   const stranger = await s.device('paris@capulet.lit/street')
   const street = await s.device(`${ROMEO}/street`)
   await romeo.says('<presence><show>chat</show></presence>')
-  t.same(seen(romeo), [`${ROMEO}/orchard available`, `${ROMEO}/street available`], 'itself, and the other device')
+  t.same(seen(romeo), [`${ROMEO}/orchard available`, `${ROMEO}/street available`], 'its own presence, and that of the other device')
   t.same(seen(street), [`${ROMEO}/orchard available`])
-  t.same(seen(juliet), [], 'she is not there yet')
+  t.same(seen(juliet), [], 'she is not available yet')
   for (const device of [romeo, street]) device.forget()
   await juliet.says('<presence/>')
   t.same(seen(juliet), [`${JULIET}/balcony available`, `${ROMEO}/orchard available`, `${ROMEO}/street available`])
-  t.match(juliet.unread.find(element => element.attrs['from'] === `${ROMEO}/orchard`)?.toString(), '<show>chat</show>', 'as he last said it')
+  t.match(juliet.unread.find(element => element.attrs['from'] === `${ROMEO}/orchard`)?.toString(), '<show>chat</show>', 'the presence as he last sent it')
   for (const device of [romeo, street]) t.same(seen(device), [`${JULIET}/balcony available`])
   await stranger.getsNothing()
   for (const device of [romeo, juliet]) device.forget()
   await juliet.says('<presence><priority>3</priority><show>away</show></presence>')
   await romeo.gets(`<presence from='${JULIET}/balcony' to='${ROMEO}'><show>away</show></presence>`)
-  t.same(seen(juliet), [`${JULIET}/balcony available`], 'who was there already is not asked again')
+  t.same(seen(juliet), [`${JULIET}/balcony available`], 'an available contact is not probed again')
 })
 
-t.test('one direction of a subscription is one direction', async t => {
+t.test('a subscription in one direction shows presence in one direction', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device(`${ROMEO}/orchard`)
   const juliet = await s.device(`${JULIET}/balcony`)
@@ -69,10 +54,10 @@ t.test('one direction of a subscription is one direction', async t => {
   t.same(seen(romeo).filter(line => line.startsWith(JULIET)), [`${JULIET}/balcony available`])
 })
 
-t.test('who goes, says so, or loses the line is gone for all who saw it, with the words it left', async t => { // §4.5
+t.test('unavailable presence and a lost connection are announced to everyone who saw the device, with the last status', async t => { // §4.5
   for (const how of ['says', 'closes', 'loses']) {
     const s = await scenario(t, { modules: MODULES })
-    const { romeo, juliet } = await lovers(s)
+    const { romeo, juliet } = await lovers(s, OFFLINE)
     await romeo.says('<presence/>')
     await juliet.says('<presence/>')
     romeo.forget()
@@ -90,27 +75,27 @@ t.test('who goes, says so, or loses the line is gone for all who saw it, with th
   }
 })
 
-t.test('presence sent to somebody is theirs, and so is its end; once, whether they subscribe or not', async t => { // §4.6
+t.test('directed presence and its end go to its recipient alone, once, whether it is a subscriber or not', async t => { // §4.6
   const s = await scenario(t, { modules: MODULES })
-  const { romeo, juliet } = await lovers(s)
+  const { romeo, juliet } = await lovers(s, OFFLINE)
   const nurse = await s.device('nurse@capulet.lit/house')
   const tybalt = await s.device('tybalt@capulet.lit/street')
   await juliet.says('<presence/>')
   await romeo.says(`<presence to='nurse@capulet.lit/house'/>`)
-  t.same(seen(nurse), [`${ROMEO}/orchard available`], 'who is not there for all may be there for one')
+  t.same(seen(nurse), [`${ROMEO}/orchard available`], 'an unavailable device may send directed presence')
   await romeo.says('<presence/>', `<presence to='${JULIET}'><show>dnd</show></presence>`, "<presence to='tybalt@capulet.lit'/>", "<presence to='tybalt@capulet.lit' type='unavailable'/>")
   for (const device of [juliet, nurse, tybalt]) device.forget()
   await romeo.says('<presence><show>away</show></presence>')
-  t.same(seen(nurse), [], 'what is for all is not for her (§4.6.3)')
+  t.same(seen(nurse), [], 'broadcast presence does not go to her (§4.6.3)')
   juliet.forget()
   await romeo.loses('connection')
   t.same(seen(juliet), [`${ROMEO}/orchard unavailable`])
   t.same(seen(nurse), [`${ROMEO}/orchard unavailable`])
-  t.same(seen(tybalt), [], 'he was told already')
+  t.same(seen(tybalt), [], 'he was already told')
 })
 
-t.test('a device can send its presence to so many', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { presence: { directed: 2 } } })
+t.test('the number of addresses for directed presence is bounded', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { presence: { directedRecipients: 2 } } })
   const romeo = await s.device(`${ROMEO}/orchard`)
   for (const name of ['a', 'b', 'a']) await romeo.says(`<presence id='${name}' to='${name}@rooms.lit/romeo'/>`)
   romeo.forget()
@@ -139,7 +124,7 @@ t.test('a priority is an integer of one byte', async t => { // §4.7.2.3
   }
 })
 
-t.test('what has no meaning without an address, or none at all, is refused', async t => { // §4.7.1
+t.test('presence that needs an address and has none, or has an unknown type, is refused', async t => { // §4.7.1
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device(`${ROMEO}/orchard`)
   await s.account(JULIET)
@@ -153,9 +138,9 @@ t.test('what has no meaning without an address, or none at all, is refused', asy
   await romeo.getsNothing()
 })
 
-t.test('who asks hears what they may know', async t => { // §4.3.2
+t.test('a probe is answered as the subscription allows', async t => { // §4.3.2
   const s = await scenario(t, { modules: MODULES })
-  const { romeo, juliet } = await lovers(s)
+  const { romeo, juliet } = await lovers(s, OFFLINE)
   const chamber = await s.device(`${JULIET}/chamber`)
   const paris = await s.device('paris@capulet.lit/street')
   await juliet.says('<presence><show>away</show></presence>')
@@ -168,16 +153,16 @@ t.test('who asks hears what they may know', async t => { // §4.3.2
   t.same(await asks(romeo, JULIET), [`${JULIET}/balcony available`, `${JULIET}/chamber available`])
   t.same(await asks(romeo, `${JULIET}/chamber`), [`${JULIET}/chamber available`])
   t.same(await asks(romeo, `${JULIET}/gone`), [])
-  t.same(await asks(chamber, JULIET), [`${JULIET}/balcony available`, `${JULIET}/chamber available`], 'one may ask for oneself')
-  t.same(await asks(paris, JULIET), [], 'the refusal means nothing to who never asked to subscribe (§A.3.4)')
-  t.same(await asks(paris, 'nobody@capulet.lit'), [], 'which looks the same')
+  t.same(await asks(chamber, JULIET), [`${JULIET}/balcony available`, `${JULIET}/chamber available`], 'a user may probe the own account')
+  t.same(await asks(paris, JULIET), [], 'an unsubscribed refusal means nothing to a user who never asked to subscribe (§A.3.4)')
+  t.same(await asks(paris, 'nobody@capulet.lit'), [], 'an account that does not exist looks the same')
   await juliet.says("<presence to='paris@capulet.lit'/>")
-  t.same(await asks(paris, JULIET), [`${JULIET}/balcony available`], 'who was told may ask again (§4.6.4)')
+  t.same(await asks(paris, JULIET), [`${JULIET}/balcony available`], 'a recipient of directed presence may probe (§4.6.4)')
   await juliet.says("<presence type='unavailable'/>")
   t.same(await asks(paris, JULIET), [])
 })
 
-t.test('presence for an account goes to its devices that are there, and for a device to it alone', async t => { // §8.5.2, §8.5.3
+t.test('presence to an account goes to its available devices, and presence to a device goes to that device alone', async t => { // §8.5.2, §8.5.3
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device(`${ROMEO}/orchard`)
   const balcony = await s.device(`${JULIET}/balcony`)
@@ -188,15 +173,15 @@ t.test('presence for an account goes to its devices that are there, and for a de
   t.same([balcony, chamber, deaf].map(device => seen(device).length), [1, 1, 0])
   for (const device of [balcony, chamber]) device.forget()
   for (const to of [`${JULIET}/deaf`, `${JULIET}/gone`]) await romeo.says(`<presence to='${to}'/>`)
-  t.same([balcony, chamber, deaf].map(device => seen(device).length), [0, 0, 1], 'also where it is not available itself')
+  t.same([balcony, chamber, deaf].map(device => seen(device).length), [0, 0, 1], 'also if the device itself is not available')
   await romeo.getsNothing()
 })
 
-// ---- What is not said twice ---------------------------------------------------------------------
+// ---- Repeated presence --------------------------------------------------------------------------
 
-t.test('presence that says nothing new goes back to who said it, and to nobody else; what is new goes to all (§4.4.2)', async t => {
+t.test('a repeated presence goes back to its sender only; a changed one goes to all subscribers (§4.4.2)', async t => {
   const s = await scenario(t, { modules: [...MODULES, 'caps', 'disco'] })
-  const { romeo, juliet } = await lovers(s)
+  const { romeo, juliet } = await lovers(s, OFFLINE)
   const street = await s.device(`${ROMEO}/street`)
   for (const device of [juliet, romeo]) await device.says('<presence/>')
   const status = (id: string, more = ''): string => `<presence id='${id}'><show>away</show><status xml:lang='it'>così</status><x xmlns='urn:x'><y z='1'/></x>${more}</presence>`
@@ -205,7 +190,7 @@ t.test('presence that says nothing new goes back to who said it, and to nobody e
   t.same(all.map(device => device.unread.at(-1)?.attrs['from']), [`${ROMEO}/orchard`, `${ROMEO}/orchard`, `${ROMEO}/orchard`])
   for (const device of all) device.forget()
   await romeo.says(status('2'), status('3').replaceAll("'", '"'), status('4').replace("<y z='1'/>", "<y z='1'></y>"))
-  t.same(romeo.unread.map(({ attrs }) => String(attrs['id'])), ['2', '3', '4'], 'who said it')
+  t.same(romeo.unread.map(({ attrs }) => String(attrs['id'])), ['2', '3', '4'], 'the sender')
   for (const device of [street, juliet]) await device.getsNothing()
   const spared = s.host('montague.lit').counters
   t.equal(spared.get('presence.spared.stanzas', { kind: 'presence' }), 6)
@@ -226,9 +211,9 @@ t.test('presence that says nothing new goes back to who said it, and to nobody e
   for (const device of all) await device.gets("<presence id='7'/>")
 })
 
-t.test('a repeat is there for who comes later, for who is let in later, and for whom it is sent to alone', async t => {
+t.test('a suppressed repeat counts for later devices, for new subscribers and for directed presence', async t => {
   const s = await scenario(t, { modules: MODULES })
-  const { romeo, juliet } = await lovers(s)
+  const { romeo, juliet } = await lovers(s, OFFLINE)
   const says = '<presence><status>here</status></presence>'
   await romeo.says(says, says)
   await juliet.says('<presence/>')
@@ -239,38 +224,38 @@ t.test('a repeat is there for who comes later, for who is let in later, and for 
   t.same(seen(tybalt).filter(line => line.startsWith(`${ROMEO}/`)), [`${ROMEO}/orchard available`])
   juliet.forget()
   for (let n = 0; n < 2; n++) await romeo.says(`<presence to='${JULIET}'><status>here</status></presence>`)
-  t.equal(juliet.unread.length, 2, 'directed presence is never spared')
+  t.equal(juliet.unread.length, 2, 'directed presence is never suppressed')
   juliet.forget()
   await juliet.says(`<presence to='${ROMEO}' type='probe'/>`)
   await juliet.gets('<presence><status>here</status></presence>')
 })
 
-t.test('an operator may have each repeat broadcast', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { presence: { repeats: '0s' } } })
-  const { romeo, juliet } = await lovers(s)
+t.test('an operator can have each repeat broadcast', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { presence: { repeatAfter: '0s' } } })
+  const { romeo, juliet } = await lovers(s, OFFLINE)
   await juliet.says('<presence/>')
   juliet.forget()
   for (let n = 0; n < 3; n++) await romeo.says('<presence/>')
   t.equal(juliet.unread.length, 3)
 })
 
-// ---- What another server has said --------------------------------------------------------------------
+// ---- Presence from another server --------------------------------------------------------------------
 
 interface Abroad {
-  /** What has gone to other servers since it was last asked. */
+  /** Returns the presence that was sent to other servers since the last call. */
   readonly went: () => string[]
-  /** Juliet's server says this. */
+  /** Receives this presence from Juliet's server. */
   readonly says: (presence: string) => Promise<void>
 }
 
 const ELSEWHERE = ['capulet.lit', 'rooms.lit']
 
-/** Juliet is at another server; Romeo and she see each other. */
+/** Juliet is on another server; Romeo and she see each other's presence. */
 async function abroad (s: Scenario): Promise<Abroad> {
   const { router } = s.server
   const gone: Addressed[] = []
-  router.remote = { deliver: stanza => { gone.push(stanza) }, bounced: () => {} }
-  const order = new ReleaseOrder(s.storage)
+  router.remote = elsewhere(stanza => { gone.push(stanza) })
+  const arrives = foreigner(s.server)
   await s.account(ROMEO)
   await s.contact(ROMEO, JULIET)
   return {
@@ -279,7 +264,7 @@ async function abroad (s: Scenario): Promise<Abroad> {
       const element = s.element(text)
       const { from, to } = element.attrs as { from: string, to: string }
       const stanza = addressed(new Stanza('presence', element, parseJid(from), parseJid(to)), parseJid(to))
-      await enterFromServer(router, s.server.host(stanza.to.domain), stanza, order)
+      await arrives(stanza)
       await s.settled()
     },
   }
@@ -289,7 +274,7 @@ const fromJuliet = (resource: string, content: string, to = ROMEO, type = ''): s
   `<presence from='${JULIET}/${resource}' to='${to}'${type}>${content}</presence>`
 const CAPS = "<c xmlns='http://jabber.org/protocol/caps' hash='md5' node='urn:n' ver='v'/>"
 
-t.test("a second device sees at once who is there on other servers, and they are not asked again", async t => {
+t.test('a second device gets at once the presence of contacts on other servers, without new probes', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { went, says } = await abroad(s)
   const orchard = await s.device(`${ROMEO}/orchard`)
@@ -298,7 +283,7 @@ t.test("a second device sees at once who is there on other servers, and they are
   await says(fromJuliet('chamber', '<status>&lt;ü&gt;</status><p:x xmlns:p="urn:p" p:a="1"/>', `${ROMEO}/orchard`))
   t.equal(orchard.unread.length, 2)
   const early = await s.device(`${ROMEO}/early`)
-  t.same(went(), [`available ${ROMEO}/early ${JULIET}`, `probe ${ROMEO}/early ${JULIET}`], 'while answers may be on their way')
+  t.same(went(), [`available ${ROMEO}/early ${JULIET}`, `probe ${ROMEO}/early ${JULIET}`], 'while answers may still arrive')
   early.forget()
   await s.pass('3m')
   await says(fromJuliet('balcony', '<show>xa</show>'))
@@ -322,10 +307,10 @@ t.test("a second device sees at once who is there on other servers, and they are
   const hour = await Device.bind(s, s.host('montague.lit'), parseJid(`${ROMEO}/hour`), '192.0.2.1')
   await hour.says('<presence/>')
   t.same(seen(hour).filter(line => line.startsWith(JULIET)), [`${JULIET}/chamber available`])
-  t.same(went(), [`available ${ROMEO}/hour ${JULIET}`, `probe ${ROMEO}/hour ${JULIET}`], 'what was heard long ago is asked for as well')
+  t.same(went(), [`available ${ROMEO}/hour ${JULIET}`, `probe ${ROMEO}/hour ${JULIET}`], 'presence that is too old is probed for as well')
 })
 
-t.test('what another server says again is not told to those who know; what is new, or for one alone, is', async t => {
+t.test('a repeat from another server is not sent to devices that have it; new or directed presence is', async t => {
   const s = await scenario(t, { modules: MODULES })
   const { says } = await abroad(s)
   const orchard = await s.device(`${ROMEO}/orchard`)
@@ -338,7 +323,7 @@ t.test('what another server says again is not told to those who know; what is ne
   for (const time of ['1s', '3m'] as const) {
     await s.pass(time)
     for (let n = 0; n < 2; n++) await says(fromJuliet('balcony', '<show>away</show>', `${ROMEO}/orchard`))
-    t.equal(orchard.unread.length, 2, 'directed presence, and what answers a question')
+    t.equal(orchard.unread.length, 2, 'directed presence, and the answer to a probe')
     orchard.forget()
   }
   await says(fromJuliet('balcony', '<show>dnd</show>', `${ROMEO}/orchard`))
@@ -351,7 +336,7 @@ t.test('what another server says again is not told to those who know; what is ne
   await deaf.says('<presence/>')
   deaf.forget()
   await deaf.says("<presence type='unavailable'/>", '<presence/>')
-  t.same(seen(deaf).filter(line => line.startsWith(JULIET)), [`${JULIET}/balcony available`, `${JULIET}/chamber available`], 'who was gone is told again')
+  t.same(seen(deaf).filter(line => line.startsWith(JULIET)), [`${JULIET}/balcony available`, `${JULIET}/chamber available`], 'a contact that was unavailable is announced again')
   deaf.forget()
   orchard.forget()
   await says(fromJuliet('balcony', '<show>dnd</show>'))
@@ -360,7 +345,7 @@ t.test('what another server says again is not told to those who know; what is ne
   t.equal(orchard.unread.length, 2, 'rooms are no contacts')
 })
 
-t.test('what is known is forgotten with the last device, with the link, with an error, with a subscription, and where somebody is blocked', async t => {
+t.test('remote presence is forgotten with the last device, the link, an error, a subscription, or a block', async t => {
   const s = await scenario(t, { modules: [...MODULES, 'blocking'] })
   const { went, says } = await abroad(s)
   const block = (how: string): string => `<iq type='set' id='b'><${how} xmlns='urn:xmpp:blocking'><item jid='${JULIET}'/></${how}></iq>`
@@ -397,8 +382,8 @@ t.test('what is known is forgotten with the last device, with the link, with an 
   }
 })
 
-t.test('what other servers say is remembered within a bound; what is too long for it, and what has no room, is delivered as it comes', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { presence: { memory: '2KiB' } } })
+t.test('the cache of remote presence has a bound; presence that does not fit is delivered as it arrives', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { presence: { cacheSize: '2KiB' } } })
   const { went, says } = await abroad(s)
   const orchard = await s.device(`${ROMEO}/orchard`)
   const again = async (content: string): Promise<number> => {
@@ -409,8 +394,8 @@ t.test('what other servers say is remembered within a bound; what is too long fo
   }
   t.equal(await again('<show>away</show>'), 1)
   t.equal(await again(`<status>${'x'.repeat(2000)}</status>`), 3)
-  t.equal(await again('<show>away</show>'), 3, 'until it is asked for again')
-  await s.reload('presence', { memory: '0B' })
+  t.equal(await again('<show>away</show>'), 3, 'until the next probe')
+  await s.reload('presence', { cacheSize: '0B' })
   await orchard.says("<presence type='unavailable'/>", '<presence/>')
   orchard.forget()
   t.equal(await again('<show>away</show>'), 3)
@@ -424,13 +409,13 @@ t.test('what other servers say is remembered within a bound; what is too long fo
 
 const MANAGED = [...MODULES, 'stream-management']
 
-/** The same hosts behind what has happened to the storage; what they have to say to others is heard. */
+/** Starts the same hosts again on `storage`. What they send to other servers is recorded. */
 async function again (t: Test, storage: MemoryStorage, ids: string): Promise<Abroad & { readonly s: Scenario }> {
   const s = await scenario(t, { modules: MANAGED, storage, ids })
   return { s, ...await abroad(s) }
 }
 
-t.test('behind a crash nobody is a ghost: who saw a device that is gone hears so, here and elsewhere; who can come back is still here', async t => {
+t.test('after a crash, users who saw a device that is gone get unavailable, here and elsewhere; one that can resume stays available', async t => {
   const s = await scenario(t, { modules: MANAGED })
   const { went } = await abroad(s)
   await s.contact(ROMEO, BENVOLIO)
@@ -443,7 +428,7 @@ t.test('behind a crash nobody is a ghost: who saw a device that is gone hears so
   const heard = phone.unread.filter(({ name }) => name !== 'enabled' && name !== 'r').length
   await orchard.says('<presence><show>away</show></presence>')
   await s.pass('1s')
-  await s.device(`${ROMEO}/late`) // too late to be written down
+  await s.device(`${ROMEO}/late`) // too late to be stored
   orchard.session.close()
   await s.settled()
   went()
@@ -462,7 +447,7 @@ t.test('behind a crash nobody is a ghost: who saw a device that is gone hears so
   t.same(last.went().sort(), [`available ${BENVOLIO}/phone ${JULIET}`, `probe ${BENVOLIO}/phone ${JULIET}`], 'once')
 })
 
-t.test('behind a crash there are no ghosts in rooms, nor with others who were told alone; who can come back is still there', async t => {
+t.test('after a crash, rooms and other recipients of directed presence get unavailable, unless the device can resume', async t => {
   const s = await scenario(t, { modules: MANAGED })
   await abroad(s)
   const orchard = await s.device(`${ROMEO}/orchard`, { presence: false })
@@ -481,14 +466,14 @@ t.test('behind a crash there are no ghosts in rooms, nor with others who were to
   ])
   t.same(next.s.host('montague.lit').sessions.at(parseJid(`${BENVOLIO}/phone`))?.connection, 'waiting')
   await next.s.pass('1h')
-  t.ok(next.went().includes(`unavailable ${BENVOLIO}/phone hall@rooms.lit/benvolio`), 'until its time is up')
+  t.ok(next.went().includes(`unavailable ${BENVOLIO}/phone hall@rooms.lit/benvolio`), 'until its resume timeout')
 
   const last = await again(t, next.s.storage.remains(), 'last')
   await last.s.settled()
   t.same(last.went().filter(line => line.includes('rooms.lit')), [], 'once')
 })
 
-t.test('a planned restart leaves no ghosts, and asks other servers what has changed meanwhile', async t => {
+t.test('after a planned restart no contact is wrongly available, and other servers are probed for changes', async t => {
   const s = await scenario(t, { modules: MANAGED })
   const { went } = await abroad(s)
   await s.device(`${ROMEO}/orchard`)
@@ -503,7 +488,7 @@ t.test('a planned restart leaves no ghosts, and asks other servers what has chan
   t.same(next.went().sort(), [`available ${ROMEO}/phone ${JULIET}`, `probe ${ROMEO}/phone ${JULIET}`])
 })
 
-t.test('an account that is removed leaves nothing of who was here', async t => {
+t.test('a removed account leaves no stored presence', async t => {
   const s = await scenario(t, { modules: MODULES })
   await s.device(`${ROMEO}/orchard`)
   await s.pass('1s')

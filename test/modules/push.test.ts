@@ -4,21 +4,19 @@ import { messagesDisplayed } from '../../lib/host/events.js'
 import { clientOf } from '../../lib/host/slots.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { records } from '../../lib/storage/store.js'
-import { childElements, xml, type Element } from '../../lib/xml/element.js'
+import { xml, type Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { stanza, type Addressed } from '../../lib/xmpp/stanza.js'
 import { Registrations, type Stored } from '../../modules/push/registrations.js'
 import { asks } from '../admin/world.js'
+import { elsewhere } from '../elsewhere.js'
 import { scenario, type Device, type Scenario, type Scene } from '../scenario.js'
+import { ACTIVE, conditionOf, ENABLE, INACTIVE, SM } from '../stanzas.js'
 
 const APP = 'push@app.lit/service'
 const JULIET = parseJid('juliet@capulet.lit')
 const MODULES = ['roster', 'presence', 'message', 'carbons', 'mam', 'offline', 'disco', 'stream-management', 'csi', 'push']
-const QUIET = { 'stream-management': { patience: '1h' } }
-const ACTIVE = "<active xmlns='urn:xmpp:csi:0'/>"
-const INACTIVE = "<inactive xmlns='urn:xmpp:csi:0'/>"
-const SM = "xmlns='urn:xmpp:sm:3'"
-const ENABLE_SM = `<enable ${SM} resume='true'/>`
+const QUIET = { 'stream-management': { ackTimeout: '1h' } }
 const SECRET = "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>http://jabber.org/protocol/pubsub#publish-options</value></field><field var='secret'><value>eruio &amp; 234</value></field></x>"
 const SUMMARY = { 'FORM_TYPE': 'urn:xmpp:push:summary', 'pending-subscription-count': '0' }
 const PUSHED = { ...SUMMARY, 'message-count': '1' }
@@ -40,7 +38,7 @@ interface Published {
   readonly element: Element
 }
 
-/** An app's server, which is an account of its own. */
+/** An app server, which is an account of its own. */
 class App {
   readonly device: Device
   readonly #host: string
@@ -50,7 +48,7 @@ class App {
     this.#host = host
   }
 
-  /** What is published next; it is not answered yet. */
+  /** Returns the next notification without answering it. */
   async hears (): Promise<Published> {
     const element = await this.device.gets(`<iq type='set' from='${this.#host}' to='${APP}'><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish><item><notification xmlns='urn:xmpp:push:0'/></item></publish></pubsub></iq>`)
     const publish = element.getChild('pubsub')?.getChild('publish')
@@ -59,7 +57,7 @@ class App {
     return { id: String(element.attrs['id']), node: publish?.attrs['node'] as string | undefined, form, element }
   }
 
-  /** The same, answered; its form. */
+  /** Answers the next notification and returns its form. */
   async takes (): Promise<Readonly<Record<string, string>>> {
     const { id, form } = await this.hears()
     await this.answers(id)
@@ -77,10 +75,12 @@ class App {
 
 interface How { readonly push?: Settings, readonly modules?: Scene['modules'], readonly storage?: MemoryStorage, readonly settings?: Scene['settings'] }
 
-/** Romeo writes, Juliet's phone has registered, and the server of its app is there. */
+/** Binds Romeo, Juliet's phone, which registers for push, and the app server of the phone. */
 async function stage (t: Test, how: How = {}): Promise<Stage> {
   const { push = {}, modules = MODULES, storage, settings = {} } = how
-  const s = await scenario(t, { modules, settings: { ...QUIET, ...settings, push }, ...storage === undefined ? {} : { storage } })
+  const s = await scenario(t, {
+    modules, settings: { ...QUIET, ...settings, push }, ...storage === undefined ? {} : { storage },
+  })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const app = new App(await s.device(APP))
   const phone = await s.device('juliet@capulet.lit/phone')
@@ -88,17 +88,17 @@ async function stage (t: Test, how: How = {}): Promise<Stage> {
   return { s, romeo, phone, app }
 }
 
-/** The same, and the phone is gone for good. */
+/** As `stage`; then the phone loses its connection and its session ends. */
 async function away (t: Test, how: How = {}): Promise<Stage> {
   const all = await stage(t, how)
   await all.phone.loses('connection')
   return all
 }
 
-/** The same, with stream management. */
+/** As `stage`, with stream management on the phone. */
 async function managed (t: Test, how: How = {}): Promise<Stage & { readonly id: string }> {
   const all = await stage(t, how)
-  await all.phone.says(ENABLE_SM)
+  await all.phone.says(ENABLE)
   return { ...all, id: String((await all.phone.gets(`<enabled ${SM}/>`)).attrs['id']) }
 }
 
@@ -106,21 +106,16 @@ const counterOf = (s: Scenario, name: string): number => s.host('capulet.lit').c
 const registered = async (s: Scenario): Promise<readonly Record<string, unknown>[]> =>
   await s.host('capulet.lit').commands.get('push')?.(['juliet@capulet.lit']) as readonly Record<string, unknown>[]
 
-function conditionOf (reply: Element): string | undefined {
-  const error = childElements(reply).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
 // ---- Registering ------------------------------------------------------------------------------------
 
-t.test('an account says that it can be told, and an operator which app servers may be', async t => {
+t.test('an account announces push, and an operator can limit the app servers', async t => {
   const { phone } = await stage(t, { push: { services: ['app.lit'] } })
   const info = await phone.asks("<iq type='get' id='i' to='juliet@capulet.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")
   t.match(info.toString(), /<feature var="urn:xmpp:push:0"\/>/)
   t.equal(conditionOf(await phone.asks(enable("jid='evil.lit' node='n'"))), 'not-allowed')
 })
 
-t.test('what cannot be enabled or disabled is refused', async t => {
+t.test('an invalid request to enable or disable is refused', async t => {
   const { s, phone, romeo } = await stage(t, { push: { registrations: 3 } })
   const form = (type: string): string => `<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>${type}</value></field></x>`
   const rows: readonly (readonly [string, string])[] = [
@@ -136,16 +131,16 @@ t.test('what cannot be enabled or disabled is refused', async t => {
     [disable("jid='a b@app.lit'"), 'jid-malformed'],
   ]
   for (const [request, condition] of rows) t.equal(conditionOf(await phone.asks(request)), condition, request)
-  t.equal(conditionOf(await romeo.asks(enable().replace('<iq ', "<iq to='juliet@capulet.lit' "))), 'service-unavailable', "nobody enables for another's account")
+  t.equal(conditionOf(await romeo.asks(enable().replace('<iq ', "<iq to='juliet@capulet.lit' "))), 'service-unavailable', "a user cannot enable push for another's account")
   t.equal((await registered(s)).length, 1)
   for (const node of ['1', '2']) t.equal((await phone.asks(enable(`jid='app.lit' node='${node}'`))).attrs['type'], 'result')
   t.equal(conditionOf(await phone.asks(enable("jid='app.lit' node='3'"))), 'resource-constraint')
-  t.equal((await phone.asks(enable("jid='app.lit' node='2'", SECRET))).attrs['type'], 'result', 'what is there already may be enabled anew')
-  t.equal((await phone.asks(disable("jid='nobody.lit'"))).attrs['type'], 'result', 'what is not enabled may be disabled')
+  t.equal((await phone.asks(enable("jid='app.lit' node='2'", SECRET))).attrs['type'], 'result', 'an enabled node may be enabled again')
+  t.equal((await phone.asks(disable("jid='nobody.lit'"))).attrs['type'], 'result', 'a node that is not enabled may be disabled')
   t.equal((await registered(s)).length, 3)
 })
 
-t.test('one node is disabled, or all of a service; nobody is told there any more', async t => {
+t.test('disabling a node, or all nodes of a service, stops its notifications', async t => {
   const { s, romeo, phone, app } = await stage(t)
   for (const attributes of [`jid='${APP}' node='m'`, `jid='${APP}'`]) await phone.asks(enable(attributes))
   t.equal((await phone.asks(disable(`jid='${APP}' node='n'`))).attrs['type'], 'result')
@@ -153,7 +148,7 @@ t.test('one node is disabled, or all of a service; nobody is told there any more
   await phone.loses('connection')
   await romeo.says(chat('one'))
   const heard = [await app.hears(), await app.hears()]
-  t.same(heard.map(({ node }) => node), ['m', undefined], 'a node may be left out')
+  t.same(heard.map(({ node }) => node), ['m', undefined], 'the node may be left out')
   await app.hearsNothing()
   const tablet = await s.device('juliet@capulet.lit/tablet')
   await tablet.asks(disable(`jid='${APP}'`))
@@ -164,7 +159,7 @@ t.test('one node is disabled, or all of a service; nobody is told there any more
   await app.hearsNothing()
 })
 
-t.test('the options go with each notification as they came; the last request for a node is what counts', async t => {
+t.test('the publish options go unchanged with each notification; the last request for a node counts', async t => {
   const { romeo, phone, app } = await stage(t)
   await phone.asks(enable(undefined, SECRET.replace('eruio', 'former')))
   await phone.asks(enable(undefined, SECRET))
@@ -179,7 +174,7 @@ t.test('the options go with each notification as they came; the last request for
   await app.hearsNothing()
 })
 
-t.test('registrations outlive the server, and setting the module up anew', async t => {
+t.test('registrations survive a restart and a reload', async t => {
   const first = await away(t)
   await first.s.reload('push', { collapse: '2s' })
   await first.romeo.says(chat('one'))
@@ -192,23 +187,23 @@ t.test('registrations outlive the server, and setting the module up anew', async
   t.same(await app.takes(), PUSHED)
 })
 
-t.test('who has registered nothing costs a look-up', async t => {
+t.test('an account without registrations costs one look-up', async t => {
   const storage = new MemoryStorage()
-  const store = await storage.open('push.registrations', records<Stored>(1))
+  const store = await storage.open('push.registrations', records<Stored>(1, undefined, { byHost: true }))
   const mercutio = parseJid('mercutio@capulet.lit')
   await store.put(JULIET.toString(), 'k', { id: '1', service: 'app.lit', device: '/phone', seen: 0 })
   await store.put('nurse@montague.lit', 'k', { id: '2', service: 'app.lit', device: '/phone', seen: 0 })
   const registrations = new Registrations(store)
-  t.type(registrations.of(mercutio), Promise, 'as long as it is not known who has')
+  t.type(registrations.of(mercutio), Promise, 'until it is known which accounts have registered')
   await registrations.learn('capulet.lit')
   t.equal((registrations.of(mercutio) as ReadonlyMap<string, unknown>).size, 0)
-  t.equal((registrations.of(parseJid('nurse@montague.lit')) as ReadonlyMap<string, unknown>).size, 0, 'another host sees to those')
+  t.equal((registrations.of(parseJid('nurse@montague.lit')) as ReadonlyMap<string, unknown>).size, 0, 'another host looks after its own accounts')
   t.equal((await registrations.of(JULIET)).size, 1)
 })
 
-// ---- When a device is called ----------------------------------------------------------------------------
+// ---- When a device is notified --------------------------------------------------------------------------
 
-t.test('for a message to a device that is gone its app server is told, once: by default how many there are, and nothing else', async t => {
+t.test('a message to a device that is gone notifies its app server once: by default with the number of messages and nothing else', async t => {
   const { s, romeo, app } = await away(t)
   await romeo.says(chat('Juliet!'))
   const { node, form, element, id } = await app.hears()
@@ -222,7 +217,7 @@ t.test('for a message to a device that is gone its app server is told, once: by 
   t.equal(counterOf(s, 'sent'), 1)
 })
 
-t.test('a device that was called and has not come is called again after a while, once for all that has come', async t => {
+t.test('a device that was notified and did not connect is notified again after a while, once for all new messages', async t => {
   const { s, romeo, app } = await away(t)
   await romeo.says(chat('one'))
   t.same(await app.takes(), PUSHED)
@@ -237,25 +232,25 @@ t.test('a device that was called and has not come is called again after a while,
   const back = await s.device('juliet@capulet.lit/phone')
   await back.loses('connection')
   await romeo.says(chat('five'))
-  t.same(await app.takes(), PUSHED, 'it was here, and has seen what there was')
+  t.same(await app.takes(), PUSHED, 'the device was connected and got the messages')
   await (await s.device('juliet@capulet.lit/phone')).loses('connection')
   await romeo.says(chat('six'))
   await app.hearsNothing()
   await s.pass('1s')
-  t.same(await app.takes(), PUSHED, 'who comes is called again sooner')
+  t.same(await app.takes(), PUSHED, 'a device that connects is notified sooner the next time')
 })
 
-t.test('a device that is here is not called, also where it does not say that it is present', async t => {
+t.test('a connected device is not notified, even if it is not available', async t => {
   const { s, romeo, phone, app } = await stage(t)
   await romeo.says(chat('one'))
   await phone.says("<presence type='unavailable'/>")
   await romeo.says(chat('two'))
   await s.pass('1m')
   await app.hearsNothing()
-  t.equal(counterOf(s, 'spared'), 0, 'and nothing is prepared')
+  t.equal(counterOf(s, 'spared'), 0, 'nothing is prepared')
 })
 
-t.test('a device that waits to be resumed is called, and what it gets when it is back is counted no more', async t => {
+t.test('a hibernating device is notified, and what it gets after it resumes is no longer counted', async t => {
   const { s, romeo, phone, app, id } = await managed(t)
   await phone.loses('connection')
   await romeo.says(chat('one'))
@@ -272,7 +267,7 @@ t.test('a device that waits to be resumed is called, and what it gets when it is
   await app.hearsNothing()
 })
 
-t.test('what a device had not acknowledged when its line broke calls it, unless it is back in a moment', async t => {
+t.test('a lost connection notifies the device of unacknowledged messages, unless it resumes within moments', async t => {
   const { s, romeo, phone, app, id } = await managed(t)
   await romeo.says(chat('one'), toPhone("<received xmlns='urn:xmpp:receipts' id='r'/>"), chat('two'))
   await phone.loses('connection')
@@ -282,13 +277,13 @@ t.test('what a device had not acknowledged when its line broke calls it, unless 
   await app.hearsNothing()
   await device?.loses('connection')
   await s.pass('3s')
-  t.same(await app.takes(), PUSHED, 'the first was acknowledged, a receipt is nothing to be called for')
+  t.same(await app.takes(), PUSHED, 'the first message was acknowledged, and a receipt is not important')
   await s.pass('1h')
   await app.hearsNothing()
-  t.same((await registered(s)).map(({ messages, online }) => [messages, online]), [[1, false]], 'its session is over, and the message is not counted twice')
+  t.same((await registered(s)).map(({ messages, online }) => [messages, online]), [[1, false]], 'the session has ended, and the message is not counted twice')
 })
 
-t.test('behind a restart devices are called whose sessions wait with what they have not acknowledged', async t => {
+t.test('after a restart, hibernating devices with unacknowledged messages are notified', async t => {
   const first = await managed(t)
   await first.romeo.says(chat('one'), chat('two'))
   await first.s.end()
@@ -300,7 +295,7 @@ t.test('behind a restart devices are called whose sessions wait with what they h
   t.same(await app.takes(), counted(2))
 })
 
-t.test('a session that ends with something unacknowledged calls its device as well', async t => {
+t.test('a session that ends with unacknowledged messages notifies its device as well', async t => {
   const { s, romeo, phone, app } = await managed(t)
   await romeo.says(chat('one'), chat('two'))
   phone.session.close()
@@ -308,7 +303,7 @@ t.test('a session that ends with something unacknowledged calls its device as we
   t.same(await app.takes(), counted(2))
 })
 
-t.test('a device that nobody looks at is called once, and again when it was looked at', async t => {
+t.test('an inactive device is notified once, and again after it was active', async t => {
   const { s, romeo, phone, app } = await managed(t)
   await phone.says(INACTIVE)
   await romeo.says(chat('one'))
@@ -325,13 +320,13 @@ t.test('a device that nobody looks at is called once, and again when it was look
   await phone.says(ACTIVE, INACTIVE)
   await romeo.says(chat('five'))
   await s.pass('1s')
-  t.same(await app.takes(), PUSHED, 'it was looked at, and what came before was seen')
+  t.same(await app.takes(), PUSHED, 'the device was active, and the earlier messages were seen')
   await phone.loses('connection')
   await s.pass('1m')
-  t.same(await app.takes(), counted(5), 'nor had it acknowledged any of that')
+  t.same(await app.takes(), counted(5), 'the device had not acknowledged them either')
 })
 
-t.test('what has called a device does not call it again when its line breaks, nor when its session ends', async t => {
+t.test('a message notifies its device once, not again when the connection breaks or the session ends', async t => {
   for (const modules of [MODULES, MODULES.filter(name => name !== 'mam')]) {
     const { s, romeo, phone, app } = await managed(t, { modules })
     await phone.says(INACTIVE)
@@ -347,7 +342,7 @@ t.test('what has called a device does not call it again when its line breaks, no
   }
 })
 
-t.test('an operator may have it called only where it acknowledges nothing, or not at all', async t => {
+t.test('an operator can limit notifications of a hibernating device to unacknowledged messages, or turn them off', async t => {
   const { s, romeo, phone, app } = await managed(t, { push: { inactive: 'unacknowledged' } })
   await phone.says(INACTIVE)
   await romeo.says(chat('one'))
@@ -363,10 +358,10 @@ t.test('an operator may have it called only where it acknowledges nothing, or no
   await app.hearsNothing()
   await phone.loses('connection')
   await s.pass('3s')
-  t.same(await app.takes(), counted(2), 'what it had not acknowledged')
+  t.same(await app.takes(), counted(2), 'the unacknowledged message')
 })
 
-t.test('nobody is called for what can wait, for what is their own, nor for what is nowhere to be found', async t => {
+t.test("unimportant messages, the user's own messages and messages that are stored nowhere notify nobody", async t => {
   const { s, romeo, phone, app, id } = await managed(t, { modules: [...MODULES, 'blocking'] })
   const paris = await s.device('paris@montague.lit/street')
   await phone.asks("<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='paris@montague.lit'/></block></iq>")
@@ -398,10 +393,10 @@ t.test('nobody is called for what can wait, for what is their own, nor for what 
   await app.hearsNothing()
 })
 
-t.test('a message that another device has got calls the one that finds it in the archive; one that is nowhere else does not', async t => {
+t.test('a message that another device got notifies a device that finds it in the archive, and no other', async t => {
   const { s, romeo, app } = await away(t)
   const laptop = await s.device('juliet@capulet.lit/laptop', { presence: false })
-  await laptop.says(ENABLE_SM)
+  await laptop.says(ENABLE)
   const toLaptop = (more = ''): string => `<message to='juliet@capulet.lit/laptop' type='chat'><body>one</body>${more}</message>`
   await romeo.says(toLaptop())
   t.same(await app.takes(), PUSHED)
@@ -418,7 +413,7 @@ t.test('a message that another device has got calls the one that finds it in the
   await app.hearsNothing()
 })
 
-t.test('a copy (XEP-0280) calls the device that it waits for, also where there is no archive', async t => {
+t.test('a carbon (XEP-0280) notifies the hibernating device that it waits for, also without an archive', async t => {
   const { s, romeo, phone, app } = await managed(t, { modules: MODULES.filter(name => name !== 'mam') })
   await s.device('juliet@capulet.lit/laptop', { presence: false })
   const toLaptop = (text: string): string => `<message to='juliet@capulet.lit/laptop' type='chat' id='${text}'><body>${text}</body></message>`
@@ -429,26 +424,26 @@ t.test('a copy (XEP-0280) calls the device that it waits for, also where there i
   const tablet = await s.device('juliet@capulet.lit/tablet')
   await tablet.asks("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
   await tablet.asks(enable(`jid='${APP}' node='tablet'`))
-  await tablet.says(ENABLE_SM)
+  await tablet.says(ENABLE)
   await romeo.says(toLaptop('two'))
   await tablet.loses('connection')
   await romeo.says(toLaptop('three'))
   const heard = await app.hears()
-  t.same([heard.node, heard.form['message-count']], ['tablet', '2'], 'what was not acknowledged is counted too')
+  t.same([heard.node, heard.form['message-count']], ['tablet', '2'], 'the unacknowledged message counts too')
   await app.hearsNothing()
 })
 
-t.test('what another device had not acknowledged when it went, and waits for the account now, calls the others', async t => {
+t.test('unacknowledged messages of a device whose session ended notify the other devices while they wait for the account', async t => {
   const { s, romeo, app } = await away(t, { modules: MODULES.filter(name => name !== 'mam') })
   const laptop = await s.device('juliet@capulet.lit/laptop')
-  await laptop.says(ENABLE_SM)
+  await laptop.says(ENABLE)
   await romeo.says("<message to='juliet@capulet.lit/laptop' type='chat'><body>one</body></message>")
   await app.hearsNothing()
   laptop.session.close()
   t.same(await app.takes(), PUSHED)
 })
 
-t.test('a request for a subscription calls, and says how many wait', async t => {
+t.test('a subscription request notifies, with the number of requests that wait', async t => {
   const { s, romeo, app } = await away(t)
   await romeo.says("<presence to='juliet@capulet.lit' type='subscribe'/>")
   t.same(await app.takes(), { ...counted(0), 'pending-subscription-count': '1' })
@@ -461,7 +456,7 @@ t.test('a request for a subscription calls, and says how many wait', async t => 
   await app.hearsNothing()
 })
 
-t.test('a call rings at once, however short a time ago the device was called', async t => {
+t.test('a call notifies at once, however recent the last notification', async t => {
   const { s, romeo, app } = await away(t)
   await s.device('juliet@capulet.lit/laptop')
   await romeo.says(chat('may I call?'))
@@ -472,7 +467,7 @@ t.test('a call rings at once, however short a time ago the device was called', a
   t.same(await app.takes(), counted(2))
 })
 
-t.test('of what is said in rooms a device is called for what is said to it', async t => {
+t.test('in rooms a device is notified of messages that are addressed to it', async t => {
   const { s, phone, app } = await managed(t)
   const room = await s.device('friar@rooms.lit/desk')
   await phone.says("<presence to='friar@rooms.lit/Jule'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
@@ -497,15 +492,15 @@ t.test('of what is said in rooms a device is called for what is said to it', asy
   await app.hearsNothing()
 })
 
-t.test('what an operator has called important for quiet devices (XEP-0352) is so here', async t => {
-  const { romeo, app } = await away(t, { settings: { csi: { now: ['urn:alarm'], hold: ['urn:advert'] } } })
+t.test('a stanza that an operator declared important for inactive devices (XEP-0352) is important here', async t => {
+  const { romeo, app } = await away(t, { settings: { csi: { urgentNamespaces: ['urn:alarm'], delayedNamespaces: ['urn:advert'] } } })
   await romeo.says(chat('buy', "<x xmlns='urn:advert'/>"))
   await app.hearsNothing()
   await romeo.says("<message to='juliet@capulet.lit'><bell xmlns='urn:alarm'/></message>")
   t.same(await app.takes(), PUSHED)
 })
 
-t.test('an operator says what app servers learn', async t => {
+t.test('an operator decides what app servers get to know', async t => {
   const { s, romeo, app } = await away(t, { push: { content: 'bodies' } })
   await romeo.says(chat(`But soft!${'!'.repeat(1000)}`))
   const all = await app.takes()
@@ -513,7 +508,7 @@ t.test('an operator says what app servers learn', async t => {
   t.equal(all['last-message-body']?.length, 500)
   await s.pass('1m')
   await romeo.says(chat('not for your eyes', "<encryption xmlns='urn:xmpp:eme:0' namespace='x'/>"))
-  t.same(await app.takes(), { ...counted(2), 'last-message-sender': 'romeo@montague.lit/orchard' }, 'what stands for the encrypted says nothing')
+  t.same(await app.takes(), { ...counted(2), 'last-message-sender': 'romeo@montague.lit/orchard' }, 'the fallback body of an encrypted message says nothing')
   await s.reload('push', { content: 'senders' })
   await romeo.says(chat('three'))
   t.same(await app.takes(), { ...PUSHED, 'last-message-sender': 'romeo@montague.lit/orchard' })
@@ -522,9 +517,9 @@ t.test('an operator says what app servers learn', async t => {
   t.same(await app.takes(), {})
 })
 
-// ---- Read elsewhere -----------------------------------------------------------------------------------------
+// ---- Read on another device ---------------------------------------------------------------------------------
 
-t.test('where another device is in use a message waits a moment, and calls nobody if it is read there', async t => {
+t.test('while another device is active a message waits a moment, and notifies nobody if it is read there', async t => {
   const { s, romeo, app } = await away(t)
   const laptop = await s.device('juliet@capulet.lit/laptop')
   const one = chat('one').replace('<message ', "<message id='m1' ")
@@ -538,7 +533,7 @@ t.test('where another device is in use a message waits a moment, and calls nobod
   await romeo.says(one.replace('m1', 'm2'), one.replace('m1', 'm3'))
   await laptop.says("<message to='romeo@montague.lit' type='chat'><displayed xmlns='urn:xmpp:chat-markers:0' id='m2'/></message>")
   await s.pass('3s')
-  t.same(await app.takes(), PUSHED, 'the second was not read')
+  t.same(await app.takes(), PUSHED, 'the second message was not read')
   await s.pass('1m')
   await romeo.says(one.replace('m1', 'm4'))
   await laptop.says("<message to='romeo@montague.lit' type='chat'><body>yes?</body></message>")
@@ -546,7 +541,7 @@ t.test('where another device is in use a message waits a moment, and calls nobod
   await app.hearsNothing()
 })
 
-t.test('a module that hears that something was read (XEP-0490) says so', async t => {
+t.test('a module that knows that a message was read (XEP-0490) can report it', async t => {
   const { s, romeo, app } = await away(t)
   const paris = await s.device('paris@montague.lit/street')
   const laptop = await s.device('juliet@capulet.lit/laptop')
@@ -557,7 +552,7 @@ t.test('a module that hears that something was read (XEP-0490) says so', async t
   s.host('capulet.lit').tell(messagesDisplayed, { account: JULIET, contact, id: ids[1] })
   s.host('capulet.lit').tell(messagesDisplayed, { account: JULIET, contact, id: 'unknown' })
   await s.pass('3s')
-  t.same(await app.takes(), PUSHED, 'what another has written was not read')
+  t.same(await app.takes(), PUSHED, 'a message from another contact was not read')
   await s.pass('1m')
   await romeo.says(chat('four'))
   s.host('capulet.lit').tell(messagesDisplayed, { account: JULIET, contact, id: undefined })
@@ -566,10 +561,10 @@ t.test('a module that hears that something was read (XEP-0490) says so', async t
   await app.hearsNothing()
 })
 
-// ---- Errors, and ends -------------------------------------------------------------------------------------------
+// ---- Errors and ends of registrations ---------------------------------------------------------------------------
 
 for (const condition of ['item-not-found', 'forbidden', 'not-allowed', 'conflict', 'service-unavailable', 'undefined-condition']) {
-  t.test(`a registration ends when its app server answers ${condition}`, async t => {
+  t.test(`an app server that answers ${condition} ends its registration`, async t => {
     const { s, romeo, app } = await away(t)
     await romeo.says(chat('one'))
     await app.refuses((await app.hears()).id, condition)
@@ -583,7 +578,7 @@ for (const condition of ['item-not-found', 'forbidden', 'not-allowed', 'conflict
   })
 }
 
-t.test('an app server that is nowhere is told nothing twice', async t => {
+t.test('an app server that does not exist is notified only once', async t => {
   const { s, romeo, phone } = await stage(t)
   await phone.asks(disable(`jid='${APP}'`))
   for (const jid of ['nowhere.lit', 'app.lit', 'nobody@app.lit', 'push@app.lit/gone', 'capulet.lit']) await phone.asks(enable(`jid='${jid}'`))
@@ -593,11 +588,11 @@ t.test('an app server that is nowhere is told nothing twice', async t => {
   t.same(await registered(s), [])
 })
 
-t.test("an app server elsewhere is told in the host's name, and nobody else answers for it", async t => {
+t.test('an app server on another server is addressed by the host, and only it can answer', async t => {
   const { s, romeo, phone } = await stage(t)
   const sent: Addressed[] = []
-  const { router } = s.server
-  router.remote = { deliver: stanza => { sent.push(stanza) }, bounced () {} }
+  const { router, pipeline } = s.server
+  router.remote = elsewhere(stanza => { sent.push(stanza) })
   await phone.asks(disable(`jid='${APP}'`))
   await phone.asks(enable("jid='push.elsewhere.lit' node='n'"))
   await phone.loses('connection')
@@ -605,13 +600,13 @@ t.test("an app server elsewhere is told in the host's name, and nobody else answ
   t.same(sent.map(({ from, to, kind, type }) => [from.toString(), to.toString(), kind, type]), [['capulet.lit', 'push.elsewhere.lit', 'iq', 'set']])
   for (const [from, left] of [['evil.elsewhere.lit', 1], ['push.elsewhere.lit', 0]] as const) {
     const error = xml('error', { type: 'cancel' }, xml('item-not-found', { xmlns: 'urn:ietf:params:xml:ns:xmpp-stanzas' }))
-    router.route(stanza(xml('iq', { type: 'error', id: sent[0]?.id }, error), parseJid(from), parseJid('capulet.lit')))
+    pipeline.route(stanza(xml('iq', { type: 'error', id: sent[0]?.id }, error), parseJid(from), parseJid('capulet.lit')))
     await s.settled()
     t.equal((await registered(s)).length, left, from)
   }
 })
 
-t.test('an error that may pass is one to try again after, ever later, and not for ever', async t => {
+t.test('after temporary errors a notification is sent again with growing delays, and too many errors end the registration', async t => {
   const { s, romeo, app } = await away(t, { push: { failures: 4 } })
   await romeo.says(chat('one'))
   await app.refuses((await app.hears()).id, 'resource-constraint', 'wait')
@@ -625,13 +620,13 @@ t.test('an error that may pass is one to try again after, ever later, and not fo
   t.same((await registered(s)).map(({ failures, messages }) => [failures, messages]), [[3, 2]])
   await s.pass('2m')
   await app.hears()
-  await s.pass('31s') // no answer is one too
+  await s.pass('31s') // a missing answer counts as an error
   t.same(await registered(s), [])
   await s.pass('1h')
   await app.hearsNothing()
 })
 
-t.test('an answer ends the row of errors', async t => {
+t.test('an answer resets the delay after errors', async t => {
   const { s, romeo, app } = await away(t, { push: { failures: 2 } })
   for (let n = 0; n < 3; n++) {
     await romeo.says(chat('one'))
@@ -643,7 +638,7 @@ t.test('an answer ends the row of errors', async t => {
   t.equal((await registered(s)).length, 1)
 })
 
-t.test('enabling anew ends the row of errors', async t => {
+t.test('enabling again resets the delay after errors', async t => {
   const { s, romeo, app } = await away(t, { push: { failures: 2 } })
   for (let n = 0; n < 3; n++) {
     await romeo.says(chat('one'))
@@ -656,7 +651,7 @@ t.test('enabling anew ends the row of errors', async t => {
   t.equal((await registered(s)).length, 1)
 })
 
-t.test('an error to what was enabled anew meanwhile says nothing', async t => {
+t.test('an error to a node that was enabled again meanwhile is ignored', async t => {
   const { s, romeo, app } = await away(t)
   await romeo.says(chat('one'))
   const { id } = await app.hears()
@@ -669,7 +664,7 @@ t.test('an error to what was enabled anew meanwhile says nothing', async t => {
 const withdrawn = (to: string, node: string, attributes: string): string =>
   `<message to='${to}'><pubsub xmlns='http://jabber.org/protocol/pubsub' node='${node}'><affiliation ${attributes}/></pubsub></message>`
 
-t.test('an app server takes a node away by a word, and nobody else does', async t => {
+t.test('an app server can withdraw a node with a message, and nobody else can', async t => {
   const { s, romeo, phone, app } = await stage(t)
   await phone.asks(enable(`jid='${APP}' node='m'`))
   await romeo.says(withdrawn('juliet@capulet.lit', 'n', "jid='juliet@capulet.lit' affiliation='none'"))
@@ -689,7 +684,7 @@ t.test('an app server takes a node away by a word, and nobody else does', async 
   await app.hearsNothing()
 })
 
-t.test('what a device has registered ends with its access, and stays for the others', async t => {
+t.test('the registrations of a device end with its access, and those of others stay', async t => {
   const { s, romeo, phone, app } = await stage(t, { modules: [...MODULES, 'client-access-management'] })
   const { clients } = s.host('capulet.lit')
   await clients.visited(JULIET, { id: 'tablet', software: '', device: 'tablet' }, { by: 'certificate', lifetime: 1 })
@@ -704,13 +699,13 @@ t.test('what a device has registered ends with its access, and stays for the oth
 
   const laptop = await s.device('juliet@capulet.lit/laptop')
   t.match((await laptop.asks("<iq type='set' id='r'><revoke xmlns='urn:xmpp:cam:0' id='session:phone'/></iq>")).toString(), /password-reset-required/)
-  t.same(await registered(s), [], 'a session whose client does not say which it is')
+  t.same(await registered(s), [], 'a session of an unknown client')
   await romeo.says(chat('one'))
   await s.pass('1m')
   await app.hearsNothing()
 })
 
-t.test('a new password ends what was registered by those who would need it to come back', async t => {
+t.test('a new password ends the registrations of the clients that need it to log in again', async t => {
   const { s, phone } = await stage(t)
   const tablet = await s.device('juliet@capulet.lit/tablet')
   await tablet.asks(enable("jid='app.lit' node='tablet'"))
@@ -719,7 +714,7 @@ t.test('a new password ends what was registered by those who would need it to co
   t.same((await registered(s)).map(({ service }) => service), ['app.lit'])
 })
 
-t.test('with the account all goes that it has registered', async t => {
+t.test('a removed account leaves no registrations', async t => {
   const { s, romeo, app } = await away(t)
   await romeo.says(chat('one'), chat('two'))
   await app.takes()
@@ -731,7 +726,7 @@ t.test('with the account all goes that it has registered', async t => {
   await app.hearsNothing()
 })
 
-t.test('an operator sees what an account has registered, and of each host its own', async t => {
+t.test('an operator sees the registrations of an account, on each host its own', async t => {
   const { s, romeo, app } = await away(t)
   await romeo.says(chat('one'))
   await app.takes()
@@ -744,8 +739,8 @@ t.test('an operator sees what an account has registered, and of each host its ow
   await t.rejects(asks(s.server, 'push', ['a@b@c']), /domain has the character/)
 })
 
-t.test('a registration whose device was not seen for long ends, and one whose device comes does not', async t => {
-  const { s, romeo, app } = await away(t, { push: { forget: '10d' } })
+t.test('a registration ends if its device does not connect for a long time', async t => {
+  const { s, romeo, app } = await away(t, { push: { expire: '10d' } })
   await s.pass('9d')
   const phone = await s.device('juliet@capulet.lit/phone')
   await phone.loses('connection')
@@ -756,17 +751,17 @@ t.test('a registration whose device was not seen for long ends, and one whose de
   await s.pass('40d')
   await again.loses('connection')
   await romeo.says(chat('two'))
-  t.same(await app.takes(), PUSHED, 'it was here until now')
+  t.same(await app.takes(), PUSHED, 'the device was connected until now')
   await s.pass('11d')
   await romeo.says(chat('three'))
   await app.hearsNothing()
   t.same(await registered(s), [])
 })
 
-// ---- Nobody is flooded -------------------------------------------------------------------------------------------
+// ---- Rate limits -------------------------------------------------------------------------------------------------
 
-t.test('an account has so many calls an hour: what is beyond comes later, and once', async t => {
-  const { s, romeo, app } = await away(t, { push: { hourly: 2, collapse: '1s' } })
+t.test('an account has a bound of notifications an hour; one more comes later, and once', async t => {
+  const { s, romeo, app } = await away(t, { push: { notificationsPerHour: 2, collapse: '1s' } })
   for (const messages of [1, 2]) {
     await romeo.says(chat('more'))
     t.same(await app.takes(), counted(messages))
@@ -781,7 +776,7 @@ t.test('an account has so many calls an hour: what is beyond comes later, and on
   t.ok(counterOf(s, 'postponed') > 0)
 })
 
-t.test('an app server has so many to answer at a time, whoever they are for; the others wait for that', async t => {
+t.test('an app server has a bound of unanswered notifications over all accounts; the others wait', async t => {
   const { s, romeo, app } = await stage(t)
   for (let n = 0; n < 20; n++) {
     const device = await s.device(`citizen${n}@capulet.lit/phone`)

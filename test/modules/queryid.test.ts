@@ -1,4 +1,4 @@
-/** XEP-0313 §4: a query's id is repeated with each result, so a client cannot make it long. */
+/** XEP-0313 §4: the id of a query is repeated in each result, so its length is bounded. */
 import t from 'tap'
 import { scenario } from '../scenario.js'
 

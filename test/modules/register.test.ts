@@ -1,41 +1,37 @@
 import t from 'tap'
 import { parseJid } from '../../lib/xmpp/jid.js'
-import { xml, childElements, type Element } from '../../lib/xml/element.js'
+import { xml, type Element } from '../../lib/xml/element.js'
 import type { Negotiation } from '../../lib/stream/negotiation.js'
 import { parseElement } from '../parse.js'
 import { scenario, type Scenario } from '../scenario.js'
+import { conditionOf } from '../stanzas.js'
 
 const MODULES = ['presence', 'message', 'register', 'private']
 const PASSWORD = (name: string, password: string): string =>
   `<iq type='set' id='p'><query xmlns='jabber:iq:register'><username>${name}</username><password>${password}</password></query></iq>`
 
-function conditionOf (reply: Element): string | undefined {
-  const error = childElements(reply).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
-t.test('who is here may ask what is known of them, change their password, and nobody else does', async t => {
+t.test('only a logged-in user may query the own registration and change the own password', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const known = await romeo.asks("<iq type='get' id='k' to='montague.lit'><query xmlns='jabber:iq:register'/></iq>")
   t.match(known.toString(), /<registered\/><username>romeo<\/username>/)
 
   const { accounts } = s.host('montague.lit')
-  t.equal((await romeo.asks(PASSWORD('Romeo', 'another one'))).attrs['type'], 'result', 'names are compared as addresses are')
+  t.equal((await romeo.asks(PASSWORD('Romeo', 'another one'))).attrs['type'], 'result', 'names are compared as addresses')
   t.ok(await accounts.verifyPassword('romeo', 'another one'))
   t.equal(conditionOf(await romeo.asks(PASSWORD('juliet', 'mine now'))), 'not-allowed')
   t.equal(conditionOf(await romeo.asks(PASSWORD('a b', 'x'))), 'not-acceptable')
   t.equal(conditionOf(await romeo.asks(PASSWORD('romeo', ''))), 'not-acceptable')
   t.equal(conditionOf(await romeo.asks(PASSWORD('romeo', 'x'.repeat(2000)))), 'not-acceptable', 'longer than any password')
   t.equal(conditionOf(await romeo.asks("<iq type='set' id='q'><query xmlns='jabber:iq:register'/></iq>")), 'bad-request')
-  t.ok(await accounts.verifyPassword('romeo', 'another one'), 'nothing of that has changed it')
+  t.ok(await accounts.verifyPassword('romeo', 'another one'), 'no refused request has changed it')
 
   await s.account('juliet@montague.lit')
   const other = PASSWORD('romeo', 'x').replace("id='p'", "id='o' to='juliet@montague.lit'")
   t.equal(conditionOf(await romeo.asks(other)), 'forbidden')
 })
 
-t.test('a new password puts out who came in by the old one', async t => {
+t.test('a new password ends the sessions that used the old one', async t => {
   const s = await scenario(t, { modules: [...MODULES, 'stream-management'] })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device('romeo@montague.lit/balcony')
@@ -43,12 +39,12 @@ t.test('a new password puts out who came in by the old one', async t => {
   await lost.says("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
   await lost.loses('connection')
   t.equal((await romeo.asks(PASSWORD('romeo', 'another one'))).attrs['type'], 'result')
-  t.notOk(romeo.closed, 'who has set it stays')
+  t.notOk(romeo.closed, 'the session that changed it stays')
   t.equal(balcony.error?.condition, 'reset')
   t.equal(lost.session.connection, 'closed')
 })
 
-t.test('an account that is removed is answered, loses its sessions, and leaves nothing', async t => {
+t.test('a removal of an account is answered, ends its sessions, and deletes all its data', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device('romeo@montague.lit/balcony')
@@ -62,10 +58,10 @@ t.test('an account that is removed is answered, loses its sessions, and leaves n
 
   const again = await s.device('romeo@montague.lit/orchard')
   const note = await again.asks("<iq type='get' id='g'><query xmlns='jabber:iq:private'><n xmlns='a:b'/></query></iq>")
-  t.notMatch(note.toString(), /note/, 'who takes the name later finds nothing')
+  t.notMatch(note.toString(), /note/, 'a new account of the same name has no old data')
 })
 
-/** What the stream would be, before login. */
+/** The negotiation as a stream presents it before login. */
 function stranger (address = '192.0.2.9'): Negotiation & { readonly said: Element[] } {
   const said: Element[] = []
   return {
@@ -86,17 +82,17 @@ async function register (s: Scenario, stream: ReturnType<typeof stranger>, iq: s
   return stream.said.at(-1) ?? xml('nothing')
 }
 
-t.test('nobody is offered to make an account unless the operator opens the door', async t => {
+t.test('registration is not offered unless the operator opens it', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'] })
   t.notOk(s.host('montague.lit').features.some(one => one.namespace === 'jabber:iq:register'))
 })
 
-t.test('with the door open, strangers make accounts, a few an hour from one address', async t => {
-  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true, hourly: 2 } } })
+t.test('with open registration, strangers can create a few accounts an hour from one address', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true, accountsPerHour: 2 } } })
   const feature = s.host('montague.lit').features.find(one => one.namespace === 'jabber:iq:register')
   t.ok(feature?.offered(stranger()))
-  t.equal(feature?.offered({ ...stranger(), secure: false }), undefined, 'not in the clear')
-  t.equal(feature?.offered({ ...stranger(), identity: parseJid('a@b') }), undefined, 'not once logged in')
+  t.equal(feature?.offered({ ...stranger(), secure: false }), undefined, 'not without TLS')
+  t.equal(feature?.offered({ ...stranger(), identity: parseJid('a@b') }), undefined, 'not after login')
 
   const stream = stranger()
   t.match((await register(s, stream, "<iq type='get' id='f'><query xmlns='jabber:iq:register'/></iq>")).toString(), /<username\/><password\/>/)
@@ -107,19 +103,19 @@ t.test('with the door open, strangers make accounts, a few an hour from one addr
   t.equal(conditionOf(await register(s, stream, "<iq type='get' id='f'><x xmlns='y'/></iq>")), 'bad-request')
   t.equal((await register(s, stream, PASSWORD('tybalt', 'c'))).attrs['type'], 'result')
   t.equal(conditionOf(await register(s, stream, PASSWORD('paris', 'd'))), 'resource-constraint')
-  t.equal((await register(s, stranger('192.0.2.10'), PASSWORD('paris', 'd'))).attrs['type'], 'result', 'others are not kept out')
+  t.equal((await register(s, stranger('192.0.2.10'), PASSWORD('paris', 'd'))).attrs['type'], 'result', 'other addresses are not affected')
   await s.pass('30m')
   t.equal((await register(s, stream, PASSWORD('balthasar', 'e'))).attrs['type'], 'result')
 })
 
-t.test('of two who ask for one name at the same time, one gets it', async t => {
+t.test('if two requests for one name arrive at the same time, one succeeds', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true } } })
   const both = await Promise.all([stranger(), stranger('192.0.2.10')].map(stream => register(s, stream, PASSWORD('mercutio', 'a plague'))))
   t.same(both.map(reply => conditionOf(reply) ?? reply.attrs['type']).sort(), ['conflict', 'result'])
 })
 
-t.test('who guesses names, or cannot say a password, is slowed down as well', async t => {
-  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true, hourly: 2 } } })
+t.test('guessing names, or failing to prove a password, is slowed down as well', async t => {
+  const s = await scenario(t, { modules: MODULES, hosts: ['montague.lit'], settings: { register: { open: true, accountsPerHour: 2 } } })
   await s.account('romeo@montague.lit')
   const stream = stranger()
   t.equal(conditionOf(await register(s, stream, PASSWORD('mercutio', 'x'.repeat(2000)))), 'not-acceptable')
@@ -127,7 +123,7 @@ t.test('who guesses names, or cannot say a password, is slowed down as well', as
   t.equal(conditionOf(await register(s, stream, PASSWORD('romeo', 'x'))), 'resource-constraint')
 })
 
-t.test('a new password is at least as long as the conf says, here and before login, and the answer says how long', async t => {
+t.test('a new password has the minimum length of the conf, also before login, and the error says the length', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { register: { open: true } }, shortest: 8 })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const stream = stranger()
@@ -139,8 +135,8 @@ t.test('a new password is at least as long as the conf says, here and before log
     }
   }
   const { accounts } = s.host('montague.lit')
-  t.ok(await accounts.verifyPassword('romeo', 'a secret for tests'), 'nothing has changed')
+  t.ok(await accounts.verifyPassword('romeo', 'a secret for tests'), 'the password is unchanged')
   t.equal((await romeo.asks(PASSWORD('romeo', '12345678'))).attrs['type'], 'result')
   t.equal((await register(s, stream, PASSWORD('mercutio', emoji.repeat(8)))).attrs['type'], 'result')
-  t.ok(await accounts.verifyPassword('mercutio', emoji.repeat(8)), 'characters that are newer than Unicode 3.2 are characters of a password')
+  t.ok(await accounts.verifyPassword('mercutio', emoji.repeat(8)), 'characters newer than Unicode 3.2 are allowed in a password')
 })

@@ -1,22 +1,18 @@
-/** Subscription requests that wait for an answer: kept whole, within bounds, each domain beside the others. */
+/** Subscription requests that wait for an answer are stored whole and within bounds, for each domain separately. */
 import t from 'tap'
 import { accountExporting, accountImporting } from '../../lib/host/events.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import { records } from '../../lib/storage/store.js'
-import { childElements, type Element } from '../../lib/xml/element.js'
+import type { Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import type { StoredItem } from '../../modules/roster/items.js'
 import { parseElement } from '../parse.js'
 import { scenario } from '../scenario.js'
+import { conditionOf } from '../stanzas.js'
 
 const MODULES = ['presence', 'message']
 
-function conditionOf (stanza: Element): string | undefined {
-  const error = childElements(stanza).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
-t.test('a request is kept as it came, with id, language, nick and extensions, and moves so (RFC 6121 §3.1.3)', async t => {
+t.test('a subscription request is stored and delivered with its id, language, nick and extensions (RFC 6121 §3.1.3)', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
@@ -37,7 +33,8 @@ t.test('a request is kept as it came, with id, language, nick and extensions, an
   await host.hooks.fire(accountExporting, {
     account: parseJid('juliet@capulet.lit'),
     add: (elements, within) => {
-      if (within === undefined) adding.push((async () => { for await (const element of elements) exported.push(element) })())
+      if (within !== undefined) return
+      adding.push((async () => { for await (const element of elements) exported.push(element) })())
     },
   })
   await Promise.all(adding)
@@ -53,8 +50,8 @@ t.test('a request is kept as it came, with id, language, nick and extensions, an
   await nurse.gets(`${whole} to='nurse@capulet.lit'>${content}</presence>`)
 })
 
-t.test('a request that is too large is refused, and one that an older version has kept is shown', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { roster: { request: '300B', requestBytes: '1KiB' } } })
+t.test('a request that is too large is refused, but one that an older version stored is delivered', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { roster: { bytesPerRequest: '300B', requestBytes: '1KiB' } } })
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
   await romeo.says(`<presence to='juliet@capulet.lit' type='subscribe'><status>${'x'.repeat(300)}</status></presence>`)
@@ -68,12 +65,13 @@ t.test('a request that is too large is refused, and one that an older version ha
   t.match(nurse.unread.map(String).join(''), /<presence[^>]*type="subscribe"[^>]*><status>it is me<\/status>/)
 })
 
-t.test('a status that an older version has kept says no more than that somebody asks, whatever it looks like', async t => {
+t.test('a status that an older version stored only says that somebody asks, whatever its content', async t => {
   const s = await scenario(t, { modules: MODULES })
   const store = await s.storage.open('roster.items', records<StoredItem>(1))
   const old = { name: '', groups: [], subscription: 'none', ask: false, approved: false, listed: false } as const
   const statuses = ["<presence type='subscribed'/>", '<presence/>', "<presence-x type='subscribe'/>", "<presence type='subscribe'"]
   for (const [n, request] of statuses.entries()) await store.put('nurse@capulet.lit', `romeo${n}@montague.lit`, { ...old, request })
+  s.expectedErrors.push(['stored item unreadable', 'not one element']) // the last one may be a broken stanza: put aside
   await s.account('nurse@capulet.lit')
   const nurse = await s.device('nurse@capulet.lit/x', { presence: false })
   await nurse.says('<presence/>')
@@ -81,7 +79,7 @@ t.test('a status that an older version has kept says no more than that somebody 
   t.strictSame(asking.map(({ name, attrs }) => `${name} ${String(attrs['type'])}`), statuses.map(() => 'presence subscribe'))
 })
 
-t.test('a domain that fills the queue of requests is refused, an honest neighbour is not, and what waits stays', async t => {
+t.test('if one domain fills the queue of requests, its requests are refused, others are accepted, and waiting ones stay', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { roster: { requests: 10 } } })
   await s.account('juliet@capulet.lit')
   const ask = async (address: string): Promise<string | undefined> => {
@@ -92,7 +90,7 @@ t.test('a domain that fills the queue of requests is refused, an honest neighbou
   }
   const evil: (string | undefined)[] = []
   for (let i = 0; i < 12; i++) evil.push(await ask(`user${i}@${i % 2 === 0 ? 'evil.example' : `sub${i}.evil.example`}`))
-  t.same(evil, [...Array.from({ length: 5 }, () => 'waits'), ...Array.from({ length: 7 }, () => 'resource-constraint')], 'by whatever subdomain')
+  t.same(evil, [...Array.from({ length: 5 }, () => 'waits'), ...Array.from({ length: 7 }, () => 'resource-constraint')], 'from any subdomain')
   t.equal(await ask('romeo@montague.lit'), 'waits')
   t.equal(await ask('benvolio@montague.lit'), 'waits')
   t.equal(await ask('paris@verona.example'), 'waits')
@@ -102,5 +100,5 @@ t.test('a domain that fills the queue of requests is refused, an honest neighbou
   t.equal(waiting.length, 8)
   for (const from of ['user0@evil.example', 'romeo@montague.lit', 'paris@verona.example']) t.ok(waiting.includes(from), from)
   await juliet.says("<presence to='user0@evil.example' type='unsubscribed'/>")
-  t.equal(await ask('user13@evil.example'), 'resource-constraint', 'four of the domain wait, and three places are left')
+  t.equal(await ask('user13@evil.example'), 'resource-constraint', 'four requests of the domain wait, and three places are free')
 })

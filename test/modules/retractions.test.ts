@@ -1,14 +1,14 @@
-/** What a retraction makes the server read is paid for by whoever sends it, and bounded. */
+/** The reads that a retraction causes are charged to its sender and bounded. */
 import t from 'tap'
 import { scenario } from '../scenario.js'
 
 const JULIET = 'juliet@capulet.lit'
-/** A message that its sender may not take back from another device, and that is dear to look at. */
+/** A message that another device of its sender may not retract, and that is expensive to check. */
 const large = (id: string): string => `<message to='${JULIET}' type='chat' id='${id}'><x xmlns='http://jabber.org/protocol/muc#user'/><body>${'x'.repeat(200_000)}</body></message>`
 const retraction = (id: string, own: string): string => `<message to='${JULIET}' type='chat' id='${own}'><retract xmlns='urn:xmpp:message-retract:1' id='${id}'/></message>`
 
 t.test('a retraction of many large messages costs its sender what was read for it, and stops after 1 MiB of each archive', async t => {
-  const s = await scenario(t, { modules: ['mam', 'message', 'roster', 'limits'], settings: { limits: { session: 10_000, address: 10_000, messages: 10_000 } } })
+  const s = await scenario(t, { modules: ['mam', 'message', 'roster', 'limits'], settings: { limits: { sessionStanzasPerSecond: 10_000, addressStanzasPerSecond: 10_000, strangerMessagesPerMinute: 10_000 } } })
   const juliet = await s.device(`${JULIET}/balcony`)
   const romeo = await s.device('romeo@montague.lit/orchard')
   const other = await s.device('romeo@montague.lit/home')
@@ -19,7 +19,7 @@ t.test('a retraction of many large messages costs its sender what was read for i
   }
   t.notOk(romeo.paused)
   await other.says(retraction('another', 'r0'))
-  t.notOk(other.paused, 'one of nothing costs nothing')
+  t.notOk(other.paused, 'a retraction that finds nothing costs nothing')
   const charge = other.session.charge.bind(other.session)
   let units = 0
   other.session.charge = by => {
@@ -32,18 +32,18 @@ t.test('a retraction of many large messages costs its sender what was read for i
   t.notOk(juliet.paused)
 })
 
-t.test('of many retractions at once each archive looks at one after the other, and at no more than may wait', async t => {
+t.test('many retractions at once are processed one after the other for each archive, with a bound on those that wait', async t => {
   const s = await scenario(t, { modules: ['mam', 'message', 'roster'] })
   const juliet = await s.device(`${JULIET}/balcony`)
   const romeo = await s.device('romeo@montague.lit/orchard')
   const messages = Array.from({ length: 300 }, (_, n) => [`<message to='${JULIET}' type='chat' id='m${n}'><body>${n}</body></message>`, retraction(`m${n}`, `r${n}`)])
   for (const [message = ''] of messages) await romeo.says(message)
   await romeo.says(messages.slice(0, 90).map(([, retraction = '']) => retraction).join(''))
-  t.notOk(s.lines.some(({ event }) => event === 'a retracted message stays'))
+  t.notOk(s.lines.some(({ event }) => event === 'message retraction failed'))
   for (let n = 0; n < 90; n++) await s.settled() // one after the other
   juliet.forget()
   await juliet.says("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")
   t.equal(juliet.unread.filter(one => one.toString().includes('<retracted ')).length, 90)
   await romeo.says(messages.slice(90).map(([, retraction = '']) => retraction).join(''))
-  t.equal(s.lines.filter(({ event }) => event === 'a retracted message stays').length, 2, 'one line for each archive')
+  t.equal(s.lines.filter(({ event }) => event === 'message retraction failed').length, 2, 'one log line for each archive')
 })

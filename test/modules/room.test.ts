@@ -1,4 +1,6 @@
-/** What an account keeps and its clients get in one answer, and what waits for it, has a bound in bytes. */
+/**
+ * Data that an account stores and its clients get in one answer, and what waits for the account, are bounded in bytes.
+ */
 import t from 'tap'
 import { defineModule, messageArriving } from '../../lib/api.js'
 import { childElements, localName, type Element } from '../../lib/xml/element.js'
@@ -6,14 +8,14 @@ import { scenario, type Device } from '../scenario.js'
 
 const KIB = 1024
 
-/** The condition of an error; undefined if it is none. */
+/** The condition of an error; undefined if the stanza is no error. */
 function errorOf (stanza: Element): string | undefined {
   const error = stanza.attrs['type'] === 'error' ? stanza.getChild('error') : undefined
   const [condition] = error === undefined ? [] : childElements(error)
   return condition === undefined ? undefined : localName(condition)
 }
 
-/** The condition of each answer that is an error. */
+/** The condition of each answer; undefined for a result. */
 async function refusals (device: Device, requests: readonly string[]): Promise<readonly (string | undefined)[]> {
   const found: (string | undefined)[] = []
   for (const request of requests) found.push(errorOf(await device.asks(request)))
@@ -23,7 +25,7 @@ async function refusals (device: Device, requests: readonly string[]): Promise<r
 const ask = (id: string, payload: string, type = 'set'): string => `<iq type='${type}' id='${id}'>${payload}</iq>`
 const address = (n: number, length = 900): string => `${String(n).padStart(4, '0')}${'a'.repeat(length)}@elsewhere.example`
 
-t.test('a roster is bounded in bytes: a contact that makes it too large is refused, and what makes it smaller is taken', async t => {
+t.test('a roster is bounded in bytes: an item that makes it too large is refused, one that makes it smaller is accepted', async t => {
   const s = await scenario(t, { modules: ['roster'], settings: { roster: { bytes: '16KiB' } } })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   const item = (n: number, name: number): string =>
@@ -52,15 +54,15 @@ t.test('the addresses in archive preferences are bounded in bytes', async t => {
   t.same(await refusals(juliet, [prefs(100), prefs(200)]), [undefined, 'resource-constraint'])
 })
 
-t.test('the addresses that a device sends its presence to besides its subscribers are bounded in bytes', async t => {
-  const s = await scenario(t, { modules: ['presence'], settings: { presence: { directed: 10 } } })
+t.test('the recipients of directed presence are bounded in bytes', async t => {
+  const s = await scenario(t, { modules: ['presence'], settings: { presence: { directedRecipients: 10 } } })
   const juliet = await s.device('juliet@capulet.lit/balcony')
   for (let n = 0; n < 5; n++) await juliet.says(`<presence to='${address(n)}' id='d${n}'/>`)
   const refused = juliet.unread.filter(element => errorOf(element) === 'resource-constraint').map(({ attrs }) => attrs['id'])
   t.same(refused, ['d3', 'd4'])
 })
 
-t.test('what waits for an account while a module reads is bounded in bytes; an account for which little waits is refused nothing', async t => {
+t.test('stanzas that wait for an account while a module reads are bounded in bytes; an account with few is refused nothing', async t => {
   let go: () => void = () => {}
   const held = new Promise<void>(resolve => { go = resolve })
   const slow = defineModule({
@@ -75,10 +77,10 @@ t.test('what waits for an account while a module reads is bounded in bytes; an a
   for (let n = 0; n < 60; n++) await romeo.says(send(juliet, n))
   await romeo.says(send(nurse, 99))
   const refused = romeo.unread.filter(element => errorOf(element) === 'resource-constraint')
-  t.equal(refused.length, 60 - 41, 'one is under way, and 8 MiB wait')
+  t.equal(refused.length, 60 - 21, 'one stanza is being handled, and half of 8 MiB waits, as they are of one sender')
   t.notOk(refused.some(({ attrs }) => attrs['id'] === 'm99'))
   go()
   await s.settled()
-  t.equal(juliet.unread.length, 41)
+  t.equal(juliet.unread.length, 21)
   t.equal(nurse.unread.length, 1)
 })

@@ -1,8 +1,9 @@
 import t from 'tap'
-import { childElements, type Element } from '../../lib/xml/element.js'
+import { childElements } from '../../lib/xml/element.js'
 import { inbound, isSubscriptionType, outbound, type State, type SubscriptionType } from '../../modules/roster/subscription.js'
 import { scenario, type Scenario } from '../scenario.js'
 import type { Device } from '../device.js'
+import { conditionOf } from '../stanzas.js'
 
 // ---- RFC 6121 Appendix A, as tables --------------------------------------------------------
 
@@ -19,7 +20,7 @@ const STATES = {
   'Both': { subscription: 'both', ask: false, pendingIn: false },
 } as const
 type Name = keyof typeof STATES
-/** Whether the stanza goes on, and the state behind it; '=' for the same. */
+/** The state before, whether the stanza is passed on, and the state after; '=' if the state does not change. */
 type Row = readonly [Name, boolean, Name | '=']
 const NO = false
 const YES = true
@@ -62,7 +63,7 @@ for (const [direction, step, tables] of [['outbound', outbound, OUTBOUND], ['inb
       t.equal(tables[type].length, 9)
       for (const [before, passes, after] of tables[type]) {
         const went = step({ ...STATES[before], approved: false }, type)
-        t.equal(went.pass, passes, `${before}: ${passes ? 'goes on' : 'goes no further'}`)
+        t.equal(went.pass, passes, `${before}: ${passes ? 'passed on' : 'not passed on'}`)
         const { approved: _, ...state } = went.state
         t.same(state, STATES[after === '=' ? before : after], `${before} → ${after}`)
         t.equal(went.answer, direction === 'inbound' && type === 'subscribe' && before.startsWith('From') || direction === 'inbound' && type === 'subscribe' && before === 'Both' ? 'subscribed' : undefined)
@@ -72,13 +73,13 @@ for (const [direction, step, tables] of [['outbound', outbound, OUTBOUND], ['inb
   }
 }
 
-t.test('an approval in advance answers the request when it comes (§3.4)', t => {
+t.test('a pre-approval answers the request when it arrives (§3.4)', t => {
   const none: State = { ...STATES.None, approved: false }
   const approved = outbound(none, 'subscribed').state
   t.same(approved, { ...STATES.None, approved: true })
   t.same(inbound(approved, 'subscribe'), { state: { ...STATES.From, approved: false }, pass: false, answer: 'subscribed' })
   t.same(inbound({ ...STATES.To, approved: true }, 'subscribe').state, { ...STATES.Both, approved: false })
-  t.same(outbound(approved, 'unsubscribed').state, none, 'and can be taken back')
+  t.same(outbound(approved, 'unsubscribed').state, none, 'a pre-approval can be cancelled')
   t.notOk(isSubscriptionType('available'))
   t.end()
 })
@@ -90,18 +91,13 @@ const GET = "<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>"
 const set = (item: string): string => `<iq type='set' id='s'><query xmlns='jabber:iq:roster'>${item}</query></iq>`
 const push = (item: string): string => `<iq type='set'><query xmlns='jabber:iq:roster'>${item}</query></iq>`
 
-function conditionOf (stanza: Element): string | undefined {
-  const error = childElements(stanza).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
 async function interested (s: Scenario, address: string): Promise<Device> {
   const device = await s.device(address)
   await device.asks(GET)
   return device
 }
 
-t.test('a contact is added, changed and removed; every interested device hears of it', async t => {
+t.test('an added, changed or removed contact is pushed to every interested device', async t => {
   const s = await scenario(t, { modules: MODULES })
   const orchard = await interested(s, 'romeo@montague.lit/orchard')
   const balcony = await interested(s, 'romeo@montague.lit/balcony')
@@ -119,7 +115,7 @@ t.test('a contact is added, changed and removed; every interested device hears o
   t.equal(conditionOf(await orchard.asks(set("<item jid='juliet@capulet.lit' subscription='remove'/>"))), 'item-not-found')
 })
 
-t.test('who has the newest roster is told nothing', async t => {
+t.test('a client with the current roster version gets no roster', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   await romeo.asks(set("<item jid='juliet@capulet.lit'/>"))
@@ -129,7 +125,7 @@ t.test('who has the newest roster is told nothing', async t => {
   t.equal(s.host('montague.lit').features.filter(feature => ['urn:xmpp:features:rosterver', 'urn:xmpp:features:pre-approval'].includes(feature.namespace)).length, 2)
 })
 
-t.test('a version names what clients see: it is the same for the same, and for nothing else, also where an account is made anew (RFC 6121 §2.6)', async t => {
+t.test('a roster version is the same for the same items only, also after an account is created again (RFC 6121 §2.6)', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   const version = async (device: Device): Promise<string> => String(childElements(await device.asks(GET))[0]?.attrs['ver'])
@@ -141,12 +137,12 @@ t.test('a version names what clients see: it is the same for the same, and for n
   const two = await version(romeo)
   t.equal(new Set([empty, one, two]).size, 3)
   const pushed = romeo.unread.map(element => String(childElements(element)[0]?.attrs['ver']))
-  t.same(pushed, [one, two], 'each push says what it leads to')
+  t.same(pushed, [one, two], 'each push carries the resulting version')
   const paris = await s.device('paris@verona.lit/street')
   await paris.says("<presence type='subscribe' to='romeo@montague.lit'/>")
-  t.equal(await version(romeo), two, 'a request that waits is in no roster yet')
-  await s.reload('roster', { name: '64B', groups: 3 })
-  t.equal(await version(romeo), two, 'as it is read again')
+  t.equal(await version(romeo), two, 'a request that waits is in no roster')
+  await s.reload('roster', { bytesPerName: '64B', groupsPerContact: 3 })
+  t.equal(await version(romeo), two, 'the version that a query returns')
   await romeo.asks(set("<item jid='nurse@capulet.lit' subscription='remove'/>"))
   t.equal(await version(romeo), one)
   await romeo.asks(set("<item jid='juliet@capulet.lit' name='J'/>"))
@@ -155,7 +151,7 @@ t.test('a version names what clients see: it is the same for the same, and for n
   await s.host('montague.lit').removeAccount(romeo.jid.bare)
   const anew = await interested(s, 'romeo@montague.lit/anew')
   await anew.asks(set("<item jid='mercutio@verona.lit'/>"))
-  t.equal(childElements(await anew.asks(GET.replace('/>', ` ver='${one}'/>`))).length, 1, 'as many changes, and not the same')
+  t.equal(childElements(await anew.asks(GET.replace('/>', ` ver='${one}'/>`))).length, 1, 'the same number of changes, but other items')
 })
 
 const WRONG: readonly (readonly [string, string])[] = [
@@ -171,29 +167,29 @@ const WRONG: readonly (readonly [string, string])[] = [
   ["<item jid='a@b'><group>1</group><group>2</group><group>3</group></item>", 'not-acceptable'],
 ]
 
-t.test('what a roster does not take', async t => {
-  const s = await scenario(t, { modules: MODULES, settings: { roster: { name: '64B', groups: 2, items: 2 } } })
+t.test('an invalid roster item is refused', async t => {
+  const s = await scenario(t, { modules: MODULES, settings: { roster: { bytesPerName: '64B', groupsPerContact: 2, items: 2 } } })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   for (const [item, condition] of WRONG) t.equal(conditionOf(await romeo.asks(set(item))), condition, item)
   await romeo.asks(set("<item jid='a@b'/>"))
   await romeo.asks(set("<item jid='c@d'/>"))
   t.equal(conditionOf(await romeo.asks(set("<item jid='e@f'/>"))), 'resource-constraint')
-  t.equal((await romeo.asks(set("<item jid='a@b' name='A'/>"))).attrs['type'], 'result', 'what is there can be changed')
+  t.equal((await romeo.asks(set("<item jid='a@b' name='A'/>"))).attrs['type'], 'result', 'an existing contact can be changed')
   romeo.forget()
   await romeo.says("<presence to='g@h' type='subscribe'/>")
   t.equal(conditionOf(await romeo.gets("<presence type='error'/>")), 'resource-constraint')
   await s.account('juliet@montague.lit')
-  t.equal(conditionOf(await romeo.asks(GET.replace("id='g'", "id='g' to='juliet@montague.lit'"))), 'service-unavailable', "another's roster is nobody's affair")
+  t.equal(conditionOf(await romeo.asks(GET.replace("id='g'", "id='g' to='juliet@montague.lit'"))), 'service-unavailable', "a user cannot see another's roster")
 })
 
-t.test('two who want to see each other do, and part again', async t => {
+t.test('two users subscribe to each other, and unsubscribe', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   const juliet = await interested(s, 'juliet@capulet.lit/balcony')
   await romeo.says("<presence to='juliet@capulet.lit/balcony' type='subscribe'><status>please</status></presence>")
   await romeo.gets(push("<item jid='juliet@capulet.lit' subscription='none' ask='subscribe'/>"))
   await juliet.gets("<presence type='subscribe' from='romeo@montague.lit' to='juliet@capulet.lit'><status>please</status></presence>")
-  t.notMatch((await juliet.asks(GET)).toString(), /romeo/, 'who has only asked is not in the roster')
+  t.notMatch((await juliet.asks(GET)).toString(), /romeo/, 'a user who has only asked is not in the roster')
   await juliet.says("<presence to='romeo@montague.lit' type='subscribed'/>")
   await romeo.gets("<presence type='subscribed' from='juliet@capulet.lit' to='romeo@montague.lit'/>")
   await romeo.gets(push("<item jid='juliet@capulet.lit' subscription='to'/>"))
@@ -218,7 +214,7 @@ t.test('two who want to see each other do, and part again', async t => {
   await juliet.gets("<presence type='unavailable' from='romeo@montague.lit/orchard'/>")
 })
 
-t.test('a contact that is removed is told, in both directions', async t => {
+t.test('removing a contact ends the subscriptions in both directions and notifies the contact', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   const juliet = await interested(s, 'juliet@capulet.lit/balcony')
@@ -232,7 +228,7 @@ t.test('a contact that is removed is told, in both directions', async t => {
   t.match((await juliet.asks(GET)).toString(), /jid="romeo@montague.lit" subscription="none"/)
 })
 
-t.test('a request waits for somebody who is away, is shown at each login, and is bounded', async t => {
+t.test('a subscription request waits for an unavailable user, is delivered at each login, and the number is bounded', async t => {
   const s = await scenario(t, { modules: MODULES, settings: { roster: { requests: 1 } } })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
@@ -255,7 +251,7 @@ t.test('a request waits for somebody who is away, is shown at each login, and is
   await romeo.gets(push("<item jid='juliet@capulet.lit' subscription='none'/>"))
 })
 
-t.test('who was approved in advance is let in at once', async t => {
+t.test('a pre-approved contact is subscribed at once', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   const juliet = await interested(s, 'juliet@capulet.lit/balcony')
@@ -269,14 +265,14 @@ t.test('who was approved in advance is let in at once', async t => {
   await juliet.getsNothing()
 })
 
-t.test('nobody subscribes to oneself', async t => {
+t.test('nobody can subscribe to the own account', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   await romeo.says("<presence to='romeo@montague.lit' type='subscribe'/>")
   await romeo.getsNothing()
 })
 
-t.test('what could not be stored has not happened, and is not answered before it is', async t => {
+t.test('a change whose storage fails has no effect, and no change is answered before it is stored', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   s.storage.failing = new Error('disk full')
@@ -292,7 +288,7 @@ t.test('what could not be stored has not happened, and is not answered before it
   await romeo.getsInAnyOrder("<iq type='result' id='s'/>", push("<item jid='juliet@capulet.lit'/>"))
 })
 
-t.test('an account that is removed leaves the rosters of its contacts in order', async t => {
+t.test('a removed account is unsubscribed from the rosters of its contacts', async t => {
   const s = await scenario(t, { modules: MODULES })
   const romeo = await interested(s, 'romeo@montague.lit/orchard')
   const juliet = await interested(s, 'juliet@capulet.lit/balcony')
@@ -305,7 +301,7 @@ t.test('an account that is removed leaves the rosters of its contacts in order',
   t.equal(juliet.error?.condition, 'not-authorized')
 })
 
-t.test('nobody changes the roster of another, be there such an account or not (RFC 6121 §2.1.5, §2.3.3, §2.4.3)', async t => {
+t.test('nobody can change the roster of another, whether the account exists or not (RFC 6121 §2.1.5, §2.3.3, §2.4.3)', async t => {
   const s = await scenario(t, { modules: MODULES })
   const juliet = await interested(s, 'juliet@capulet.lit/balcony')
   const romeo = await interested(s, 'romeo@montague.lit/orchard')

@@ -1,10 +1,13 @@
-/** No log line holds a password, a token or a body: each scene of the whole run is scanned, and the scan finds a planted one. */
+/**
+ * No log line holds a password, a token or a body. Each scene of the whole run is scanned, and the scan finds a planted
+ * secret.
+ */
 import t from 'tap'
 import { Secrets, STAGE_PASSWORD } from '../secrets.js'
-import { stand } from '../scenario.js'
+import { startServer } from '../scenario.js'
 
-t.test('a planted secret is found in a line of any level, in a field, in an error and below it', async t => {
-  const s = await stand({ modules: ['message'], hosts: ['capulet.lit'] })
+t.test('a planted secret is found in a line of any level, in a field, in an error and in its cause', async t => {
+  const s = await startServer({ modules: ['message'], hosts: ['capulet.lit'] })
   const romeo = await s.device('romeo@capulet.lit/orchard')
   await s.device('juliet@capulet.lit/balcony')
   const BODY = 'wherefore art thou Romeo'
@@ -27,7 +30,7 @@ t.test('a planted secret is found in a line of any level, in a field, in an erro
   await s.end()
 })
 
-t.test('what a device says is a secret as far as it is a body, a password or a token', t => {
+t.test('bodies, passwords and tokens in the stanzas of a device count as secrets', t => {
   const secrets = new Secrets()
   secrets.heard("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHJvbWVvAHNlY3JldA==</auth>")
   secrets.heard("<iq><query xmlns='jabber:iq:register'><username>romeo.montague</username><password>a new secret one</password></query></iq>")

@@ -1,31 +1,33 @@
-/** What a stranger learns of names: nothing says whether there is such an account, but the error to a message. */
+/** Nothing tells a stranger whether an account exists, except the error to a message. */
 import t, { type Test } from 'tap'
 import { IqHandlers } from '../../lib/host/iq.js'
-import { ReleaseOrder } from '../../lib/host/order.js'
-import { enterFromServer } from '../../lib/host/remote.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import type { Shape } from '../../lib/storage/store.js'
 import { attributeOf } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { addressed, Stanza, type Kind } from '../../lib/xmpp/stanza.js'
+import { elsewhere, foreigner } from '../elsewhere.js'
 import type { Device } from '../device.js'
 import { parseElement } from '../parse.js'
-import { scenario, stand, type Scenario } from '../scenario.js'
+import { scenario, startServer, type Scenario } from '../scenario.js'
 
 const HOST = 'capulet.lit'
 const MODULES = [
-  'blocking', 'caps', 'carbons', 'client-access-management', 'contact-addresses', 'csi', 'disco', 'last-activity', 'limits', 'mam', 'message',
-  'offline', 'ping', 'presence', 'private', 'push', 'register', 'roster', 'stream-management', 'time', 'vcard', 'version',
+  'blocking', 'bookmarks', 'caps', 'carbons', 'client-access-management', 'contact-addresses', 'csi', 'disco', 'last-activity', 'limits', 'mam', 'message',
+  'offline', 'pep', 'ping', 'presence', 'private', 'push', 'register', 'roster', 'stream-management', 'time', 'vcard', 'version',
 ]
-/** Enough that no rate ends the table. */
-const RATES = { limits: { session: 100_000, address: 1_000_000, messages: 1_000_000, requests: 1_000_000 } }
+/** Rates that are high enough for the whole table. */
+const RATES = { limits: {
+  sessionStanzasPerSecond: 100_000, addressStanzasPerSecond: 1_000_000, strangerMessagesPerMinute: 1_000_000,
+  subscriptionRequestsPerMinute: 1_000_000,
+} }
 
-/** What each answer is compared without: which of the names it is about. */
+/** Removes from an answer what legitimately differs: the name in question and the id. */
 const blind = (text: string): string => text.replace(/(here|away|none)@/g, 'NAME@').replace(/ id="[^"]*"/g, '')
 
 interface Asker { readonly name: string, readonly ask: (stanza: string) => Promise<readonly string[]> }
 
-/** A user of the same host, whom nobody knows. */
+/** A user of the same host who is on no roster. */
 async function localStranger (s: Scenario): Promise<Asker> {
   const device: Device = await s.device(`tybalt@${HOST}/street`)
   return {
@@ -33,7 +35,7 @@ async function localStranger (s: Scenario): Promise<Asker> {
     ask: async stanza => {
       device.forget()
       await device.says(stanza)
-      // A roster push is about whom the stranger asks, and comes from the stranger's own server.
+      // A roster push comes from the stranger's own server and names the contact that the stranger asked about.
       const heard = device.unread.filter(element => !element.toString().includes('jabber:iq:roster" ver=')).map(String)
       device.forget()
       return heard.map(blind)
@@ -45,8 +47,8 @@ async function localStranger (s: Scenario): Promise<Asker> {
 function foreignStranger (s: Scenario): Asker {
   const { router } = s.server
   let heard: string[] = []
-  router.remote = { deliver: stanza => { heard.push(stanza.whole().toString()) }, bounced: () => {} }
-  const order = new ReleaseOrder(s.storage)
+  router.remote = elsewhere(stanza => { heard.push(stanza.toElement().toString()) })
+  const arrives = foreigner(s.server)
   return {
     name: 'a user of another server',
     ask: async text => {
@@ -54,14 +56,14 @@ function foreignStranger (s: Scenario): Asker {
       const element = parseElement(text)
       const to = parseJid(attributeOf(element, 'to') ?? '')
       const stanza = new Stanza(element.getName() as Kind, element, parseJid('paris@elsewhere.example/x'), to)
-      await enterFromServer(router, s.host(HOST), addressed(stanza, to), order)
+      await arrives(addressed(stanza, to))
       await s.settled()
       return heard.map(blind)
     },
   }
 }
 
-/** Accounts with a past: one is online, one was. Nobody has the third name. */
+/** Creates two accounts with stored state: one is online, the other was. The third name has no account. */
 async function peopled (s: Scenario): Promise<void> {
   const here = await s.device(`here@${HOST}/orchard`)
   const away = await s.device(`away@${HOST}/orchard`)
@@ -74,7 +76,7 @@ async function peopled (s: Scenario): Promise<void> {
   here.forget()
 }
 
-/** Every request that a module answers, at whatever address, and one that none does. */
+/** Runs `run`, and returns every request that a module answers at any address, and one that none answers. */
 async function served (run: () => Promise<unknown>): Promise<readonly (readonly [namespace: string, name: string])[]> {
   const found = new Map<string, readonly [string, string]>([['', ['urn:example:unknown', 'query']]])
   const { add } = IqHandlers.prototype
@@ -95,7 +97,7 @@ async function same (t: Test, asker: Asker, what: string, make: (name: string) =
   for (const name of ['here', 'away']) t.same(await asker.ask(make(name)), none, `${asker.name}, ${name}: ${what}`)
 }
 
-t.test('no request tells an account from a name that nobody has, whoever asks, whatever it is about', async t => {
+t.test('no request distinguishes an account from an unused name, whoever sends it to whatever address', async t => {
   let stage: Scenario | undefined
   const requests = await served(async () => {
     stage = await scenario(t, { modules: MODULES, hosts: [HOST], settings: RATES })
@@ -118,7 +120,7 @@ t.test('no request tells an account from a name that nobody has, whoever asks, w
   }
 })
 
-t.test('no presence tells them apart', async t => {
+t.test('no presence distinguishes an account from an unused name', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: [HOST], settings: RATES })
   await peopled(s)
   const caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:example' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/>"
@@ -135,8 +137,9 @@ t.test('no presence tells them apart', async t => {
   }
 })
 
-t.test('a rate that a stranger has used up tells them apart no more than what it was used for', async t => {
-  const s = await scenario(t, { modules: MODULES, hosts: [HOST], settings: { limits: { ...RATES.limits, requests: 4 } } })
+t.test('after a stranger exceeds a rate limit, an account and an unused name still look the same', async t => {
+  const settings = { limits: { ...RATES.limits, subscriptionRequestsPerMinute: 4 } }
+  const s = await scenario(t, { modules: MODULES, hosts: [HOST], settings })
   await peopled(s)
   for (const asker of [await localStranger(s), foreignStranger(s)]) {
     const answers = new Map<string, readonly string[]>()
@@ -151,7 +154,7 @@ t.test('a rate that a stranger has used up tells them apart no more than what it
   }
 })
 
-/** What is read of stores, in order. */
+/** A storage that records the reads of its stores, in order. */
 class CountedStorage extends MemoryStorage {
   readonly reads: string[] = []
 
@@ -171,9 +174,9 @@ class CountedStorage extends MemoryStorage {
   }
 }
 
-t.test('what a stranger asks is read alike for an account and for a name that nobody has', async t => {
+t.test("a stranger's request causes the same reads for an account and for an unused name", async t => {
   const storage = new CountedStorage()
-  const past = await stand({ modules: MODULES, hosts: [HOST], storage, settings: RATES })
+  const past = await startServer({ modules: MODULES, hosts: [HOST], storage, settings: RATES })
   await peopled(past)
   await past.end()
   const query = (namespace: string, name = 'query'): string => `<${name} xmlns='${namespace}'/>`
@@ -186,8 +189,8 @@ t.test('what a stranger asks is read alike for an account and for a name that no
   for (const make of [...asked, ...said]) {
     const reads = []
     for (const who of ['none', 'away']) {
-      // Nothing of either name is in memory.
-      const s = await stand({ modules: MODULES, hosts: [HOST], storage, settings: RATES })
+      // A new server, so that nothing of either name is cached.
+      const s = await startServer({ modules: MODULES, hosts: [HOST], storage, settings: RATES })
       const asker = foreignStranger(s)
       await s.settled()
       storage.reads.length = 0

@@ -1,30 +1,26 @@
-/** Stream management is turned off: nothing that it kept waits for ever. */
+/** If stream management is turned off, nothing that it stored waits forever. */
 import t from 'tap'
 import { shapes } from '../../modules/stream-management/stores.js'
-import { scenario, type Device, type Scenario } from '../scenario.js'
+import { scenario, type Scenario } from '../scenario.js'
+import { enable } from '../managed.js'
+import { bodies, SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const HOSTS = ['montague.lit', 'capulet.lit']
 const MODULES = ['presence', 'message', 'offline', 'stream-management']
 const JULIET = 'juliet@capulet.lit'
 
-async function enable (device: Device): Promise<string> {
-  await device.says(`<enable ${SM} resume='true'/>`)
-  return (await device.gets(`<enabled ${SM}/>`)).attrs['id'] as string
-}
-
 const toJuliet = (text: string, resource = ''): string => `<message to='${JULIET}${resource}' type='chat'><body>${text}</body></message>`
-const bodies = (device: Device): string[] => device.unread.flatMap(element => element.getChildText('body') ?? [])
 
-/** What is stored for juliet's sessions. */
+/** The number of rows that are stored for juliet's sessions. */
 async function rows (s: Scenario): Promise<number> {
   const sessions = await s.storage.open('stream-management.sessions', shapes.sessions)
   const counts = await s.storage.open('stream-management.counts', shapes.counts)
   const unacknowledged = await s.storage.open('stream-management.unacknowledged', shapes.unacknowledged)
-  return (await sessions.all(JULIET)).size + (await counts.all(JULIET)).size + (await unacknowledged.size(JULIET)).entries
+  const { entries } = await unacknowledged.size(JULIET)
+  return (await sessions.all(JULIET)).size + (await counts.all(JULIET)).size + entries
 }
 
-t.test('by a reload: sessions end, those that wait for their devices too, and what was not confirmed waits for the account', async t => {
+t.test('a reload without the module ends every session that it managed, and unacknowledged messages wait for the account', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: HOSTS })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device(`${JULIET}/balcony`)
@@ -45,7 +41,7 @@ t.test('by a reload: sessions end, those that wait for their devices too, and wh
   t.equal(hall.error?.condition, 'unsupported-stanza-type')
 })
 
-t.test('while the server is stopped: what was written down for devices goes to their accounts, and nothing of it stays', async t => {
+t.test('a start without the module gives the saved messages to their accounts, and leaves no rows', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: HOSTS })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device(`${JULIET}/balcony`)
@@ -62,12 +58,12 @@ t.test('while the server is stopped: what was written down for devices goes to t
   t.same(bodies(hall), ['one'])
 })
 
-t.test('other settings end no session', async t => {
+t.test('a reload with other settings ends no session', async t => {
   const s = await scenario(t, { modules: MODULES, hosts: HOSTS })
   const romeo = await s.device('romeo@montague.lit/orchard')
   const balcony = await s.device(`${JULIET}/balcony`)
   const id = await enable(balcony)
-  await s.reload('stream-management', { resume: '5m' })
+  await s.reload('stream-management', { resumeTimeout: '5m' })
   await romeo.says(toJuliet('one'))
   t.same(bodies(balcony), ['one'])
   await balcony.loses('connection')

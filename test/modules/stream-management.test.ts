@@ -1,31 +1,25 @@
 import t, { type Test } from 'tap'
 import type { Element } from '../../lib/xml/element.js'
-import { Outbound, type Item } from '../../modules/stream-management/outbound.js'
+import { OutgoingOrder, type Item } from '../../modules/stream-management/outgoing-order.js'
 import { scenario, Device, type Scenario } from '../scenario.js'
+import { couple, type Couple } from '../couple.js'
+import { enable } from '../managed.js'
+import { CARBONS, ENABLE, SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const MODULES = ['presence', 'message', 'carbons', 'offline', 'ping', 'stream-management']
-const CARBONS = "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>"
-const ENABLE = `<enable ${SM} resume='true'/>`
 const body = (text: string): string => `<message><body>${text}</body></message>`
 const toJuliet = (text: string, more = ''): string => `<message to='juliet@capulet.lit' type='chat'><body>${text}</body>${more}</message>`
 const a = (h: number): string => `<a ${SM} h='${h}'/>`
 const r = `<r ${SM}/>`
 
-/** Turns it on; what it is called by from now on. */
-async function enable (device: Device, how = ENABLE): Promise<string> {
-  await device.says(how)
-  const enabled = await device.gets(`<enabled ${SM}/>`)
-  return enabled.attrs['id'] as string
+async function stage (
+  t: Test, settings: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
+): Promise<Scenario> {
+  return await scenario(t, { modules: MODULES, settings: { ping: { initialInterval: '1d' }, ...settings } })
 }
 
-async function stage (t: Test, settings: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {}): Promise<Scenario> {
-  return await scenario(t, { modules: MODULES, settings: { ping: { silence: '1d' }, ...settings } })
-}
-
-async function couple (s: Scenario): Promise<{ readonly romeo: Device, readonly juliet: Device, readonly id: string }> {
-  const romeo = await s.device('romeo@montague.lit/orchard')
-  const juliet = await s.device('juliet@capulet.lit/balcony')
+async function managedCouple (s: Scenario): Promise<Couple & { readonly id: string }> {
+  const { romeo, juliet } = await couple(s)
   return { romeo, juliet, id: await enable(juliet) }
 }
 
@@ -40,7 +34,7 @@ async function resumed (s: Scenario, id: string, h: number, has?: number, who?: 
   return device
 }
 
-/** A sentence as the devices of a scene have it: bodies, in order. */
+/** The bodies that a device got, in order, those of carbons included. */
 const bodies = (device: Device): string[] => device.unread.flatMap(element => {
   const carbon = element.getChild('received') ?? element.getChild('sent')
   const message = carbon?.getChild('forwarded')?.getChild('message') ?? element
@@ -48,9 +42,43 @@ const bodies = (device: Device): string[] => device.unread.flatMap(element => {
   return text === null ? [] : [text]
 })
 
+// ---- Requests for acknowledgements (§4) ----------------------------------------------------------
+
+t.test('a device that acknowledges too few stanzas is asked again with the next stanza, and not in a loop', async t => {
+  const s = await stage(t)
+  const { romeo, juliet } = await managedCouple(s)
+  await romeo.says(toJuliet('one'))
+  await juliet.gets(body('one'))
+  await juliet.gets(r)
+  for (let answer = 0; answer < 3; answer++) {
+    await juliet.says(a(0))
+    await juliet.getsNothing()
+  }
+  await romeo.says(toJuliet('two'))
+  await juliet.gets(body('two'))
+  await juliet.gets(r)
+  await juliet.says(a(1))
+  await juliet.getsNothing()
+})
+
+t.test('a device that acknowledges too few stanzas is asked again after a time', async t => {
+  const s = await stage(t)
+  const { romeo, juliet } = await managedCouple(s)
+  await romeo.says(toJuliet('one'))
+  await juliet.gets(body('one'))
+  await juliet.gets(r)
+  await juliet.says(a(0))
+  await juliet.getsNothing()
+  await s.pass('15s')
+  await juliet.gets(r)
+  await juliet.says(a(1))
+  await s.pass('1m')
+  await juliet.getsNothing()
+})
+
 // ---- Enabling (§3) ----------------------------------------------------------------------------
 
-t.test('it is enabled once, with a name to resume it by and the time there is for that', async t => {
+t.test('enabling stream management returns an id for resumption and the resume timeout', async t => {
   const s = await stage(t)
   const juliet = await s.device('juliet@capulet.lit/balcony')
   await juliet.says(ENABLE)
@@ -60,7 +88,7 @@ t.test('it is enabled once, with a name to resume it by and the time there is fo
   t.equal(juliet.error?.condition, 'policy-violation')
 })
 
-t.test('a client may want less time than there is, and gets no more', async t => {
+t.test('a client can ask for a shorter resume timeout, but not for a longer one', async t => {
   const s = await stage(t)
   const one = await s.device('juliet@capulet.lit/one')
   await one.says(`<enable ${SM} resume='1' max='60'/>`)
@@ -70,9 +98,9 @@ t.test('a client may want less time than there is, and gets no more', async t =>
   await two.gets(`<enabled ${SM} max='900'/>`)
 })
 
-t.test('who does not ask to resume is acknowledged, and has no name', async t => {
+t.test('a client that does not ask for resumption gets acknowledgements but no id', async t => {
   const s = await stage(t)
-  const { romeo } = await couple(s)
+  const { romeo } = await managedCouple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
   await chamber.says(`<enable ${SM}/>`)
   const enabled = await chamber.gets(`<enabled ${SM}/>`)
@@ -84,7 +112,7 @@ t.test('who does not ask to resume is acknowledged, and has no name', async t =>
   await romeo.says(toJuliet('later', "<x xmlns='urn:x'/>"))
 })
 
-t.test('before a resource is bound nothing of it is enabled', async t => {
+t.test('stream management cannot be enabled before a resource is bound', async t => {
   const s = await stage(t)
   await s.account('juliet@capulet.lit')
   const { answer, device } = await s.resume('juliet@capulet.lit', ENABLE)
@@ -92,7 +120,7 @@ t.test('before a resource is bound nothing of it is enabled', async t => {
   t.match(answer.toString(), /unexpected-request/)
 })
 
-t.test('acknowledgements that nobody has agreed on are not understood', async t => {
+t.test('acknowledgements without stream management are refused', async t => {
   const s = await stage(t)
   const juliet = await s.device('juliet@capulet.lit/balcony')
   await juliet.says(r)
@@ -102,9 +130,9 @@ t.test('acknowledgements that nobody has agreed on are not understood', async t 
   await juliet.gets(`<failed ${SM}/>`)
 })
 
-t.test('where nothing can be stored it is not enabled, and the stream goes on', async t => {
+t.test('stream management is not enabled if nothing can be stored, and the stream goes on', async t => {
   const s = await stage(t)
-  const { romeo } = await couple(s)
+  const { romeo } = await managedCouple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
   s.storage.failing = new Error('no space left')
   await chamber.says(ENABLE)
@@ -117,9 +145,9 @@ t.test('where nothing can be stored it is not enabled, and the stream goes on', 
 
 // ---- Acknowledging (§4) -------------------------------------------------------------------------
 
-t.test('what has come is counted from the request on, and acknowledged once it is stored', async t => {
+t.test('inbound stanzas are counted from <enable/> on, and acknowledged once they are stored', async t => {
   const s = await stage(t)
-  const { juliet } = await couple(s)
+  const { juliet } = await managedCouple(s)
   await s.account('nurse@capulet.lit')
   s.storage.hold()
   await juliet.says("<message to='nurse@capulet.lit' type='chat'><body>Nurse!</body></message>", r)
@@ -128,20 +156,20 @@ t.test('what has come is counted from the request on, and acknowledged once it i
   await juliet.gets(a(1))
   await juliet.says(r)
   await juliet.gets(a(1))
-  await juliet.says("<iq type='get' id='p' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>", "<presence/>", r)
+  await juliet.says("<iq type='get' id='p' to='capulet.lit'><ping xmlns='urn:xmpp:ping'/></iq>", '<presence/>', r)
   await juliet.getsInAnyOrder("<iq type='result' id='p'/>", r, '<presence/>', a(3))
 })
 
-t.test('what was refused is handled too: its error says so', async t => {
+t.test('a refused stanza counts as handled: its error says so', async t => {
   const s = await stage(t)
-  const { juliet } = await couple(s)
+  const { juliet } = await managedCouple(s)
   await juliet.says("<message to='nobody@capulet.lit' type='chat' id='m'><body>?</body></message>", "<iq type='get' id='i'/>", "<message to='a@@b'/>", r)
   await juliet.getsInAnyOrder("<message type='error' id='m'/>", "<iq type='error' id='i'/>", "<message type='error'/>", r, a(3))
 })
 
-t.test('what cannot be stored is not acknowledged; what can be later is', async t => {
+t.test('an unstored stanza is not acknowledged; a later one that is stored is', async t => {
   const s = await stage(t)
-  const { juliet } = await couple(s)
+  const { juliet } = await managedCouple(s)
   await s.account('nurse@capulet.lit')
   s.storage.failing = new Error('no space left')
   await juliet.says("<message to='nurse@capulet.lit' type='chat' id='m'><body>Nurse!</body></message>", r)
@@ -151,9 +179,9 @@ t.test('what cannot be stored is not acknowledged; what can be later is', async 
   await juliet.gets(a(1))
 })
 
-t.test('the device is asked once, and again when there is more', async t => {
+t.test('the device is asked for an acknowledgement once, and again when there is more', async t => {
   const s = await stage(t)
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   await romeo.says(toJuliet('one'), toJuliet('two'))
   await juliet.gets(body('one'))
   await juliet.gets(r)
@@ -165,10 +193,10 @@ t.test('the device is asked once, and again when there is more', async t => {
   await juliet.getsNothing()
 })
 
-t.test('an acknowledgement of more than was sent, of less than before, or of nothing, ends the stream', async t => {
+t.test('an acknowledgement of more than was sent, of less than before, or without a number ends the stream', async t => {
   const s = await stage(t)
   for (const [h, condition] of [['3', 'undefined-condition'], ['4294967295', 'undefined-condition'], ['-1', 'bad-format'], ['x', 'bad-format']] as const) {
-    const { romeo, juliet } = await couple(s)
+    const { romeo, juliet } = await managedCouple(s)
     await romeo.says(toJuliet('one'), toJuliet('two'))
     await juliet.says(a(1), `<a ${SM} h='${h}'/>`)
     t.equal(juliet.error?.condition, condition, h)
@@ -176,9 +204,9 @@ t.test('an acknowledgement of more than was sent, of less than before, or of not
   }
 })
 
-t.test('a device that reads and acknowledges nothing is given up, and can come back', async t => {
+t.test('the stream of a device that acknowledges nothing is closed, and its session can be resumed', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('are you there?'))
   await s.pass('59s')
   t.equal(juliet.error, undefined)
@@ -189,9 +217,9 @@ t.test('a device that reads and acknowledges nothing is given up, and can come b
   t.same(bodies(again), ['are you there?'])
 })
 
-t.test('who leaves too much unacknowledged has no session any more, and loses nothing', async t => {
+t.test('a session with too much unacknowledged ends, and no message is lost', async t => {
   const s = await stage(t, { 'stream-management': { stanzas: 10 } })
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   for (let n = 0; n < 11; n++) await romeo.says(toJuliet(`${n}`))
   t.equal(juliet.error?.condition, 'resource-constraint')
   await romeo.says(toJuliet('11'))
@@ -200,9 +228,9 @@ t.test('who leaves too much unacknowledged has no session any more, and loses no
   t.same(bodies(later), Array.from({ length: 12 }, (_, n) => `${n}`))
 })
 
-t.test('what comes from one sender keeps its order, whatever of it waits for the disk', async t => {
+t.test('stanzas of one sender keep their order, whichever of them wait for the disk', async t => {
   const s = await stage(t)
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   s.storage.hold()
   await romeo.says(toJuliet('one'), "<presence to='juliet@capulet.lit/balcony'><status>two</status></presence>", toJuliet('three'),
     "<message to='juliet@capulet.lit' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
@@ -220,9 +248,9 @@ t.test('what comes from one sender keeps its order, whatever of it waits for the
 
 // ---- Resuming (§5) --------------------------------------------------------------------------------
 
-t.test('a session waits for its device: nobody sees it go, and it gets what it missed, once and in order', async t => {
+t.test('a hibernating session stays available, and a device that resumes gets every missed stanza once and in order', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await s.contact('romeo@montague.lit', 'juliet@capulet.lit')
   await s.contact('juliet@capulet.lit', 'romeo@montague.lit')
   await romeo.says(toJuliet('one'), toJuliet('two'))
@@ -239,9 +267,9 @@ t.test('a session waits for its device: nobody sees it go, and it gets what it m
   await romeo.gets('<presence><show>away</show></presence>')
 })
 
-t.test('it is resumed while the old connection still seems to live: what that says late is not heard', async t => {
+t.test('a session can be resumed while its old connection seems alive, and later stanzas on that one are ignored', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
   const again = await resumed(s, id, 0, 0)
   t.equal(juliet.error?.condition, 'conflict')
@@ -253,16 +281,16 @@ t.test('it is resumed while the old connection still seems to live: what that sa
   t.same(bodies(third), [])
 })
 
-t.test('of two who resume at once one has it', async t => {
+t.test('if two connections resume a session at once, one succeeds', async t => {
   const s = await stage(t)
-  const { id } = await couple(s)
+  const { id } = await managedCouple(s)
   const [one, two] = await Promise.all([resume(s, id, 0), resume(s, id, 0)])
   t.equal([one.device, two.device].filter(device => device !== undefined && !device.closed).length, 1)
 })
 
-t.test('a session that is not there, or is another\'s, cannot be resumed; who had it hears how far it came', async t => {
+t.test('an unknown session, or that of another account, cannot be resumed; its former owner learns h', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   const stranger = await resume(s, id, 0, 'romeo@montague.lit')
   t.match(stranger.answer.toString(), /item-not-found/)
   await s.account('nurse@capulet.lit')
@@ -283,30 +311,30 @@ t.test('a session that is not there, or is another\'s, cannot be resumed; who ha
   t.notOk((await resume(s, id, 0, 'nurse@capulet.lit')).answer.attrs['h'])
 })
 
-t.test('who resumes with more than was sent is told so, and the session waits on', async t => {
+t.test('a device that resumes with an h that is too high gets an error, and the session still hibernates', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
   await juliet.loses('connection')
   await t.rejects(resume(s, id, 5), { message: /^undefined-condition/ })
   t.same(bodies(await resumed(s, id, 0)), ['one'])
 })
 
-t.test('where what a device has said cannot be stored it does not resume, and may try again', async t => {
+t.test("if a device's stanzas cannot be stored, it cannot resume and may try again", async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
   s.storage.failing = new Error('no space left')
-  await juliet.says("<presence><show>away</show></presence>")
+  await juliet.says('<presence><show>away</show></presence>')
   await juliet.loses('connection')
   t.match((await resume(s, id, 0)).answer.toString(), /resource-constraint/)
   s.storage.failing = undefined
   t.same(bodies(await resumed(s, id, 0, 1)), ['one'])
 })
 
-t.test('a device that has said nothing since it was written down resumes without the disk', async t => {
+t.test('a device that has sent nothing since it was saved resumes without a write', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
   await juliet.loses('connection')
   s.storage.failing = new Error('no space left')
@@ -314,9 +342,9 @@ t.test('a device that has said nothing since it was written down resumes without
   s.storage.failing = undefined
 })
 
-t.test('a session whose device does not come back ends, and what it missed waits for the account, with its time', async t => {
+t.test('if a session is not resumed in time it ends, and its unacknowledged messages wait with their time', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await s.contact('romeo@montague.lit', 'juliet@capulet.lit')
   await s.contact('juliet@capulet.lit', 'romeo@montague.lit')
   await romeo.says(toJuliet('one'))
@@ -337,9 +365,9 @@ t.test('a session whose device does not come back ends, and what it missed waits
   t.equal(got[0]?.getChildren('delay').length, 1)
 })
 
-t.test('a stream that is closed in order is over, and what was not acknowledged is not lost', async t => {
+t.test('closing the stream ends the session, and unacknowledged messages are not lost', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
   juliet.session.close()
   await s.settled()
@@ -349,9 +377,9 @@ t.test('a stream that is closed in order is over, and what was not acknowledged 
   t.same(bodies(later), ['one'])
 })
 
-t.test('a chat state that comes back, from one device and from the next, waits for nobody', async t => {
+t.test('a chat state of an ended session goes to the next device, and is never stored', async t => {
   const s = await stage(t)
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   const composing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
   await romeo.says(`<message to='juliet@capulet.lit' type='chat'>${composing}</message>`)
   const chamber = await s.device('juliet@capulet.lit/chamber')
@@ -367,9 +395,9 @@ t.test('a chat state that comes back, from one device and from the next, waits f
   await romeo.getsNothing()
 })
 
-t.test('what one device has confirmed is not delivered again for the other', async t => {
+t.test('a message that one device acknowledged is not delivered again for another', async t => {
   const s = await stage(t)
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
   await enable(chamber)
   await chamber.asks(CARBONS)
@@ -390,9 +418,9 @@ t.test('what one device has confirmed is not delivered again for the other', asy
   t.same(bodies(later), [])
 })
 
-t.test('what none of the devices has confirmed is delivered once, a copy as the message that it was of', async t => {
+t.test('a message that no device acknowledged is delivered again once, a carbon as its original message', async t => {
   const s = await stage(t)
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   const chamber = await s.device('juliet@capulet.lit/chamber')
   await enable(chamber)
   await chamber.asks(CARBONS)
@@ -411,16 +439,16 @@ t.test('what none of the devices has confirmed is delivered once, a copy as the 
   await later.getsNothing()
 })
 
-t.test('what was for a room\'s guest goes back to the room', async t => {
+t.test("an unacknowledged message for a room's guest bounces to the room", async t => {
   const s = await stage(t)
-  const { romeo, juliet } = await couple(s)
+  const { romeo, juliet } = await managedCouple(s)
   await romeo.says("<message to='juliet@capulet.lit/balcony' type='groupchat' id='g'><body>all of you</body></message>")
   juliet.session.close()
   await s.settled()
   await romeo.gets("<message type='error' id='g'><error><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
 })
 
-t.test('offline messages are on the device, or wait: never both, and never neither', async t => {
+t.test('an offline message is either on the device or still stored', async t => {
   const s = await stage(t)
   const romeo = await s.device('romeo@montague.lit/orchard')
   await s.account('juliet@capulet.lit')
@@ -440,9 +468,9 @@ t.test('offline messages are on the device, or wait: never both, and never neith
   for (const element of later.unread) if (element.name === 'message') t.equal(element.getChildren('delay').length, 1)
 })
 
-t.test('a device that binds anew takes the place of a session that waits; one that waits makes room', async t => {
+t.test('binding the same resource replaces a hibernating session, and a hibernating session makes room for a new one', async t => {
   const s = await scenario(t, { modules: MODULES, host: { resources: 2, conflict: 'refuse' } })
-  const { juliet, id } = await couple(s)
+  const { juliet, id } = await managedCouple(s)
   await t.rejects(s.device('juliet@capulet.lit/balcony'), { message: /^conflict/ })
   await juliet.loses('connection')
   const anew = await s.device('juliet@capulet.lit/balcony')
@@ -455,30 +483,30 @@ t.test('a device that binds anew takes the place of a session that waits; one th
   await t.rejects(s.device('juliet@capulet.lit/three'), { message: /^resource-constraint/ })
 })
 
-t.test('set up anew, the module goes on with the sessions there are', async t => {
+t.test('after a reload the module goes on with its sessions', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
-  await s.reload('stream-management', { resume: '1m' })
+  await s.reload('stream-management', { resumeTimeout: '1m' })
   await juliet.says(r)
   await juliet.getsInAnyOrder(body('one'), r, a(0))
   await juliet.loses('connection')
-  await s.reload('stream-management', { resume: '2m' })
+  await s.reload('stream-management', { resumeTimeout: '2m' })
   t.same(bodies(await resumed(s, id, 0)), ['one'])
 })
 
 // ---- Across a restart -------------------------------------------------------------------------------
 
-t.test('a planned restart loses no session: presence, slots and everything unconfirmed are there again', async t => {
+t.test('a planned restart keeps every session with its presence, slots and unacknowledged stanzas', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   const romeoId = await enable(romeo)
   await juliet.says(CARBONS, '<presence><show>chat</show></presence>')
   await romeo.says(toJuliet('one'), toJuliet('two'), "<presence to='juliet@capulet.lit/balcony'><status>near</status></presence>")
   juliet.forget()
   await s.end()
   t.ok(juliet.closed)
-  t.equal(juliet.error, undefined, 'no word, and no </stream:stream>')
+  t.equal(juliet.error, undefined, 'no stream error and no </stream:stream>')
   await juliet.gets(a(2))
 
   const next = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: s.storage })
@@ -494,23 +522,23 @@ t.test('a planned restart loses no session: presence, slots and everything uncon
   t.same(bodies(again), ['three'])
   const chamber = await next.device('juliet@capulet.lit/chamber')
   await chamber.says("<message to='romeo@montague.lit' type='chat'><body>four</body></message>")
-  t.ok(bodies(again).includes('four'), 'carbons are on still')
+  t.ok(bodies(again).includes('four'), 'carbons are still enabled')
   await romeoAgain.says("<presence type='unavailable'/>")
-  t.ok(again.unread.some(element => element.attrs['type'] === 'unavailable'), 'it is known whom it had sent presence')
+  t.ok(again.unread.some(element => element.attrs['type'] === 'unavailable'), 'the recipients of directed presence are known')
 })
 
-t.test('behind a crash a session resumes with all its messages, each once', async t => {
+t.test('after a crash a session resumes with all its messages, each once', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'), "<presence to='juliet@capulet.lit/balcony'/>", toJuliet('two'), "<presence to='juliet@capulet.lit/balcony'/>", toJuliet('three'))
   await juliet.says("<message to='romeo@montague.lit' type='chat'><body>mine</body></message>", r)
   await s.pass('1s')
   t.same(bodies(juliet), ['one', 'two', 'three'])
   const next = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: s.storage.remains() })
-  // It had one, a presence and two; and another presence that nobody knows of any more.
+  // The device handled one message, a presence and a second message; and another presence that is lost now.
   const again = await resumed(next, id, 4, 1)
   t.same(bodies(again), ['three'])
-  t.same(again.unread.filter(({ name }) => name === 'presence').map(({ attrs }) => attrs['type']), ['unavailable'], 'he has not come back')
+  t.same(again.unread.filter(({ name }) => name === 'presence').map(({ attrs }) => attrs['type']), ['unavailable'], 'he is unavailable')
   again.forget()
   await again.says(a(6))
   await again.getsNothing()
@@ -520,9 +548,50 @@ t.test('behind a crash a session resumes with all its messages, each once', asyn
   t.same(bodies(await resumed(last, id, 6)), ['four'])
 })
 
-t.test('a crash while the device is away, and another: what has never been sent is sent', async t => {
+t.test('a crash right after a device has become available loses neither its presence nor its carbons', async t => {
+  const hosts = ['montague.lit', 'capulet.lit']
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  await s.device('juliet@capulet.lit/balcony')
+  const chamber = await s.device('juliet@capulet.lit/chamber', { presence: false })
+  const id = await enable(chamber)
+  await chamber.says(CARBONS)
+  chamber.forget()
+  const before = await scenario(t, { modules: MODULES, hosts, storage: s.storage.remains() })
+  t.notOk(before.host('capulet.lit').sessions.at(chamber.jid)?.available)
+  await chamber.says('<presence><priority>1</priority></presence>')
+  const next = await scenario(t, { modules: MODULES, hosts, storage: s.storage.remains() })
+  const romeo = await next.device('romeo@montague.lit/orchard')
+  const balcony = await next.device('juliet@capulet.lit/balcony')
+  await romeo.says(toJuliet('bare'))
+  await balcony.says("<message to='romeo@montague.lit' type='chat'><body>copied</body></message>")
+  const again = await resumed(next, id, 0, 2)
+  t.same(bodies(again), ['bare', 'copied'])
+})
+
+t.test('the answer that carbons are on comes after that is stored, and on a full disk it is an error', async t => {
+  const s = await stage(t)
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  await enable(juliet)
+  await s.pass('2s')
+  s.storage.hold()
+  await juliet.says(CARBONS)
+  await juliet.getsNothing()
+  s.storage.release()
+  await s.settled()
+  await juliet.gets("<iq type='result' id='c'/>")
+  s.storage.failing = new Error('the disk is full')
+  await juliet.says("<iq type='set' id='off'><disable xmlns='urn:xmpp:carbons:2'/></iq>", '<presence><priority>2</priority></presence>')
+  t.match(juliet.unread.filter(({ name }) => name === 'iq'), [{ attrs: { type: 'error', id: 'off' } }])
+  t.equal(juliet.session.priority, 2, 'presence is taken all the same')
+  s.storage.failing = undefined
+  await s.pass('2s')
+  const next = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: s.storage.remains() })
+  t.equal(next.host('capulet.lit').sessions.at(juliet.jid)?.priority, 2, 'and stored within a second')
+})
+
+t.test('after two crashes while the device is away, stanzas that were never sent are sent', async t => {
+  const s = await stage(t)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'), "<presence to='juliet@capulet.lit/balcony'/>", toJuliet('two'))
   await juliet.loses('connection')
   const next = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: s.storage.remains() })
@@ -532,7 +601,7 @@ t.test('a crash while the device is away, and another: what has never been sent 
   t.same(bodies(await resumed(last, id, 3)), ['three'])
 })
 
-t.test('sessions that cannot be resumed leave their messages to the account, also behind a crash', async t => {
+t.test('sessions that cannot be resumed leave their messages to the account, also after a crash', async t => {
   const s = await stage(t)
   const romeo = await s.device('romeo@montague.lit/orchard')
   const juliet = await s.device('juliet@capulet.lit/balcony')
@@ -547,9 +616,9 @@ t.test('sessions that cannot be resumed leave their messages to the account, als
   t.same(bodies(later), ['one'])
 })
 
-t.test('nothing of a session that has ended, or of an account that was removed, is left', async t => {
+t.test('an ended session and a removed account leave no rows', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await romeo.says(toJuliet('one'))
   await juliet.says(a(1))
   juliet.session.close()
@@ -563,9 +632,9 @@ t.test('nothing of a session that has ended, or of an account that was removed, 
   t.same(await s.traces('juliet@capulet.lit'), [])
 })
 
-t.test('a device behind a restart has as long as before', async t => {
+t.test('the resume timeout starts anew after a restart', async t => {
   const s = await stage(t)
-  const { juliet, id } = await couple(s)
+  const { juliet, id } = await managedCouple(s)
   await juliet.loses('connection')
   await s.end()
   const next = await scenario(t, { modules: MODULES, hosts: ['capulet.lit'], storage: s.storage })
@@ -576,10 +645,10 @@ t.test('a device behind a restart has as long as before', async t => {
   t.match((await resume(next, id, 0)).answer.toString(), /item-not-found/)
 })
 
-t.test('behind a planned restart and two crashes a message is still the one that the device has counted', async t => {
+t.test('after a planned restart and two crashes a message keeps the number that the device has counted', async t => {
   const hosts = ['montague.lit', 'capulet.lit']
   const s = await stage(t)
-  const { id } = await couple(s)
+  const { id } = await managedCouple(s)
   await s.end()
   const second = await scenario(t, { modules: MODULES, hosts, storage: s.storage, ids: 'second' })
   const romeo = await second.device('romeo@montague.lit/other')
@@ -590,9 +659,9 @@ t.test('behind a planned restart and two crashes a message is still the one that
   t.same(bodies(await resumed(fourth, id, 1)), [])
 })
 
-t.test('behind a crash, what goes out has the numbers that the device counts from before it is told: another crash finds them', async t => {
+t.test('after a crash, outbound sequence numbers are stored before <resumed/>, so that they survive a second crash', async t => {
   const s = await stage(t)
-  const { romeo, juliet, id } = await couple(s)
+  const { romeo, juliet, id } = await managedCouple(s)
   await juliet.loses('connection')
   await romeo.says("<presence to='juliet@capulet.lit/balcony'/>", toJuliet('one'))
   const next = await scenario(t, { modules: MODULES, hosts: ['montague.lit', 'capulet.lit'], storage: s.storage.remains(), ids: 'next' })
@@ -602,13 +671,14 @@ t.test('behind a crash, what goes out has the numbers that the device counts fro
   t.same(bodies(await resumed(last, id, 1)), [])
 })
 
-t.test('a session that ends while it is written to still has all that was to go', async t => {
+t.test('a session that ends during a write still holds every unsent stanza', async t => {
   const left: string[] = []
   const item = (octets: string): Item => ({
     octets, handed: undefined, at: 0, row: undefined, seq: undefined, confirmed: () => {}, state: 'ready', isPatient: true,
   })
-  const outbound = new Outbound({
-    write: () => { if (left.length === 0) left.push(...outbound.take().map(({ octets }) => octets)) }, // it ends once
+  const outbound = new OutgoingOrder({
+    // the session ends once
+    write: () => { if (left.length === 0) left.push(...outbound.take().map(({ octets }) => octets)) },
     moved: () => {},
     hasRoom: () => true,
     drained: () => false,

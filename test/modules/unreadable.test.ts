@@ -1,4 +1,4 @@
-/** One stored item that cannot be read stops none of the others; where it might let somebody in, nobody is let in. */
+/** A stored item that cannot be read stops none of the others. If it guards access, access is refused. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,20 +6,15 @@ import { ASIDE, type AsideItem } from '../../lib/storage/aside.js'
 import { journal, records } from '../../lib/storage/store.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import { childElements, textOf, type Element } from '../../lib/xml/element.js'
-import { asks, Listening } from '../admin/world.js'
-import { scenario, stand, type Scenario } from '../scenario.js'
+import { asks, RecordedTalk } from '../admin/world.js'
+import { scenario, startServer, type Scenario } from '../scenario.js'
+import { conditionOf, ENABLE } from '../stanzas.js'
 
 const JULIET = 'juliet@capulet.lit'
-const ENABLE = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>"
 
-function conditionOf (reply: Element): string | undefined {
-  const error = childElements(reply).find(child => child.getName() === 'error')
-  return error === undefined ? undefined : childElements(error)[0]?.getName()
-}
-
-/** These items are told of, and nothing else fails. */
+/** Expects a log line for each of these unreadable items, and no other error. */
 function expect (s: Scenario, ...reasons: readonly string[]): void {
-  for (const reason of reasons) s.expectedErrors.push(['stored item not readable', reason])
+  for (const reason of reasons) s.expectedErrors.push(['stored item unreadable', reason])
 }
 
 async function aside (s: Scenario, owner = JULIET): Promise<readonly AsideItem[]> {
@@ -32,7 +27,7 @@ const bodies = (elements: readonly Element[]): readonly string[] => elements.fil
   .map(element => childElements(element).filter(child => child.getName() === 'body').map(textOf).join())
 
 for (const managed of [false, true]) {
-  t.test(`offline messages behind one that cannot be read are handed over${managed ? ', to a managed session as well' : ''}`, async t => {
+  t.test(`offline messages after an unreadable one are delivered${managed ? ', to a managed session as well' : ''}`, async t => {
     const s = await scenario(t, { modules: ['presence', 'message', 'offline', 'stream-management'] })
     const romeo = await s.device('romeo@capulet.lit/orchard')
     await s.account(JULIET)
@@ -54,7 +49,7 @@ for (const managed of [false, true]) {
   })
 }
 
-t.test('an archive page and an export go without a message that cannot be read', async t => {
+t.test('an archive page and an export leave out an unreadable message', async t => {
   const folder = t.testdir({})
   const s = await scenario(t, { modules: ['presence', 'message', 'mam', 'roster', 'vcard', 'private', 'blocking'] })
   const [juliet, romeo] = [await s.device(`${JULIET}/balcony`), await s.device('romeo@capulet.lit/orchard')]
@@ -66,19 +61,19 @@ t.test('an archive page and an export go without a message that cannot be read',
   juliet.forget()
   await juliet.asks("<iq type='set' id='v'><vCard xmlns='vcard-temp'><FN>J</FN></vCard></iq>")
   s.storage.spoil('vcard.cards', JULIET, 'vCard', JSON.stringify('<vCard xmlns='))
-  expect(s, 'not the end tag of what is open', 'not one element', 'its value is not of the form that this store holds')
+  expect(s, 'its value is not of the form that this store holds', 'not one element', 'its value is not of the form that this store holds')
   const fin = await juliet.asks("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>2</max></set></query></iq>")
   t.equal(fin.attrs['type'], 'result')
   const seen = juliet.unread.map(element => /<body>(\d)<\/body>/.exec(element.toString())?.[1])
-  t.same(seen, ['1', '3'], 'the page is as long as was asked for')
+  t.same(seen, ['1', '3'], 'the page has the requested length')
   await asks(s.server, 'export', [join(folder, 'all.xml')])
   const file = readFileSync(join(folder, 'all.xml'), 'utf8')
-  t.same([...file.matchAll(/<body>(\d)<\/body>/g)].filter(([, n]) => n === '5').length, 2, 'all behind it is written, on both sides')
+  t.same([...file.matchAll(/<body>(\d)<\/body>/g)].filter(([, n]) => n === '5').length, 2, 'every later message is exported, on both sides')
   t.notMatch(file, 'bank.lit')
   t.equal((await aside(s)).length, 3)
 })
 
-t.test('a block list that cannot be read fails closed: each stanza it would judge is answered with internal-server-error', async t => {
+t.test('an unreadable block list fails closed: each stanza that it would judge gets internal-server-error', async t => {
   const folder = t.testdir({})
   const s = await scenario(t, { modules: ['presence', 'message', 'blocking', 'roster'] })
   const juliet = await s.device(`${JULIET}/balcony`)
@@ -98,14 +93,14 @@ t.test('a block list that cannot be read fails closed: each stanza it would judg
   }
   await again.getsNothing()
   t.equal(conditionOf(await again.asks("<iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>")), 'internal-server-error')
-  const talk = new Listening()
+  const talk = new RecordedTalk()
   await asks(s.server, 'export', [join(folder, 'all.xml')], { talk })
   t.match(talk.problems, [/^juliet@capulet.lit: left out: an item of blocking.blocked cannot be read/, /left out/])
-  t.match(readFileSync(join(folder, 'all.xml'), 'utf8'), /<user name="tybalt">/, 'the others are exported')
-  t.equal((await aside(s)).length, 0, 'nothing of the list is taken away')
+  t.match(readFileSync(join(folder, 'all.xml'), 'utf8'), /<user name="tybalt">/, 'the other accounts are exported')
+  t.equal((await aside(s)).length, 0, 'nothing is removed from the list')
 })
 
-t.test('a roster with a subscription that cannot be read shows nobody, and archive preferences archive nothing', async t => {
+t.test('an account with an unreadable subscription shows its presence to nobody, and one with unreadable preferences archives nothing', async t => {
   const s = await scenario(t, { modules: ['presence', 'message', 'roster', 'mam'] })
   await s.account(JULIET)
   await s.account('romeo@capulet.lit')
@@ -135,7 +130,31 @@ t.test('a roster with a subscription that cannot be read shows nobody, and archi
   t.notOk(await s.host('capulet.lit').accounts.exists(juliet.jid.bare), 'the account can still be removed')
 })
 
-t.test('an account whose lock cannot be read lets nobody in, and the others are there', async t => {
+t.test('an unreadable subscription request is put aside, and the others are shown', async t => {
+  const s = await scenario(t, { modules: ['roster', 'presence'] })
+  await s.account(JULIET)
+  for (const name of ['romeo', 'paris']) {
+    const device = await s.device(`${name}@capulet.lit/orchard`)
+    const nick = `<nick xmlns='http://jabber.org/protocol/nick'>${name}</nick>`
+    await device.says(`<presence to='${JULIET}' type='subscribe' id='${name}'>${nick}</presence>`)
+  }
+  const store = await s.storage.open('roster.items', records<{ request?: string }>(1))
+  const item = await store.get(JULIET, 'paris@capulet.lit')
+  s.storage.spoil('roster.items', JULIET, 'paris@capulet.lit', JSON.stringify({ ...item, request: '<presence type="subscribe"><nick' }))
+  await s.reload('roster')
+  expect(s, 'not one element')
+  const juliet = await s.device(`${JULIET}/balcony`, { presence: false })
+  await juliet.says('<presence/>')
+  await s.settled()
+  const requests = juliet.unread.filter(({ attrs }) => attrs['type'] === 'subscribe')
+  t.same(requests.map(({ attrs }) => attrs['from']).sort(), ['paris@capulet.lit', 'romeo@capulet.lit'], 'that there is one stays known')
+  t.same(requests.map(element => childElements(element).map(textOf).join()).sort(), ['', 'romeo'])
+  const [put] = await aside(s)
+  t.match(put, { id: 'paris@capulet.lit', text: /<nick/ })
+  t.equal((await store.get(JULIET, 'paris@capulet.lit'))?.request, '')
+})
+
+t.test('an account with an unreadable lock cannot log in, and the others can', async t => {
   const s = await scenario(t, { modules: ['message'], hosts: ['capulet.lit'] })
   await s.account(JULIET)
   await s.account('romeo@capulet.lit')
@@ -143,16 +162,16 @@ t.test('an account whose lock cannot be read lets nobody in, and the others are 
   const store = await s.storage.open('accounts', records<{ locked: unknown }>(1))
   const account = await store.get('capulet.lit', 'juliet')
   s.storage.spoil('accounts', 'capulet.lit', 'juliet', JSON.stringify({ ...account, locked: 'since when?' }))
-  const next = await stand({ modules: ['message'], hosts: ['capulet.lit'], storage: s.storage, ids: 'next' })
+  const next = await startServer({ modules: ['message'], hosts: ['capulet.lit'], storage: s.storage, ids: 'next' })
   await t.rejects(Promise.resolve(next.host('capulet.lit').accounts.verifyPassword('juliet', 'a secret for tests')))
   t.ok(await next.host('capulet.lit').accounts.verifyPassword('romeo', 'a secret for tests'))
   t.match(await asks(next.server, 'user list'), [{ account: 'romeo@capulet.lit' }])
   await next.end()
 })
 
-t.test('a session whose queue holds one stanza that cannot be read is resumed with the others, after a restart as well', async t => {
+t.test('a session with one unreadable queued stanza is resumed with the others, after a restart as well', async t => {
   const modules = ['presence', 'message', 'offline', 'stream-management']
-  const s = await stand({ modules, hosts: ['capulet.lit'] })
+  const s = await startServer({ modules, hosts: ['capulet.lit'] })
   const juliet = await s.device(`${JULIET}/balcony`)
   const romeo = await s.device('romeo@capulet.lit/orchard')
   await juliet.says(ENABLE)
@@ -168,7 +187,7 @@ t.test('a session whose queue holds one stanza that cannot be read is resumed wi
 
   const next = await scenario(t, { modules, hosts: ['capulet.lit'], storage: s.storage, ids: 'next' })
   await next.settled()
-  expect(next, 'its value is not JSON', 'what went out is no stanza')
+  expect(next, 'its value is not JSON', 'the stored text is not a stanza')
   const { device, answer } = await next.resume(JULIET, `<resume xmlns='urn:xmpp:sm:3' previd='${id}' h='0'/>`)
   t.equal(answer.name, 'resumed')
   t.same(bodies(device?.unread ?? []), ['1', '3'])
@@ -177,9 +196,9 @@ t.test('a session whose queue holds one stanza that cannot be read is resumed wi
   t.equal((await aside(next)).length, 2)
 })
 
-t.test('a session that cannot be read is taken for ended: what it had not confirmed waits, and nothing of it stays', async t => {
+t.test('an unreadable session counts as ended: its unacknowledged messages wait, and no rows stay', async t => {
   const modules = ['presence', 'message', 'offline', 'stream-management']
-  const s = await stand({ modules, hosts: ['capulet.lit'] })
+  const s = await startServer({ modules, hosts: ['capulet.lit'] })
   const romeo = await s.device('romeo@capulet.lit/orchard')
   const ids: string[] = []
   for (const name of ['balcony', 'chamber', 'garden']) {
@@ -205,7 +224,7 @@ t.test('a session that cannot be read is taken for ended: what it had not confir
   t.same([...(await (await next.storage.open('stream-management.counts', records<unknown>(1))).all(JULIET)).keys()], [ids[2]])
 })
 
-t.test('a push registration, a private piece and a last activity that cannot be read stop none of the others', async t => {
+t.test('an unreadable push registration, private element or last activity affects no other', async t => {
   const s = await scenario(t, { modules: ['presence', 'message', 'offline', 'push', 'private', 'roster', 'last-activity'] })
   const juliet = await s.device(`${JULIET}/balcony`)
   for (const node of ['a', 'b']) await juliet.asks(`<iq type='set' id='p'><enable xmlns='urn:xmpp:push:0' jid='app.lit' node='${node}'/></iq>`)
@@ -217,13 +236,13 @@ t.test('a push registration, a private piece and a last activity that cannot be 
   s.storage.spoil('push.registrations', JULIET, key, JSON.stringify({ ...stored, service: '@@' }))
   s.storage.spoil('private.pieces', JULIET, 'one urn:one', JSON.stringify('<one'))
   await s.reload('push')
-  s.expectedErrors.push(['stored item not readable', 'not one element'])
+  s.expectedErrors.push(['stored item unreadable', 'not one element'])
   const both = await juliet.asks("<iq type='get' id='n'><query xmlns='jabber:iq:private'><one xmlns='urn:one'/><two xmlns='urn:two'/></query></iq>")
   t.match(both.toString(), '<nick>J</nick>')
   const shown = JSON.stringify(await asks(s.server, 'push', [JULIET]))
   t.match(shown, 'app.lit')
-  const errors = s.lines.filter(({ event }) => event === 'stored item not readable')
+  const errors = s.lines.filter(({ event }) => event === 'stored item unreadable')
   t.equal(errors.length, 2)
-  s.expectedErrors.push(['stored item not readable', String(errors[1]?.fields['error'])])
+  s.expectedErrors.push(['stored item unreadable', String(errors[1]?.fields['error'])])
   t.equal((await aside(s)).length, 2)
 })

@@ -1,9 +1,9 @@
-/** A database of SQLite as the SQL that makes it, row by row, and back. */
+/** Writes an SQLite database as the SQL that makes it, row by row, and reads it back. */
 import Database from 'better-sqlite3'
 
 interface Made { readonly type: string, readonly name: string, readonly sql: string }
 
-/** Everything in the file. Of a virtual table its own tables are written, and so is what they hold. */
+/** Returns the SQL for everything in the file. A virtual table is written by its shadow tables and their rows. */
 export function dump (file: string): string {
   const database = new Database(file, { readonly: true })
   try {
@@ -27,7 +27,7 @@ export function dump (file: string): string {
 export function fill (file: string, sql: string): void {
   const database = new Database(file)
   try {
-    database.unsafeMode() // the tables of a virtual table are written to as they are
+    database.unsafeMode() // the tables of a virtual table are written directly
     database.exec(`BEGIN; ${sql} COMMIT`)
   } finally {
     database.close()

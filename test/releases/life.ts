@@ -1,27 +1,33 @@
-/** A short life in Verona, by which a release fills its data folder; and what is to be found there by any later one. */
+/**
+ * A short scene in Verona by which a release fills its data folder, and the facts that any later build has to find
+ * there.
+ */
 import type { Running } from '../../lib/main.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { asks } from '../admin/world.js'
 import { DOMAIN, PASSWORD } from '../crash/line.js'
 import { Person, type Resumable } from './person.js'
 
-/** What a data folder holds: written beside it, and read by every later build. What a release adds is left out by those before it. */
+/**
+ * The contents of a data folder, stored beside it and read by every later build. Facts that a newer release adds are
+ * missing in older ones.
+ */
 export interface Facts {
   readonly version: string
-  /** When it was left, in milliseconds since 1970. */
+  /** When the server was stopped, in milliseconds since 1970. */
   readonly left: number
-  /** Sessions that can be resumed, and what their devices have not had of what was sent to them. */
+  /** Sessions that can be resumed, with the stanzas that their devices have missed. */
   readonly sessions: readonly (Resumable & { readonly missed: readonly string[] })[]
   /** Accounts that log in by the password of all tests. */
   readonly accounts: readonly string[]
   /** By account: contacts, each by address, name, subscription, groups. */
   readonly rosters: Readonly<Record<string, readonly (readonly string[])[]>>
-  /** By account: messages that wait for it, and those in its archive, the oldest first. */
+  /** By account: messages in the offline store, and those in the archive, the oldest first. */
   readonly offline: Readonly<Record<string, readonly string[]>>
   readonly archives: Readonly<Record<string, readonly string[]>>
-  /** By account: a search in its archive, and what it finds. */
+  /** By account: a search in the archive, and its results. */
   readonly searches: Readonly<Record<string, readonly [words: string, found: readonly string[]]>>
-  /** By account: questions, and a word that is in the answer. */
+  /** By account: requests, and a word that is in the answer. */
   readonly answers: Readonly<Record<string, readonly (readonly [question: string, word: string])[]>>
   /** Commands of the operator, and a word that is in the answer. */
   readonly commands: readonly (readonly [command: string, args: readonly string[], word: string])[]
@@ -39,7 +45,7 @@ const BLOCK = `<block xmlns='urn:xmpp:blocking'><item jid='${to('tybalt')}'/></b
 const PUSH = "<enable xmlns='urn:xmpp:push:0' jid='push.example' node='a window'/>"
 const PREFERENCES = `<prefs xmlns='urn:xmpp:mam:2' default='always'><always/><never><jid>${to('tybalt')}</jid></never></prefs>`
 
-/** Plays it on a server whose ports these are; it is to be stopped then. */
+/** Plays the scene on a running server, which has to be stopped afterwards. Returns the facts. */
 export async function live (running: Running, version: string, left: number): Promise<Facts> {
   const portOf = (wanted: string): number => running.listening.find(({ tls }) => tls === wanted)?.port ?? 0
   const port = portOf('none')

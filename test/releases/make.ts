@@ -1,6 +1,6 @@
 /**
- * Keeps the data folder of this release, as it is behind a kill and behind a stop, for later builds to be tested against:
- * `node dist/test/releases/make.js`. Once a release is out, what it has left is never made anew.
+ * Saves the data folder of this release after a kill and after a stop, so that later builds can be tested against it:
+ * `node dist/test/releases/make.js`. Once a release is out, its data is never made again.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import { FIXTURES, startAt } from './build.js'
 import { dump } from './dump.js'
 import { live } from './life.js'
 
-/** What a session is is written down in that time, in milliseconds. */
+/** The time within which sessions are saved, in milliseconds. */
 const WRITTEN = 1000
 const MODULES = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'mam', 'stream-management', 'csi', 'disco', 'caps', 'blocking', 'private', 'vcard',
@@ -20,7 +20,7 @@ const listener = (tls: string): string => `[[listen]]\nfor = "clients"\nport = 0
 const CONF = `data = "data"\n\n${listener('none')}${listener('direct')}[modules]\n${MODULES.map(name => `${name} = true\n`).join('')}\n[host.localhost]\n`
 
 const kept = join(FIXTURES, VERSION)
-if (existsSync(kept)) throw new Error(`${VERSION} has left its data already: ${kept}`)
+if (existsSync(kept)) throw new Error(`${VERSION} has saved its data already: ${kept}`)
 const folder = mkdtempSync(join(tmpdir(), 'sestina-release-'))
 try {
   writeFileSync(join(folder, 'sestina.toml'), CONF)

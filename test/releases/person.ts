@@ -1,23 +1,28 @@
-/** Somebody who talks to a real server, and writes down in a word or two what comes. */
+/** A person who talks to a real server, and notes in a word or two what arrives. */
 import { createHmac } from 'node:crypto'
 import type { Element } from '../../lib/xml/element.js'
 import { Line, PASSWORD } from '../crash/line.js'
+import { SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
 const SASL2 = 'urn:xmpp:sasl:2'
 const AGENT = 'd4565fa7-4d72-4749-b3d3-740edbf87770'
 const base64 = (text: string | Buffer): string => Buffer.from(text).toString('base64')
 
-/** What a session is resumed by: its id, and how many stanzas its device has had; `said`: and has said. */
+/**
+ * The state from which a session is resumed: its id, the number of stanzas that its device received (`h`), and the
+ * number that it sent (`said`).
+ */
 export interface Resumable { readonly user: string, readonly id: string, readonly h: number, readonly said: number }
 
 export class Person {
   readonly user: string
   readonly #line: Line
-  /** Each stanza that has come, in its words. */
+  /** Each stanza that arrived, in words. */
   readonly got: string[] = []
   #id = ''
-  /** How many stanzas it has acknowledged, and said. */
+  /** The number of stanzas that its device received before this connection. */
+  #before = 0
+  /** The numbers of stanzas that it has acknowledged on this connection, and sent. */
   #acked = 0
   #said = 0
   #asked = 0
@@ -35,17 +40,19 @@ export class Person {
     return person
   }
 
-  /** Logs in by password, and takes up a session. Throws where there is none. */
+  /** Logs in by password, and resumes a session. Throws if the session cannot be resumed. */
   static async returns (port: number, { user, id, h, said }: Resumable): Promise<Person> {
     const line = await Line.login(port, user)
     line.send(`<resume ${SM} previd='${id}' h='${h}'/>`)
     const answer = await line.next()
     if (answer.name !== 'resumed') throw new Error(`${user} could not resume: ${answer.toString()}`)
-    if (answer.attrs['h'] !== String(said)) throw new Error(`${user} has said ${said}, and is told ${answer.toString()}`)
-    return new Person(user, line)
+    if (answer.attrs['h'] !== String(said)) throw new Error(`${user} has sent ${said} stanzas, and got ${answer.toString()}`)
+    const person = new Person(user, line)
+    person.#before = h
+    return person
   }
 
-  /** Logs in by password within TLS, and is given a token for the next time (XEP-0484). */
+  /** Logs in by password within TLS, and returns a token for the next login (XEP-0484). */
   static async isGivenToken (port: number, user: string): Promise<string> {
     const answer = await enter(port, 'PLAIN', base64(`\0${user}\0${PASSWORD}`), "<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>")
     const token = answer.getChild('token', 'urn:xmpp:fast:0')?.attrs['token'] as unknown
@@ -53,14 +60,14 @@ export class Person {
     return token
   }
 
-  /** Whether somebody is let in by this token. */
+  /** Resolves with true if this token logs the user in. */
   static async entersBy (port: number, user: string, token: string): Promise<boolean> {
     const proof = createHmac('sha256', token).update('Initiator').digest()
     const answer = await enter(port, 'HT-SHA-256-NONE', base64(Buffer.concat([Buffer.from(`${user}\0`), proof])), "<fast xmlns='urn:xmpp:fast:0'/>")
     return answer.name === 'success'
   }
 
-  /** From now on its session can be resumed. */
+  /** Enables stream management, so that its session can be resumed. */
   async isManaged (): Promise<void> {
     this.#line.send(`<enable ${SM} resume='true'/>`)
     const enabled = await this.#line.next()
@@ -68,14 +75,14 @@ export class Person {
     this.got.length = this.#said = 0
   }
 
-  /** Says this, and waits until the server has stored it. */
+  /** Sends stanzas, and waits until the server has stored them. */
   async says (...stanzas: readonly string[]): Promise<void> {
     this.#said += stanzas.length
     this.#line.send(`${stanzas.join('')}<r ${SM}/>`)
     await this.#until(element => element.name === 'a')
   }
 
-  /** The answer to a question: it is not written down. */
+  /** Sends a request and returns the answer, which is not stored. */
   async asks (payload: string, type: 'get' | 'set' = 'set'): Promise<Element> {
     const id = `q${++this.#asked}`
     this.#said++
@@ -85,20 +92,20 @@ export class Person {
     return answer
   }
 
-  /** Waits for a stanza of these words. */
+  /** Waits for a stanza with these words. */
   async gets (words: string): Promise<void> {
     while (!this.got.includes(words)) await this.#until(isStanza)
   }
 
-  /** Acknowledges all that came so far. */
+  /** Acknowledges all that arrived so far. */
   acknowledges (): void {
     this.#acked = this.got.length
-    this.#line.send(`<a ${SM} h='${this.#acked}'/>`)
+    this.#line.send(`<a ${SM} h='${this.#before + this.#acked}'/>`)
   }
 
-  /** What it would resume by, if it had had no more than it has acknowledged. */
+  /** The state to resume from if the device received only the stanzas that it acknowledged. */
   get resumable (): Resumable { return { user: this.user, id: this.#id, h: this.#acked, said: this.#said } }
-  /** What has come and is not acknowledged. */
+  /** The stanzas that arrived and are not acknowledged. */
   get unacknowledged (): readonly string[] { return this.got.slice(this.#acked) }
 
   async loses (): Promise<void> {
@@ -120,7 +127,7 @@ export class Person {
   }
 }
 
-/** One element that logs in (XEP-0388), over a line of its own; what is answered. */
+/** Sends one element that logs in (XEP-0388) on a connection of its own, and returns the answer. */
 async function enter (port: number, mechanism: string, initial: string, more: string): Promise<Element> {
   const line = await Line.open(port, { isEncrypted: true })
   line.send(`<authenticate xmlns='${SASL2}' mechanism='${mechanism}'><initial-response>${initial}</initial-response>` +
@@ -132,7 +139,7 @@ async function enter (port: number, mechanism: string, initial: string, more: st
 
 function isStanza ({ name }: Element): boolean { return ['message', 'presence', 'iq'].includes(name) }
 
-/** Such as "message O Romeo", "presence unavailable", "carbon sent O Romeo", "archived O Romeo". */
+/** Returns words such as "message O Romeo", "presence unavailable", "carbon sent O Romeo", "archived O Romeo". */
 function wordsOf (element: Element): string {
   for (const [name, copied] of [['carbon', element.getChild('sent') ?? element.getChild('received')], ['archived', element.getChild('result')]] as const) {
     const text = copied?.getChild('forwarded')?.getChild('message')?.getChildText('body')

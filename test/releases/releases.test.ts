@@ -1,4 +1,4 @@
-/** What releases have left on disks, today's build goes on with: nobody loses an account, a message or a session by an upgrade. */
+/** The current build goes on with the data of each release: an upgrade loses no account, no message and no session. */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -6,6 +6,7 @@ import { VERSION } from '../../lib/base/package.js'
 import type { Running } from '../../lib/main.js'
 import type { Element } from '../../lib/xml/element.js'
 import { asks } from '../admin/world.js'
+import { DOMAIN } from '../crash/line.js'
 import { FIXTURES, startAt } from './build.js'
 import { fill } from './dump.js'
 import type { Facts } from './life.js'
@@ -18,7 +19,7 @@ t.setTimeout(1_200_000)
 
 const releases = readdirSync(FIXTURES).sort()
 
-t.test('each release has kept what it leaves', t => {
+t.test('each release has saved its data', t => {
   t.ok(releases.length > 0)
   if (!VERSION.includes('-')) t.ok(releases.includes(VERSION), 'node dist/test/releases/make.js')
   t.end()
@@ -27,7 +28,7 @@ t.test('each release has kept what it leaves', t => {
 for (const release of releases) {
   const facts = JSON.parse(readFileSync(join(FIXTURES, release, 'facts.json'), 'utf8')) as Facts
   for (const end of ENDS) {
-    t.test(`the data folder of ${release}, its server ${end}, is that of this build: sessions, messages, accounts`, async t => {
+    t.test(`this build goes on with the data folder of ${release}, whose server was ${end}: sessions, messages, accounts`, async t => {
       const { running, errors } = await upgraded(t, release, end, facts)
       const port = (wanted: string): number => running.listening.find(({ tls }) => tls === wanted)?.port ?? 0
 
@@ -35,7 +36,8 @@ for (const release of releases) {
       for (const session of facts.sessions) back.push(await Person.returns(port('none'), session))
       for (const [index, person] of back.entries()) {
         await person.says()
-        t.same(person.got, facts.sessions[index]?.missed, `${person.user} gets what was missed, and nothing else: nobody was seen to go or come`)
+        t.same(person.got, facts.sessions[index]?.missed, `${person.user} gets what was missed, and nothing else: no presence has changed`)
+        person.acknowledges() // what a session leaves unacknowledged waits for the next device
       }
       for (const person of back) await person.leaves()
       for (const user of facts.accounts) {
@@ -43,11 +45,13 @@ for (const release of releases) {
         await checkAnswers(t, person, facts)
         await person.isManaged()
         await person.says('<presence/>')
-        for (const words of facts.offline[user] ?? []) await person.gets(words)
-        t.same(person.got.filter(words => words.startsWith('message ')), facts.offline[user] ?? [], `what waited for ${user}`)
+        await person.says(`<message to='${user}@${DOMAIN}' type='chat'><body>a later message</body></message>`)
+        await person.gets('message a later message')
+        const offline = [...facts.offline[user] ?? [], 'message a later message']
+        t.same(person.got.filter(words => words.startsWith('message ')), offline, `the offline messages of ${user}, before all later ones`)
         await person.leaves()
       }
-      for (const [user, token] of Object.entries(facts.tokens)) t.ok(await Person.entersBy(port('direct'), user, token), `${user} has a token`)
+      for (const [user, token] of Object.entries(facts.tokens)) t.ok(await Person.entersBy(port('direct'), user, token), `the token of ${user} is valid`)
       for (const [command, args, word] of facts.commands) {
         t.match(JSON.stringify(await asks(running.server, command, args)), word, `${command} ${args.join(' ')}`)
       }
@@ -58,7 +62,7 @@ for (const release of releases) {
 
 interface Upgraded { readonly running: Running, readonly errors: readonly string[] }
 
-/** The release's folder, a minute later, under this build. */
+/** Starts this build on the release's folder, a minute later. */
 async function upgraded (t: Test, release: string, end: typeof ENDS[number], { left }: Facts): Promise<Upgraded> {
   const folder = t.testdir({})
   copyFileSync(join(FIXTURES, release, 'sestina.toml'), join(folder, 'sestina.toml'))
@@ -76,7 +80,7 @@ async function checkAnswers (t: Test, person: Person, facts: Facts): Promise<voi
   t.same(roster.map(contactOf), facts.rosters[user], `the contacts of ${user}`)
   t.same(await archived(person), (facts.archives[user] ?? []).map(text => `archived ${text}`), `the archive of ${user}`)
   const [words, found = []] = facts.searches[user] ?? []
-  if (words !== undefined) t.same(await archived(person, words), found.map(text => `archived ${text}`), `what ${user} finds by ${words}`)
+  if (words !== undefined) t.same(await archived(person, words), found.map(text => `archived ${text}`), `${user} finds messages by ${words}`)
   for (const [question, word] of facts.answers[user] ?? []) t.match((await person.asks(question, 'get')).toString(), word)
 }
 
@@ -85,7 +89,7 @@ function contactOf ({ attrs, children }: Element): readonly string[] {
   return [String(attrs['jid']), String(attrs['name'] ?? ''), String(attrs['subscription']), ...groups]
 }
 
-/** What is in somebody's archive, or what is found there by these words. */
+/** Returns the messages in the person's archive, or those that a search for these words finds. */
 async function archived (person: Person, words?: string): Promise<readonly string[]> {
   const search = words === undefined ? '' : "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>urn:xmpp:mam:2</value></field>" +
     `<field var='{urn:xmpp:fulltext:0}fulltext'><value>${words}</value></field></x>`

@@ -1,10 +1,10 @@
-/** Servers that call: with DANE on, the certificate that counts for them is the one that their domain names in DNS. */
+/** Incoming streams with DANE on: the certificate that counts is the one that the peer's domain names in DNS. */
 import { createHash, X509Certificate } from 'node:crypto'
-import type { Tlsa } from '../../lib/s2s/dane.js'
-import type { Target } from '../../lib/s2s/resolve.js'
+import type { Tlsa } from '../../lib/s2s/ground/tlsa.js'
+import type { Target } from '../../lib/s2s/ground/target.js'
 import { certificateFor, dns, DnsError, external, message, NoServer, OURS, scene, THEIRS, type Line, type Net, type Peer } from './stage.js'
 
-/** "3 1 1": the key of the certificate for these domains, as its SHA-256. */
+/** Returns the TLSA record "3 1 1" for the certificate of these domains: its key, as SHA-256. */
 async function keyFor (...domains: readonly string[]): Promise<readonly Tlsa[]> {
   const key = new X509Certificate(await certificateFor(dns(...domains))).publicKey.export({ type: 'spki', format: 'der' })
   return [{ usage: 3, selector: 1, matchingType: 1, certificate: createHash('sha256').update(key).digest() }]
@@ -14,7 +14,7 @@ function place (address: string, tlsa?: readonly Tlsa[]): Target {
   return { host: 'xmpp.capulet.test', address, port: 5269, tls: 'required', secure: true, ...tlsa && { tlsa } }
 }
 
-/** What DNS says of the domain of a peer that calls, and whether EXTERNAL is offered to it then. */
+/** Opens a stream from the peer while DNS says `said` of its domain; true if EXTERNAL is offered to it. */
 async function isOffered (net: Net, peer: Peer, said: readonly Target[] | Error): Promise<boolean> {
   net.names.set(THEIRS, said)
   const town = await net.town(`town-${++towns}.test`)
@@ -24,29 +24,29 @@ async function isOffered (net: Net, peer: Peer, said: readonly Target[] | Error)
 }
 let towns = 0
 
-scene('who calls is believed by the certificate that its domain names in DNS, and by no other, whoever has signed it', async (t, net) => {
+scene('with DANE on, a peer is authenticated only by the certificate that its domain names in DNS, whoever signed it', async (t, net) => {
   net.resolver.isDane = true
   const named = await net.peer([THEIRS], { trusted: false })
-  t.ok(await isOffered(net, named, [place('192.0.2.1', await keyFor(THEIRS))]), 'named, and signed by nobody that we trust')
-  t.notOk(await isOffered(net, named, [place('192.0.2.1')]), 'nothing is named')
+  t.ok(await isOffered(net, named, [place('192.0.2.1', await keyFor(THEIRS))]), 'DNS names it, and no trusted authority signed it')
+  t.notOk(await isOffered(net, named, [place('192.0.2.1')]), 'DNS names none')
   const signed = await net.peer([THEIRS], { shows: dns(THEIRS, 'other.test') })
-  t.notOk(await isOffered(net, signed, [place('192.0.2.1', await keyFor(THEIRS))]), 'signed, and another is named')
-  t.ok(await isOffered(net, signed, [place('192.0.2.1', await keyFor(THEIRS)), place('192.0.2.2')]), 'of one of its servers nothing is said')
-  t.ok(await isOffered(net, signed, [place('192.0.2.2', await keyFor(THEIRS)), place('192.0.2.1', await keyFor(THEIRS, 'other.test'))]), 'one of two is named')
-  t.ok(await isOffered(net, signed, [place('192.0.2.1')]), 'signed, and nothing is named')
+  t.notOk(await isOffered(net, signed, [place('192.0.2.1', await keyFor(THEIRS))]), 'signed, but DNS names another')
+  t.ok(await isOffered(net, signed, [place('192.0.2.1', await keyFor(THEIRS)), place('192.0.2.2')]), 'signed, and one of its servers has no record')
+  t.ok(await isOffered(net, signed, [place('192.0.2.2', await keyFor(THEIRS)), place('192.0.2.1', await keyFor(THEIRS, 'other.test'))]), 'DNS names one of two')
+  t.ok(await isOffered(net, signed, [place('192.0.2.1')]), 'signed, and DNS names none')
 })
 
-scene('if DNS does not say whether a certificate is named, none is believed; without a server in DNS there is none', async (t, net) => {
+scene('if the TLSA lookup fails, no certificate is trusted; a domain without a server in DNS has no TLSA record', async (t, net) => {
   net.resolver.isDane = true
   const peer = await net.peer([THEIRS])
-  t.notOk(await isOffered(net, peer, new DnsError('the DNS server does not answer')))
+  t.notOk(await isOffered(net, peer, new DnsError('the DNS server did not answer')))
   t.ok(await isOffered(net, peer, new NoServer('no server')))
   net.resolver.isDane = false
-  t.ok(await isOffered(net, peer, new DnsError('the DNS server does not answer')), 'with DANE off nobody asks')
+  t.ok(await isOffered(net, peer, new DnsError('the DNS server did not answer')), 'with DANE off nothing is looked up')
   t.ok(await isOffered(net, peer, [place('192.0.2.1', await keyFor('other.test'))]))
 })
 
-scene('what is refused so is refused for SASL and dialback alike; the key is checked with the server in DNS', async (t, net) => {
+scene('a certificate that DANE refuses proves nothing, by SASL or by dialback; the key is verified at the server in DNS', async (t, net) => {
   net.resolver.isDane = true
   const ours = await net.town(OURS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -76,19 +76,21 @@ scene('a second domain on the same connection is looked up as well', async (t, n
   line.gets(/<db:result[^>]*type=.valid/)
   await line.says(`<db:result from='evil.test' to='${OURS}'>00</db:result>`)
   t.notMatch(line.heard, 'valid')
-  // Its own server is asked; that shows the wrong certificate, and so nothing comes of it.
+  // Sestina asks that domain's own server, which shows the wrong certificate; the verification fails.
   await peer.takes('evil.test')
   t.match(line.gets(/<db:result[^>]*type=.error.*<\/db:result>/), 'remote-server-not-found')
 })
 
-scene('nothing is read before DNS has answered; who leaves meanwhile is gone', async (t, net) => {
+scene('nothing is read before DNS has answered; a peer that hangs up meanwhile is forgotten', async (t, net) => {
   net.resolver.isDane = true
   const ours = await net.town(OURS)
   const peer = await net.peer([THEIRS])
   const answers: (() => void)[] = []
   ours.world.resolver = {
     isDane: true,
-    resolve: domain => new Promise((resolve, reject) => { answers.push(() => { net.resolver.resolve(domain).then(resolve, reject) }) }),
+    resolve: domain => new Promise((resolve, reject) => {
+      answers.push(() => { net.resolver.resolve(domain).then(resolve, reject) })
+    }),
   }
   const patient = await peer.opens(ours, THEIRS, OURS)
   const leaving = await peer.opens(ours, THEIRS, OURS)
@@ -103,7 +105,7 @@ scene('nothing is read before DNS has answered; who leaves meanwhile is gone', a
   t.equal(leaving.heard.includes('features'), false)
 })
 
-scene('a peer whose claims cannot be proved again and again is hung up on: each costs questions to DNS, and a connection to whom it names', async (t, net) => {
+scene('a peer that keeps claiming domains it cannot prove is disconnected, as each claim costs DNS queries and a connection', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const peer = await net.peer([], { shows: 'nothing' })
   const line = await peer.opens(ours, THEIRS, OURS)
@@ -112,7 +114,27 @@ scene('a peer whose claims cannot be proved again and again is hung up on: each 
   t.equal(line.heard.split('remote-server-not-found').length - 1, 16)
 })
 
-scene('a stream that was opened to check a key is closed after the time of negotiation, unless it is ours to send on by then', async (t, net) => {
+scene('peers of one network have at most 50 keys verified at a time, and do not hinder another network', async (t, net) => {
+  const ours = await net.town(OURS, { trust: 'dialback' })
+  await net.peer(Array.from({ length: 60 }, (_, n) => `n${n}.test`), { trusted: false }) // the peer says nothing
+  const greedy = await net.peer([], { shows: 'nothing' })
+  let heard = ''
+  for (let first = 0; first < 60; first += 12) {
+    const line = await greedy.opens(ours, `n${first}.test`, OURS)
+    line.forget()
+    for (let n = first; n < first + 12; n++) await line.says(`<db:result from='n${n}.test' to='${OURS}'>00</db:result>`)
+    heard += line.heard
+  }
+  t.equal(heard.split('resource-constraint').length - 1, 10)
+  const modest = await net.peer([THEIRS], { trusted: false })
+  const line = await modest.opens(ours, THEIRS, OURS)
+  line.forget()
+  await line.says(`<db:result from='${THEIRS}' to='${OURS}'>00</db:result>`)
+  await modest.takes(THEIRS)
+  t.equal(line.heard, '')
+})
+
+scene('a stream opened to verify a key is closed after the negotiation timeout, unless Sestina sends on it by then', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const peer = await net.peer([THEIRS, 'used.test'], { trusted: false })

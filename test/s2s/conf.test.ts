@@ -1,4 +1,4 @@
-/** What the conf says of other servers, as a running server obeys it. */
+/** The conf file's settings about other servers, as a running server obeys them. */
 import { writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -7,9 +7,11 @@ import type { Logger } from '../../lib/base/logger.js'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { findModules, start, type Running } from '../../lib/main.js'
 
-const quiet: Logger = { debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
+const quiet: Logger = { isDebugging: false, debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
 
-async function raised (t: Test, conf: string): Promise<{ readonly running: Running, change (conf: string): Promise<void> }> {
+interface Raised { readonly running: Running, change (conf: string): Promise<void> }
+
+async function raised (t: Test, conf: string): Promise<Raised> {
   const folder = t.testdir({})
   const file = join(folder, 'sestina.toml')
   const write = (more: string): void => {
@@ -31,14 +33,14 @@ federation = "listed"
 partners = ["partner.test", "BÜCHER.test"]
 `
 
-void t.test('each host says whom it talks to, each domain what it must show; a reload takes over both', async t => {
+void t.test('each host has its federation setting, each domain its trust setting; a reload applies both', async t => {
   const { running, change } = await raised(t, `${SERVERS}
 [federation.domain."old.test"]
 trust = "dialback"
 [federation.domain."spam.test"]
 trust = "refuse"
 [federation.domain."inside.test"]
-private = true
+allowPrivateAddresses = true
 [federation.domain."lan.test"]
 host = "10.0.0.7"
 tls = "direct"
@@ -47,7 +49,7 @@ ${HOSTS}`)
   t.same(policy('all.test', 'any.test'), { trust: 'certificate' })
   t.same(policy('all.test', 'old.test'), { trust: 'dialback' })
   t.same(policy('all.test', 'spam.test'), { trust: 'refuse' })
-  t.same(policy('all.test', 'sub.spam.test'), { trust: 'certificate' }, 'a domain below is another domain')
+  t.same(policy('all.test', 'sub.spam.test'), { trust: 'certificate' }, 'a subdomain is another domain')
   t.same(policy('all.test', 'lan.test'), { trust: 'certificate', byHand: { host: '10.0.0.7', port: undefined, tls: 'direct' } })
   t.same(policy('all.test', 'inside.test'), { trust: 'certificate', isPrivate: true })
   t.same(policy('closed.test', 'any.test'), { trust: 'refuse' })
@@ -69,7 +71,7 @@ ${HOSTS}`)
   t.equal(running.federation?.world.limits.queue.stanzas, 7)
 })
 
-void t.test('the conf says which private ranges strangers may send the server into; nobody may send it to its own listeners', async t => {
+void t.test('the conf lists the private ranges that may be dialled for any domain; the server never dials its own listeners', async t => {
   const { running, change } = await raised(t, `${SERVERS}[host."all.test"]\n[federation]\nprivate = ["10.0.0.0/8", "fd00::1"]\n`)
   const objection = (address: string, port = 5269): string | undefined =>
     running.federation?.world.dialer.objection({ host: 'x.test', address, port, tls: 'required', secure: false })
@@ -80,10 +82,10 @@ void t.test('the conf says which private ranges strangers may send the server in
   for (const { address, port } of running.listening) t.match(objection(address, port), 'a listener of this server')
   await change(`${SERVERS}[host."all.test"]\n`)
   t.match(objection('10.0.0.7'), 'a private address')
-  await t.rejects(change(`${SERVERS}[host."all.test"]\n[federation]\nprivate = ["10.0.0.0/40"]\n`), /is not a range of IP addresses/)
+  await t.rejects(change(`${SERVERS}[host."all.test"]\n[federation]\nprivateRanges = ["10.0.0.0/40"]\n`), /is not a range of IP addresses/)
 })
 
-void t.test('other servers are talked to only where there is a listener for them; it stops with the server', async t => {
+void t.test('federation runs only if there is a listener for servers, and stops with the server', async t => {
   const { running } = await raised(t, '[host."all.test"]\n')
   t.equal(running.federation, undefined)
   const both = (await raised(t, `${SERVERS}[host."all.test"]\n`)).running

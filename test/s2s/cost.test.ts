@@ -1,4 +1,7 @@
-/** What the stanzas of another domain cost: one budget for all its streams. Over that it is read more slowly, and nothing is lost. */
+/**
+ * The cost of stanzas of another domain: all its streams share one budget. Once it is spent, they are read more slowly,
+ * and nothing is lost.
+ */
 import { message, OURS, scene, THEIRS, type Net } from './stage.js'
 
 const ROMEO = `romeo@${OURS}`
@@ -6,7 +9,7 @@ const presence = (n: number, from = THEIRS): string => `<presence from='tybalt@$
 const request = (n: number): string => `<iq from='tybalt@${THEIRS}/x' to='${OURS}' type='get' id='q${n}'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>`
 const many = (count: number, make: (n: number) => string): string => Array.from({ length: count }, (_, n) => make(n)).join('')
 
-/** Ten units a second, and 100 at once. Somebody waits until all has come. */
+/** Lets the time pass in which the budget of 10 units a second (and 100 at once) is spent. */
 async function passes (net: Net, seconds: number): Promise<void> {
   for (let second = 0; second < seconds; second++) await net.pass(1000)
 }
@@ -30,13 +33,13 @@ scene('a flood of requests from another server is read more slowly', async (t, n
   const line = await peer.enters(ours, THEIRS, OURS)
   await line.says(many(60, request))
   const { level } = ours.world.budgets.of(THEIRS)
-  t.ok(level < 0 && level > -10, `${level} units are left: a request takes four at least`)
-  await peer.takes(THEIRS, '') // it is called for the answers
+  t.ok(level < 0 && level > -10, `${level} units are left: a request costs four at least`)
+  await peer.takes(THEIRS, '') // Sestina opens a stream for the answers
   await passes(net, 60)
-  t.ok(ours.world.budgets.of(THEIRS).level >= 0, 'all were read')
+  t.ok(ours.world.budgets.of(THEIRS).level >= 0, 'all requests were read')
 })
 
-scene('the streams of a domain have one budget, and another domain has its own', async (t, net) => {
+scene('the streams of a domain share one budget, and another domain has its own', async (t, net) => {
   const OTHER = 'verona.test'
   const ours = await net.town(OURS, { cost: 10 })
   const romeo = await ours.s.device(`${ROMEO}/orchard`)
@@ -47,7 +50,7 @@ scene('the streams of a domain have one budget, and another domain has its own',
   await first.says(many(30, n => presence(n)))
   romeo.forget()
   await second.says(many(10, n => message(`tybalt@${THEIRS}`, ROMEO, String(n))))
-  t.equal(romeo.unread.length, 1, 'its other stream is read more slowly after its first stanza')
+  t.equal(romeo.unread.length, 1, 'the other stream is read more slowly after its first stanza')
   romeo.forget()
   await other.says(many(10, n => presence(n, OTHER)))
   t.equal(romeo.unread.length, 10)

@@ -1,11 +1,15 @@
-/** DANE: which certificate a domain shows, it says itself in DNS; and only what DNSSEC has checked is believed (RFC 7671, RFC 7673). */
+/**
+ * DANE: a domain names its certificate in DNS, and only answers that DNSSEC validated are trusted (RFC 7671, RFC 7673).
+ */
 import { createHash, X509Certificate } from 'node:crypto'
 import { GeneralName } from '@peculiar/asn1-x509'
 import type { Answer } from 'dns-packet'
 import t from 'tap'
-import { doubtOf, usable, type Tlsa } from '../../lib/s2s/dane.js'
-import { DnsError, type Dns, type DnsAnswer } from '../../lib/s2s/dns/client.js'
-import { DnsResolver, type Target } from '../../lib/s2s/resolve.js'
+import { doubtOf } from '../../lib/s2s/trust/dane.js'
+import { understoodRecords, type Tlsa } from '../../lib/s2s/ground/tlsa.js'
+import { DnsError, type Dns, type DnsAnswer } from '../../lib/s2s/connect/dns-client.js'
+import { DnsResolver } from '../../lib/s2s/connect/resolve.js'
+import type { Target } from '../../lib/s2s/ground/target.js'
 import type { TlsInfo } from '../../lib/stream/transport.js'
 import { makeAuthority, type Authority, type Wanted } from '../auth/authority.js'
 import { certificateFor, dns, OURS, scene, THEIRS, type Town } from './stage.js'
@@ -14,10 +18,12 @@ const HOST = 'xmpp.capulet.test'
 const sha256 = (data: Uint8Array): Buffer => createHash('sha256').update(data).digest()
 const keyOf = (der: Uint8Array): Buffer => new X509Certificate(der).publicKey.export({ type: 'spki', format: 'der' })
 
-/** "3 1 1": the server's own key, as its SHA-256. */
-function ownKey (der: Uint8Array): Tlsa { return { usage: 3, selector: 1, matchingType: 1, certificate: sha256(keyOf(der)) } }
+/** Returns the TLSA record "3 1 1": the server's own key, as SHA-256. */
+function ownKey (der: Uint8Array): Tlsa {
+  return { usage: 3, selector: 1, matchingType: 1, certificate: sha256(keyOf(der)) }
+}
 
-// ---- What DNS says ------------------------------------------------------------------------------
+// ---- The DNS records ----------------------------------------------------------------------------
 
 interface Told { readonly records: readonly Answer[], readonly secure: boolean }
 
@@ -45,7 +51,7 @@ function secured (): FakeDns {
   return fake
 }
 
-void t.test('a TLSA record counts where each answer on the way to it was checked by DNSSEC, and where the conf wants it', async t => {
+void t.test('a TLSA record counts only if DNSSEC validated each answer on the way to it, and only if the conf turns DANE on', async t => {
   const [target] = await new DnsResolver(secured(), { dane: true }).resolve(THEIRS)
   t.match(target, { host: HOST, address: '192.0.2.7', secure: true, tlsa: [RECORD] })
 
@@ -53,19 +59,19 @@ void t.test('a TLSA record counts where each answer on the way to it was checked
     const fake = secured()
     fake.told.set(name, { records: [name === NAMES.srv ? SRV : ADDRESS], secure: false })
     const [target] = await new DnsResolver(fake, { dane: true }).resolve(THEIRS)
-    t.equal(target?.tlsa, undefined, `${name} was not checked`)
-    t.notOk(fake.asked.includes(NAMES.tlsa), 'and nobody asks for more')
+    t.equal(target?.tlsa, undefined, `${name} was not validated`)
+    t.notOk(fake.asked.includes(NAMES.tlsa), 'nothing more is looked up')
   }
   const unchecked = secured()
   unchecked.told.set(NAMES.tlsa, { records: [TLSA], secure: false })
-  t.equal((await new DnsResolver(unchecked, { dane: true }).resolve(THEIRS))[0]?.tlsa, undefined, 'the record itself was not checked')
+  t.equal((await new DnsResolver(unchecked, { dane: true }).resolve(THEIRS))[0]?.tlsa, undefined, 'the record itself was not validated')
 
   const unwanted = secured()
   t.equal((await new DnsResolver(unwanted).resolve(THEIRS))[0]?.tlsa, undefined)
   t.notOk(unwanted.asked.includes(NAMES.tlsa))
 })
 
-void t.test('by hand and for a bare address there is no TLSA; the domain itself may be the host', async t => {
+void t.test('a server set in the conf and a bare address have no TLSA record; the domain itself may be the host', async t => {
   const fake = secured()
   fake.told.set('A capulet.test', { records: [ADDRESS], secure: true })
   fake.told.set('TLSA _5269._tcp.capulet.test', { records: [TLSA], secure: true })
@@ -76,7 +82,7 @@ void t.test('by hand and for a bare address there is no TLSA; the domain itself 
   t.equal((await resolver.resolve('192.0.2.7'))[0]?.tlsa, undefined)
 })
 
-void t.test('where it cannot be found out whether there is a record, nobody is trusted there; another server of the domain is', async t => {
+void t.test('a server whose TLSA lookup fails is not trusted; another server of the domain is', async t => {
   const fake = secured()
   fake.told.set(NAMES.tlsa, new DnsError('the DNS server answers with error 2'))
   const resolver = new DnsResolver(fake, { dane: true })
@@ -86,20 +92,20 @@ void t.test('where it cannot be found out whether there is a record, nobody is t
   t.match((await resolver.resolve(THEIRS)).map(({ host }) => host), ['b.test'])
 })
 
-void t.test('records that nobody understands are as if they were not there', async t => {
+void t.test('TLSA records with unknown parameters are ignored', async t => {
   const odd: Tlsa[] = [
     { ...RECORD, usage: 4 }, { ...RECORD, usage: 255 }, { ...RECORD, selector: 2 }, { ...RECORD, matchingType: 3 },
     { ...RECORD, certificate: Buffer.alloc(31) },
     { ...RECORD, matchingType: 2 }, { ...RECORD, matchingType: 0, certificate: Buffer.alloc(0) },
   ]
-  t.same(usable([...odd, RECORD]), [RECORD])
-  t.equal(usable(Array.from({ length: 100 }, () => RECORD)).length, 16, 'nor are more than a few')
+  t.same(understoodRecords([...odd, RECORD]), [RECORD])
+  t.equal(understoodRecords(Array.from({ length: 100 }, () => RECORD)).length, 16, 'at most 16 records are used')
   const fake = secured()
   fake.told.set(NAMES.tlsa, { records: odd.map(data => ({ ...TLSA, data })), secure: true })
   t.equal((await new DnsResolver(fake, { dane: true }).resolve(THEIRS))[0]?.tlsa, undefined)
 })
 
-// ---- What certificates show -----------------------------------------------------------------------
+// ---- The certificates ------------------------------------------------------------------------------
 
 let verona: Promise<Authority> | undefined
 
@@ -124,7 +130,7 @@ function doubt (record: Tlsa, tls: TlsInfo | undefined, now = Date.now()): strin
 
 const WRONG = /not the one that its domain names/
 
-void t.test('3, the server’s own: whatever its names and dates, and whoever has signed it; of each kind of record', async t => {
+void t.test('usage 3 matches the server’s own certificate with any name, date and issuer, for each kind of record', async t => {
   const { own } = await chainFor({ ...dns('tybalt.test'), days: [-9, -3] })
   const sha512 = (data: Uint8Array): Buffer => createHash('sha512').update(data).digest()
   for (const [selector, data] of [[0, Buffer.from(own)], [1, keyOf(own)]] as const) {
@@ -133,29 +139,29 @@ void t.test('3, the server’s own: whatever its names and dates, and whoever ha
     }
   }
   const { own: other } = await chainFor(dns(THEIRS))
-  t.match(doubt(ownKey(own), shown([other], true)), WRONG, 'another one does not do, though an authority stands for it')
+  t.match(doubt(ownKey(own), shown([other], true)), WRONG, 'another certificate does not match, though an authority trusts it')
   t.equal(doubtOf({ host: HOST, tlsa: [ownKey(own), ownKey(other)] }, shown([other]), THEIRS, Date.now()), undefined, 'one of two records is enough')
 })
 
-void t.test('2, an authority that the domain names: it has signed the server’s own, which is for the domain or its host, and is valid now', async t => {
+void t.test('usage 2 matches an authority that signed the server’s certificate, if that is valid now and for the domain or its host', async t => {
   const { own, authority } = await chainFor(dns(THEIRS))
   const record: Tlsa = { usage: 2, selector: 0, matchingType: 1, certificate: sha256(authority) }
   t.equal(doubt(record, shown([own, authority])), undefined)
   const { own: ofHost } = await chainFor(dns(HOST))
   t.equal(doubt(record, shown([ofHost, authority])), undefined, 'for the host')
-  t.match(doubt(record, shown([own])), WRONG, 'the authority is not shown')
+  t.match(doubt(record, shown([own])), WRONG, 'the authority is not sent')
   const { own: ofTybalt } = await chainFor(dns('tybalt.test'))
-  t.match(doubt(record, shown([ofTybalt, authority])), WRONG, 'for somebody else')
+  t.match(doubt(record, shown([ofTybalt, authority])), WRONG, 'for another domain')
   t.match(doubt(record, shown([own, authority]), Date.now() + 3 * 86_400_000), WRONG, 'no longer valid')
   t.match(doubt(record, shown([own, authority]), Date.now() - 3 * 86_400_000), WRONG, 'not yet valid')
   const stranger = await (await makeAuthority('Verona')).issue(dns(THEIRS))
-  t.match(doubt(record, shown([stranger.der, authority], true)), WRONG, 'signed by another of the same name, with the right one shown beside it')
+  t.match(doubt(record, shown([stranger.der, authority], true)), WRONG, 'signed by another authority of the same name, with the right one sent along')
   const { own: noAuthority } = await chainFor(dns(THEIRS))
-  t.match(doubt({ ...record, certificate: sha256(noAuthority) }, shown([own, noAuthority])), WRONG, 'named, and no authority')
-  t.match(doubt({ ...record, certificate: sha256(own) }, shown([own, authority])), WRONG, 'the server’s own is no authority of itself')
+  t.match(doubt({ ...record, certificate: sha256(noAuthority) }, shown([own, noAuthority])), WRONG, 'the record names a certificate that is not an authority')
+  t.match(doubt({ ...record, certificate: sha256(own) }, shown([own, authority])), WRONG, 'the server’s own certificate is not its authority')
 })
 
-void t.test('0 and 1: the same, and the authorities of this machine have to stand for it as well', async t => {
+void t.test('usages 0 and 1 match only if the authorities of this machine trust the certificate as well', async t => {
   const { own, authority } = await chainFor({ names: [new GeneralName({ dNSName: THEIRS })] })
   const { own: ofTybalt } = await chainFor(dns('tybalt.test'))
   const one = { ...ownKey(own), usage: 1 }
@@ -169,7 +175,7 @@ void t.test('0 and 1: the same, and the authorities of this machine have to stan
   t.match(doubt({ ...zero, certificate: Buffer.alloc(32) }, shown([own, authority], true)), WRONG)
 })
 
-void t.test('nothing is shown, or no certificate: nobody is trusted', t => {
+void t.test('a peer without TLS or without a certificate is not trusted', t => {
   t.match(doubt(RECORD, undefined), /not encrypted/)
   t.match(doubt(RECORD, shown([])), /no certificate/)
   t.match(doubt(RECORD, shown([Buffer.from('no DER')], true)), WRONG)
@@ -181,7 +187,7 @@ void t.test('nothing is shown, or no certificate: nobody is trusted', t => {
 const placed = (town: Town, ...tlsa: readonly Tlsa[]): readonly Target[] =>
   [{ host: HOST, address: town.address, port: 5269, tls: 'required', secure: true, ...tlsa.length === 0 ? {} : { tlsa } }]
 
-scene('a certificate that no authority stands for is as good as any, where its domain names it in DNS', async (t, net) => {
+scene('a certificate that no authority signed is trusted if its domain names it in DNS', async (t, net) => {
   const ours = await net.town(OURS)
   const theirs = await net.town(THEIRS, { trusted: false })
   net.names.set(THEIRS, placed(theirs, ownKey(await certificateFor(dns(THEIRS)))))
@@ -193,7 +199,7 @@ scene('a certificate that no authority stands for is as good as any, where its d
   t.match(ours.link(THEIRS), { state: 'established', security: 'EXTERNAL' })
 })
 
-scene('another certificate than its domain names is refused, whoever stands for it, and where dialback would do as well', async (t, net) => {
+scene('a certificate other than the one in DNS is refused, whoever signed it, even if dialback would suffice', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const theirs = await net.town(THEIRS)
   net.names.set(THEIRS, placed(theirs, ownKey(await certificateFor(dns('tybalt.test')))))
@@ -201,5 +207,5 @@ scene('another certificate than its domain names is refused, whoever stands for 
   await romeo.says("<message to='juliet@capulet.test' id='m1'><body>But soft!</body></message>")
   await net.settled()
   await romeo.gets("<message type='error' id='m1'><error type='cancel'><remote-server-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>")
-  t.match(ours.logged('no link'), [{ remote: THEIRS, why: WRONG }])
+  t.match(ours.logged('s2s connect failed'), [{ remote: THEIRS, reason: WRONG }])
 })

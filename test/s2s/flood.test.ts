@@ -1,14 +1,14 @@
-/** Floods from another server: no turn of the event loop takes long, and nothing that was sent is dropped. */
+/** Floods from another server: no turn of the event loop takes long, and no stanza is dropped. */
 import { Turns } from '../../lib/base/turns.js'
 import { DOMAIN_BUDGET } from '../../lib/host/cost.js'
-import { TurnMeter } from '../hostile/turns.js'
+import { TurnMeter, turnsStayShort } from '../hostile/turns.js'
 import { OURS, scene, THEIRS } from './stage.js'
 
-/** CPU time of the main thread that one turn of the event loop may use: milliseconds. */
-const LONGEST_TURN = 50
 const STANZAS = 4000
 const PIECE = 400
-/** Units of a stanza that reaches nobody. */
+/** The time in which the budget of a domain is full again, in milliseconds. */
+const REFILL = 10_000
+/** The cost of a stanza that reaches nobody, in units. */
 const EACH = 4
 
 const FLOODS: Readonly<Record<string, (n: number) => string>> = {
@@ -19,27 +19,33 @@ const FLOODS: Readonly<Record<string, (n: number) => string>> = {
 }
 
 for (const [what, stanza] of Object.entries(FLOODS)) {
-  scene(`a flood of ${what} from another server leaves the event loop to others, and all of it is taken`, async (t, net) => {
-    const ours = await net.town(OURS, { scene: { turns: new Turns() } })
+  scene(`a flood of ${what} from another server does not block the event loop, and all of it is handled`, async (t, net) => {
+    // as in the shipped conf file: the log has no line for each step
+    const ours = await net.town(OURS, { scene: { turns: new Turns(), debug: false } })
     const peer = await net.peer(THEIRS)
     const line = await peer.enters(ours, THEIRS, OURS)
     const flood = Array.from({ length: STANZAS }, (_, n) => stanza(n))
     const meter = new TurnMeter()
     meter.start()
-    meter.take()
-    // In pieces of the size in which a socket is read.
-    for (let n = 0; n < STANZAS; n += PIECE) {
-      await line.says(flood.slice(n, n + PIECE).join(''))
-      await new Promise(resolve => { setImmediate(resolve) })
-    }
-    const spent = (): number => DOMAIN_BUDGET.rate * 10 - ours.world.budgets.of(THEIRS).level
-    for (let turn = 0; turn < 10_000 && spent() < STANZAS * EACH; turn++) await new Promise(resolve => { setImmediate(resolve) })
-    await net.settled()
-    const { worst, count } = meter.take()
+    await turnsStayShort(t, async () => {
+      await net.pass(REFILL)
+      meter.take()
+      // In pieces of the size in which a socket is read.
+      for (let n = 0; n < STANZAS; n += PIECE) {
+        await line.says(flood.slice(n, n + PIECE).join(''))
+        await new Promise(resolve => { setImmediate(resolve) })
+      }
+      const spent = (): number => DOMAIN_BUDGET.rate * 10 - ours.world.budgets.of(THEIRS).level
+      for (let turn = 0; turn < 10_000 && spent() < STANZAS * EACH; turn++) {
+        await new Promise(resolve => { setImmediate(resolve) })
+      }
+      await net.settled()
+      const { worst, count } = meter.take()
+      t.comment(`the turns used ${worst.toFixed(1)} ms at most; ${count} turns`)
+      t.ok(spent() >= STANZAS * EACH, `${spent()} units`)
+      t.notOk(line.isClosed)
+      return worst
+    })
     meter.stop()
-    t.comment(`the turns used ${worst.toFixed(1)} ms at most; ${count} turns`)
-    t.ok(spent() >= STANZAS * EACH, `${spent()} units`)
-    t.ok(worst < LONGEST_TURN, `a turn of the event loop used ${worst.toFixed(1)} ms of CPU`)
-    t.notOk(line.isClosed)
   })
 }

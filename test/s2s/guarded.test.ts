@@ -1,19 +1,24 @@
-/** Strangers write DNS: nobody is sent into our own network by it, and no user reads an address of ours. */
-import { trial } from '../../lib/s2s/trial.js'
+/**
+ * Strangers write DNS records: they cannot direct the server into its own network, and no user sees an internal
+ * address.
+ */
+import { testLink } from '../../lib/s2s/link-check.js'
 import { DnsError, NoServer, OURS, THEIRS, dns, scene, type Net, type Town } from './stage.js'
 import type { Device } from '../device.js'
-import type { Target } from '../../lib/s2s/resolve.js'
+import type { Target } from '../../lib/s2s/ground/target.js'
 import { textOf, child } from '../../lib/xml/element.js'
 import { NS } from '../../lib/xml/namespaces.js'
 
 const INSIDE = '10.0.0.7'
-/** Anything that looks like an IP address, or a port behind one. */
+/** Anything that looks like an IP address, or a port after a colon. */
 const ADDRESS = /\d+\.\d+\.\d+|[0-9a-f]+:[0-9a-f]*:|:\d{2,}/i
 
 function at (address: string, port = 5269): Target { return { host: 'xmpp.capulet.test', address, port, tls: 'required', secure: false } }
 
-/** What a message to this domain comes back with. */
-async function errorOf (net: Net, romeo: Device, domain: string): Promise<{ readonly condition: string, readonly text: string }> {
+interface Bounced { readonly condition: string, readonly text: string }
+
+/** Returns the error that a message to this domain comes back with. */
+async function errorOf (net: Net, romeo: Device, domain: string): Promise<Bounced> {
   await romeo.says(`<message to='x@${domain}' id='to-${domain}'><body>hello?</body></message>`)
   await net.pass(21_000)
   const found = romeo.unread.find(({ attrs }) => attrs['id'] === `to-${domain}`)
@@ -23,25 +28,27 @@ async function errorOf (net: Net, romeo: Device, domain: string): Promise<{ read
   return { condition: condition?.name ?? '', text: text === undefined ? '' : textOf(text) }
 }
 
-async function playsInside (net: Net, domains: readonly string[]): Promise<{ readonly ours: Town, readonly romeo: Device }> {
+async function playsInside (
+  net: Net, domains: readonly string[],
+): Promise<{ readonly ours: Town, readonly romeo: Device }> {
   const ours = await net.town(OURS)
   for (const domain of domains) net.names.set(domain, [at(INSIDE)])
   net.forbidden.add(INSIDE)
   return { ours, romeo: await ours.s.device(`romeo@${OURS}/orchard`) }
 }
 
-scene('a domain whose DNS names a private address is not dialled; the operator reads the setting, the user an error as if there was no server', async (t, net) => {
+scene('a domain whose DNS names a private address is not dialled; the log names the setting, the user gets remote-server-not-found', async (t, net) => {
   const { ours, romeo } = await playsInside(net, [THEIRS])
   const error = await errorOf(net, romeo, THEIRS)
   t.equal(error.condition, 'remote-server-not-found')
-  t.same(error, await errorOf(net, romeo, 'nowhere.test'), 'nobody finds out which names our network has')
+  t.same(error, await errorOf(net, romeo, 'nowhere.test'), 'the errors do not reveal which names the internal network has')
   t.same(net.dialled, [])
-  t.match(ours.logged('no link')[0], { remote: THEIRS, mender: 'us', why: /10\.0\.0\.7 is a private address; \[federation\.domain\."capulet\.test"\] private = true/ })
-  const steps = await trial(ours.world, ours.links, OURS, THEIRS)
-  t.match(steps.at(-1), { ok: false, says: /10\.0\.0\.7 is a private address.*private = true/, mend: /^you, who run montague/ })
+  t.match(ours.logged('s2s connect failed')[0], { remote: THEIRS, fault: 'us', reason: /10\.0\.0\.7 is a private address; \[federation\.domain\."capulet\.test"\] private = true/ })
+  const steps = await testLink(ours.world, ours.links, OURS, THEIRS)
+  t.match(steps.at(-1), { ok: false, says: /10\.0\.0\.7 is a private address.*private = true/, mend: /^you, the operator of montague/ })
 })
 
-scene('it is dialled if the conf names its server, or says that its domain may be at a private address', async (t, net) => {
+scene('a private address is dialled if the conf sets the server, or allows the domain a private address', async (t, net) => {
   const { ours, romeo } = await playsInside(net, ['by-hand.test', 'private.test', THEIRS])
   ours.policy = (_local, remote) => ({
     trust: 'certificate',
@@ -50,7 +57,7 @@ scene('it is dialled if the conf names its server, or says that its domain may b
   })
   for (const domain of ['by-hand.test', 'private.test']) t.equal((await errorOf(net, romeo, domain)).condition, 'remote-server-timeout', domain)
   t.same(net.dialled, [`${INSIDE}:5269`, `${INSIDE}:5269`])
-  t.equal((await errorOf(net, romeo, THEIRS)).condition, 'remote-server-not-found', 'another domain is not')
+  t.equal((await errorOf(net, romeo, THEIRS)).condition, 'remote-server-not-found', 'another domain is not allowed')
   t.equal(net.dialled.length, 2)
 })
 
@@ -66,7 +73,7 @@ scene('of several addresses of a domain, those that are not public are left out'
   t.equal(ours.links.report().length, 1)
 })
 
-scene('a domain that names our partner’s private server does not share the stream to it', async (t, net) => {
+scene('a domain whose DNS names a partner’s private server does not share the stream to it', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const peer = await net.peer([THEIRS, 'evil.test'], { shows: dns(THEIRS, 'evil.test') })
@@ -80,7 +87,7 @@ scene('a domain that names our partner’s private server does not share the str
   t.notMatch(line.heard, 'evil.test')
 })
 
-scene('a peer cannot have its key checked at a private address either', async (t, net) => {
+scene('a peer cannot have its key verified at a private address', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const peer = await net.peer([], { shows: 'nothing' })
   net.names.set(THEIRS, [at(INSIDE)])
@@ -113,5 +120,5 @@ scene('no error that a user gets names an address or a port, whatever fails', as
   const broken = romeo.unread.find(({ attrs }) => attrs['id'] === 'b')
   t.equal(broken?.attrs['type'], 'error')
   t.notMatch(String(broken), ADDRESS)
-  t.match(ours.logged('no link').map(({ why }) => why), [/127\.0\.0\.53:53/, /./, /203\.0\.113\.2:5269/], 'the operator reads them')
+  t.match(ours.logged('s2s connect failed').map(({ reason }) => reason), [/127\.0\.0\.53:53/, /./, /203\.0\.113\.2:5269/], 'the log names them')
 })

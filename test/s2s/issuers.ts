@@ -1,9 +1,10 @@
-/** Authorities above authorities, right ones and wrong ones, and what they issue to servers. */
+/** Chains of authorities, valid and invalid, and the server certificates that they issue. */
 import 'reflect-metadata'
 import { createPrivateKey, sign, webcrypto } from 'node:crypto'
 import { AsnConvert } from '@peculiar/asn1-schema'
 import {
-  AlgorithmIdentifier, Certificate, GeneralName, GeneralSubtree, GeneralSubtrees, NameConstraints, SubjectAlternativeName,
+  AlgorithmIdentifier, Certificate, GeneralName, GeneralSubtree, GeneralSubtrees, NameConstraints,
+  SubjectAlternativeName,
 } from '@peculiar/asn1-x509'
 import * as x509 from '@peculiar/x509'
 
@@ -20,22 +21,22 @@ export interface Asked {
   /** 'none': no basic constraints at all. */
   readonly ca?: boolean | 'none'
   readonly pathLength?: number
-  /** Undefined: the extension is left out. */
+  /** If undefined, the extension is left out. */
   readonly keyUsage?: x509.KeyUsageFlags | undefined
-  /** Extended key usages; empty: the extension is left out. */
+  /** The extended key usages; if empty, the extension is left out. */
   readonly usages?: readonly string[]
-  /** Days from now: when it begins to hold, and when it ends. */
+  /** The first and the last day on which the certificate is valid, in days from now. */
   readonly days?: readonly [number, number]
-  /** Names; undefined: none. */
+  /** The subject alternative names; if undefined, there are none. */
   readonly names?: readonly GeneralName[]
   readonly permitted?: readonly GeneralName[]
   readonly excluded?: readonly GeneralName[]
   readonly more?: readonly x509.Extension[]
-  /** The kind of its key; ECDSA P-256 unless given. */
+  /** The kind of its key; ECDSA P-256 by default. */
   readonly key?: 'P-192' | 'RSA-1024' | 'RSA-2048' | 'Ed25519' | 'P-384'
 }
 
-/** One certificate with its key: it may issue others, whether it is allowed to or not. */
+/** One certificate with its key. It can issue others, whether its extensions allow that or not. */
 export class Issuer {
   readonly certificate: x509.X509Certificate
   readonly keys: webcrypto.CryptoKeyPair
@@ -48,18 +49,18 @@ export class Issuer {
   get der (): Uint8Array { return new Uint8Array(this.certificate.rawData) }
   get pem (): string { return this.certificate.toString('pem') }
 
-  /** The key, as PEM. */
+  /** Returns the private key, as PEM. */
   async key (): Promise<string> {
     const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', this.keys.privateKey)).toString('base64')
     return `-----BEGIN PRIVATE KEY-----\n${der}\n-----END PRIVATE KEY-----\n`
   }
 
-  /** An authority below this one. */
+  /** Issues an authority below this one. */
   async authority (subject: string, asked: Asked = {}): Promise<Issuer> {
     return await this.issue({ subject: `CN=${subject}`, ca: true, keyUsage: keyCertSign | cRLSign, ...asked })
   }
 
-  /** What a public authority issues to a server nowadays: for servers alone. */
+  /** Issues the kind of certificate that public authorities issue nowadays: for servers only. */
   async server (domain: string, asked: Asked = {}): Promise<Issuer> {
     return await this.issue({ subject: '', names: [dns(domain)], usages: [SERVER], keyUsage: digitalSignature, ca: false, ...asked })
   }
@@ -68,7 +69,7 @@ export class Issuer {
     return await made(asked, this)
   }
 
-  /** Signed anew by this one, with another algorithm. */
+  /** Signs another certificate anew with this key, by another algorithm. */
   resigned (other: Issuer, oid: string, hash: string | null, key: string): Issuer {
     const certificate = AsnConvert.parse(other.certificate.rawData, Certificate)
     const algorithm = new AlgorithmIdentifier({ algorithm: oid, parameters: Uint8Array.from([5, 0]).buffer })
@@ -80,12 +81,12 @@ export class Issuer {
   }
 }
 
-/** An authority of its own. */
+/** Makes an authority that signed itself. */
 export async function root (name: string, asked: Asked = {}): Promise<Issuer> {
   return await made({ subject: `CN=${name}`, ca: true, keyUsage: keyCertSign | cRLSign, ...asked }, undefined)
 }
 
-/** A server's certificate that is signed by itself. */
+/** Makes a server's certificate that signed itself. */
 export async function selfSignedServer (domain: string): Promise<Issuer> {
   return await made({ subject: `CN=${domain}`, names: [dns(domain)], usages: [SERVER], keyUsage: digitalSignature }, undefined)
 }

@@ -1,17 +1,17 @@
-/** Peers that lie, stall, flood or speak for others: what they get, and that nobody else notices. */
-import { DialbackKeys } from '../../lib/s2s/dialback.js'
+/** Peers that lie, stall, flood or speak for others: how Sestina answers them, and that no user notices. */
+import { DialbackKeys } from '../../lib/s2s/trust/dialback.js'
 import {
-  DIALBACK, EXTERNAL, OURS, SUCCESS, THEIRS, dns, external, header, message, scene, type Line, type Net, type Peer, type Town,
+  DIALBACK, dns, EXTERNAL, external, header, message, OURS, scene, STANZAS, SUCCESS, THEIRS, type Line,
+  type Net, type Peer, type Town,
 } from './stage.js'
 
 const EVIL = 'tybalt.test'
-const STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
 
 function result (from: string, to: string, content: string, more = ''): string {
   return `<db:result from='${from}' to='${to}' ${more}>${content}</db:result>`
 }
 
-/** One town, its user who would hear of it if a lie came in, and a liar. */
+/** Makes one town, a user who would receive a forged stanza, and a liar. */
 async function stage (net: Net, trust: 'certificate' | 'dialback' = 'dialback', more: { readonly shows?: ReturnType<typeof dns> } = {}):
 Promise<{ readonly ours: Town, readonly liar: Peer, readonly hears: () => Promise<void> }> {
   const ours = await net.town(OURS, { trust })
@@ -20,9 +20,9 @@ Promise<{ readonly ours: Town, readonly liar: Peer, readonly hears: () => Promis
   return { ours, liar, hears: async () => { await net.settled(); await romeo.getsNothing() } }
 }
 
-// ---- Stanzas of whom it does not speak for ---------------------------------------------------------
+// ---- Stanzas in another domain's name --------------------------------------------------------------
 
-scene('a stanza before anything is proven ends the stream', async (t, net) => {
+scene('a stanza before authentication ends the stream', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   for (const kind of ['message', 'presence', 'iq']) {
     const line = await liar.opens(ours, EVIL, OURS)
@@ -32,7 +32,7 @@ scene('a stanza before anything is proven ends the stream', async (t, net) => {
   await hears()
 })
 
-scene('a proven peer that sends for a domain it did not prove, or names nobody, is sent away', async (t, net) => {
+scene('a peer that sends from a domain it has not proven, or without an address, is disconnected', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   const cases: readonly (readonly [string, string])[] = [
     [message(`juliet@${THEIRS}`, `romeo@${OURS}`, 'I never loved you'), 'invalid-from'],
@@ -54,13 +54,13 @@ scene('a proven peer that sends for a domain it did not prove, or names nobody, 
   await hears()
 })
 
-scene('an address that cannot be read costs its sender an error, and the link of all others nothing', async (t, net) => {
+scene('an invalid address costs its sender an error, and the stream goes on', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   const line = await liar.enters(ours, EVIL, OURS)
   const long = 'x'.repeat(1100)
   await line.says(`<iq type='get' id='q' from='tybalt@${EVIL}/street' to='${long}@${OURS}'><ping xmlns='urn:xmpp:ping'/></iq>`)
   t.equal(line.error, undefined)
-  const back = await liar.takes(EVIL, `${EXTERNAL}${DIALBACK}`) // the answer goes out on a link of ours
+  const back = await liar.takes(EVIL, `${EXTERNAL}${DIALBACK}`) // the answer goes out on a stream that Sestina opens
   await back.says(SUCCESS)
   await back.says(`${header(EVIL, { id: 'x' })}<stream:features/>`)
   t.match(back.heard, /<iq [^>]*id=["']q["']/)
@@ -71,7 +71,7 @@ scene('an address that cannot be read costs its sender an error, and the link of
   await hears()
 })
 
-scene('one that serves another host of ours as well has to prove itself to each (CVE-2018-10847)', async (t, net) => {
+scene('a peer has to prove itself to each hosted domain (CVE-2018-10847)', async (t, net) => {
   const ours = await net.town([OURS, 'garden.montague.test'], { trust: 'dialback' })
   await ours.s.device(`romeo@${OURS}/orchard`)
   const gardener = await ours.s.device('gardener@garden.montague.test/shed')
@@ -79,7 +79,7 @@ scene('one that serves another host of ours as well has to prove itself to each 
   const line = await liar.enters(ours, EVIL, OURS)
   await line.says(message(`tybalt@${EVIL}`, 'gardener@garden.montague.test', 'lies'))
   t.equal(line.error, 'invalid-from')
-  // A new stream on the same connection, for another host or in another name.
+  // A new stream on the same connection, to another host or from another domain.
   for (const [from, to, condition] of [[EVIL, 'garden.montague.test', 'not-authorized'], [THEIRS, OURS, 'invalid-from']] as const) {
     const other = await liar.opens(ours, EVIL, OURS)
     await other.says(external())
@@ -91,7 +91,7 @@ scene('one that serves another host of ours as well has to prove itself to each 
   await gardener.getsNothing()
 })
 
-scene('who says that it is one of us, an account, or nobody that we serve is asked for, is sent away at once', async (t, net) => {
+scene('a stream is refused at once if it is from a hosted domain or an account, or to a domain that is not hosted', async (t, net) => {
   const { ours, liar } = await stage(net)
   for (const [from, to, condition] of [
     [OURS, OURS, 'invalid-from'], [`tybalt@${EVIL}`, OURS, 'invalid-from'], [EVIL, 'elsewhere.test', 'host-unknown'],
@@ -103,7 +103,7 @@ scene('who says that it is one of us, an account, or nobody that we serve is ask
   }
 })
 
-scene('nothing is taken before TLS but the wish for it', async (t, net) => {
+scene('before TLS only starttls is accepted', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   for (const said of [
     external(), result(EVIL, OURS, 'key'), message(`tybalt@${EVIL}`, `romeo@${OURS}`, 'lies'), "<bidi xmlns='urn:xmpp:bidi'/>",
@@ -122,7 +122,7 @@ scene('nothing is taken before TLS but the wish for it', async (t, net) => {
 
 // ---- EXTERNAL --------------------------------------------------------------------------------------------
 
-scene('EXTERNAL is offered to whom its certificate is for, and to nobody else', async (t, net) => {
+scene('EXTERNAL is offered only for a domain that the certificate is for', async (t, net) => {
   const { ours, liar } = await stage(net, 'certificate')
   const right = await liar.opens(ours, EVIL, OURS)
   t.match(right.heard, 'EXTERNAL')
@@ -133,12 +133,12 @@ scene('EXTERNAL is offered to whom its certificate is for, and to nobody else', 
     t.match(line.heard, 'invalid-mechanism')
   }
   const stranger = await net.peer('stranger.test', { trusted: false })
-  t.notMatch((await stranger.opens(ours, 'stranger.test', OURS)).heard, 'EXTERNAL', 'nor where nobody known has issued it')
+  t.notMatch((await stranger.opens(ours, 'stranger.test', OURS)).heard, 'EXTERNAL', 'not if no trusted authority issued it')
   const bare = await net.peer('bare.test', { shows: 'nothing' })
-  t.notMatch((await bare.opens(ours, 'bare.test', OURS)).heard, 'EXTERNAL', 'nor without one')
+  t.notMatch((await bare.opens(ours, 'bare.test', OURS)).heard, 'EXTERNAL', 'not without a certificate')
 })
 
-scene('an authorization identity is the domain again, or none', async (t, net) => {
+scene('an authorization identity is the stream’s domain, or none', async (t, net) => {
   const { ours, liar } = await stage(net)
   const base64 = (text: string): string => Buffer.from(text).toString('base64')
   for (const [identity, answer] of [
@@ -155,7 +155,7 @@ scene('an authorization identity is the domain again, or none', async (t, net) =
   await line.says("<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
   t.match(line.heard, 'aborted')
   for (let n = 0; n < 14; n++) await line.says(external('%'))
-  t.equal(line.error, 'policy-violation', 'and not for ever')
+  t.equal(line.error, 'policy-violation', 'attempts are limited')
   const again = await liar.enters(ours, EVIL, OURS)
   await again.says(external())
   t.equal(again.error, 'policy-violation')
@@ -163,7 +163,7 @@ scene('an authorization identity is the domain again, or none', async (t, net) =
 
 // ---- Dialback: the receiving side -----------------------------------------------------------------------------
 
-scene('a false key is asked about where DNS says the domain is, and found out', async (t, net) => {
+scene('a false key is verified at the server that DNS names, and refused', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   const capulet = await net.peer(THEIRS)
   const line = await liar.opens(ours, THEIRS, OURS)
@@ -174,13 +174,13 @@ scene('a false key is asked about where DNS says the domain is, and found out', 
   t.match(asked.heard, new RegExp(`<db:verify [^>]*id=.${id}.[^>]*>a key by guess</db:verify>`))
   await asked.says(`<db:verify from='${THEIRS}' to='${OURS}' id='${id}' type='invalid'/>`)
   t.match(line.heard, /<db:result [^>]*type=.invalid./)
-  t.ok(line.heard.endsWith('</stream:stream>'), 'who lies about the only domain has nothing more to say')
-  t.match(ours.logged('false key'), [{ from: THEIRS }])
-  t.equal(ours.counters.get('refused', { why: 'false key' }), 1)
+  t.ok(line.heard.endsWith('</stream:stream>'), 'a peer that lies about its only domain is disconnected')
+  t.match(ours.logged('dialback refused'), [{ from: THEIRS, reason: 'wrong key' }])
+  t.equal(ours.counters.get('refused', { reason: 'false key' }), 1)
   await hears()
 })
 
-scene('answers that nobody asked for are nothing, on whatever stream they come (XEP-0220 §6)', async (t, net) => {
+scene('answers to no request are ignored on every stream (XEP-0220 §6)', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   const lies = [
     `<db:result from='${THEIRS}' to='${OURS}' type='valid'/>`, `<db:result from='${OURS}' to='${THEIRS}' type='valid'/>`,
@@ -192,22 +192,22 @@ scene('answers that nobody asked for are nothing, on whatever stream they come (
   await incoming.says(message(`juliet@${THEIRS}`, `romeo@${OURS}`, 'lies'))
   t.equal(incoming.error, 'not-authorized')
 
-  // On a stream of ours, which was opened to the liar.
+  // On a stream that Sestina opened to the liar.
   const romeo = await ours.s.device(`romeo@${OURS}/vault`)
   await romeo.says(`<message to='tybalt@${EVIL}'><body>Peace</body></message>`)
   const outgoing = await liar.takes(EVIL)
   for (const lie of lies) await outgoing.says(lie)
-  t.notMatch(outgoing.heard, 'Peace', 'we do not take ourselves for believed')
+  t.notMatch(outgoing.heard, 'Peace', 'such an answer does not authenticate Sestina')
   await outgoing.says(message(`juliet@${THEIRS}`, `romeo@${OURS}`, 'lies'))
   t.equal(outgoing.error, 'not-authorized')
   await romeo.gets(`<message type='error' from='tybalt@${EVIL}'/>`)
   await hears()
 })
 
-scene('the answer about a key counts only on the stream where it was asked, of whom it was asked', async (t, net) => {
+scene('the answer about a key counts only on the stream and from the domain that was asked', async (t, net) => {
   const { ours, liar, hears } = await stage(net)
   const capulet = await net.peer(THEIRS)
-  // The liar has a stream of ours to itself, too: there it says that the key for another domain is right.
+  // Sestina has also opened a stream to the liar, who says there that the key of another domain is right.
   const romeo = await ours.s.device(`romeo@${OURS}/vault`)
   await romeo.says(`<message to='tybalt@${EVIL}'><body>Peace</body></message>`)
   const outgoing = await liar.takes(EVIL)
@@ -217,7 +217,7 @@ scene('the answer about a key counts only on the stream where it was asked, of w
   const asked = await capulet.takes(THEIRS)
   for (const where of [line, outgoing]) await where.says(`<db:verify from='${THEIRS}' to='${OURS}' id='${id}' type='valid'/>`)
   t.notMatch(line.heard, 'type="valid"')
-  // Nor for another id, or the other way about.
+  // An answer with another id, or with the domains swapped, does not count.
   await asked.says(`<db:verify from='${THEIRS}' to='${OURS}' id='other' type='valid'/><db:verify from='${OURS}' to='${THEIRS}' id='${id}' type='valid'/>`)
   await asked.says(`<db:verify from='${EVIL}' to='${OURS}' id='${id}' type='valid'/>`)
   t.notMatch(line.heard, 'type="valid"')
@@ -226,7 +226,7 @@ scene('the answer about a key counts only on the stream where it was asked, of w
   await hears()
 })
 
-scene('a key is good for one stream, one pair of domains and one direction; ours cannot be made elsewhere (XEP-0185)', async (t, net) => {
+scene('a key is valid for one stream, one pair of domains and one direction, and needs the secret to make (XEP-0185)', async (t, net) => {
   const { ours, liar } = await stage(net)
   const { keys } = ours
   const right = keys.key(EVIL, OURS, 'stream-9')
@@ -237,25 +237,25 @@ scene('a key is good for one stream, one pair of domains and one direction; ours
     return /type=.(valid|invalid|error)/.exec(line.heard)?.[1] ?? line.error ?? 'nothing'
   }
   t.equal(await asks(right), 'valid')
-  t.equal(await asks(` ${right}\n`), 'valid', 'white space is no part of it')
+  t.equal(await asks(` ${right}\n`), 'valid', 'white space around the key is ignored')
   t.equal(await asks(right, { id: 'stream-8' }), 'invalid', 'replayed on another stream')
-  t.equal(await asks(right, { from: THEIRS }), 'invalid', 'shown by another domain')
-  t.equal(await asks(keys.key(OURS, EVIL, 'stream-9')), 'invalid', 'turned about')
+  t.equal(await asks(right, { from: THEIRS }), 'invalid', 'used by another domain')
+  t.equal(await asks(keys.key(OURS, EVIL, 'stream-9')), 'invalid', 'in the other direction')
   t.equal(await asks(new DialbackKeys(Buffer.from('another secret')).key(EVIL, OURS, 'stream-9')), 'invalid')
   t.equal(await asks(''), 'invalid')
   t.equal(await asks('f'.repeat(9000)), 'invalid')
-  t.equal(await asks(right, { to: 'elsewhere.test' }), 'error', 'of a domain that is not ours')
-  t.not(new DialbackKeys().key(EVIL, OURS, 'x'), new DialbackKeys().key(EVIL, OURS, 'x'), 'each process has a secret of its own')
+  t.equal(await asks(right, { to: 'elsewhere.test' }), 'error', 'for a domain that is not hosted here')
+  t.not(new DialbackKeys().key(EVIL, OURS, 'x'), new DialbackKeys().key(EVIL, OURS, 'x'), 'each process has its own secret')
 })
 
-scene('each domain of a peer is proven for itself; those not proven stay shut, and the stream goes on', async (t, net) => {
+scene('each domain of a peer is proven on its own; unproven ones may not send, and the stream goes on', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const peer = await net.peer([THEIRS, `rooms.${THEIRS}`], { shows: dns(THEIRS, `rooms.${THEIRS}`) })
   await net.peer('bank.test')
   const line = await peer.opens(ours, THEIRS, OURS)
   await line.says(result(THEIRS, OURS, 'x'))
-  line.gets(/<db:result [^>]*type=.valid./) // its certificate says so
+  line.gets(/<db:result [^>]*type=.valid./) // its certificate proves it
   await line.says(message(`juliet@${THEIRS}`, `romeo@${OURS}`, 'one'))
   await romeo.gets('<message><body>one</body></message>')
   await line.says(result(`rooms.${THEIRS}`, OURS, 'x'))
@@ -270,7 +270,7 @@ scene('each domain of a peer is proven for itself; those not proven stay shut, a
     line.forget()
   }
   await line.says(result(THEIRS, OURS, 'again'))
-  t.match(line.heard, /type=.valid./, 'what is proven stays so')
+  t.match(line.heard, /type=.valid./, 'a proven domain stays proven')
   t.equal(line.error, undefined)
   await line.says(message('boss@bank.test', `romeo@${OURS}`, 'lies'))
   t.equal(line.error, 'invalid-from')
@@ -278,7 +278,7 @@ scene('each domain of a peer is proven for itself; those not proven stay shut, a
   await romeo.getsNothing()
 })
 
-scene('where the policy wants a certificate, a right key from a server without one proves nothing', async (t, net) => {
+scene('if the policy requires a certificate, a valid dialback key without one proves nothing', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'certificate' })
   const theirs = await net.town(THEIRS, { trust: 'dialback', trusted: false })
   const juliet = await theirs.s.device(`juliet@${THEIRS}/balcony`)
@@ -288,7 +288,7 @@ scene('where the policy wants a certificate, a right key from a server without o
   t.equal(ours.counters.get('accepted'), undefined)
 })
 
-scene('dialback never goes in circles: two servers that prove themselves to each other make a connection each', async (t, net) => {
+scene('dialback does not loop: two servers that prove themselves to each other make one connection each', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback', trusted: false })
   const theirs = await net.town(THEIRS, { trust: 'dialback', trusted: false })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -303,7 +303,7 @@ scene('dialback never goes in circles: two servers that prove themselves to each
   t.equal(romeo.unread.length, 5)
 })
 
-scene('a peer keeps us busy with so many keys and no more, and is sent away after so many that prove nothing', async (t, net) => {
+scene('the dialback keys that a peer may have verified at a time are limited, and after too many failures it is disconnected', async (t, net) => {
   const { ours, liar } = await stage(net)
   for (let n = 0; n < 40; n++) {
     net.names.set(`d${n}.test`, [{ host: 'x', address: '203.0.113.1', port: 5269, tls: 'required', secure: false }])
@@ -314,14 +314,14 @@ scene('a peer keeps us busy with so many keys and no more, and is sent away afte
   t.equal(net.dialled.length, 16)
   await line.says(result('d1.test', OURS, 'another key'))
   t.match(line.heard, 'resource-constraint', 'one key at a time for a pair')
-  t.equal(ours.counters.get('refused', { why: 'resource-constraint' }), 1)
+  t.equal(ours.counters.get('refused', { reason: 'resource-constraint' }), 1)
   for (let n = 16; n < 40; n++) await line.says(result(`d${n}.test`, OURS, 'key'))
-  t.equal(net.dialled.length, 16, 'nobody else is called')
+  t.equal(net.dialled.length, 16, 'nobody else is dialled')
   t.equal(line.error, 'policy-violation')
   await net.pass(21_000)
 })
 
-scene('a server that is asked about a key and says nothing is not waited for longer than 30 seconds', async (t, net) => {
+scene('a server that does not answer about a key is given up after 30 seconds', async (t, net) => {
   const { ours, liar } = await stage(net)
   const capulet = await net.peer(THEIRS)
   await liar.enters(ours, EVIL, OURS)
@@ -334,7 +334,7 @@ scene('a server that is asked about a key and says nothing is not waited for lon
 
 // ---- Dialback: the originating side -------------------------------------------------------------------------
 
-scene('what a server answers to our key is what our users hear: yes, no, an error, nothing', async (t, net) => {
+scene('a server’s answer to the dialback key decides what the sender gets: delivery, an error, or a timeout', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const answers: readonly (readonly [string, string, string])[] = [
@@ -361,7 +361,7 @@ scene('what a server answers to our key is what our users hear: yes, no, an erro
 
 // ---- Peers that stall ------------------------------------------------------------------------------------------
 
-scene('whoever calls and stalls, in whatever state, is let go after the time of negotiation', async (t, net) => {
+scene('a peer that dials in and stalls in any state is disconnected after the negotiation timeout', async (t, net) => {
   const { ours, liar } = await stage(net)
   const starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
   const states: Readonly<Record<string, () => Promise<Line>>> = {
@@ -371,7 +371,7 @@ scene('whoever calls and stalls, in whatever state, is let go after the time of 
     'half an element': async () => { const line = liar.dials(ours); await line.says(`${header(EVIL, { to: OURS })}<startt`); return line },
     'before TLS': async () => { const line = liar.dials(ours); await line.says(header(EVIL, { to: OURS })); await line.says(starttls); return line },
     'within TLS': () => liar.opens(ours, EVIL, OURS),
-    'let in by EXTERNAL, and no new stream': async () => { const line = await liar.opens(ours, EVIL, OURS); await line.says(external()); return line },
+    'authenticated by EXTERNAL, and no new stream': async () => { const line = await liar.opens(ours, EVIL, OURS); await line.says(external()); return line },
     'waiting for a key': async () => { const line = await liar.opens(ours, undefined, OURS); await line.says(result('slow.test', OURS, 'x')); return line },
   }
   net.names.set('slow.test', [{ host: 'x', address: '203.0.113.1', port: 5269, tls: 'required', secure: false }])
@@ -383,11 +383,11 @@ scene('whoever calls and stalls, in whatever state, is let go after the time of 
     // A space now and then is no progress.
     await line.says(' ')
     await net.pass(12_000)
-    t.equal(ours.listener.counts.connections, 0, `${name}: gone`)
+    t.equal(ours.listener.counts.connections, 0, `${name}: disconnected`)
   }
 })
 
-scene('whoever is called and stalls, in whatever state, costs those who wait an error and no more', async (t, net) => {
+scene('a dialled server that stalls in any state costs the waiting senders an error and nothing else', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const features = (what: string): string => `<stream:features>${what}</stream:features>`
@@ -413,7 +413,7 @@ scene('whoever is called and stalls, in whatever state, costs those who wait an 
   }
 })
 
-scene('whoever is called and breaks the protocol is no server: our users hear so at once', async (t, net) => {
+scene('a dialled server that breaks the protocol is treated as unreachable, and the sender gets the error at once', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const cases: Readonly<Record<string, readonly [string | undefined, string]>> = {
@@ -421,12 +421,12 @@ scene('whoever is called and breaks the protocol is no server: our users hear so
     'TLS refused': ["<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features><failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", 'remote-server-not-found'],
     'no features': ["<message from='x@y' to='z'/>", 'remote-server-timeout'],
     'no XML': ['<<<', 'remote-server-timeout'],
-    'a host that it does not know': ["<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", 'remote-server-not-found'],
+    'an unknown host': ["<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", 'remote-server-not-found'],
     'a server that stops': ["<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", 'remote-server-timeout'],
-    'an end': ['</stream:stream>', 'remote-server-timeout'],
-    'more features than anybody has': [`<stream:features>${'<x/>'.repeat(1000)}</stream:features>`, 'remote-server-timeout'],
-    'a feature without end': [`<stream:features>${'x'.repeat(20_000)}`, 'remote-server-timeout'],
-    'nothing but a hang-up': [undefined, 'remote-server-timeout'],
+    'the end of the stream': ['</stream:stream>', 'remote-server-timeout'],
+    'too many features': [`<stream:features>${'<x/>'.repeat(1000)}</stream:features>`, 'remote-server-timeout'],
+    'an endless feature': [`<stream:features>${'x'.repeat(20_000)}`, 'remote-server-timeout'],
+    'a closed connection': [undefined, 'remote-server-timeout'],
   }
   let n = 0
   for (const [name, [says, condition]] of Object.entries(cases)) {
@@ -442,7 +442,7 @@ scene('whoever is called and breaks the protocol is no server: our users hear so
   }
 })
 
-scene('fifty handshakes a second from one network, a hundred in all, and no more: those behind wait for their turn (CVE-2021-32920)', async (t, net) => {
+scene('at most 50 handshakes a second from one network and 100 in all are served; later ones wait (CVE-2021-32920)', async (t, net) => {
   const { ours, liar } = await stage(net)
   const lines: Line[] = []
   for (let n = 0; n < 160; n++) {

@@ -1,16 +1,18 @@
-/** Links as they live: shared, idle, cut, dead; what policies and limits make of them; and presence behind it all. */
+/**
+ * Streams between servers over their lives (shared, idle, cut, dead), with policies and limits; and presence over them.
+ */
 import {
-  BIDI, DIALBACK, EXTERNAL, OURS, SUCCESS, THEIRS, dns, external, header, message, scene, type Line, type Net, type Peer, type Town,
+  BIDI, DIALBACK, dns, EXTERNAL, external, header, message, OURS, scene, STANZAS, SUCCESS, THEIRS, type Line,
+  type Net, type Peer, type Town,
 } from './stage.js'
 import type { Device } from '../device.js'
-import type { Policy } from '../../lib/s2s/world.js'
+import type { Policy } from '../../lib/s2s/ground/policy.js'
 
-const STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
 const SPEAKS_BIDI = "<bidi xmlns='urn:xmpp:bidi'/>"
 
 async function romeoOf (town: Town, resource = 'orchard'): Promise<Device> { return await town.s.device(`romeo@${OURS}/${resource}`) }
 
-/** What a user writes goes out on this connection from now on. */
+/** Authenticates Sestina on its connection to the peer; from now on users' stanzas go out on it. */
 async function linked (peer: Peer, domain: string, features = `${EXTERNAL}${DIALBACK}`, more = DIALBACK): Promise<Line> {
   const line = await peer.takes(domain, features)
   line.gets('EXTERNAL')
@@ -35,7 +37,7 @@ Promise<{ readonly ours: Town, readonly theirs: Town, readonly romeo: Device, re
 
 // ---- One connection for many ---------------------------------------------------------------------------
 
-scene('three domains of one server share a connection where it tells of errors (XEP-0220 §2.6.2), each proven', async (t, net) => {
+scene('three domains of one server share a connection if it reports dialback errors (XEP-0220 §2.6.2), each proven', async (t, net) => {
   const ours = await net.town([OURS, 'garden.montague.test'])
   const romeo = await romeoOf(ours)
   const gardener = await ours.s.device('gardener@garden.montague.test/shed')
@@ -58,7 +60,7 @@ scene('three domains of one server share a connection where it tells of errors (
   t.equal(ours.links.report().length, 4)
 })
 
-scene('a domain at another place, or not in the certificate, or of a server that tells no errors, gets a connection of its own', async (t, net) => {
+scene('a domain gets its own connection if its address or certificate differs, or if its server reports no dialback errors', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer([THEIRS, `rooms.${THEIRS}`], { shows: dns(THEIRS) })
@@ -71,10 +73,10 @@ scene('a domain at another place, or not in the certificate, or of a server that
   await romeo.says(`<message id='r' to='hall@rooms.${THEIRS}'><body>three</body></message>`)
   await peer.takes(`rooms.${THEIRS}`)
   await romeo.gets(`<message type='error' id='r'><error><remote-server-not-found xmlns='${STANZAS}'/></error></message>`)
-  t.equal(line.heard, '', 'the first one was not asked')
+  t.equal(line.heard, '', 'sharing was not tried on the first connection')
 })
 
-scene('where sharing is refused, there is a connection of its own, and nothing is lost', async (t, net) => {
+scene('if sharing is refused, the domain gets its own connection, and nothing is lost', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const both = [THEIRS, `rooms.${THEIRS}`]
@@ -88,7 +90,7 @@ scene('where sharing is refused, there is a connection of its own, and nothing i
   t.equal(line.isClosed, false)
 })
 
-scene('on a bidirectional stream of ours its domain answers, and no other does (XEP-0288)', async (t, net) => {
+scene('on a bidirectional stream only the peer’s domain may send (XEP-0288)', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -103,11 +105,11 @@ scene('on a bidirectional stream of ours its domain answers, and no other does (
   await line.says(message('boss@bank.test', `romeo@${OURS}`, 'lies'))
   t.equal(line.error, 'invalid-from')
   await net.settled()
-  await romeo.gets("<message type='error'/>") // nobody has said yet that the first one has come
+  await romeo.gets("<message type='error'/>") // the first message is not confirmed yet
   await romeo.getsNothing()
 })
 
-scene('without the wish for both directions, a stream of ours takes nothing; one of theirs carries nothing of ours', async (t, net) => {
+scene('without bidi, an outgoing stream accepts no stanzas, and an incoming stream carries none out', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -121,17 +123,17 @@ scene('without the wish for both directions, a stream of ours takes nothing; one
   ;(await linked(peer, THEIRS)).gets('two')
   const late = await peer.enters(ours, THEIRS, OURS)
   await late.says(SPEAKS_BIDI)
-  t.equal(late.error, 'policy-violation', 'it is said before authentication, or never')
+  t.equal(late.error, 'policy-violation', 'bidi has to come before authentication')
 })
 
-scene('who wants both directions gets what we have for it on its own stream, once it is proven', async (t, net) => {
+scene('a peer that asks for bidi gets the queued stanzas on its own stream once it is authenticated', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
   const line = await peer.opens(ours, THEIRS, OURS)
   await line.says(SPEAKS_BIDI)
   await romeo.says(`<message to='juliet@${THEIRS}'><body>early</body></message>`)
-  t.notMatch(line.heard, 'early', 'not before')
+  t.notMatch(line.heard, 'early', 'not before authentication')
   await line.says(external())
   await line.says(header(THEIRS, { to: OURS }))
   t.match(line.heard, 'early')
@@ -144,7 +146,7 @@ scene('who wants both directions gets what we have for it on its own stream, onc
 
 // ---- Limits ------------------------------------------------------------------------------------------------
 
-scene('what the other server says it takes at most is not exceeded (XEP-0478); one stanza too large ends no link', async (t, net) => {
+scene('the peer’s stanza size limit is kept (XEP-0478); one stanza too large does not end the stream', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -159,7 +161,7 @@ scene('what the other server says it takes at most is not exceeded (XEP-0478); o
   line.gets('short')
 })
 
-scene('we say what we take; before anything is proven that is little, in bytes and in elements', async (t, net) => {
+scene('the server announces its limits; before authentication they are small, in bytes and in elements', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const line = await peer.opens(ours, THEIRS, OURS)
@@ -175,9 +177,9 @@ scene('we say what we take; before anything is proven that is little, in bytes a
   t.equal(many.error, 'policy-violation')
 })
 
-scene('a proven domain that floods strangers with messages and requests is stopped; its other users’ contacts go on', async (t, net) => {
+scene('a proven domain that floods users with messages and requests is throttled; contacts at that domain are not', async (t, net) => {
   const ours = await net.town(OURS, { scene: {
-    modules: ['roster', 'presence', 'message', 'limits'], settings: { limits: { messages: 10, requests: 5 } },
+    modules: ['roster', 'presence', 'message', 'limits'], settings: { limits: { strangerMessagesPerMinute: 10, subscriptionRequestsPerMinute: 5 } },
   } })
   const romeo = await romeoOf(ours)
   await ours.s.contact(`romeo@${OURS}`, `juliet@${THEIRS}`)
@@ -194,11 +196,11 @@ scene('a proven domain that floods strangers with messages and requests is stopp
   const other = await net.peer('verona.test')
   await (await other.enters(ours, 'verona.test', OURS)).says(message('prince@verona.test', `romeo@${OURS}`, 'order'))
   romeo.forget(romeo.unread.find(({ name }) => name === 'presence'))
-  t.ok(romeo.unread.some(({ attrs }) => attrs['from'] === 'prince@verona.test'), 'another domain has a measure of its own')
+  t.ok(romeo.unread.some(({ attrs }) => attrs['from'] === 'prince@verona.test'), 'another domain has its own limit')
 })
 
-scene('a room elsewhere that is entered may be as loud as it likes; one that was left is a stranger', async (t, net) => {
-  const ours = await net.town(OURS, { scene: { modules: ['roster', 'presence', 'message', 'limits'], settings: { limits: { messages: 10 } } } })
+scene('a remote room that a user has joined is not throttled; a room that the user has left is', async (t, net) => {
+  const ours = await net.town(OURS, { scene: { modules: ['roster', 'presence', 'message', 'limits'], settings: { limits: { strangerMessagesPerMinute: 10 } } } })
   const romeo = await romeoOf(ours)
   const rooms = `rooms.${THEIRS}`
   const peer = await net.peer(rooms)
@@ -214,7 +216,7 @@ scene('a room elsewhere that is entered may be as loud as it likes; one that was
   t.equal(await talk(), 5) // as many as it leaves for others of its domain
 })
 
-scene('a slow reader costs the senders of what it does not read an error, and us no memory', async (t, net) => {
+scene('messages to a slow server come back with an error and take no memory', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -229,7 +231,7 @@ scene('a slow reader costs the senders of what it does not read an error, and us
 
 // ---- Policies --------------------------------------------------------------------------------------------------
 
-scene('each domain has its policy: dialback is enough for one, another is refused in both directions', async (t, net) => {
+scene('each domain has its own policy: dialback suffices for one, another is refused in both directions', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const policies: Readonly<Record<string, Policy>> = { 'old.test': { trust: 'dialback' }, 'spam.test': { trust: 'refuse' } }
@@ -249,13 +251,13 @@ scene('each domain has its policy: dialback is enough for one, another is refuse
   const nameless = await spam.opens(ours, undefined, OURS)
   await nameless.says(`<db:result from='spam.test' to='${OURS}'>key</db:result>`)
   t.match(nameless.heard, /type=.error.>.*policy-violation/)
-  // What changes counts for what is open, too.
+  // A changed policy also applies to open streams.
   ours.policy = () => ({ trust: 'refuse' })
   await romeo.says("<message id='t' to='x@old.test'><body>again</body></message>")
   await romeo.gets("<message type='error' id='t'/>")
 })
 
-scene('an IP address has no certificate, and is not even called where one is wanted', async (t, net) => {
+scene('an IP address is not dialled if a certificate is required, as it cannot have one', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   net.names.set('192.0.2.7', [{ host: '192.0.2.7', address: '192.0.2.7', port: 5269, tls: 'required', secure: false }])
@@ -265,7 +267,7 @@ scene('an IP address has no certificate, and is not even called where one is wan
   t.equal(net.dialled.length, 0)
 })
 
-scene('of several places, one with a wrong certificate is passed over for the next', async (t, net) => {
+scene('of several servers of a domain, one with a wrong certificate is skipped', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const wrong = await net.peer('wrong.test')
@@ -281,7 +283,7 @@ scene('of several places, one with a wrong certificate is passed over for the ne
 
 // ---- Dead domains --------------------------------------------------------------------------------------------------
 
-scene('a dead domain is left alone for longer and longer, by chance a little more or less, up to five minutes', async (t, net) => {
+scene('a dead domain is retried after longer and longer delays with some jitter, up to five minutes', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   net.names.set('dead.test', [{ host: 'x', address: '203.0.113.9', port: 5269, tls: 'required', secure: false }])
@@ -306,7 +308,7 @@ scene('a dead domain is left alone for longer and longer, by chance a little mor
   t.match(ours.links.report(), [{ remote: 'dead.test', state: 'resting', queue: 0 }])
 })
 
-scene('a dead domain that comes to us is alive: what we have for it goes at once', async (t, net) => {
+scene('a dead domain that opens a stream counts as alive, and its queue is sent at once', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -322,7 +324,7 @@ scene('a dead domain that comes to us is alive: what we have for it goes at once
   ;(await linked(peer, THEIRS)).gets('three')
 })
 
-scene('five hundred dead domains do not hold up a living one, and leave nothing behind', async (t, net) => {
+scene('five hundred dead domains do not delay a live one, and leave no state', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -334,15 +336,15 @@ scene('five hundred dead domains do not hold up a living one, and leave nothing 
   await romeo.says(`<message to='juliet@${THEIRS}'><body>hello</body></message>`)
   ;(await linked(peer, THEIRS)).gets('hello')
   await net.pass(21_000)
-  t.equal(romeo.unread.length, 500, 'each of the others came back')
+  t.equal(romeo.unread.length, 500, 'each message to the others came back')
   for (let n = 0; n < 500; n++) await romeo.says(`<message id='d${n}' to='x@d${n}.test'><body>hello?</body></message>`)
-  t.equal(romeo.unread.length, 1000, 'and at once, the second time')
+  t.equal(romeo.unread.length, 1000, 'the second time they came back at once')
   t.equal(ours.links.report().filter(({ state }) => state !== 'resting').length, 1)
 })
 
 // ---- Idle, cut, restarted ----------------------------------------------------------------------------------------
 
-scene('claims of domains that nobody finds leave nothing behind', async (t, net) => {
+scene('claims of domains that cannot be found leave no state', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const peer = await net.peer(THEIRS)
   for (let times = 0; times < 4; times++) {
@@ -353,7 +355,7 @@ scene('claims of domains that nobody finds leave nothing behind', async (t, net)
   t.same(ours.links.report(), [])
 })
 
-scene('a link that nobody uses is closed in peace, and made again when it is wanted', async (t, net) => {
+scene('an idle stream is closed in order, and opened again if it is needed', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -369,7 +371,7 @@ scene('a link that nobody uses is closed in peace, and made again when it is wan
   ;(await linked(peer, THEIRS)).gets('two')
 })
 
-scene('a server that was there a moment ago is being restarted: what is for it waits, and is not lost', async (t, net) => {
+scene('stanzas wait for a server that was reachable a moment ago, and are not lost', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await romeoOf(ours)
   const peer = await net.peer(THEIRS)
@@ -378,7 +380,7 @@ scene('a server that was there a moment ago is being restarted: what is for it w
   const places = net.names.get(THEIRS) ?? []
   net.names.set(THEIRS, [{ host: 'x', address: '203.0.113.9', port: 5269, tls: 'required', secure: false }])
   await line.says("<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>")
-  await romeo.gets("<message type='error'/>") // of the first one nobody can say whether it has come
+  await romeo.gets("<message type='error'/>") // nobody can tell whether the first message has arrived
   await romeo.says(`<message to='juliet@${THEIRS}'><body>two</body></message>`)
   await net.pass(5000)
   await romeo.getsNothing()
@@ -391,7 +393,7 @@ scene('a server that was there a moment ago is being restarted: what is for it w
 
 // ---- Presence -----------------------------------------------------------------------------------------------------
 
-scene('who was sent directed presence elsewhere hears of its end, also where the line is cut', async (t, net) => {
+scene('recipients of directed presence elsewhere get unavailable, also if the connection is cut', async (t, net) => {
   const { romeo, juliet, theirs } = await lovers(net)
   const nurse = await theirs.s.device(`nurse@${THEIRS}/kitchen`)
   await romeo.says(`<presence to='nurse@${THEIRS}/kitchen'/>`)
@@ -405,7 +407,7 @@ scene('who was sent directed presence elsewhere hears of its end, also where the
   t.pass()
 })
 
-scene('who comes back probes contacts elsewhere, and sees who is there and who is not', async (t, net) => {
+scene('a user who comes back probes remote contacts, and gets the presence of each', async (t, net) => {
   const { romeo, juliet, ours } = await lovers(net)
   await romeo.loses('connection')
   await net.settled()
@@ -421,15 +423,15 @@ scene('who comes back probes contacts elsewhere, and sees who is there and who i
   const third = await ours.s.device(`romeo@${OURS}/garden`, { presence: false })
   await third.says('<presence/>')
   await net.settled()
-  t.ok(third.unread.some(({ attrs }) => attrs['type'] === 'unavailable' && attrs['from'] === `juliet@${THEIRS}`), 'and no ghost')
+  t.ok(third.unread.some(({ attrs }) => attrs['type'] === 'unavailable' && attrs['from'] === `juliet@${THEIRS}`), 'no ghost is left')
 })
 
-scene('after the link was cut for an hour, each side knows of the other what is so, and no ghost is left', async (t, net) => {
+scene('after an hour without a connection each side gets the other’s current presence, and no ghost is left', async (t, net) => {
   const { ours, theirs, romeo, juliet } = await lovers(net)
   const vault = await romeoOf(ours, 'vault')
   await net.settled()
   for (const device of [romeo, juliet]) device.forget()
-  // The line between the two is cut, and nobody reaches the other.
+  // The connection between the two is cut, and neither can reach the other.
   const places = [OURS, THEIRS].map(domain => [domain, net.names.get(domain) ?? []] as const)
   for (const [domain] of places) net.names.set(domain, [{ host: 'x', address: '203.0.113.9', port: 5269, tls: 'required', secure: false }])
   net.cut()
@@ -448,16 +450,16 @@ scene('after the link was cut for an hour, each side knows of the other what is 
   t.match(JSON.stringify((heard(juliet, `romeo@${OURS}/orchard`) as { children?: unknown } | undefined)?.children, ['name', 'children']), 'away')
   t.match(heard(juliet, `romeo@${OURS}/vault`), { attrs: { type: 'unavailable' } })
   t.match(JSON.stringify((heard(romeo, `juliet@${THEIRS}/balcony`) as { children?: unknown } | undefined)?.children, ['name', 'children']), 'Wherefore')
-  // And it is said once.
+  // The presence is sent once.
   romeo.forget()
   juliet.forget()
   await net.pass(120_000)
   await romeo.getsNothing()
   await juliet.getsNothing()
-  t.ok(theirs.logged('link closed'))
+  t.ok(theirs.logged('s2s link closed'))
 })
 
-scene('who has gone while the other server was away, and has come again, is not said to be gone', async (t, net) => {
+scene('no unavailable is sent for a user who left and came back while the other server was away', async (t, net) => {
   const { ours, juliet, romeo } = await lovers(net)
   const places = net.names.get(THEIRS) ?? []
   net.names.set(THEIRS, [{ host: 'x', address: '203.0.113.9', port: 5269, tls: 'required', secure: false }])
@@ -474,7 +476,7 @@ scene('who has gone while the other server was away, and has come again, is not 
   t.notOk(said.at(-1)?.attrs['type'])
 })
 
-scene('when this server stops, contacts elsewhere hear that its users are gone', async (t, net) => {
+scene('when this server stops, remote contacts get unavailable', async (t, net) => {
   const { ours, juliet } = await lovers(net)
   await ours.s.server.stop()
   await net.settled()

@@ -1,10 +1,10 @@
-/** Resources and nicks of others that our own rules would not let in: what comes from them is delivered, or answered. */
+/** Remote resources and nicks that Sestina's own rules would refuse: their stanzas are delivered, or answered. */
 import { DIALBACK, EXTERNAL, OURS, SUCCESS, header, message, scene } from './stage.js'
 
 const ROOMS = 'rooms.test'
 const FAMILY = '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}'
 
-scene('what comes from a nick with a joiner or another part of an emoji is delivered', async (t, net) => {
+scene('stanzas from a nick with a joiner or another part of an emoji are delivered', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const peer = await net.peer(ROOMS, {})
@@ -18,7 +18,7 @@ scene('what comes from a nick with a joiner or another part of an emoji is deliv
   t.equal(ours.counters.get('malformed'), undefined)
 })
 
-scene('a request from an address that cannot be read is answered, to its account', async (t, net) => {
+scene('a request from an address that cannot be parsed is answered, to its bare address', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback' })
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const peer = await net.peer(ROOMS, {})
@@ -29,7 +29,7 @@ scene('a request from an address that cannot be read is answered, to its account
   await back.says(SUCCESS)
   await back.says(`${header(ROOMS, { id: 'x' })}<stream:features/>`)
   t.match(back.heard, /<iq [^>]*id=["']q["'][^>]*>.*jid-malformed/)
-  t.notMatch(back.heard, /<message/, 'a room would take that for the end of its occupant')
+  t.notMatch(back.heard, /<message/, 'a room would take that error as its occupant leaving')
   await romeo.getsNothing()
   t.equal(line.error, undefined)
   t.equal(ours.counters.get('malformed'), 2)

@@ -1,24 +1,27 @@
-/** What is on its way to another server when ours stops, or falls: it goes out behind the next start, or comes back. */
+/**
+ * Stanzas on their way to another server when Sestina stops or crashes: they are sent after the next start, or come
+ * back.
+ */
 import t from 'tap'
 import { randomIds } from '../../lib/base/ids.js'
 import { takeNoMore } from '../../lib/s2s/federation.js'
-import { Outbox, type Left } from '../../lib/s2s/outbox.js'
+import { Outbox, type Left } from '../../lib/s2s/queue/outbox.js'
 import type { MemoryStorage } from '../../lib/storage/memory.js'
 import { journal, type NewEntry } from '../../lib/storage/store.js'
 import type { Device } from '../device.js'
 import { scenario } from '../scenario.js'
-import { header, message, OURS, scene, THEIRS, type Line, type Net, type Peer, type Town, type TownHow } from './stage.js'
+import {
+  EXTERNAL, header, message, OURS, scene, SM_FEATURE, STANZAS, THEIRS, type Line, type Net, type Peer,
+  type Town, type TownHow,
+} from './stage.js'
+import { SM } from '../stanzas.js'
 
-const STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
-const SM = "xmlns='urn:xmpp:sm:3'"
-const SM_FEATURE = "<sm xmlns='urn:xmpp:sm:3'/>"
-const EXTERNAL = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
 const MODULES = ['roster', 'presence', 'message', 'disco', 'stream-management']
 
 const NOTHING: Left = { queued: [], unsure: [], streams: [], ended: [] }
 let lives = 0
 
-/** Our server, in one of its lives; romeo's session is managed, and outlives it. */
+/** Starts the server once; Romeo's session has stream management, and survives a restart. */
 async function life (net: Net, storage?: MemoryStorage, how: TownHow = {}): Promise<Town> {
   const kept = storage === undefined ? {} : { storage }
   return await net.town(OURS, { ...how, scene: { modules: MODULES, ids: `life${++lives}`, ...kept } })
@@ -33,14 +36,14 @@ async function managed (town: Town): Promise<Managed> {
   return { device, id: String(enabled.attrs['id']) }
 }
 
-/** The same session behind a start. */
+/** Resumes the same session after a start. */
 async function resumed (town: Town, { id }: Managed): Promise<Device> {
   const { device, answer } = await town.s.resume(`romeo@${OURS}`, `<resume ${SM} previd='${id}' h='0'/>`)
   if (device === undefined) throw new Error(`not resumed: ${answer.toString()}`)
   return device
 }
 
-/** As the process stops: sessions are parked, streams end. */
+/** Stops as the process does: saves sessions, ends streams. Returns the storage. */
 async function stops (net: Net, town: Town): Promise<MemoryStorage> {
   const closing = (async () => {
     await town.s.server.stop(() => takeNoMore(town.links, [town.listener]))
@@ -65,7 +68,7 @@ async function starts (net: Net, storage: MemoryStorage): Promise<Town> {
   return town
 }
 
-/** The peer has let us in, and acknowledges nothing until the scene does. */
+/** Lets Sestina in as the peer, which acknowledges nothing until the scene does. */
 async function lets (peer: Peer, enabled = `<enabled ${SM}/>`): Promise<Line> {
   const line = await peer.takes(THEIRS, `${EXTERNAL}${SM_FEATURE}`)
   await line.says("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
@@ -78,7 +81,7 @@ async function lets (peer: Peer, enabled = `<enabled ${SM}/>`): Promise<Line> {
 const words = (id: string, more = ''): string => `<message id='${id}' to='juliet@${THEIRS}'><body>${id}</body>${more}</message>`
 const ids = (items: Left['queued']): readonly (string | undefined)[] => items.map(({ stanza }) => stanza.id)
 
-scene('a message is written down until the other server has it', async (t, net) => {
+scene('a message is stored until the other server acknowledges it', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const { device } = await managed(ours)
@@ -95,7 +98,7 @@ scene('a message is written down until the other server has it', async (t, net) 
   t.strictSame(ids((await left(ours)).unsure), [])
 })
 
-scene('what comes back is written down no longer', async (t, net) => {
+scene('a message that comes back is no longer stored', async (t, net) => {
   const ours = await life(net)
   const { device } = await managed(ours)
   await device.says(`<message id='m' to='friar@nowhere.test'><body>?</body></message>`)
@@ -105,23 +108,23 @@ scene('what comes back is written down no longer', async (t, net) => {
   t.strictSame(await left(ours), NOTHING)
 })
 
-scene('only what says something, and may be stored, is written down', async (t, net) => {
+scene('only messages with content are stored, and none with no-store', async (t, net) => {
   const ours = await life(net)
   const { device } = await managed(ours)
   net.silent.add('203.0.113.1:5269')
   net.names.set(THEIRS, [{ host: THEIRS, address: '203.0.113.1', port: 5269, tls: 'required', secure: false }])
   await device.says(
-    words('no', "<no-store xmlns='urn:xmpp:hints'/>"), words('never', "<no-permanent-store xmlns='urn:xmpp:hints'/>"),
+    words('no', "<no-store xmlns='urn:xmpp:hints'/>"), words('for now', "<no-permanent-store xmlns='urn:xmpp:hints'/>"),
     `<message to='juliet@${THEIRS}'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>`,
     `<message to='juliet@${THEIRS}' type='error'><error type='cancel'><gone xmlns='${STANZAS}'/></error></message>`,
     `<presence to='juliet@${THEIRS}'/>`, `<iq type='get' id='iq' to='${THEIRS}'><query xmlns='jabber:iq:version'/></iq>`,
     words('yes', "<active xmlns='http://jabber.org/protocol/chatstates'/>"),
     `<message id='receipt' to='juliet@${THEIRS}'><received xmlns='urn:xmpp:receipts' id='x'/></message>`,
   )
-  t.strictSame(ids((await left(ours)).unsure), ['yes', 'receipt'])
+  t.strictSame(ids((await left(ours)).unsure), ['for now', 'yes', 'receipt'])
 })
 
-scene('what waits when the server is stopped goes out behind its next start, in its order: questions and presence as well', async (t, net) => {
+scene('stanzas that wait when the server stops are sent after its next start, in order, requests and presence included', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
@@ -131,10 +134,10 @@ scene('what waits when the server is stopped goes out behind its next start, in 
   peer.waiting.length = 0
   const after = await starts(net, storage)
   const line = await lets(peer)
-  line.gets("<body>m1</body>")
+  line.gets('<body>m1</body>')
   line.gets(/<iq [^>]*id="iq"[^>]*from="romeo@montague.test\/orchard"/)
   line.gets('<presence')
-  line.gets("<body>m2</body>")
+  line.gets('<body>m2</body>')
   await line.says(`<a ${SM} h='4'/>`)
   await net.pass(1000)
   t.strictSame(await left(after), NOTHING)
@@ -142,7 +145,7 @@ scene('what waits when the server is stopped goes out behind its next start, in 
   await device.getsNothing()
 })
 
-scene('what waited too long meanwhile comes back to the session that is resumed', async (t, net) => {
+scene('a stanza that waited too long over a restart comes back to the resumed session', async (t, net) => {
   const ours = await life(net)
   const romeo = await managed(ours)
   net.silent.add('203.0.113.1:5269')
@@ -157,7 +160,7 @@ scene('what waited too long meanwhile comes back to the session that is resumed'
   t.strictSame(await left(after), NOTHING)
 })
 
-scene('what had gone out, and was not acknowledged, comes back behind the next start: it may have arrived', async (t, net) => {
+scene('a stanza sent without acknowledgement before a stop comes back after the start, as it may have arrived', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
@@ -170,10 +173,10 @@ scene('what had gone out, and was not acknowledged, comes back behind the next s
   await device.gets("<iq id='iq' type='error'><error type='wait'/></iq>")
   await device.gets(`<r ${SM}/>`)
   await device.getsNothing()
-  t.equal(peer.waiting.length, 0, 'nobody is to have it twice')
+  t.equal(peer.waiting.length, 0, 'nothing is sent twice')
 })
 
-scene('before it stops, the others are given the time to say what has come', async (t, net) => {
+scene('before the server stops, peers get the time to acknowledge', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
@@ -184,14 +187,14 @@ scene('before it stops, the others are given the time to say what has come', asy
   t.strictSame(await left(ours, await stopping), NOTHING)
 })
 
-scene('what was on its way when the server fell comes back to its sender behind the next start', async (t, net) => {
+scene('stanzas on their way when the server crashed come back to their sender after the next start', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
   await romeo.device.says(words('m1'))
   await lets(peer)
   await romeo.device.says(words('m2'))
-  await net.pass(1500) // sessions are written down within a second
+  await net.pass(1500) // sessions are saved within a second
   const after = await starts(net, ours.s.storage.remains())
   const device = await resumed(after, romeo)
   for (const id of ['m1', 'm2']) {
@@ -206,8 +209,10 @@ scene('what was on its way when the server fell comes back to its sender behind 
 
 const RESUMABLE = `<enabled ${SM} resume='true' id='of-theirs'/>`
 
-/** A stream of ours on which one of three messages was acknowledged, and ours is stopped and started. */
-async function interrupted (net: Net): Promise<{ readonly after: Town, readonly line: Line, readonly device: () => Promise<Device> }> {
+interface Interrupted { readonly after: Town, readonly line: Line, readonly device: () => Promise<Device> }
+
+/** Makes an outgoing stream on which the peer acknowledged one of three stanzas, then stops and starts the server. */
+async function interrupted (net: Net): Promise<Interrupted> {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
@@ -221,7 +226,7 @@ async function interrupted (net: Net): Promise<{ readonly after: Town, readonly 
   return { after, line: await lets(peer, ''), device: () => resumed(after, romeo) }
 }
 
-scene('a stream of ours is taken up behind our restart: what had not come goes out again, and nothing else', async (t, net) => {
+scene('an outgoing stream is resumed after a restart, and only what had not arrived is sent again', async (t, net) => {
   const { after, line, device } = await interrupted(net)
   line.gets(/<resume [^>]*previd="of-theirs"[^>]*>/)
   t.notMatch(line.heard, /m2/)
@@ -234,7 +239,7 @@ scene('a stream of ours is taken up behind our restart: what had not come goes o
   await (await device()).getsNothing()
 })
 
-scene('where the peer says how far it had come, and does not take it up, what had not come goes out again', async (t, net) => {
+scene('if the peer refuses to resume but gives its count, only what had not arrived is sent again', async (t, net) => {
   const { line, device } = await interrupted(net)
   await line.says(`<failed ${SM} h='2'><item-not-found xmlns='${STANZAS}'/></failed>`)
   line.gets('<enable ')
@@ -243,17 +248,17 @@ scene('where the peer says how far it had come, and does not take it up, what ha
   await (await device()).getsNothing()
 })
 
-scene('where the peer knows nothing of it, what was not acknowledged comes back', async (t, net) => {
+scene('if the peer does not know the stream, what it had not acknowledged comes back', async (t, net) => {
   const { after, line, device } = await interrupted(net)
   await line.says(`<failed ${SM}><item-not-found xmlns='${STANZAS}'/></failed>`)
   const romeo = await device()
-  await romeo.gets("<presence type='error'/>") // as one that enters a room would be answered
+  await romeo.gets("<presence type='error'/>") // as an answer to a user who joins a room
   await romeo.gets(`<message id='m2' type='error'><error type='wait'><remote-server-timeout xmlns='${STANZAS}'/></error></message>`)
   await net.pass(1000)
   t.strictSame(await left(after), NOTHING)
 })
 
-scene('where ours was away for too long, nothing is taken up', async (t, net) => {
+scene('after too long a stop no outgoing stream is resumed', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
@@ -268,7 +273,7 @@ scene('where ours was away for too long, nothing is taken up', async (t, net) =>
   await (await resumed(after, romeo)).gets("<message id='m1' type='error'/>")
 })
 
-scene('a stream of theirs is taken up behind our restart, in both directions', async (t, net) => {
+scene('an incoming stream is resumed after a restart, in both directions', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   const romeo = await managed(ours)
@@ -294,17 +299,17 @@ scene('a stream of theirs is taken up behind our restart, in both directions', a
   const device = await resumed(after, romeo)
   await device.says(words('m3'))
   const back = await enters(after)
-  t.notMatch(back.heard, /m3/, 'what came later waits for what came before')
+  t.notMatch(back.heard, /m3/, 'later stanzas wait for earlier ones')
   await back.says(`<resume ${SM} previd='${id}' h='1'/>`)
   back.gets(/<resumed [^>]*h="1"/)
   back.gets('<body>m2</body>')
   back.gets('<body>m3</body>')
   await back.says(message(`juliet@${THEIRS}`, romeo.device.jid.toString(), 'j2'))
   await device.gets('<message><body>j1</body></message>')
-  t.equal(peer.waiting.length, 0, 'we have not gone there ourselves')
+  t.equal(peer.waiting.length, 0, 'Sestina has not dialled the peer')
 })
 
-scene('a peer whose stream had ended hears behind our next start how far it had come, and nobody else does', async (t, net) => {
+scene('after a restart a peer whose stream had ended gets its handled count, and nobody else does', async (t, net) => {
   const ours = await life(net)
   const peer = await net.peer(THEIRS)
   await ours.s.device(`romeo@${OURS}/orchard`)
@@ -323,7 +328,7 @@ scene('a peer whose stream had ended hears behind our next start how far it had 
   t.notMatch(stranger.gets(/<failed [^>]*>/), /h=/)
 })
 
-void t.test('what cannot be read is logged and passed over; what was for a host that is gone is forgotten', async t => {
+void t.test('an unreadable stored stanza is logged and skipped; stanzas of a host that is gone are deleted', async t => {
   const s = await scenario(t, { modules: ['message'], hosts: [OURS] })
   const rows = await s.storage.open('federation.outbox', journal<unknown>(1))
   const row = (id: string, text: string): NewEntry<unknown> => ({ id, at: 0, with: THEIRS, value: { text } })
@@ -333,7 +338,7 @@ void t.test('what cannot be read is logged and passed over; what was for a host 
     rows.appending('gone.test', row('c', `<message from='romeo@gone.test' to='juliet@${THEIRS}'/>`)),
   ])
   await s.settled()
-  s.expectedErrors.push(['stored item not readable', 'not one element'])
+  s.expectedErrors.push(['stored item unreadable', 'not one element'])
   const outbox = await Outbox.open({ storage: s.storage, clock: s.clock, ids: randomIds, log: s.log })
   const found = await outbox.left(domain => domain === OURS)
   t.strictSame([ids(found.queued), ids(found.unsure)], [[], ['b']])

@@ -1,4 +1,4 @@
-/** Federation as it is put together: real sockets, real TLS, a DNS server; every case of a certificate, both ways. */
+/** Federation as a whole: real sockets, real TLS, a DNS server; every kind of certificate, in both directions. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -6,10 +6,10 @@ import { GeneralName } from '@peculiar/asn1-x509'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../lib/base/clock.js'
 import { Federation, type FederationPlan } from '../../lib/s2s/federation.js'
-import { TcpDialer, dialFirst } from '../../lib/s2s/dial.js'
-import type { ServerListener } from '../../lib/s2s/listener.js'
-import type { Target } from '../../lib/s2s/resolve.js'
-import type { Policy } from '../../lib/s2s/world.js'
+import { TcpDialer, dialFirst } from '../../lib/s2s/connect/happy-eyeballs.js'
+import type { ServerListener } from '../../lib/s2s/streams/listener.js'
+import type { Target } from '../../lib/s2s/ground/target.js'
+import type { Policy } from '../../lib/s2s/ground/policy.js'
 import { Ranges } from '../../lib/base/reach.js'
 import { Certificates } from '../../lib/stream/certificates.js'
 import { Guard } from '../../lib/stream/guard.js'
@@ -42,9 +42,9 @@ interface How {
   readonly tls?: 'required' | 'direct'
   readonly connections?: number
   readonly allowed?: readonly string[]
-  /** What it shows instead of a certificate that is made for it. */
+  /** The certificate that it shows instead of one that is made for it. */
   readonly pair?: { readonly certificate: string, readonly key: string }
-  /** When it lives, in milliseconds since 1970. */
+  /** The current time of this town, in milliseconds since 1970. */
   readonly now?: number
 }
 
@@ -69,7 +69,7 @@ async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
   writeFileSync(join(folder, domain, 'fullchain.pem'), pair.certificate)
   writeFileSync(join(folder, domain, 'privkey.pem'), pair.key, { mode: 0o600 })
   const certificates = await Certificates.open({ folder, domains: [domain], clock: systemClock, log: s.log })
-  const { clock, log, server: { router } } = s
+  const { clock, log, server: { pipeline } } = s
   let ids = 0
   const plan: FederationPlan = {
     authorities: join(v.folder, 'authorities'),
@@ -80,7 +80,7 @@ async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
     policy: () => ({ trust: how.trust ?? 'certificate' }),
   }
   const federation = await Federation.open({
-    clock, log, router, certificates, domain, oldest: 'TLSv1.2', ids: { next: () => `s${++ids}` }, host: name => s.server.host(name), listeners: () => [],
+    clock, log, pipeline, certificates, domain, oldest: 'TLSv1.2', ids: { next: () => `s${++ids}` }, host: name => s.server.host(name), listeners: () => [],
   }, plan)
   const listener = federation.listener({ tls: how.tls ?? 'required', stanza: 262_144, rate: 1_000_000 })
   const port = await listener.listen('127.0.0.1', 0)
@@ -92,9 +92,11 @@ async function town (v: Verona, domain: string, how: How = {}): Promise<Town> {
   return { s, federation, listener, port, plan }
 }
 
-function dns (...names: readonly string[]): Wanted { return { names: names.map(dNSName => new GeneralName({ dNSName })) } }
+function dns (...names: readonly string[]): Wanted {
+  return { names: names.map(dNSName => new GeneralName({ dNSName })) }
+}
 
-/** Waits for what happens outside of our turns: sockets, TLS. */
+/** Waits for something that does not depend on the event loop alone: sockets, TLS. */
 async function until (what: string, isSo: () => boolean): Promise<void> {
   const end = Date.now() + 120_000
   while (!isSo()) {
@@ -103,7 +105,7 @@ async function until (what: string, isSo: () => boolean): Promise<void> {
   }
 }
 
-/** Sends a message over, and answers with what came of it: 'arrived', or the error's condition and text. */
+/** Sends a message to another server and returns the result: 'arrived', or the text of the error. */
 async function outcome (from: Device, to: Device, toAddress: string): Promise<string> {
   const id = `m${++messages}`
   await from.says(`<message to='${toAddress}' id='${id}'><body>${id}</body></message>`)
@@ -126,62 +128,67 @@ const SERVER_AUTH = '1.3.6.1.5.5.7.3.1'
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 const SRV_NAME = '1.3.6.1.5.5.7.8.7'
 
-/** What the other server shows, and what comes of what we write to it, and of what it writes. */
+/** The certificate of the other server, and the outcome of messages to it (`comes`) and from it (`goes`). */
 const CASES: Readonly<Record<string, { readonly domain?: string, readonly certificate: Wanted | 'self-signed' | 'of a stranger', readonly comes: RegExp, readonly goes?: RegExp }>> = {
   'DNS-ID': { certificate: dns(THEIRS), comes: /^arrived$/ },
   'SRV-ID': { certificate: { names: [otherName(SRV_NAME, utf8(`_xmpp-server.${THEIRS}`, 0x16))] }, comes: /^arrived$/ },
   'XmppAddr': { certificate: { addresses: [THEIRS] }, comes: /^arrived$/ },
   'a wildcard, one level': { domain: `rooms.${THEIRS}`, certificate: dns(`*.${THEIRS}`), comes: /^arrived$/ },
-  'a wildcard, no level': { certificate: dns(`*.${THEIRS}`), comes: /not for capulet\.test/ },
-  'a wildcard, two levels': { domain: `a.rooms.${THEIRS}`, certificate: dns(`*.${THEIRS}`), comes: /not for a\.rooms/ },
+  'a wildcard, no level': { certificate: dns(`*.${THEIRS}`), comes: /not valid for capulet\.test/ },
+  'a wildcard, two levels': { domain: `a.rooms.${THEIRS}`, certificate: dns(`*.${THEIRS}`), comes: /not valid for a\.rooms/ },
   'an IDN': { domain: 'bücher.test', certificate: dns('xn--bcher-kva.test'), comes: /^arrived$/ },
   'for servers only, as Let’s Encrypt issues them': { certificate: { ...dns(THEIRS), usages: [SERVER_AUTH] }, comes: /^arrived$/ },
-  'for clients only': { certificate: { ...dns(THEIRS), usages: [CLIENT_AUTH] }, comes: /not trusted: it was not issued for this/, goes: /^arrived$/ },
-  'a common name alone': { certificate: { subject: `CN=${THEIRS}` }, comes: /not for capulet\.test/ },
-  'a wrong name': { certificate: dns('verona.test'), comes: /not for capulet\.test/ },
+  'for clients only': { certificate: { ...dns(THEIRS), usages: [CLIENT_AUTH] }, comes: /not trusted: it was not issued for this purpose/, goes: /^arrived$/ },
+  'a common name alone': { certificate: { subject: `CN=${THEIRS}` }, comes: /not valid for capulet\.test/ },
+  'a wrong name': { certificate: dns('verona.test'), comes: /not valid for capulet\.test/ },
   'expired': { certificate: { ...dns(THEIRS), days: [-3, -1] }, comes: /not trusted: it has expired/ },
   'not valid yet': { certificate: { ...dns(THEIRS), days: [1, 3] }, comes: /not trusted: it is not valid yet/ },
-  'self-signed': { certificate: 'self-signed', comes: /not trusted: it is signed by itself/ },
+  'self-signed': { certificate: 'self-signed', comes: /not trusted: it is self-signed/ },
   'of an authority that nobody knows': { certificate: 'of a stranger', comes: /not trusted: its authority is not trusted/ },
 }
 
 for (const [name, { domain = THEIRS, certificate, comes, goes: given }] of Object.entries(CASES)) {
-  const goes = given ?? (comes.test('arrived') ? comes : /it refuses dialback/)
-  void t.test(`a certificate, ${name}: who is written to, and who writes`, async t => {
+  const goes = given ?? (comes.test('arrived') ? comes : /it refused dialback/)
+  void t.test(`with a certificate (${name}), messages to and from the server have the outcome of the table`, async t => {
     const v = await verona(t)
     const ours = await town(v, OURS)
     const theirs = await town(v, domain, { certificate, trust: 'dialback' })
     const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
     const juliet = await theirs.s.device(`juliet@${domain}/balcony`)
     t.match(await outcome(romeo, juliet, `juliet@${domain}`), comes, 'to it')
-    // To another server, for ours it might answer on the connection that is there.
+    // The message goes to another server: to ours it could go on the connection that is open.
     const third = await town(v, 'verona.test')
     const prince = await third.s.device('prince@verona.test/palace')
     t.match(await outcome(juliet, prince, 'prince@verona.test'), goes, 'from it')
-    if (!goes.test('arrived')) t.same(prince.unread, [], 'nothing of it has come in')
+    if (!goes.test('arrived')) t.same(prince.unread, [], 'no stanza of it has come in')
   })
 }
 
-/** Certificates for servers alone, as public authorities issue them now, and what whoever calls with one is believed by. */
+/**
+ * Certificates for servers only, as public authorities issue them now, and how a peer that shows one is authenticated.
+ */
 const FOR_SERVERS = { ...dns(THEIRS), usages: [SERVER_AUTH] }
-interface Call { readonly chain: (v: Verona) => Promise<{ readonly certificate: string, readonly key: string }>, readonly is: RegExp }
+interface Call {
+  readonly chain: (v: Verona) => Promise<{ readonly certificate: string, readonly key: string }>
+  readonly is: RegExp
+}
 const CALLS: Readonly<Record<string, Call>> = {
   'of our authority': { chain: ({ authority }) => authority.issue(FOR_SERVERS), is: /^EXTERNAL$/ },
   'self-signed': { chain: async () => {
     const own = await selfSignedServer(THEIRS)
     return { certificate: own.pem, key: await own.key() }
-  }, is: /^it refuses dialback/ },
+  }, is: /^it refused dialback/ },
   'of an authority that it sends along': { chain: async () => {
     const foreign = await makeAuthority('a stranger')
     const { certificate, key } = await foreign.issue(FOR_SERVERS)
     return { certificate: `${certificate}\n${foreign.certificate}`, key }
-  }, is: /^it refuses dialback/ },
-  'expired': { chain: ({ authority }) => authority.issue({ ...FOR_SERVERS, days: [-3, -1] }), is: /^it refuses dialback/ },
-  'not valid yet': { chain: ({ authority }) => authority.issue({ ...FOR_SERVERS, days: [1, 3] }), is: /^it refuses dialback/ },
+  }, is: /^it refused dialback/ },
+  'expired': { chain: ({ authority }) => authority.issue({ ...FOR_SERVERS, days: [-3, -1] }), is: /^it refused dialback/ },
+  'not valid yet': { chain: ({ authority }) => authority.issue({ ...FOR_SERVERS, days: [1, 3] }), is: /^it refused dialback/ },
 }
 
 for (const [name, { chain, is }] of Object.entries(CALLS)) {
-  void t.test(`who calls with a certificate for servers alone, ${name}`, async t => {
+  void t.test(`a peer with a certificate for servers only (${name}) is accepted or refused as the table says`, async t => {
     const v = await verona(t)
     const ours = await town(v, OURS, { now: Date.now() })
     const theirs = await town(v, THEIRS, { pair: await chain(v), trust: 'dialback' })
@@ -192,7 +199,7 @@ for (const [name, { chain, is }] of Object.entries(CALLS)) {
   })
 }
 
-void t.test('direct TLS over sockets; who is connected is counted and reported, and a reload takes over new policies', async t => {
+void t.test('direct TLS works over sockets; connections are counted and reported, and a reload applies new policies', async t => {
   const v = await verona(t)
   const ours = await town(v, OURS)
   const theirs = await town(v, THEIRS, { tls: 'direct' })
@@ -208,10 +215,10 @@ void t.test('direct TLS over sockets; who is connected is counted and reported, 
   t.ok((theirs.federation.counters.get('accepted') ?? 0) > 0)
   await ours.federation.reload({ ...ours.plan, authorities: undefined, policy: () => ({ trust: 'refuse' }) })
   t.match(await outcome(romeo, juliet, `juliet@${THEIRS}`), /does not talk to/)
-  await until('the end of the link', () => theirs.listener.counts.connections === 0)
+  await until('the end of the stream', () => theirs.listener.counts.connections === 0)
   romeo.forget()
-  t.not(await outcome(juliet, romeo, `romeo@${OURS}`), 'arrived', 'whom the new conf refuses comes in no more')
-  // And the streams that others have opened.
+  t.not(await outcome(juliet, romeo, `romeo@${OURS}`), 'arrived', 'a domain that the new conf refuses gets no new stream')
+  // The reload also ends streams that others opened.
   await ours.federation.reload(ours.plan)
   t.equal(await outcome(juliet, romeo, `romeo@${OURS}`), 'arrived')
   t.match(ours.federation.counts, { connections: 1, established: 1 })
@@ -227,14 +234,14 @@ void t.test('a domain whose DNS names this machine gets no connection, unless th
   const juliet = await theirs.s.device(`juliet@${THEIRS}/balcony`)
   t.equal(await outcome(romeo, juliet, `juliet@${THEIRS}`), 'DNS names no server that can be reached')
   t.equal(theirs.listener.counts.connections, 0)
-  t.same(theirs.s.lines.filter(line => line.event === 'server gone'), [])
+  t.same(theirs.s.lines.filter(line => line.event === 's2s stream closed'), [])
   await ours.federation.reload({ ...ours.plan, allowed: ['127.0.0.1'] })
   ours.s.clock.pass(10_000)
   romeo.forget()
   t.equal(await outcome(romeo, juliet, `juliet@${THEIRS}`), 'arrived')
 })
 
-void t.test('from one network come so many connections and no more', async t => {
+void t.test('the connections from one network are limited', async t => {
   const v = await verona(t)
   const { port, listener, s } = await town(v, OURS, { connections: 2 })
   const sockets = [1, 2, 3].map(() => connect(port, '127.0.0.1'))
@@ -242,12 +249,12 @@ void t.test('from one network come so many connections and no more', async t => 
   for (const socket of sockets) socket.on('error', () => {}).on('close', () => { closed++ })
   await until('the third to be closed', () => closed === 1)
   t.match(listener.counts, { connections: 2, established: 0 })
-  t.match(s.lines.filter(line => line.event === 'servers turned away'), [{ fields: { why: 'too many from one network' } }])
+  t.match(s.lines.filter(line => line.event === 'servers refused'), [{ fields: { reason: 'too many from one network' } }])
   for (const socket of sockets) socket.destroy()
   await until('room again', () => listener.counts.connections === 0)
 })
 
-void t.test('garbage in place of TLS is cut off', async t => {
+void t.test('garbage instead of TLS ends the connection', async t => {
   const v = await verona(t)
   const { port, listener } = await town(v, OURS, { tls: 'direct' })
   const socket = connect(port, '127.0.0.1')
@@ -257,7 +264,7 @@ void t.test('garbage in place of TLS is cut off', async t => {
   await until('its end', () => isClosed && listener.counts.connections === 0)
 })
 
-void t.test('whoever stalls within TLS is let go after the time of negotiation, whoever has called', async t => {
+void t.test('a peer that stalls within TLS is given up after the negotiation timeout, in both directions', async t => {
   const v = await verona(t)
   const ours = await town(v, OURS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -269,7 +276,7 @@ void t.test('whoever stalls within TLS is let go after the time of negotiation, 
   calls.write("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
   await until('proceed', () => heard.includes('<proceed'))
   ours.s.clock.pass(31_000)
-  await until('the end of who called', () => isGone && ours.listener.counts.connections === 0)
+  await until('the end of the incoming connection', () => isGone && ours.listener.counts.connections === 0)
 
   let isCalled = false
   const silent = createServer(socket => { isCalled = true; socket.on('error', () => {}) })
@@ -278,7 +285,7 @@ void t.test('whoever stalls within TLS is let go after the time of negotiation, 
   const bound = silent.address()
   v.zone.server('silent.test', '127.0.0.1', { direct: typeof bound === 'object' && bound !== null ? bound.port : 0 })
   await romeo.says("<message id='m' to='x@silent.test'><body>hello?</body></message>")
-  await until('our call', () => isCalled)
+  await until('the outgoing connection', () => isCalled)
   await new Promise(resolve => { setImmediate(resolve) })
   ours.s.clock.pass(31_000)
   await until('the error', () => romeo.unread.some(({ attrs }) => attrs['id'] === 'm' && attrs['type'] === 'error'))
@@ -291,7 +298,7 @@ function targets (...hosts: readonly string[]): readonly Target[] {
   return hosts.map(host => ({ host, address: host, port: 5269, tls: 'required', secure: false }))
 }
 
-void t.test('places are tried side by side, each a quarter of a second after the one before; the first to answer is taken', async t => {
+void t.test('targets are dialled side by side, each a quarter of a second after the last; the first that answers is used', async t => {
   const clock = new FakeClock()
   const [transport] = memoryPair({ clock })
   const tried: string[] = []
@@ -310,7 +317,7 @@ void t.test('places are tried side by side, each a quarter of a second after the
   t.same(tried, ['silent'])
   clock.pass(250)
   await new Promise(resolve => { setImmediate(resolve) })
-  t.same(tried, ['silent', 'refusing', 'late'], 'who refuses is followed at once')
+  t.same(tried, ['silent', 'refusing', 'late'], 'after a refusal the next one is dialled at once')
   answer?.(transport)
   t.equal((await dialled).target.host, 'late')
   t.same(aborted, ['silent', 'refusing', 'late'])
@@ -319,13 +326,13 @@ void t.test('places are tried side by side, each a quarter of a second after the
   t.equal(clock.timers, 0)
 })
 
-void t.test('where nobody answers in time, or all refuse, that is said; who answers too late is hung up on', async t => {
+void t.test('if no target answers in time, or all refuse, the error says so; a late connection is closed', async t => {
   const clock = new FakeClock()
   let late: ((transport: Transport) => void) | undefined
   const [a] = memoryPair({ clock })
   const waited = dialFirst({ dial: () => new Promise(resolve => { late = resolve }) }, clock, targets('one'), 20_000)
   clock.pass(20_000)
-  await t.rejects(waited, { message: 'nobody answers' })
+  await t.rejects(waited, { message: 'no server answers' })
   late?.(a)
   await new Promise(resolve => { setImmediate(resolve) })
   t.ok(a.isClosed)
@@ -333,7 +340,7 @@ void t.test('where nobody answers in time, or all refuse, that is said; who answ
   t.equal(clock.timers, 0)
 })
 
-void t.test('over TCP: a port where nobody listens refuses; a dial that is given up ends', async t => {
+void t.test('over TCP a port without a listener refuses, and an aborted dial ends', async t => {
   const dialer = new TcpDialer(new FakeClock(), new Guard({ allowed: new Ranges(['127.0.0.1']) }))
   const controller = new AbortController()
   const target = (port: number, address = '127.0.0.1'): Target => ({ host: 'x', address, port, tls: 'required', secure: false })

@@ -1,4 +1,7 @@
-/** Towns with servers, and a network between them in memory: names, connections, certificates and lies are the scene's to say. */
+/**
+ * Towns with servers, and a network between them in memory. The scene decides on names, connections, certificates and
+ * lies.
+ */
 import { createSecureContext } from 'node:tls'
 import t, { type Test } from 'tap'
 import { GeneralName } from '@peculiar/asn1-x509'
@@ -6,15 +9,18 @@ import { Counters } from '../../lib/base/counters.js'
 import { randomIds } from '../../lib/base/ids.js'
 import { Budgets } from '../../lib/base/rate.js'
 import { DOMAIN_BUDGET, DOMAINS } from '../../lib/host/cost.js'
-import { Anchors } from '../../lib/s2s/chain.js'
-import { DialbackKeys } from '../../lib/s2s/dialback.js'
-import { DnsError } from '../../lib/s2s/dns/client.js'
-import type { ServerListenerSettings } from '../../lib/s2s/incoming.js'
-import { Links } from '../../lib/s2s/links.js'
-import { ServerListener } from '../../lib/s2s/listener.js'
-import { Outbox } from '../../lib/s2s/outbox.js'
-import { NoServer, type Resolver, type Target } from '../../lib/s2s/resolve.js'
-import type { Dialer, FederationLimits, FederationWorld, Policy } from '../../lib/s2s/world.js'
+import { Anchors } from '../../lib/s2s/trust/chain.js'
+import { DialbackKeys } from '../../lib/s2s/trust/dialback.js'
+import { DnsError } from '../../lib/s2s/connect/dns-client.js'
+import type { ServerListenerSettings } from '../../lib/s2s/streams/settings.js'
+import { DomainQueues } from '../../lib/s2s/queue/domain-queues.js'
+import { ServerListener } from '../../lib/s2s/streams/listener.js'
+import { Outbox } from '../../lib/s2s/queue/outbox.js'
+import { NoServer, type Resolver } from '../../lib/s2s/connect/resolve.js'
+import type { Target } from '../../lib/s2s/ground/target.js'
+import type { Dialer } from '../../lib/s2s/connect/context.js'
+import type { FederationLimits, Policy } from '../../lib/s2s/ground/policy.js'
+import type { FederationContext } from '../../lib/s2s/queue/context.js'
 import { memoryPair } from '../../lib/stream/memory-transport.js'
 import type { ClientTlsSettings, TlsInfo, TlsSettings, Transport, TransportHandlers } from '../../lib/stream/transport.js'
 import { makeAuthority, type Authority, type Wanted } from '../auth/authority.js'
@@ -30,13 +36,13 @@ export const LIMITS: FederationLimits = {
   unauthenticated: { stanza: 10_000, elements: 64 }, connections: 50,
 }
 const SETTINGS: ServerListenerSettings = { tls: 'required', stanza: 262_144, rate: 1_000_000 }
-const MODULES = ['roster', 'presence', 'message', 'disco'] // no ping: it would take our devices for dead
+const MODULES = ['roster', 'presence', 'message', 'disco'] // no ping: it would take the scene's devices for dead
 const NO_CERTIFICATE = new Uint8Array()
 
 let authority: Promise<Authority> | undefined
 const issued = new Map<string, Promise<Uint8Array>>()
 
-/** A certificate that says what is wanted, as DER; the same for the same. */
+/** Returns a certificate with these names, as DER; equal wishes get the same certificate. */
 export function certificateFor (wanted: Wanted): Promise<Uint8Array> {
   authority ??= makeAuthority('Verona')
   const key = JSON.stringify(wanted)
@@ -49,7 +55,7 @@ export function dns (...domains: readonly string[]): Wanted {
   return { names: domains.map(name => new GeneralName({ dNSName: name })) }
 }
 
-/** A test on a network of its own; when it has been played, nothing may be left of any connection. */
+/** Runs a test on a network of its own, and checks that no connection left a timer. */
 export function scene (title: string, play: (t: Test, net: Net) => Promise<void>): void {
   void t.test(title, async t => {
     const net = new Net(t)
@@ -62,7 +68,7 @@ export function scene (title: string, play: (t: Test, net: Net) => Promise<void>
   })
 }
 
-/** How the connections to one domain go. */
+/** Accepts the connections to one domain. */
 export type Answer = (transport: Transport, address: string) => void
 
 export interface TownHow {
@@ -70,24 +76,24 @@ export interface TownHow {
   readonly trust?: Policy['trust']
   readonly limits?: Partial<FederationLimits>
   readonly listener?: Partial<ServerListenerSettings>
-  /** What its certificate says; its domains unless given. */
+  /** The names in its certificate; by default its domains. */
   readonly shows?: Wanted | 'nothing'
-  /** Whether others trust who issued it. */
+  /** Whether others trust its certificate; by default they do. */
   readonly trusted?: boolean
-  /** What another domain may cost a second; ten times that at once. */
+  /** The budget of another domain, in units per second; ten times that at once. */
   readonly cost?: number
 }
 
 export class Net {
   readonly t: Test
   readonly clock = new FakeClock()
-  /** What DNS says: places, or what it fails with. */
+  /** The DNS answers: targets, or the error that a lookup fails with. */
   readonly names = new Map<string, readonly Target[] | Error>()
-  /** Addresses that take connections, and never say anything. */
+  /** Addresses that accept connections and then say nothing. */
   readonly silent = new Set<string>()
-  /** Addresses to which a stranger may send nobody. */
+  /** Addresses that DNS records of a stranger may not lead to. */
   readonly forbidden = new Set<string>()
-  /** Each connection that somebody wanted, as 'address:port'. */
+  /** Each connection that was attempted, as 'address:port'. */
   readonly dialled: string[] = []
   readonly #servers = new Map<string, Answer>()
   readonly #trusted = new Set<Uint8Array>()
@@ -98,7 +104,7 @@ export class Net {
 
   constructor (t: Test) { this.t = t }
 
-  /** A server of ours with its domains. */
+  /** Starts a Sestina server with its domains. */
   async town (domains: string | readonly string[], how: TownHow = {}): Promise<Town> {
     const all = typeof domains === 'string' ? [domains] : domains
     const s = await scenario(this.t, { modules: MODULES, hosts: all, ...how.scene })
@@ -113,7 +119,7 @@ export class Net {
     return town
   }
 
-  /** A server that the scene plays by hand. */
+  /** Makes a server that the scene plays by hand. */
   async peer (domains: string | readonly string[], how: Pick<TownHow, 'shows' | 'trusted'> & { readonly tls?: Target['tls'] } = {}): Promise<Peer> {
     const all = typeof domains === 'string' ? [domains] : domains
     const shown = how.shows === 'nothing' ? NO_CERTIFICATE : await certificateFor(how.shows ?? dns(...all))
@@ -123,7 +129,7 @@ export class Net {
     return peer
   }
 
-  /** Puts a server into DNS. */
+  /** Adds a server to DNS. */
   settle (domains: readonly string[], address: string, answer: Answer, tls: Target['tls'] = 'required'): void {
     this.#servers.set(`${address}:5269`, answer)
     for (const domain of domains) this.names.set(domain, [{ host: `xmpp.${domain}`, address, port: 5269, tls, secure: false }])
@@ -164,13 +170,13 @@ export class Net {
     return new Wire(this, a, handshake, 'client', to)
   }
 
-  /** All connections that stand are cut, as if a cable was. */
+  /** Cuts all open connections, as if a cable was cut. */
   cut (): void {
     for (const wire of this.#wires) wire.destroy(new Error('cut'))
     this.#wires.length = 0
   }
 
-  /** A connection by hand, to a server of ours. */
+  /** Registers a connection that the scene made by hand; `end` closes it. */
   keep (line: Line): void { this.#lines.push(line) }
 
   async pass (ms: number): Promise<void> {
@@ -179,7 +185,7 @@ export class Net {
     await this.settled()
   }
 
-  /** Waits until nothing is under way that does not wait for time. */
+  /** Waits until nothing is under way except timers. */
   async settled (): Promise<void> {
     for (let quiet = 0; quiet < 4; quiet++) {
       for (const { s } of this.#towns) await s.settled()
@@ -197,23 +203,23 @@ export class Net {
   }
 }
 
-/** One server of ours in this network. */
+/** One Sestina server in this network. */
 export class Town {
   readonly s: Scenario
-  readonly world: FederationWorld
-  readonly links: Links
+  readonly world: FederationContext
+  readonly links: DomainQueues
   readonly listener: ServerListener
   readonly settings: ServerListenerSettings
   readonly address: string
   readonly counters = new Counters()
   readonly keys = new DialbackKeys(Buffer.from('a secret'))
-  /** What the conf says; the scene may change it. */
+  /** The policy for a pair of domains; the scene may change it. */
   policy: (local: string, remote: string) => Policy
   readonly #net: Net
 
   constructor (net: Net, s: Scenario, domains: readonly string[], shown: Uint8Array, outbox: Outbox, how: TownHow) {
     const context = createSecureContext()
-    const { server: { router } } = s
+    const { server: { pipeline, router } } = s
     this.#net = net
     this.s = s
     this.address = net.address()
@@ -224,6 +230,7 @@ export class Town {
       clock: s.clock,
       ids: { next: () => `stream-${++ids}` },
       log: s.log,
+      pipeline,
       router,
       resolver: net.resolver,
       dialer: net.dialer(this.address),
@@ -238,28 +245,28 @@ export class Town {
       count: (metric, by, labels) => { this.counters.count(metric, by, labels) },
       budgets: new Budgets(s.clock, how.cost ?? DOMAIN_BUDGET.rate, (how.cost ?? DOMAIN_BUDGET.rate) * 10, DOMAINS),
     }
-    this.links = new Links(this.world, () => 0.5)
+    this.links = new DomainQueues(this.world, () => 0.5)
     this.listener = new ServerListener(this.world, this.links, this.settings)
     router.remote = this.links
   }
 
-  /** What it logged of this event. */
+  /** Returns the fields of each log line with this event. */
   logged (event: string): readonly Readonly<Record<string, unknown>>[] {
     return this.s.lines.filter(line => line.event === event).map(line => line.fields)
   }
 
-  /** The one link to this domain, as the operator sees it. */
-  link (remote: string): ReturnType<Links['report']>[number] | undefined {
+  /** Returns the one link to this domain, as the operator sees it. */
+  link (remote: string): ReturnType<DomainQueues['report']>[number] | undefined {
     return this.links.report().find(link => link.remote === remote)
   }
 
   async settled (): Promise<void> { await this.#net.settled() }
 }
 
-/** A server that the scene plays: connections come to it, and it makes some. */
+/** A server that the scene plays by hand: it accepts connections and makes some. */
 export class Peer {
   readonly address: string
-  /** Those that came and were not looked at. */
+  /** The accepted connections that the scene has not looked at yet. */
   readonly waiting: Line[] = []
   readonly #net: Net
   readonly #shown: Uint8Array
@@ -272,7 +279,7 @@ export class Peer {
 
   called (transport: Transport): void { this.waiting.push(new Line(this.#net, transport, this.#shown)) }
 
-  /** The next connection to it. */
+  /** Returns the next connection to this server. */
   async next (): Promise<Line> {
     await this.#net.settled()
     const line = this.waiting.shift()
@@ -280,7 +287,9 @@ export class Peer {
     return line
   }
 
-  /** The next connection, encrypted, its stream opened in the name of this domain; `features` are what it is offered. */
+  /**
+   * Returns the next connection, encrypted, with its stream opened as this domain; `features` are what it is offered.
+   */
   async takes (domain: string, features = DIALBACK): Promise<Line> {
     const line = await this.next()
     const starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"
@@ -293,13 +302,13 @@ export class Peer {
     return line
   }
 
-  /** A connection to one of our servers, without a word said. */
+  /** Connects to a Sestina server, and sends nothing yet. */
   dials (town: Town, network = this.address): Line {
     const transport = this.#net.connect(this.address, town.address, theirs => { town.listener.accept(theirs, network) })
     return new Line(this.#net, transport, this.#shown)
   }
 
-  /** The same, encrypted, its stream opened from one domain to another. */
+  /** Connects to a Sestina server, starts TLS and opens a stream from one domain to another. */
   async opens (town: Town, from: string | undefined, to: string): Promise<Line> {
     const line = this.dials(town)
     await line.says(header(from, { to }))
@@ -311,7 +320,7 @@ export class Peer {
     return line
   }
 
-  /** The same, and let in by EXTERNAL. */
+  /** Opens a stream and authenticates with EXTERNAL. */
   async enters (town: Town, from: string, to: string): Promise<Line> {
     const line = await this.opens(town, from, to)
     await line.says(external())
@@ -322,7 +331,7 @@ export class Peer {
   }
 }
 
-/** One connection in the hands of the scene. What comes is text. */
+/** One connection that the scene plays by hand. What arrives is text. */
 export class Line {
   readonly transport: Transport
   readonly id: string
@@ -358,7 +367,7 @@ export class Line {
     await this.#net.settled()
   }
 
-  /** This has come, and all up to its end is forgotten. Answers with what it matched. */
+  /** Expects this text and forgets all up to its end. Returns the match; throws if it has not arrived. */
   gets (what: string | RegExp): string {
     const found = typeof what === 'string' ? { 0: what, index: this.heard.indexOf(what) } : what.exec(this.heard)
     if (found === null || found.index < 0) throw new Error(`wanted ${what}, but heard ${this.heard || 'nothing'}`)
@@ -368,17 +377,21 @@ export class Line {
 
   forget (): void { this.heard = '' }
 
-  /** The id of the stream that was opened to it. */
+  /** The id of the stream that was opened to this side. */
   get streamId (): string { return / id=['"]([^'"]+)/.exec(this.heard)?.[1] ?? '' }
-  /** The stream error it got, by condition. */
+  /** The condition of the stream error that arrived. */
   get error (): string | undefined { return /<stream:error><([a-z-]+) xmlns=.urn:ietf:params:xml:ns:xmpp-streams/.exec(this.heard)?.[1] }
-  /** The key that it was shown in `<db:result/>` or `<db:verify/>`. */
+  /** The dialback key in the `<db:result/>` or `<db:verify/>` that arrived. */
   get key (): string { return /<db:(?:result|verify)[^>]*>([0-9a-f]+)</.exec(this.heard)?.[1] ?? '' }
 }
 let lines = 0
 
 export const DIALBACK = "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>"
 export const EXTERNAL = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"
+/** The namespace of stanza errors (RFC 6120 §8.3.3). */
+export const STANZAS = 'urn:ietf:params:xml:ns:xmpp-stanzas'
+/** The feature of stream management (XEP-0198). */
+export const SM_FEATURE = "<sm xmlns='urn:xmpp:sm:3'/>"
 export const BIDI = "<bidi xmlns='urn:xmpp:features:bidi'/>"
 export const SUCCESS = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
 
@@ -399,9 +412,13 @@ export function message (from: string, to: string, body: string, more = ''): str
 
 export { DnsError, NoServer }
 
-interface Handshake { client: Uint8Array | undefined, server: (() => Uint8Array) | undefined, servername: string | undefined }
+interface Handshake {
+  client: Uint8Array | undefined
+  server: (() => Uint8Array) | undefined
+  servername: string | undefined
+}
 
-/** An end of a connection in memory that sees what the other has shown in TLS, and whether this network trusts it. */
+/** One end of a connection in memory that sees the other end's certificate, and whether this network trusts it. */
 class Wire implements Transport {
   readonly address: string
   readonly #net: Net
@@ -430,6 +447,7 @@ class Wire implements Transport {
 
   open (handlers: TransportHandlers): void { this.#inner.open(handlers) }
   write (octets: string): void { this.#inner.write(octets) }
+  awaitDrain (): void { this.#inner.awaitDrain() }
   pause (): void { this.#inner.pause() }
   resume (): void { this.#inner.resume() }
   end (): void { this.#inner.end() }

@@ -1,14 +1,19 @@
-/** Other servers while ours stops: what they say is taken, or said again after the start, or they hear that it was not taken. */
+/**
+ * Other servers while Sestina stops: their stanzas are handled, or sent again after the start, or refused with an
+ * error.
+ */
 import type { Test } from 'tap'
 import { takeNoMore } from '../../lib/s2s/federation.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { stanza } from '../../lib/xmpp/stanza.js'
 import type { Device } from '../device.js'
 import { parseElement } from '../parse.js'
-import { BIDI, DIALBACK, EXTERNAL, external, header, message, OURS, scene, SUCCESS, THEIRS, type Line, type Net, type Peer, type Town } from './stage.js'
+import {
+  BIDI, DIALBACK, EXTERNAL, external, header, message, OURS, scene, SM_FEATURE, SUCCESS, THEIRS, type Line,
+  type Net, type Peer, type Town,
+} from './stage.js'
+import { SM } from '../stanzas.js'
 
-const SM = "xmlns='urn:xmpp:sm:3'"
-const SM_FEATURE = "<sm xmlns='urn:xmpp:sm:3'/>"
 const SPEAKS_BIDI = "<bidi xmlns='urn:xmpp:bidi'/>"
 
 interface Verona { readonly ours: Town, readonly peer: Peer, readonly romeo: Device }
@@ -22,7 +27,7 @@ const toRomeo = (words: string): string => message(`juliet@${THEIRS}`, `romeo@${
 const toJuliet = (words: string): string => `<message to='juliet@${THEIRS}'><body>${words}</body></message>`
 const bodies = (device: Device): readonly string[] => device.unread.flatMap(stanza => stanza.getChildText('body') ?? [])
 
-/** As the process stops, up to where its hosts are gone; `meanwhile` is played when nothing more is taken, before that. */
+/** Stops as the process does, up to the end of its hosts; `meanwhile` runs once no more stanzas are accepted. */
 function stop (ours: Town, meanwhile: () => Promise<void> = () => Promise.resolve()): Promise<void> {
   return ours.s.server.stop(async () => {
     await takeNoMore(ours.links, [ours.listener])
@@ -36,7 +41,7 @@ async function stops (ours: Town, net: Net, meanwhile: () => Promise<void>): Pro
   await stopped
 }
 
-/** The peer lets us in on a stream that serves both directions. */
+/** Lets Sestina in as the peer, on a bidirectional stream. */
 async function letsIn (peer: Peer, features: string): Promise<Line> {
   const line = await peer.takes(THEIRS, `${EXTERNAL}${BIDI}${DIALBACK}`)
   await line.says(SUCCESS)
@@ -49,7 +54,7 @@ function wasLeft (t: Test, line: Line): void {
   t.notMatch(line.heard, /<\/stream:stream>/)
 }
 
-scene('a peer that cannot resume hears that the server stops as soon as nothing more is taken', async (t, net) => {
+scene('a peer that cannot resume gets system-shutdown as soon as no more stanzas are accepted', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   const line = await peer.enters(ours, THEIRS, OURS)
   await line.says(toRomeo('one'))
@@ -60,7 +65,7 @@ scene('a peer that cannot resume hears that the server stops as soon as nothing 
   t.same(bodies(romeo), ['one'])
 })
 
-scene('a peer that can resume is left alone: what it says after that is not counted', async (t, net) => {
+scene('a stream that can be resumed stays open, and later stanzas are not counted as handled', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   const line = await peer.enters(ours, THEIRS, OURS)
   await line.says(`<enable ${SM} resume='true'/>`)
@@ -72,7 +77,7 @@ scene('a peer that can resume is left alone: what it says after that is not coun
   t.same(bodies(romeo), ['one'])
 })
 
-scene('a stream in both directions carries answers on; a peer that cannot resume it is told with its next stanza that it was not taken', async (t, net) => {
+scene('a bidirectional stream still carries answers out; without resumption the peer’s next stanza ends it', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   const line = await peer.opens(ours, THEIRS, OURS)
   await line.says(SPEAKS_BIDI)
@@ -81,7 +86,7 @@ scene('a stream in both directions carries answers on; a peer that cannot resume
   await stops(ours, net, async () => {
     wasLeft(t, line)
     const [from, to] = [parseJid(`romeo@${OURS}/orchard`), parseJid(`juliet@${THEIRS}`)]
-    ours.s.server.router.route(stanza(parseElement(toJuliet('an answer')), from, to))
+    ours.s.server.pipeline.route(stanza(parseElement(toJuliet('an answer')), from, to))
     await net.settled()
     line.gets('an answer')
     await line.says(toRomeo('late'))
@@ -90,7 +95,7 @@ scene('a stream in both directions carries answers on; a peer that cannot resume
   t.same(bodies(romeo), [])
 })
 
-scene('a stream of ours that can be resumed takes nothing more, either, and is not ended by what comes when the hosts are gone', async (t, net) => {
+scene('a resumable outgoing stream accepts no more stanzas either, and stays open when the hosts are gone', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   await romeo.says(toJuliet('one'))
   const line = await letsIn(peer, SM_FEATURE)
@@ -103,7 +108,7 @@ scene('a stream of ours that can be resumed takes nothing more, either, and is n
   t.same(bodies(romeo), ['one'])
 })
 
-scene('a peer that cannot resume a stream of ours is told with its next stanza that it was not taken', async (t, net) => {
+scene('on an outgoing stream without resumption the peer’s next stanza is refused with system-shutdown', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   await romeo.says(toJuliet('one'))
   const line = await letsIn(peer, '')
@@ -116,7 +121,7 @@ scene('a peer that cannot resume a stream of ours is told with its next stanza t
   t.same(bodies(romeo), ['one'])
 })
 
-scene('a stream of ours that is opened while the server stops takes nothing', async (t, net) => {
+scene('an outgoing stream that opens while the server stops accepts no stanzas', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   await romeo.says(toJuliet('one'))
   await stops(ours, net, async () => {
@@ -128,7 +133,7 @@ scene('a stream of ours that is opened while the server stops takes nothing', as
   t.same(bodies(romeo), [])
 })
 
-scene('the answer that confirms a stream of ours is taken on the peer’s own stream, before that ends', async (t, net) => {
+scene('an answer that confirms an outgoing stream is still accepted on the peer’s own stream before that ends', async (t, net) => {
   const { ours, peer, romeo } = await verona(net)
   await romeo.says(toJuliet('one'))
   const line = await letsIn(peer, '')
@@ -138,7 +143,7 @@ scene('the answer that confirms a stream of ours is taken on the peer’s own st
     await back.says(`<iq type='result' id='${id}' from='${THEIRS}' to='${OURS}'/>`)
   }
   await net.pass(1000)
-  await answers() // it is known now that it does answer
+  await answers() // now it is known that the peer answers pings
   await romeo.says(toJuliet('two'))
   const stopped = stop(ours)
   await net.settled()
@@ -147,10 +152,10 @@ scene('the answer that confirms a stream of ours is taken on the peer’s own st
   t.equal(back.error, 'system-shutdown')
   await net.pass(2500)
   await stopped
-  t.equal(ours.counters.get('unacknowledged'), undefined, 'and so nothing is said to be lost')
+  t.equal(ours.counters.get('unacknowledged'), undefined, 'no stanza is reported as lost')
 })
 
-scene('who asks again and again to enable or to resume is answered ten times', async (t, net) => {
+scene('a peer that keeps asking to enable or resume is answered ten times', async (t, net) => {
   const { ours, peer } = await verona(net)
   const asks = {
     'before login': [await peer.opens(ours, THEIRS, OURS), `<enable ${SM}/>`],

@@ -1,14 +1,19 @@
-/** Stream management between servers (XEP-0198): a line that is cut loses nothing and doubles nothing, and nobody is told a falsehood. */
+/**
+ * Stream management between servers (XEP-0198): a cut connection loses nothing, doubles nothing and causes no false
+ * error.
+ */
 import type { Transport, TransportHandlers } from '../../lib/stream/transport.js'
 import type { Device } from '../device.js'
-import { BIDI, DIALBACK, EXTERNAL, OURS, SUCCESS, THEIRS, header, message, scene, type Line, type Net, type Peer, type Town } from './stage.js'
+import {
+  BIDI, DIALBACK, EXTERNAL, header, message, OURS, scene, SM_FEATURE, SUCCESS, THEIRS, type Line, type Net,
+  type Peer, type Town,
+} from './stage.js'
 
-const SM = "<sm xmlns='urn:xmpp:sm:3'/>"
 const ns = "xmlns='urn:xmpp:sm:3'"
 
-/** The far end of a line that can be cut, and that can lose what is under way before it is. */
+/** The far end of a connection that can be cut, and that can lose what is under way before that. */
 class Cable implements Transport {
-  /** Nothing comes through any more, in either direction. */
+  /** True if nothing comes through any more, in either direction. */
   isDead = false
   readonly #inner: Transport
 
@@ -28,6 +33,7 @@ class Cable implements Transport {
   }
 
   write (octets: string): void { if (!this.isDead) this.#inner.write(octets) }
+  awaitDrain (): void { this.#inner.awaitDrain() }
   pause (): void { this.#inner.pause() }
   resume (): void { this.#inner.resume() }
   startTls (how: Parameters<Transport['startTls']>[0]): ReturnType<Transport['startTls']> { return this.#inner.startTls(how) }
@@ -37,9 +43,15 @@ class Cable implements Transport {
   cut (): void { this.#inner.destroy(new Error('cut')) }
 }
 
-interface Verona { readonly ours: Town, readonly theirs: Town, readonly cables: Cable[], readonly romeo: Device, readonly juliet: Device }
+interface Verona {
+  readonly ours: Town
+  readonly theirs: Town
+  readonly cables: Cable[]
+  readonly romeo: Device
+  readonly juliet: Device
+}
 
-/** Two servers whose lines are in the scene's hands. */
+/** Starts two servers whose connections the scene can cut. */
 async function verona (net: Net, domains: readonly string[] = [OURS]): Promise<Verona> {
   const ours = await net.town(domains, { limits: { queue: { stanzas: 1000, size: 200_000, time: 30_000 } } })
   const theirs = await net.town(THEIRS, { limits: { queue: { stanzas: 1000, size: 200_000, time: 30_000 } } })
@@ -58,7 +70,7 @@ const chat = (to: string, body: string): string => `<message to='${to}' type='ch
 const bodies = (device: Device): readonly string[] => device.unread.map(stanza => `${stanza.attrs['type'] === 'error' ? '!' : ''}${String(stanza.attrs['id'])}`)
 const numbers = (count: number, prefix = ''): readonly string[] => Array.from({ length: count }, (_, i) => `${prefix}${i}`)
 
-scene('a line that is cut is taken up again: what was under way in both directions arrives once, and in order', async (t, net) => {
+scene('a stream is resumed after its connection was cut, and the stanzas in both directions arrive once and in order', async (t, net) => {
   const { ours, theirs, cables, romeo, juliet } = await verona(net)
   await romeo.says(chat(juliet.jid.toString(), 'r0'))
   await juliet.says(chat(romeo.jid.toString(), 'j0'))
@@ -68,20 +80,20 @@ scene('a line that is cut is taken up again: what was under way in both directio
     await romeo.says(chat(juliet.jid.toString(), `r${n}`))
     await juliet.says(chat(romeo.jid.toString(), `j${n}`))
   }
-  t.match(ours.link(THEIRS), { unacknowledged: 3 }, 'the operator sees what is on its way')
+  t.match(ours.link(THEIRS), { unacknowledged: 3 }, 'the operator sees how many are unacknowledged')
   for (const cable of cables) cable.cut()
   await romeo.says(chat(juliet.jid.toString(), 'r4'))
   await juliet.says(chat(romeo.jid.toString(), 'j4'))
   await net.pass(1000)
   t.strictSame(bodies(juliet), numbers(5, 'r'))
   t.strictSame(bodies(romeo), numbers(5, 'j'))
-  t.equal(net.dialled.length, 2, 'who had opened the stream has opened the next; the other one has waited')
+  t.equal(net.dialled.length, 2, 'the side that had opened the stream has opened the next one; the other side has waited')
   t.equal(ours.counters.get('resumed'), 1)
   t.match(ours.link(THEIRS), { state: 'established', unacknowledged: 0, queue: 0 })
   t.match(theirs.link(OURS), { state: 'established', unacknowledged: 0, queue: 0 })
 })
 
-scene('cut again and again under load, nothing is lost and nothing doubled', async (t, net) => {
+scene('nothing is lost or doubled if the connection is cut again and again under load', async (t, net) => {
   const { cables, romeo, juliet } = await verona(net)
   let seed = 7
   const chance = (of: number): number => { seed = seed * 48271 % 2147483647; return seed % of }
@@ -100,7 +112,7 @@ scene('cut again and again under load, nothing is lost and nothing doubled', asy
   t.strictSame(bodies(romeo), numbers(75, 'j'))
 })
 
-scene('all pairs of domains on one stream are taken up with it', async (t, net) => {
+scene('all pairs of domains on one stream are resumed with it', async (t, net) => {
   const { ours, cables, romeo, juliet } = await verona(net, [OURS, 'escalus.test'])
   const prince = await ours.s.device('prince@escalus.test/throne')
   for (const one of [romeo, prince]) {
@@ -122,7 +134,7 @@ scene('all pairs of domains on one stream are taken up with it', async (t, net) 
   t.equal(ours.links.report().find(({ local }) => local === 'escalus.test')?.state, 'established')
 })
 
-scene('where the other server is gone for longer, what it may have got comes back as an error, and the rest goes there later', async (t, net) => {
+scene('if the other server stays away, unacknowledged stanzas come back as errors, and the rest is sent later', async (t, net) => {
   const { ours, theirs, cables, romeo, juliet } = await verona(net)
   await romeo.says(chat(juliet.jid.toString(), 'r0'))
   await net.settled()
@@ -146,7 +158,7 @@ scene('where the other server is gone for longer, what it may have got comes bac
   t.match(theirs.link(OURS), { state: 'established' })
 })
 
-scene('silence is a cut line: who acknowledges nothing for half a minute is gone', async (t, net) => {
+scene('a peer that acknowledges nothing for half a minute counts as cut off', async (t, net) => {
   const { cables, romeo, juliet } = await verona(net)
   await romeo.says(chat(juliet.jid.toString(), 'r0'))
   await net.settled()
@@ -155,11 +167,11 @@ scene('silence is a cut line: who acknowledges nothing for half a minute is gone
   for (let n = 0; n < 29; n++) await net.pass(1000)
   t.equal(net.dialled.length, 1)
   for (let n = 0; n < 4; n++) await net.pass(1000)
-  t.equal(net.dialled.length, 2, 'and goes there anew, though nobody has closed anything')
-  t.strictSame(bodies(juliet), ['r0', 'r1'], 'the former stream had not ended there, and is taken over')
+  t.equal(net.dialled.length, 2, 'a new connection is made, though nobody has closed the old one')
+  t.strictSame(bodies(juliet), ['r0', 'r1'], 'the old stream had not ended on the other side, and is replaced')
 })
 
-scene('a server that stops says how far it has come', async (t, net) => {
+scene('a server that stops acknowledges what it has handled', async (t, net) => {
   const { theirs, ours, romeo, juliet } = await verona(net)
   await romeo.says(chat(juliet.jid.toString(), 'r0'))
   await net.settled()
@@ -169,13 +181,13 @@ scene('a server that stops says how far it has come', async (t, net) => {
   await stopped
   t.strictSame(bodies(juliet), ['r0'])
   t.strictSame(bodies(romeo), [])
-  t.equal(ours.counters.get('unacknowledged'), undefined, 'what it has is not said to be lost')
+  t.equal(ours.counters.get('unacknowledged'), undefined, 'handled stanzas are not reported as lost')
 })
 
 // ---- As the other server sees us --------------------------------------------------------------
 
-/** A peer that has let us in, with stream management offered. */
-async function letIn (net: Net, peer: Peer, offer = SM): Promise<Line> {
+/** Lets Sestina in as a peer that offers stream management. */
+async function letIn (net: Net, peer: Peer, offer = SM_FEATURE): Promise<Line> {
   const line = await peer.takes(THEIRS, `${EXTERNAL}${DIALBACK}`)
   line.gets('<auth')
   await line.says(SUCCESS)
@@ -184,7 +196,7 @@ async function letIn (net: Net, peer: Peer, offer = SM): Promise<Line> {
   return line
 }
 
-scene('an acknowledgement is asked for, and what it names is never heard of again', async (t, net) => {
+scene('an acknowledgement is requested, and acknowledged stanzas never come back', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -194,10 +206,10 @@ scene('an acknowledgement is asked for, and what it names is never heard of agai
   await line.says(`<enabled ${ns}/><a ${ns} h='2'/>`)
   line.transport.destroy(new Error('cut'))
   await net.settled()
-  t.strictSame(bodies(romeo), ['!3'], 'the peer gave no id to take it up by: it may have come, and comes back')
+  t.strictSame(bodies(romeo), ['!3'], 'the peer gave no id to resume with: the stanza may have arrived, and comes back')
 })
 
-scene('what has not come, as the peer says itself, is sent again: once', async (t, net) => {
+scene('stanzas that the peer reports as not handled are sent again once', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -209,28 +221,28 @@ scene('what has not come, as the peer says itself, is sent again: once', async (
   await romeo.says(chat(`juliet@${THEIRS}`, '4'))
   const second = await letIn(net, peer)
   second.gets('<resume xmlns="urn:xmpp:sm:3" previd="s1" h="0"/>')
-  t.equal(second.heard, '', 'nothing before the peer has answered')
+  t.equal(second.heard, '', 'nothing is sent before the peer has answered')
   await second.says(`<failed ${ns} h='1'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>`)
-  t.match(second.gets(/.*<r xmlns="urn:xmpp:sm:3"\/>/), /^<enable [^>]*>.*id="2".*id="3".*id="4"/, 'before what came later')
+  t.match(second.gets(/.*<r xmlns="urn:xmpp:sm:3"\/>/), /^<enable [^>]*>.*id="2".*id="3".*id="4"/, 'before later stanzas')
   await second.says(`<enabled ${ns} resume='true' id='s2'/>`)
   second.transport.destroy(new Error('cut'))
   await net.pass(20_000)
   const third = await letIn(net, peer)
   third.gets('previd="s2"')
   await third.says(`<failed ${ns} h='0'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>`)
-  t.strictSame(bodies(romeo), ['!2', '!3'], 'what does not get through twice is not what a stream is risked for again')
+  t.strictSame(bodies(romeo), ['!2', '!3'], 'a stanza that did not get through twice is not sent a third time')
   t.match(third.heard, /id="4"/)
   await third.says(`<enabled ${ns} resume='true' id='s3'/><a ${ns} h='1'/>`)
 })
 
-scene('who knows nothing of a stream does not say what came: all that was not acknowledged comes back', async (t, net) => {
+scene('if the peer does not know the stream, all unacknowledged stanzas come back', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   for (const id of ['1', '2', '3']) await romeo.says(chat(`juliet@${THEIRS}`, id))
   const first = await letIn(net, peer)
   await first.says(`<enabled ${ns} resume='true' id='s1'/><a ${ns} h='1'/>`)
-  await first.says('</stream:stream>') // also in order
+  await first.says('</stream:stream>') // closed in order
   const second = await letIn(net, peer)
   second.gets('<resume')
   await second.says(`<failed ${ns}><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>`)
@@ -238,7 +250,7 @@ scene('who knows nothing of a stream does not say what came: all that was not ac
   t.match(second.heard, /<enable /)
 })
 
-scene('who acknowledges what was never sent, or answers what nobody asked, is told so', async (t, net) => {
+scene('a peer that acknowledges too much, or answers without a request, gets a stream error', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -258,7 +270,7 @@ scene('who acknowledges what was never sent, or answers what nobody asked, is to
   }
 })
 
-scene('a peer without stream management is asked by a ping behind what was sent; its answer is an acknowledgement', async (t, net) => {
+scene('a peer without stream management gets a ping after the stanzas, and its answer acknowledges them', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'certificate' })
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -273,10 +285,33 @@ scene('a peer without stream management is asked by a ping behind what was sent;
   await romeo.says(chat(`juliet@${THEIRS}`, '2'))
   line.transport.destroy(new Error('cut'))
   await net.settled()
-  t.strictSame(bodies(romeo), ['!2'], 'of the first it is known that it has come')
+  t.strictSame(bodies(romeo), ['!2'], 'the first one is known to have arrived')
 })
 
-scene('a peer that never answers a ping is believed to have what it was sent; one that has, and does not any more, is gone', async (t, net) => {
+scene('the answer to a ping confirms nothing that was sent after the ping, however much was sent meanwhile', async (t, net) => {
+  const ours = await net.town(OURS, { trust: 'certificate' })
+  const peer = await net.peer(THEIRS)
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  await romeo.says(chat(`juliet@${THEIRS}`, 'first'))
+  const line = await letIn(net, peer, '')
+  const says = async (from: number, to: number): Promise<void> => {
+    for (let n = from; n < to; n += 100) {
+      await romeo.says(...Array.from({ length: Math.min(100, to - n) }, (_, i) => chat(`juliet@${THEIRS}`, String(n + i))))
+    }
+  }
+  await says(1, 100)
+  const [, id = ''] = /<iq[^>]* id="([^"]+)" from="montague.test" to="capulet.test"><ping xmlns="urn:xmpp:ping"\/><\/iq>/.exec(line.heard) ?? []
+  t.not(id, '', 'after a hundred stanzas the peer is asked')
+  await says(100, 5000) // the most that may be unacknowledged, which is then forgotten
+  await says(5000, 5120)
+  const back = await peer.enters(ours, THEIRS, OURS)
+  await back.says(`<iq type='result' id='${id}' from='${THEIRS}' to='${OURS}'/>`)
+  line.transport.destroy(new Error('cut'))
+  await net.settled()
+  t.strictSame(bodies(romeo), Array.from({ length: 120 }, (_, n) => `!${5000 + n}`), 'their fate is unknown, and their sender hears of it')
+})
+
+scene('a peer that never answers pings counts as having everything; one that stops answering them is disconnected', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -304,7 +339,7 @@ scene('a peer that never answers a ping is believed to have what it was sent; on
 
 // ---- As we see the other server -----------------------------------------------------------------
 
-scene('a peer is told that a stanza has come when it is stored, and not before', async (t, net) => {
+scene('a stanza from a peer is acknowledged when it is stored, and not before', async (t, net) => {
   const ours = await net.town(OURS, { scene: { modules: ['message', 'offline'] } })
   const peer = await net.peer(THEIRS)
   await ours.s.account(`romeo@${OURS}`)
@@ -318,10 +353,10 @@ scene('a peer is told that a stanza has come when it is stored, and not before',
   t.equal(line.heard.includes('<a '), false)
   ours.s.storage.release()
   await net.settled()
-  t.match(line.gets(/<a [^>]*>/), 'h="2"', 'all that had come before the question')
+  t.match(line.gets(/<a [^>]*>/), 'h="2"', 'all that came before the request')
 })
 
-scene('what cannot be stored is answered with an error, and so it is handled', async (t, net) => {
+scene('a stanza that cannot be stored is answered with an error, and counts as handled', async (t, net) => {
   const ours = await net.town(OURS, { scene: { modules: ['message', 'offline'] } })
   const peer = await net.peer(THEIRS)
   await ours.s.account(`romeo@${OURS}`)
@@ -337,7 +372,7 @@ scene('what cannot be stored is answered with an error, and so it is handled', a
   t.match(answers.heard, /<message[^>]*type="error".*resource-constraint/)
 })
 
-scene('the order of things is kept', async (t, net) => {
+scene('stream management elements in a wrong order are refused', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const early = await peer.opens(ours, THEIRS, OURS)
@@ -360,7 +395,7 @@ scene('the order of things is kept', async (t, net) => {
   }
 })
 
-scene('a stream is taken up by whoever speaks for the same domain, and by nobody else', async (t, net) => {
+scene('a stream is resumed only by a peer authenticated for the same domain', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const thief = await net.peer('thief.test')
@@ -375,11 +410,11 @@ scene('a stream is taken up by whoever speaks for the same domain, and by nobody
   const again = await peer.enters(ours, THEIRS, OURS)
   await again.says(`<resume ${ns} previd='${id}' h='0'/>`)
   again.gets(`<resumed xmlns="urn:xmpp:sm:3" previd="${id}" h="1"/>`)
-  t.equal(line.error, 'conflict', 'the former one was still open')
+  t.equal(line.error, 'conflict', 'the old stream was still open')
   await again.says(`<r ${ns}/>`)
   again.gets('h="1"')
   await again.says('</stream:stream>')
-  t.match(again.heard, /<a xmlns="urn:xmpp:sm:3" h="1"\/><\/stream:stream>$/, 'the last word is how far we have come')
+  t.match(again.heard, /<a xmlns="urn:xmpp:sm:3" h="1"\/><\/stream:stream>$/, 'the final element is the handled count')
   const late = await peer.enters(ours, THEIRS, OURS)
   await late.says(`<resume ${ns} previd='${id}' h='0'/>`)
   late.gets(/<failed xmlns="urn:xmpp:sm:3" h="1"><item-not-found/)
@@ -388,7 +423,7 @@ scene('a stream is taken up by whoever speaks for the same domain, and by nobody
   later.gets(/<failed xmlns="urn:xmpp:sm:3"><item-not-found/)
 })
 
-scene('what we have for a peer whose stream was cut waits for it a little; who comes back without it has lost it', async (t, net) => {
+scene('stanzas for a peer whose stream was cut wait for it to resume; if it comes back without resuming, they come back as errors', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -407,7 +442,7 @@ scene('what we have for a peer whose stream was cut waits for it a little; who c
   line.transport.destroy(new Error('cut'))
   await net.settled()
   await romeo.says(chat(`juliet@${THEIRS}`, '2'))
-  t.equal(peer.waiting.length, 0, 'we do not go there yet')
+  t.equal(peer.waiting.length, 0, 'Sestina does not dial yet')
   const back = await enters()
   t.notMatch(back.heard, /<message/)
   await back.says(`<enable ${ns} resume='true'/>`)
@@ -417,10 +452,10 @@ scene('what we have for a peer whose stream was cut waits for it a little; who c
   await net.settled()
   await romeo.says(chat(`juliet@${THEIRS}`, '3'))
   await net.pass(5000)
-  t.equal(peer.waiting.length, 1, 'nobody came: now we go there')
+  t.equal(peer.waiting.length, 1, 'nobody came: Sestina dials')
   const line3 = await letIn(net, peer)
   line3.gets('id="3"')
   await line3.says(`<enabled ${ns}/><a ${ns} h='1'/>`)
   for (let n = 0; n < 4; n++) await net.pass(30_000)
-  t.strictSame(bodies(romeo), ['!1', '!2'], 'and at last the other one is given up')
+  t.strictSame(bodies(romeo), ['!1', '!2'], 'in the end the other one comes back too')
 })

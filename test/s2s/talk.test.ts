@@ -1,15 +1,17 @@
-/** Users of two servers talk: how the servers find, believe and serve each other. */
+/** Users of two servers talk: how the servers find, authenticate and serve each other. */
 import { DIALBACK, DnsError, EXTERNAL, NoServer, OURS, SUCCESS, THEIRS, header, message, scene, type Net, type Town } from './stage.js'
 import type { Device } from '../device.js'
 
-async function lovers (net: Net, ours: Town, theirs: Town): Promise<{ readonly romeo: Device, readonly juliet: Device }> {
+interface Lovers { readonly romeo: Device, readonly juliet: Device }
+
+async function lovers (net: Net, ours: Town, theirs: Town): Promise<Lovers> {
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   const juliet = await theirs.s.device(`juliet@${THEIRS}/balcony`)
   await net.settled()
   return { romeo, juliet }
 }
 
-scene('message, iq and presence go both ways on one connection, each server proven by its certificate', async (t, net) => {
+scene('message, iq and presence go both ways on one connection, each server authenticated by its certificate', async (t, net) => {
   const ours = await net.town(OURS)
   const theirs = await net.town(THEIRS, { scene: { modules: ['roster', 'presence', 'message', 'ping'] } })
   const { romeo, juliet } = await lovers(net, ours, theirs)
@@ -39,14 +41,14 @@ scene('message, iq and presence go both ways on one connection, each server prov
   t.match(theirs.link(OURS), { direction: 'both', state: 'established', security: 'EXTERNAL' })
 })
 
-scene('what servers say to each other is counted, by kind, alike on both sides', async (t, net) => {
+scene('stanzas between servers are counted by kind, alike on both sides', async (t, net) => {
   const ours = await net.town(OURS)
   const theirs = await net.town(THEIRS, { scene: { modules: ['roster', 'presence', 'message', 'ping'] } })
   const { romeo } = await lovers(net, ours, theirs)
   await romeo.says("<message to='juliet@capulet.test' type='chat'><body>But soft!</body></message>", "<message to='juliet@capulet.test'><body>It is the east</body></message>")
   await romeo.says("<presence to='juliet@capulet.test'/>", "<iq type='get' id='p1' to='capulet.test'><ping xmlns='urn:xmpp:ping'/></iq>")
   await net.settled()
-  const lines = (town: Town) => town.s.server.router.traffic.lines().filter(({ peers }) => peers === 'servers')
+  const lines = (town: Town) => town.s.server.pipeline.traffic.lines().filter(({ peers }) => peers === 'servers')
   const counts = (town: Town, of: 'in' | 'out') => Object.fromEntries(lines(town).map(line => [line.kind, line[of]]))
   t.match(counts(ours, 'out'), { 'chat': 1, 'groupchat': 0, 'other message': 1, 'presence': 1, 'iq': 1 })
   t.match(counts(theirs, 'out'), { 'chat': 0, 'other message': 0, 'presence': 0, 'iq': 1 })
@@ -57,7 +59,7 @@ scene('what servers say to each other is counted, by kind, alike on both sides',
   }
 })
 
-scene('where certificates prove nothing, dialback does, with a connection each way', async (t, net) => {
+scene('if certificates prove nothing, dialback does, with one connection in each direction', async (t, net) => {
   const ours = await net.town(OURS, { trust: 'dialback', trusted: false })
   const theirs = await net.town(THEIRS, { trust: 'dialback', trusted: false })
   const { romeo, juliet } = await lovers(net, ours, theirs)
@@ -72,7 +74,7 @@ scene('where certificates prove nothing, dialback does, with a connection each w
   t.match(ours.listener.counts, { connections: 1, established: 1 })
 })
 
-scene('direct TLS is TLS from the first byte (XEP-0368)', async (t, net) => {
+scene('direct TLS starts with the first byte (XEP-0368)', async (t, net) => {
   const ours = await net.town(OURS)
   const theirs = await net.town(THEIRS, { listener: { tls: 'direct' } })
   const { romeo, juliet } = await lovers(net, ours, theirs)
@@ -82,13 +84,13 @@ scene('direct TLS is TLS from the first byte (XEP-0368)', async (t, net) => {
   t.match(ours.link(THEIRS), { security: 'EXTERNAL' })
 })
 
-scene('what cannot be delivered comes back as the right error with its own id', async (t, net) => {
+scene('a stanza that cannot be delivered comes back as the right error with its own id', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   net.names.set('silent.test', [{ host: 'silent.test', address: '203.0.113.1', port: 5269, tls: 'required', secure: false }])
   net.silent.add('203.0.113.1:5269')
   net.names.set('refusing.test', [{ host: 'refusing.test', address: '203.0.113.2', port: 5269, tls: 'required', secure: false }])
-  net.names.set('dnsless.test', new DnsError('the DNS server does not answer'))
+  net.names.set('dnsless.test', new DnsError('the DNS server did not answer'))
   net.names.set('decided.test', new NoServer('no XMPP server, says DNS'))
   const cases = {
     'nowhere.test': ['remote-server-not-found', 'cancel'],
@@ -110,7 +112,7 @@ scene('what cannot be delivered comes back as the right error with its own id', 
   t.same(Object.fromEntries(bounced), { 'remote-server-not-found': 4, 'remote-server-timeout': 6 })
 })
 
-scene('presence and errors to a server that is not there are dropped, and answers to nobody never loop', async (t, net) => {
+scene('presence and errors to an unreachable server are dropped, and errors never loop', async (t, net) => {
   const ours = await net.town(OURS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   for (const stanza of [
@@ -123,13 +125,13 @@ scene('presence and errors to a server that is not there are dropped, and answer
   await romeo.getsNothing()
   t.ok((ours.counters.get('dropped') ?? 0) >= 5)
   t.equal(ours.counters.get('bounced'), undefined)
-  // To enter a room is a question, and somebody waits for the answer (XEP-0045 §7.2).
+  // Joining a room is a request, and the user waits for the answer (XEP-0045 §7.2).
   await romeo.says("<presence id='enter' to='hall@rooms.nowhere.test/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
   await net.settled()
   await romeo.gets("<presence type='error' id='enter' from='hall@rooms.nowhere.test/romeo'><error type='cancel'/></presence>")
 })
 
-scene('a queue is bounded in stanzas, bytes and seconds; what waits keeps its order', async (t, net) => {
+scene('a queue is bounded in stanzas, bytes and seconds, and keeps its order', async (t, net) => {
   const ours = await net.town(OURS)
   const peer = await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -144,7 +146,7 @@ scene('a queue is bounded in stanzas, bytes and seconds; what waits keeps its or
   t.match(ours.link(THEIRS), { state: 'established', queue: 0, bytes: 0 })
 })
 
-scene('an answer finds room where the queue is full of what others say, but no more than one in ten', async (t, net) => {
+scene('an iq answer has reserved room in a full queue, at most one tenth of it', async (t, net) => {
   const ours = await net.town(OURS)
   await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
@@ -168,8 +170,9 @@ scene('a queue is bounded in bytes', async (t, net) => {
   t.match(ours.link(THEIRS), { queue: 2 })
 })
 
-scene('what waits too long comes back; what came later waits on', async (t, net) => {
-  const ours = await net.town(OURS, { limits: { negotiation: 120_000, queue: { stanzas: 10, size: 20_000, time: 30_000 } } })
+scene('a stanza that waits too long comes back; later ones wait on', async (t, net) => {
+  const queue = { stanzas: 10, size: 20_000, time: 30_000 }
+  const ours = await net.town(OURS, { limits: { negotiation: 120_000, queue } })
   await net.peer(THEIRS)
   const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
   await romeo.says("<message to='juliet@capulet.test' id='early'><body>1</body></message>")

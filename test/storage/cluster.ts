@@ -1,4 +1,4 @@
-/** A PostgreSQL server of a test's own: its data in a temporary folder, its socket beside them, no port. */
+/** A PostgreSQL server of a test's own: its data and its socket are in a temporary folder, and it has no port. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,10 +12,10 @@ const FOLDER = existsSync(VERSIONS)
   ? readdirSync(VERSIONS).sort((a, b) => Number(b) - Number(a)).map(version => join(VERSIONS, version, 'bin')).find(folder => existsSync(join(folder, 'initdb')))
   : undefined
 
-/** Why tests that need PostgreSQL are skipped; false where they need not be. */
+/** Why tests that need PostgreSQL are skipped, or false if PostgreSQL is there. */
 export const MISSING = FOLDER === undefined && 'PostgreSQL is missing: apt-get install postgresql'
 
-/** Its superuser's, and so a secret that no line of a log may show. */
+/** The superuser's password: no log line may show it. */
 export const PASSWORD = 'O-Romeo-Romeo'
 
 export class Cluster {
@@ -23,7 +23,7 @@ export class Cluster {
   #process: ChildProcess | undefined
   #databases = 0
 
-  /** A server that runs until the test ends. */
+  /** Starts a server that runs until the test ends. */
   static async start (t: Test): Promise<Cluster> {
     const cluster = new Cluster()
     t.teardown(() => cluster.#remove())
@@ -39,7 +39,7 @@ export class Cluster {
 
   get #data (): string { return join(this.#folder, 'data') }
 
-  /** Resolves once it takes connections. */
+  /** Resolves once the server accepts connections. */
   async start (): Promise<void> {
     const server = spawn(...program('postgres', ['-D', this.#data, '-k', this.#folder, '-c', 'listen_addresses=', '-c', 'fsync=off',
       '-c', 'max_connections=40']), { stdio: ['ignore', 'ignore', 'pipe'], cwd: this.#folder })
@@ -54,7 +54,10 @@ export class Cluster {
     })
   }
 
-  /** 'SIGQUIT': at once, as if it crashed; 'SIGINT': in order, ending every connection. Resolves once it is gone. */
+  /**
+   * Stops the server: 'SIGQUIT' at once, like a crash; 'SIGINT' in order, ending every connection. Resolves once it is
+   * gone.
+   */
   async stop (signal: 'SIGQUIT' | 'SIGINT'): Promise<void> {
     const server = this.#process
     if (server?.exitCode !== null || server.signalCode !== null) return
@@ -65,14 +68,14 @@ export class Cluster {
 
   url (database: string): string { return `postgres://sestina:${PASSWORD}@/${database}?host=${encodeURIComponent(this.#folder)}` }
 
-  /** A new, empty database; its URL. */
+  /** Creates an empty database and returns its URL. */
   async database (more = ''): Promise<string> {
     const name = `d${++this.#databases}`
     await this.query(this.url('postgres'), `CREATE DATABASE ${name} TEMPLATE template0 ${more}`)
     return this.url(name)
   }
 
-  /** Asks as a client of its own. */
+  /** Runs a query on a connection of its own. */
   async query (url: string, sql: string): Promise<Record<string, any>[]> {
     const { default: pg } = await import('pg')
     const client = new pg.Client({ connectionString: url })
@@ -85,7 +88,7 @@ export class Cluster {
     }
   }
 
-  /** A way to the server that can be cut. */
+  /** Returns a connection path to the server that can be cut. */
   async line (t: Test): Promise<Line> {
     const line = new Line(this.#folder)
     t.teardown(() => line.close())
@@ -99,7 +102,7 @@ export class Cluster {
   }
 }
 
-/** Stands between a client and the server, and cuts their connection where a test wants it. */
+/** Stands between a client and the server, and cuts their connection on request. */
 export class Line {
   readonly #real: string
   readonly #folder = mkdtempSync(join(tmpdir(), 'sestina-line-'))
@@ -121,9 +124,9 @@ export class Line {
 
   url (url: string): string { return url.replace(encodeURIComponent(this.#real), encodeURIComponent(this.#folder)) }
 
-  /** The next question is heard and done; its answer is not. */
+  /** Cuts the connection after the server has handled the next query, before its answer arrives. */
   cutAtNextAnswer (): void { this.#cut = 'answer' }
-  /** The next question is not even heard. */
+  /** Cuts the connection before the next query arrives. */
   cutAtNextQuestion (): void { this.#cut = 'question' }
 
   #join (client: Socket): void {
@@ -149,7 +152,7 @@ const SOCKET = '.s.PGSQL.5432'
 
 const IS_ROOT = process.getuid?.() === 0
 
-/** PostgreSQL does not run as root. */
+/** Returns the command for a program of PostgreSQL, which does not run as root. */
 function program (name: string, args: readonly string[]): [command: string, args: string[]] {
   const command = join(FOLDER ?? '', name)
   return IS_ROOT ? ['setpriv', ['--reuid=postgres', '--regid=postgres', '--clear-groups', command, ...args]] : [command, [...args]]

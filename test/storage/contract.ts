@@ -1,28 +1,113 @@
-/** What every driver of storage promises (lib/storage/store.ts), as tests that each driver runs. */
+/** The promises of every storage driver (lib/storage/store.ts), as tests that each driver runs. */
 import type { Test } from 'tap'
 import { PendingBatch } from '../../lib/storage/batch.js'
-import { journal, records, UnknownEntry, type Journal, type JournalQuery, type Records, type Storage, type Write } from '../../lib/storage/store.js'
+import { ownersAt } from '../../lib/storage/owner.js'
+import { journal, records, UnknownEntry, type Journal, type JournalQuery, type Records, type Write } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
+import { logPromises } from './log-contract.js'
+import { tablePromises } from './table-contract.js'
 
 type Opener = (t: Test) => Promise<Storage>
 
-/** Resolves once these writes are stored; throws where they are not. */
+/** Resolves once these writes are stored; throws if they are not. */
 export function stored (storage: Storage, writes: readonly Write[]): Promise<void> {
   const number = storage.submit(writes)
-  return new Promise((resolve, reject) => { storage.after(number, error => { if (error === undefined) resolve(); else reject(error) }) })
+  return new Promise((resolve, reject) => {
+    storage.after(number, error => { if (error === undefined) resolve(); else reject(error) })
+  })
 }
 
-/** What a promise is rejected with; undefined where it is not. */
-export function failureOf (promise: Promise<unknown>): Promise<unknown> { return promise.then(() => undefined, (error: unknown) => error) }
+/** Resolves with the promise's rejection, or with undefined if it fulfils. */
+export function failureOf (promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(() => undefined, (error: unknown) => error)
+}
 
-/** Every promise, kept by the storage that `open` opens empty for each test. */
+/** Runs all tests on the storage that `open` opens empty for each test. */
 export function contract (t: Test, open: Opener): void {
   recordPromises(t, open)
   journalPromises(t, open)
   commitPromises(t, open)
+  hostPromises(t, open)
+  tablePromises(t, open)
+  logPromises(t, open)
+}
+
+function hostPromises (t: Test, open: Opener): void {
+  void t.test('owners of one host come in order, a page at a time, the host itself first', async t => {
+    const storage = await open(t)
+    const stores = {
+      records: await storage.open('test.hosted', records<unknown>(1, undefined, { byHost: true })),
+      journal: await storage.open('test.log', journal<unknown>(1, undefined, { byHost: true })),
+    }
+    const owners = ['b@a.lit', 'a@b.lit', 'a.lit', 'a@a.lit', 'a.lit/b@a.lit', '\u{1f600}@a.lit', '\uffee@a.lit', 'a@a.lit.', '', 'a', '@', '\0@a.lit']
+    await stored(storage, owners.flatMap((owner, n) => [
+      stores.records.putting(owner, '1', 1), stores.journal.appending(owner, { id: `${n}`, at: 1, with: '', value: 1 }),
+      stores.records.putting(owner, '2', 1),
+    ]))
+    for (const store of Object.values(stores)) {
+      const all = ['a.lit', '\0@a.lit', 'a@a.lit', 'b@a.lit', '\uffee@a.lit', '\u{1f600}@a.lit']
+      t.same(await store.owners({ host: 'a.lit', limit: Infinity }), all)
+      t.same(await store.owners({ host: 'a.lit', limit: 2 }), all.slice(0, 2))
+      t.same(await store.owners({ host: 'a.lit', after: 'a@a.lit', limit: 2 }), all.slice(3, 5))
+      t.same(await store.owners({ host: 'a.lit', after: 'a.lit', limit: 1 }), all.slice(1, 2))
+      t.same(await store.owners({ host: 'b.lit', limit: 9 }), ['a@b.lit'])
+      t.same(await store.owners({ host: '', limit: 9 }), ['', '@'])
+      t.same(await store.owners({ host: 'c.lit', limit: 9 }), [])
+      t.same(await store.owners({ host: 'a.lit', limit: 0 }), [])
+      t.ok(await failureOf(store.owners({ host: 'a.lit', after: 'a@b.lit', limit: 1 })) instanceof RangeError)
+      const walked: string[] = []
+      for await (const owner of ownersAt(store, 'a.lit')) walked.push(owner)
+      t.same(walked, all)
+    }
+    t.ok(await failureOf((await rosters(storage)).owners({ host: 'a.lit', limit: 1 })) instanceof RangeError)
+  })
+
+  void t.test('an owner is listed as long as the owner holds anything, whatever came before', async t => {
+    const storage = await open(t)
+    const store = await storage.open('test.hosted', records<unknown>(1, undefined, { byHost: true }))
+    const entries = await storage.open('test.log', journal<unknown>(1, undefined, { byHost: true }))
+    const listed = async (): Promise<string> =>
+      (await Promise.all([store, entries].map(each => each.owners({ host: 'x', limit: 9 })))).flat().join(' ')
+    const put = store.putting('a@x', 'k', 1)
+    const append = (id: string): Write => entries.appending('a@x', { id, at: 1, with: '', value: 1 })
+    await stored(storage, [put, append('1')])
+    t.equal(await listed(), 'a@x a@x')
+    await stored(storage, [store.clearing('a@x'), entries.removing('a@x', ['1'])])
+    t.equal(await listed(), '')
+    await stored(storage, [put, append('2')])
+    t.equal(await listed(), 'a@x a@x', 'after the reader has found that nothing was there')
+    await stored(storage, [storage.erasing('a@x'), put])
+    t.equal(await listed(), 'a@x')
+    await stored(storage, [append('3'), storage.erasing('a@x')])
+    t.equal(await listed(), '')
+    void stored(storage, [storage.erasing('a@x')])
+    void stored(storage, [append('4')])
+    await stored(storage, [put])
+    t.equal(await listed(), 'a@x a@x', 'commits of one turn')
+    // A commit that fails lists nobody for those after it.
+    const twice = [entries.appending('b@x', { id: '1', at: 1, with: '', value: 1 }), entries.appending('b@x', { id: '1', at: 1, with: '', value: 1 })]
+    const outcomes = [stored(storage, twice), stored(storage, [entries.appending('b@x', { id: '2', at: 1, with: '', value: 1 })])]
+    await Promise.all(outcomes.map(failureOf))
+    t.equal(await listed(), 'a@x a@x b@x')
+  })
+
+  void t.test('a store that begins to list its owners by host knows those that it has', async t => {
+    const storage = await open(t)
+    const before = await storage.open('test.hosted', records<unknown>(1))
+    const log = await storage.open('test.log', journal<unknown>(1))
+    await stored(storage, ['a@x', 'b@x', 'x', 'c@y'].flatMap(owner => [
+      before.putting(owner, 'k', 1), log.appending(owner, { id: 'i', at: 1, with: '', value: 1 })]))
+    for (const store of [
+      await storage.open('test.hosted', records<unknown>(1, undefined, { byHost: true })),
+      await storage.open('test.log', journal<unknown>(1, undefined, { byHost: true })),
+    ]) t.same(await store.owners({ host: 'x', limit: 9 }), ['x', 'a@x', 'b@x'])
+    await stored(storage, [before.putting('d@x', 'k', 1)])
+    t.same(await (await storage.open('test.hosted', records<unknown>(1))).owners({ host: 'x', after: 'b@x', limit: 9 }), ['d@x'])
+  })
 }
 
 function recordPromises (t: Test, open: Opener): void {
-  void t.test('a record is what was put, until it is put anew or removed', async t => {
+  void t.test('a record has its last value until it is removed', async t => {
     const store = await rosters(await open(t))
     t.equal(await store.get('a', 'k'), undefined)
     for (const value of [{ n: 1, deep: [null, 'ü', '\u{1f600}'] }, 'text', 0, false, null, []]) {
@@ -34,7 +119,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.same(await store.owners({ limit: 10 }), [])
   })
 
-  void t.test('what was put is a copy, and so is what is read', async t => {
+  void t.test('a stored value is a copy, and so is a value that is read', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const value = { list: ['a'] }
@@ -47,11 +132,11 @@ function recordPromises (t: Test, open: Opener): void {
     t.same(await store.get('a', 'k'), { list: ['a'] })
   })
 
-  void t.test('records come in the order of code points, a page at a time, one owner\'s and one store\'s alone', async t => {
+  void t.test('records come in the order of code points, a page at a time, for one owner and one store only', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const other = await storage.open('test.other', records<unknown>(1))
-    const keys = ['', 'A', 'a', 'b', 'é', '\uffee', '\u{1f600}'] // by UTF-16 the last would come before the one before it
+    const keys = ['', 'A', 'a', 'b', 'é', '\uffee', '\u{1f600}'] // in the order of UTF-16 the last two would be swapped
     await stored(storage, [...keys].reverse().map(key => store.putting('a', key, key)))
     await stored(storage, [store.putting('b', 'x', 1), other.putting('a', 'y', 2)])
     t.same([...await store.all('a')], keys.map(key => [key, key]))
@@ -84,7 +169,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal(await other.get('a', '1'), 1)
   })
 
-  void t.test('a change sees all that was there, and what it leaves out stays', async t => {
+  void t.test('a change sees all records of the owner, and keeps those that it leaves out', async t => {
     const store = await rosters(await open(t))
     await store.put('a', 'stays', 1)
     await store.put('a', 'goes', 2)
@@ -97,7 +182,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal((await store.all('a')).size, 2)
   })
 
-  void t.test('a change that throws changes nothing and says why', async t => {
+  void t.test('a change that throws changes nothing, and the error is passed on', async t => {
     const store = await rosters(await open(t))
     await t.rejects(store.change('a', () => { throw new Error('no such group') }), { message: 'no such group' })
     t.same([...await store.all('a')], [])
@@ -105,7 +190,7 @@ function recordPromises (t: Test, open: Opener): void {
     t.equal(await store.get('a', 'k'), 1)
   })
 
-  void t.test('of many changes at once, with batches between them, none is lost', async t => {
+  void t.test('of many concurrent changes, with batches between them, none is lost', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const changes: Promise<void>[] = []
@@ -134,7 +219,7 @@ function recordPromises (t: Test, open: Opener): void {
 const JULIET = 'juliet@capulet.lit'
 
 function journalPromises (t: Test, open: Opener): void {
-  void t.test('a page of a journal is what its query says', async t => {
+  void t.test('a page of a journal has the entries that match its query', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await fill(storage, store)
@@ -186,13 +271,72 @@ function journalPromises (t: Test, open: Opener): void {
       [{ limit: 0, bytes: 0 }, '…'],
       [{ limit: 9, bytes: 2, last: true }, 'ed…'],
       [{ limit: 9, bytes: 0, after: 'e' }, 'd.'],
+      [{ limit: 9, bytes: Infinity }, 'cafbed.'],
+      [{ limit: 1, bytes: Infinity, last: true }, 'd…'],
     ]
     for (const [query, wanted] of table) t.equal(await ids(query), wanted, JSON.stringify(query))
     t.same((await store.page('b', { limit: 9 })).entries, [{ id: 'a', at: 5_000_000_000_000, with: '', value: 'of b' }])
     t.same(await store.page('nobody', { limit: 9 }), { entries: [], complete: true })
   })
 
-  void t.test('a page behind or before an entry that is not there says so', async t => {
+  void t.test('a page begins at an index, and the index of an entry is the number of matches before it', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    await fill(storage, store)
+    const ids = async (query: JournalQuery): Promise<string> => {
+      const { entries, complete } = await store.page('a', query)
+      return entries.map(({ id }) => id).join('') + (complete ? '.' : '…')
+    }
+    const table: readonly (readonly [JournalQuery, string])[] = [
+      [{ limit: 9, index: 0 }, 'cafbed.'], [{ limit: 2, index: 1 }, 'af…'], [{ limit: 2, index: 4 }, 'ed.'], [{ limit: 2, index: 5 }, 'd.'],
+      [{ limit: 2, index: 6 }, '.'], [{ limit: 2, index: 4_000_000_000 }, '.'], [{ limit: 2, index: 1, last: true }, 'be…'], [{ limit: 9, index: 5, last: true }, 'c.'],
+      [{ limit: 9, index: 1, after: 'a' }, 'bed.'], [{ limit: 1, index: 1, with: JULIET }, 'a…'], [{ limit: 9, index: 1, ids: ['a', 'b'] }, 'b.'],
+      [{ limit: 9, index: 2, bytes: 2 }, 'fb…'], [{ limit: 9, index: 3, since: 200, until: 500, before: 'd' }, '.'],
+    ]
+    for (const [query, wanted] of table) t.equal(await ids(query), wanted, JSON.stringify(query))
+    for (const [index, id] of ['c', 'a', 'f', 'b', 'e', 'd'].entries()) t.equal(await store.count('a', { before: id }), index)
+  })
+
+  void t.test('a follower of an owner\'s journal is told that it has grown, after the commit', async t => {
+    const storage = await open(t)
+    const store = await archive(storage)
+    const heard: string[] = []
+    const append = (owner: string, id: string): Write => store.appending(owner, { id, at: 1, with: '', value: id })
+    const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
+    const told = async (writes: readonly Write[]): Promise<string> => {
+      await stored(storage, writes)
+      await turn()
+      await turn()
+      return heard.splice(0).join(' ')
+    }
+    t.equal(await told([append('a', '0')]), '')
+    const ends = ['1', '2'].map(name => store.follow('a', () => { heard.push(name) }))
+    const end = store.follow('b\0', () => { heard.push('b') })
+    t.equal(await told([append('a', '1'), append('a', '2'), append('c', '1')]), '1 2', 'once for the entries of one commit')
+    t.equal(await told([append('b\0', '1')]), 'b')
+    t.equal(await told([store.removing('a', ['1']), store.replacing('a', '2', 'x'), store.clearing('b\0')]), '')
+    ends[0]?.()
+    ends[0]?.()
+    t.equal(await told([append('a', '3')]), '2')
+    const other = await storage.open('test.other', journal<unknown>(1))
+    t.equal(await told([other.appending('a', { id: '1', at: 1, with: '', value: 1 })]), '')
+    const found = new Promise<{ readonly entries: number }>(resolve => {
+      const last = store.follow('a', () => {
+        last()
+        resolve(store.size('a'))
+      })
+    })
+    await told([append('a', '4')])
+    t.equal((await found).entries, 4, 'a follower finds what was committed')
+    ends[1]?.()
+    end()
+    const many = Array.from({ length: 1000 }, () => store.follow('a', () => {}))
+    t.throws(() => store.follow('a', () => {}), { message: 'too many followers of a journal' })
+    for (const one of many) one()
+    store.follow('a', () => {})()
+  })
+
+  void t.test('a page after or before an unknown entry throws UnknownEntry', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await fill(storage, store)
@@ -203,7 +347,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.ok(await failureOf(store.count('a', { before: 'x' })) instanceof UnknownEntry)
   })
 
-  void t.test('what matches is counted as it would be paged', async t => {
+  void t.test('a count has the same matches as a page', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     await fill(storage, store)
@@ -214,7 +358,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await store.count('nobody', {}), 0)
   })
 
-  void t.test('an entry is found by its alias, which others may have as well', async t => {
+  void t.test('an entry is found by its alias, which other entries may share', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const of = async (owner: string, alias: string): Promise<string> =>
@@ -227,11 +371,11 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await of('a', ''), '')
     t.equal(await store.count('a', { alias: 'x', after: '1' }), 1)
     await stored(storage, [store.replacing('a', '1', 'new')])
-    t.equal(await of('a', 'x'), '13', 'what is replaced keeps its names')
+    t.equal(await of('a', 'x'), '13', 'a replaced entry keeps its alias')
     t.same((await store.page('a', { alias: 'x', limit: 1 })).entries, [{ id: '1', at: 1, with: 'w', value: 'new' }])
   })
 
-  void t.test('a search finds the entries that have all its words, or words that begin so', async t => {
+  void t.test('a search finds the entries that have all its words, or words that begin with them', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const texts: Record<string, string> = {
@@ -259,7 +403,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await store.count('o', { text: '!' }), 0)
   })
 
-  void t.test('what is replaced, removed, trimmed or erased is found by no search', async t => {
+  void t.test('replaced, removed, trimmed and erased entries are found by no search', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const found = async (): Promise<string> => (await store.page('o', { text: 'word', limit: 9 })).entries.map(({ id }) => id).join('')
@@ -275,7 +419,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await found(), '')
   })
 
-  void t.test('an entry comes back as it was appended', async t => {
+  void t.test('an entry is read as it was appended', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const entry = { id: 'ü/\u{1f600}', at: 1_800_000_000_123, with: 'ä@ö/\u{1f600}', value: { deep: [1, null, '"'], text: '\u0000\u001f' } }
@@ -295,7 +439,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.same(await store.owners({ limit: 9 }), ['b'])
   })
 
-  void t.test('a journal knows how much an owner holds', async t => {
+  void t.test('a journal reports the entries and bytes of an owner', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     t.same(await store.size('a'), { entries: 0, bytes: 0 })
@@ -305,7 +449,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.same(await store.size('a'), { entries: 2, bytes: 6 + 10 })
   })
 
-  void t.test('trimming keeps the newest, or what is young enough, or what is both, and counts what went', async t => {
+  void t.test('trimming keeps the newest entries by number, age and bytes, and counts the removed ones', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const left = async (owner: string): Promise<string> => (await store.page(owner, { limit: 9 })).entries.map(({ id }) => id).join('')
@@ -331,7 +475,7 @@ function journalPromises (t: Test, open: Opener): void {
     t.equal(await left('c'), '')
   })
 
-  void t.test('what is too old goes from every owner, so much at a call', async t => {
+  void t.test('expired entries are removed for every owner, up to a limit for each call', async t => {
     const storage = await open(t)
     const store = await archive(storage)
     const other = await storage.open('test.other', journal<unknown>(1))
@@ -362,18 +506,20 @@ function commitPromises (t: Test, open: Opener): void {
     const first = storage.submit([store.putting('a', 'k', 1)])
     const numbers = [first, storage.submit([]), storage.submit([store.putting('a', 'k', 2)])]
     t.same(numbers, [first, first + 1, first + 2])
-    for (const number of [...numbers].reverse()) storage.after(number, error => { heard.push(error === undefined ? number : -1) })
-    t.ok(storage.settled < first, 'nothing settles before submit has answered')
+    for (const number of [...numbers].reverse()) {
+      storage.after(number, error => { heard.push(error === undefined ? number : -1) })
+    }
+    t.ok(storage.settled < first, 'nothing settles before submit has returned')
     t.same(heard, [])
     await storage.flush()
     t.same(heard, numbers)
     t.equal(storage.settled, first + 2)
     storage.after(first, () => { heard.push(0) })
-    t.equal(heard.at(-1), 0, 'what has settled is heard at once')
+    t.equal(heard.at(-1), 0, 'a settled commit is reported at once')
     t.equal(storage.trouble, undefined)
   })
 
-  void t.test('who waits for a commit reads it', async t => {
+  void t.test('a commit can be read once it is stored', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     for (let n = 0; n < 20; n++) {
@@ -389,7 +535,7 @@ function commitPromises (t: Test, open: Opener): void {
     t.same([...await store.all('a')], [['l', 3]])
   })
 
-  void t.test('erasing an owner empties every store of it, and those of nobody else', async t => {
+  void t.test('erasing an owner empties that owner\'s stores, and no others', async t => {
     const storage = await open(t)
     const roster = await rosters(storage)
     const store = await archive(storage)
@@ -406,7 +552,7 @@ function commitPromises (t: Test, open: Opener): void {
     t.equal(await (await rosters(storage)).get('a', 'k'), 1)
   })
 
-  void t.test('a batch that holds nothing commits nothing; one that holds writes says when they are stored', async t => {
+  void t.test('an empty batch commits nothing; one with writes reports when they are stored', async t => {
     const storage = await open(t)
     const store = await rosters(storage)
     const batch = new PendingBatch()
@@ -429,7 +575,7 @@ function commitPromises (t: Test, open: Opener): void {
 async function rosters (storage: Storage): Promise<Records<unknown>> { return storage.open('test.roster', records<unknown>(1)) }
 async function archive (storage: Storage): Promise<Journal<unknown>> { return storage.open('test.archive', journal<unknown>(1)) }
 
-/** Ids that are in no order of their own; times that are not quite in order either. */
+/** Appends entries whose ids are in no order, and whose times are not quite in order. */
 async function fill (storage: Storage, store: Journal<unknown>): Promise<void> {
   const lines: readonly (readonly [string, number, string])[] = [
     ['c', 100, JULIET], ['a', 200, `${JULIET}/balcony`], ['f', 200, 'nurse@capulet.lit/hall'],

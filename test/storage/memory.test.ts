@@ -1,9 +1,10 @@
-/** Storage in memory keeps the promises of storage, and fails and waits as tests want it. */
+/** Storage in memory keeps the promises of storage, and fails and waits on request. */
 import t from 'tap'
 import { silent } from '../../lib/base/logger.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { openStorage } from '../../lib/storage/open.js'
-import { records, type Storage } from '../../lib/storage/store.js'
+import { records } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
 import { contract, stored } from './contract.js'
 import { unreadable } from './unreadable.js'
 
@@ -14,7 +15,7 @@ unreadable(t, () => {
   return Promise.resolve({ storage, spoil: (...item) => { storage.spoil(...item); return Promise.resolve() } })
 })
 
-t.test('while it is held nothing settles', async t => {
+t.test('no commit completes while storage is paused', async t => {
   const storage = new MemoryStorage()
   const store = await storage.open('test.roster', records<number>(1))
   storage.hold()
@@ -28,7 +29,7 @@ t.test('while it is held nothing settles', async t => {
   t.equal(await store.get('a', 'k'), 1)
 })
 
-t.test('while it fails every commit fails with that, and afterwards none does', async t => {
+t.test('while storage fails, every commit fails with that error; afterwards none does', async t => {
   const storage = new MemoryStorage()
   const store = await storage.open('test.roster', records<number>(1))
   storage.failing = new Error('the disk is full')
@@ -41,7 +42,7 @@ t.test('while it fails every commit fails with that, and afterwards none does', 
   t.equal(await store.get('a', 'k'), 2)
 })
 
-t.test('there is nothing to back up', async t => {
+t.test('storage in memory has no backup', async t => {
   const storage = new MemoryStorage()
   await t.rejects((storage as Storage).backup('copy'), { message: /in memory/ })
   await storage.close()

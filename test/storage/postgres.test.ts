@@ -1,4 +1,7 @@
-/** PostgreSQL keeps the promises of storage; what it acknowledged outlives its crash, and it recovers with its database. */
+/**
+ * PostgreSQL keeps the promises of storage: acknowledged commits survive its crash, and storage recovers with the
+ * database.
+ */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -14,17 +17,20 @@ import { loadPg } from '../../lib/storage/postgres/client.js'
 import { PostgresStorage, type PostgresSettings } from '../../lib/storage/postgres/driver.js'
 import { hold, nameOf } from '../../lib/storage/postgres/hold.js'
 import { takeSteps } from '../../lib/storage/postgres/steps.js'
-import { journal, records, StorageUnavailable, type Journal, type Storage } from '../../lib/storage/store.js'
+import { journal, records, StorageUnavailable, type Journal } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { Cluster, MISSING, PASSWORD } from './cluster.js'
 import { contract, failureOf, stored } from './contract.js'
+import { checkLogCrashes, checkLogRestarts } from './log-contract.js'
+import { checkReindexed } from './table-contract.js'
 import { checkReleased, FIXTURES } from './released.js'
 import { unreadable } from './unreadable.js'
 
 const PATIENCE = 300_000
 t.setTimeout(PATIENCE)
 
-t.test('PostgreSQL that is not there is said, and its secret is not', async t => {
+t.test('an unreachable PostgreSQL is reported without the password', async t => {
   const refused = async (url: string): Promise<Error> => await failureOf(openStorage({ driver: 'postgres', url, durability: 'disk', log: silent })) as Error
   t.match(await failureOf(openStorage({ driver: 'postgres', durability: 'disk', log: silent })), { message: 'PostgreSQL needs storage.url' })
   for (const url of ['Sesame', 'http://a:Sesame@b/c', 'postgres://a:Sesame@b:port/c']) {
@@ -40,17 +46,17 @@ t.test('PostgreSQL that is not there is said, and its secret is not', async t =>
   t.equal(await failureOf(loadPg(() => Promise.reject(broken))), broken)
 })
 
-t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
+t.test('PostgreSQL storage keeps its promises with a real server', { skip: MISSING, timeout: PATIENCE }, async t => {
   const cluster = await Cluster.start(t)
 
-  /** The driver, on a new database unless `more` names one. */
+  /** Opens the driver, on a new database unless `more` names one. */
   async function driver (t: Test, more: Partial<PostgresSettings> = {}): Promise<PostgresStorage> {
     const storage = await PostgresStorage.open({ url: more.url ?? await cluster.database(), durability: 'os', log: silent, ...more })
     t.teardown(() => storage.close())
     return storage
   }
 
-  void t.test('what cannot be read', t => {
+  void t.test('PostgreSQL puts unreadable items aside', t => {
     unreadable(t, async t => {
       const url = await cluster.database()
       const storage = await driver(t, { url })
@@ -60,13 +66,15 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
         async spoil (store, owner, id, text) {
           await cluster.query(url, `UPDATE sestina.records SET value = '${text}' WHERE ${where(store, owner)} AND key = '${id}'`)
           await cluster.query(url, `UPDATE sestina.journal SET value = '${text}' WHERE ${where(store, owner)} AND id = '${id}'`)
+          await cluster.query(url, `UPDATE sestina.table_rows SET value = '${text}' WHERE ${where(store, owner).replace('owner', 'prefix || host')} AND key = '${id}'`)
+          await cluster.query(url, `UPDATE sestina.log_segments SET entries = replace(entries, '{"name":"b"}', '${text}') WHERE last::text = '${id}'`)
         },
       }
     })
     t.end()
   })
 
-  void t.test('the promises of storage', t => {
+  void t.test('PostgreSQL keeps the promises of storage', t => {
     contract(t, async t => {
       const storage = await openStorage({ driver: 'postgres', url: await cluster.database(), durability: 'os', log: silent })
       t.teardown(() => storage.close())
@@ -75,7 +83,23 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.end()
   })
 
-  void t.test('what was stored is there after a stop and a start', async t => {
+  void t.test('a table has the indexes with which it is opened, and its rows are upgraded', async t => {
+    const url = await cluster.database()
+    await checkReindexed(t, () => driver(t, { url }))
+  })
+
+  void t.test('a log is the same after restarts, and its entries are upgraded', async t => {
+    const url = await cluster.database()
+    await checkLogRestarts(t, () => driver(t, { url }))
+  })
+
+  void t.test('a log has what was acknowledged when its connection is killed, also while entries move', async t => {
+    const url = await cluster.database()
+    const storage = await driver(t, { url })
+    await checkLogCrashes(t, storage, () => endWriters(url))
+  })
+
+  void t.test('stored values are there after a stop and a start', async t => {
     const url = await cluster.database()
     const first = await driver(t, { url })
     const roster = await first.open('test.roster', records<string>(1))
@@ -88,7 +112,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.match(await failureOf(second.backup()), { message: /pg_dump/ })
   })
 
-  void t.test('texts with characters that PostgreSQL lacks keep their order and come back', async t => {
+  void t.test('texts with characters that PostgreSQL lacks keep their order and are read unchanged', async t => {
     const storage = await driver(t)
     const roster = await storage.open('test.roster', records<string>(1))
     const entries = await storage.open('test.entries', journal<string>(1))
@@ -102,7 +126,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.same((await entries.page('\0', { limit: 9, with: 'a\0b', after: '\0' })).entries.map(({ id }) => id), ['a\0b'])
   })
 
-  void t.test('an id that is there already fails its batch, the whole of it, and no other of the same turn', async t => {
+  void t.test('a duplicate id fails its whole batch, and no other batch of the same turn', async t => {
     const storage = await driver(t)
     const entries = await storage.open('test.entries', journal<number>(1))
     const roster = await storage.open('test.roster', records<number>(1))
@@ -119,7 +143,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.equal(storage.trouble, undefined, 'the last commit succeeded')
   })
 
-  void t.test('a place in the order is never given twice', async t => {
+  void t.test('a number in a journal is never used twice', async t => {
     const storage = await driver(t)
     const entries = await storage.open('test.entries', journal<number>(1))
     await stored(storage, ['1', '2'].map(id => entries.appending('a', { id, at: 1, with: '', value: 1 })))
@@ -128,7 +152,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.same((await entries.page('a', { after: '1', limit: 5 })).entries.map(({ id }) => id), ['3'])
   })
 
-  void t.test('when too many writes wait the next one fails, in its turn', async t => {
+  void t.test('when too many writes wait, the next one fails in its turn', async t => {
     const storage = await driver(t, { mostWaiting: 2 })
     const roster = await storage.open('test.roster', records<number>(1))
     const outcomes = await Promise.all([1, 2, 3].map(n => failureOf(stored(storage, [roster.putting('a', `${n}`, n)]))))
@@ -147,11 +171,11 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
         CREATE TRIGGER say BEFORE INSERT ON sestina.records FOR EACH ROW EXECUTE FUNCTION public.say()`)
       await (await storage.open('test.roster', records<number>(1))).put('a', 'k', 1)
       t.same(await cluster.query(url, 'SELECT setting FROM public.said'), [{ setting }])
-      t.same(lines, durability === 'disk' ? ['storage-unsafe'] : [], 'a database that does not sync at all is named')
+      t.same(lines, durability === 'disk' ? ['storage unsafe'] : [], 'a database that does not sync at all is reported')
     }
   })
 
-  void t.test('one server holds a database, and the next hears which', async t => {
+  void t.test('one server holds a database, and the error for the next one names it', async t => {
     const url = await cluster.database()
     const first = await driver(t, { url })
     t.match(await failureOf(PostgresStorage.open({ url, durability: 'os', log: silent })), {
@@ -161,12 +185,12 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     await driver(t, { url })
   })
 
-  void t.test('a connection of ours that the database has not noticed to be lost is ended, and nobody else\'s', async t => {
+  void t.test('a lost connection of this process that the database has not noticed is ended, and no other', async t => {
     const { default: pg } = await import('pg')
     const url = await cluster.database()
     const connected = async (name: string): Promise<Client> => {
       const client = new pg.Client({ connectionString: url, application_name: name })
-      client.on('error', () => {}) // it is going to be ended
+      client.on('error', () => {}) // the connection will be ended
       await client.connect()
       t.teardown(() => client.end().catch(() => {}))
       return client
@@ -185,7 +209,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.match(await failureOf(hold(await connected(nameOf(process.pid)), systemClock, other)), { message: /held by another server since/ })
   })
 
-  void t.test('who has lost the database accepts no writes until it holds it again', async t => {
+  void t.test('a server that has lost the database accepts no writes until it holds the database again', async t => {
     const url = await cluster.database()
     const events: string[] = []
     const note = (event: string): void => { events.push(event) }
@@ -203,17 +227,17 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.ok(storage.trouble)
     t.equal(await roster.get('a', 'k'), undefined, 'reads go on')
     await rival.query('SELECT pg_advisory_unlock_all()')
-    await comesTrue(() => storage.trouble === undefined || events.includes('storage-found'))
+    await comesTrue(() => storage.trouble === undefined || events.includes('storage connection restored'))
     await roster.put('a', 'k', 2)
     t.equal(storage.trouble, undefined)
-    t.same(events.filter(event => event !== 'storage-failed' && event !== 'storage-recovered'), ['storage-lost', 'storage-found'])
+    t.same(events.filter(event => event !== 'storage failed' && event !== 'storage recovered'), ['storage connection lost', 'storage connection restored'])
 
     const again = rival.query('SELECT pg_advisory_lock($1::int, $2::int)', [0x73657374, 0x696e61])
     await endWriters(url)
     await again
     await rival.query("UPDATE sestina.writer SET token = 'mine'")
     await rival.query('SELECT pg_advisory_unlock_all()')
-    await comesTrue(() => events.includes('storage-foreign'))
+    await comesTrue(() => events.includes('storage taken over'))
     t.match(await failureOf(roster.put('a', 'k', 3)), { message: /another server has written to this database meanwhile/ })
     t.equal(await roster.get('a', 'k'), 2)
   })
@@ -231,17 +255,17 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     const entries = await storage.open('test.entries', journal<number>(1))
     const append = (n: number): Promise<unknown> => failureOf(stored(storage, [entries.appending('a', { id: `${n}`, at: n, with: '', value: n })]))
     line.cutAtNextAnswer()
-    t.equal(await append(1), undefined, 'the database has done it, and says so when asked')
+    t.equal(await append(1), undefined, 'the database has done it, and confirms that on request')
     line.cutAtNextQuestion()
-    t.equal(await append(2), undefined, 'the database never heard of it, and is told again')
+    t.equal(await append(2), undefined, 'the database never received it, and gets it again')
     line.cutAtNextAnswer()
-    t.match(await Promise.all([append(3), append(3)]), [undefined, { message: /23505/ }], 'what fails, fails as ever')
+    t.match(await Promise.all([append(3), append(3)]), [undefined, { message: /23505/ }], 'a failure is still reported as a failure')
     t.equal(await append(4), undefined)
     t.same((await entries.page('a', { limit: 9 })).entries.map(({ value }) => value), [1, 2, 3, 4])
     t.equal(line.cuts, 3)
   })
 
-  void t.test('a commit that ends its connection each time fails by itself in the end', async t => {
+  void t.test('a commit that ends its connection each time fails alone in the end', async t => {
     const url = await cluster.database()
     const storage = await driver(t, { url, patience: 60_000 })
     const roster = await storage.open('test.roster', records<string>(1))
@@ -249,11 +273,11 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
         IF NEW.value LIKE '%poison%' THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(60); END IF; RETURN NEW; END $$;
       CREATE TRIGGER crash BEFORE INSERT ON sestina.records FOR EACH ROW EXECUTE FUNCTION public.crash()`)
     const outcomes = await Promise.all(['before', 'poison', 'behind'].map(value => failureOf(roster.put('a', value, value))))
-    t.match(outcomes, [undefined, { message: /was lost 3 times over one commit/ }, undefined])
+    t.match(outcomes, [undefined, { message: /was lost 3 times during one commit/ }, undefined])
     t.same([...(await roster.all('a')).keys()], ['before', 'behind'])
   })
 
-  void t.test('under load, with the server killed and started again: nothing is lost, nothing doubled, nobody hears of it who can wait', async t => {
+  void t.test('under load, while the server is killed and restarted, nothing is lost or doubled, and patient commits succeed', async t => {
     const url = await cluster.database()
     const storage = await driver(t, { url, durability: 'disk', patience: PATIENCE }) // 'os' may lose what the database had not written yet
     const load = await Load.on(storage)
@@ -268,10 +292,10 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     await load.check(t)
   })
 
-  void t.test('when the server stays away what waits fails, and all goes on by itself when it is back', async t => {
+  void t.test('while the server is away waiting commits fail, and storage recovers by itself when it is back', async t => {
     const url = await cluster.database()
     const events: string[] = []
-    const note = (event: string, fields?: Fields): void => { events.push(`${event} ${JSON.stringify(fields)}`) }
+    const note = (event: string, fields?: Fields): void => { events.push(`${event}: ${JSON.stringify(fields)}`) }
     const storage = await driver(t, { url, durability: 'disk', patience: 100, log: { ...silent, info: note, error: note } })
     const roster = await storage.open('test.roster', records<number>(1))
     const load = await Load.on(storage)
@@ -288,11 +312,12 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.equal(storage.trouble, undefined)
     await roster.put('a', 'k', 1)
     await load.check(t)
-    t.same(events.map(line => line.split(' ')[0]), ['storage-lost', 'storage-failed', 'storage-found', 'storage-recovered'])
+    t.same(events.map(line => line.split(':')[0]),
+      ['storage connection lost', 'storage failed', 'storage connection restored', 'storage recovered'])
     t.notMatch(events.join(' '), PASSWORD)
   })
 
-  void t.test('what is full fails commits, not reads', async t => {
+  void t.test('a full disk fails commits, not reads', async t => {
     const url = await cluster.database()
     const storage = await driver(t, { url })
     const roster = await storage.open('test.roster', records<string>(1))
@@ -308,7 +333,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     t.equal(storage.trouble, undefined)
   })
 
-  void t.test('a store of an older version is upgraded, every value once; what cannot be is said', async t => {
+  void t.test('a store of an older version is upgraded, every value once; an impossible upgrade is reported', async t => {
     const storage = await driver(t)
     const url = await cluster.database()
     await storage.close()
@@ -337,12 +362,12 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     const third = await driver(t, { url })
     t.match(await failureOf(third.open('test.roster', records<string>(1))), { message: /newer version of its module/ })
     t.match(await failureOf(third.open('test.roster', journal<string>(2))), { message: /is a store of kind 'records', not 'journal'/ })
-    t.match(await failureOf(third.open('test.roster', records<string>(3))), { message: /nothing takes the store test.roster from version 2 to 3/ })
+    t.match(await failureOf(third.open('test.roster', records<string>(3))), { message: /the store test.roster has no upgrade from version 2 to 3/ })
     t.match(await failureOf(third.open('test.roster', records<string>(3, () => { throw new Error('odd value') }))), { message: 'odd value' })
     t.equal(await (await third.open('test.roster', records<string>(2))).get('o3', '3'), '3 from 1')
   })
 
-  void t.test('a database of each released schema is brought to today\'s, with all that is in it', async t => {
+  void t.test('a database of each released schema is upgraded to the current one, with all its data', async t => {
     const fixtures = readdirSync(FIXTURES).filter(name => name.startsWith('postgres-')).sort()
     t.ok(fixtures.length > 0)
     for (const name of fixtures) {
@@ -354,7 +379,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     }
   })
 
-  void t.test('steps are taken in order, all of them or none; a database that is newer, or of another encoding, is refused', async t => {
+  void t.test('schema steps run in order, all or none; a newer database or one of another encoding is refused', async t => {
     const { default: pg } = await import('pg')
     const folder = t.testdir({ '001-one.sql': 'CREATE TABLE one (x int)', '002-two.sql': 'CREATE TABLE two (x int); CREATE TABLE one (x int)', 'notes.txt': '' })
     const url = await cluster.database()
@@ -372,12 +397,12 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     await client.query('INSERT INTO steps (number, name) VALUES (99, \'later\')')
     t.match(await failureOf(PostgresStorage.open({ url, durability: 'os', log: silent })), { message: /written by a newer version of the server: it is at step 99/ })
     const latin = await cluster.database("ENCODING 'LATIN1'")
-    t.match(await failureOf(PostgresStorage.open({ url: latin, durability: 'os', log: silent })), { message: /the encoding of the database is LATIN1, and has to be UTF8/ })
-    await cluster.query(latin, "ALTER DATABASE " + (/\/(d\d+)\?/.exec(latin)?.[1] ?? '') + " SET default_transaction_read_only = on")
+    t.match(await failureOf(PostgresStorage.open({ url: latin, durability: 'os', log: silent })), { message: /the encoding of the database is LATIN1, but must be UTF8/ })
+    await cluster.query(latin, 'ALTER DATABASE ' + (/\/(d\d+)\?/.exec(latin)?.[1] ?? '') + ' SET default_transaction_read_only = on')
     t.match(await failureOf(PostgresStorage.open({ url: latin, durability: 'os', log: silent })), { message: /the database is read-only/ })
   })
 
-  void t.test('Sestina on PostgreSQL: an account, a message while its owner is away, a restart, and there it is', async t => {
+  void t.test('Sestina on PostgreSQL keeps a message for an offline account over a restart', async t => {
     const lines: string[] = []
     const log = openLogger({ level: 'debug', format: 'json', output: { write: line => lines.push(line) } })
     const folder = t.testdir({
@@ -397,6 +422,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     for (const name of ['romeo', 'juliet']) await host.createAccount(parseJid(`${name}@localhost`), 'a secret of Verona')
     const online = async (username: string): Promise<{ device: XmppClient, messages: string[] }> => {
       const device = xmppClient({ service: `xmpp://127.0.0.1:${server.listening[0]!.port}`, domain: 'localhost', username, password: 'a secret of Verona' })
+      Object.assign(device, { timeout: PATIENCE }) // the library gives a slow machine 2 s
       const messages: string[] = []
       device.on('error', error => { t.comment(String(error)) })
       device.on('stanza', stanza => { if (stanza.is('message')) messages.push(stanza.getChildText('body') ?? '') })
@@ -406,7 +432,7 @@ t.test('with a server', { skip: MISSING, timeout: PATIENCE }, async t => {
     }
     const romeo = await online('romeo')
     await romeo.device.send(xml('message', { to: 'juliet@localhost', type: 'chat' }, xml('body', {}, 'O, speak again, bright angel')))
-    await romeo.device.iqCaller.request(xml('iq', { type: 'get' }, xml('query', { xmlns: 'jabber:iq:roster' }))) // answered behind the message
+    await romeo.device.iqCaller.request(xml('iq', { type: 'get' }, xml('query', { xmlns: 'jabber:iq:roster' }))) // answered after the message
     await romeo.device.stop()
     await server.stop()
     server = await run()
@@ -439,13 +465,13 @@ class Load {
     this.#entries = entries
   }
 
-  /** Resolves once so many more are stored. */
+  /** Resolves once this many more are stored. */
   async acks (more: number): Promise<void> {
     const wanted = this.acked.length + more
     await comesTrue(() => this.acked.length >= wanted)
   }
 
-  /** Resolves once so many more have failed. */
+  /** Resolves once this many more have failed. */
   async failures (more: number): Promise<void> {
     const wanted = this.failed.length + more
     await comesTrue(() => this.failed.length >= wanted)
@@ -457,7 +483,10 @@ class Load {
     await this.#storage.flush()
   }
 
-  /** All that was acknowledged is there, once, in its order; what failed may be there as well where its commit was in doubt. */
+  /**
+   * Checks that all acknowledged numbers are there, once and in order; a failed one may be there too if its commit was
+   * in doubt.
+   */
   async check (t: Test): Promise<void> {
     const { entries } = await this.#entries.page('a', { limit: Infinity })
     const there = entries.map(({ value }) => value)
@@ -482,7 +511,7 @@ class Load {
   }
 }
 
-/** Looks at each turn of the event loop until it is so. */
+/** Resolves once `isSo` returns true; asks every 2 ms. */
 async function comesTrue (isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise(resolve => { setTimeout(resolve, 2) })
 }

@@ -1,13 +1,18 @@
-/** What the databases of released schemas hold: each stands in fixtures/ as the SQL that makes it. */
+/** The contents of the databases of released schemas: fixtures/ has each as the SQL that makes it. */
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
-import { journal, records, type Storage } from '../../lib/storage/store.js'
+import { journal, records } from '../../lib/storage/store.js'
+import { table } from '../../lib/storage/table.js'
+import type { Storage } from '../../lib/storage/storage.js'
 import { stored } from './contract.js'
 
 export const FIXTURES = join(PACKAGE_ROOT, 'test', 'storage', 'fixtures')
 
-/** All of a fixture is there, and today's build can go on with it. `name`: its file's. */
+/**
+ * Checks that all of a fixture is there, and that the current build can go on with it. `name` is the fixture's file
+ * name.
+ */
 export async function checkReleased (t: Test, storage: Storage, name: string): Promise<void> {
   const roster = await storage.open('roster.items', records<unknown>(2, (old, from) => ({ from, old })))
   t.same([...await roster.all('juliet@capulet.lit')], [
@@ -15,6 +20,11 @@ export async function checkReleased (t: Test, storage: Storage, name: string): P
     ['romeo@montague.lit', { from: 1, old: { subscription: 'to', name: 'Roméo \u{1f339}' } }],
   ])
   t.same(await roster.owners({ limit: 9 }), ['juliet@capulet.lit', 'romeo@montague.lit'])
+  const hosted = await storage.open('roster.items', records<unknown>(2, undefined, { byHost: true }))
+  t.same(await hosted.owners({ host: 'capulet.lit', limit: 9 }), ['juliet@capulet.lit'])
+  const rooms = await storage.open('test.rooms', table<number>(1, { by: { number: value => value } }))
+  await stored(storage, [rooms.putting('juliet@capulet.lit', 'k', 7)])
+  t.match(await rooms.page({ host: 'capulet.lit' }, { by: 'number', limit: 9 }), { rows: [{ key: 'k', value: 7 }], complete: true })
   const offline = await storage.open('offline.messages', journal<string>(1))
   const { entries } = await offline.page('juliet@capulet.lit', { limit: 9 })
   t.same(entries, [
@@ -27,7 +37,7 @@ export async function checkReleased (t: Test, storage: Storage, name: string): P
   const archive = await storage.open('mam.messages', journal<string>(1))
   const idsOf = async (query: object): Promise<string> =>
     (await archive.page('juliet@capulet.lit', { limit: 9, ...query })).entries.map(({ id }) => id).join('')
-  const has = !name.endsWith('-001.sql') // the schema before knew neither aliases nor searches
+  const has = !name.endsWith('-001.sql') // the first schema had neither aliases nor search
   t.equal(await idsOf({}), has ? 'xy' : '')
   t.equal(await idsOf({ alias: 'romeo@montague.lit m1' }), has ? 'x' : '')
   for (const text of ['東', '东京', 'LIEBE roméo']) t.equal(await idsOf({ text }), has && text !== '東' ? 'x' : '', text)

@@ -4,7 +4,8 @@ import Database from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { silent } from '../../lib/base/logger.js'
 import { openStorage, restoreStorage } from '../../lib/storage/open.js'
-import { records, type Storage } from '../../lib/storage/store.js'
+import { records } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
 
 const open = (folder: string): Promise<Storage> => openStorage({ driver: 'sqlite', folder, durability: 'os', log: silent })
 
@@ -23,7 +24,7 @@ async function said (folder: string): Promise<string | undefined> {
   return value
 }
 
-/** A data folder whose database says 'before', and a backup that says 'backup'. */
+/** Makes a data folder without a database, and a backup that says 'backup'. */
 async function folders (t: Test): Promise<{ readonly data: string, readonly file: string, readonly folder: string }> {
   const folder = t.testdir({ data: {}, other: {} })
   const [data, other, file] = ['data', 'other', 'backup.db'].map(name => join(folder, name)) as [string, string, string]
@@ -45,10 +46,10 @@ t.test('a backup becomes the database of a folder that has none', async t => {
   t.ok(existsSync(file), 'the backup stays')
 })
 
-t.test('a database that is there stays, unless it is to be put aside', async t => {
+t.test('an existing database is kept, unless it is to be put aside', async t => {
   const { data, file } = await folders(t)
   await put(data, 'before')
-  t.throws(() => restore(file, data), { message: /holds a database already: nothing was changed/ })
+  t.throws(() => restore(file, data), { message: /already holds a database: nothing was changed/ })
   t.equal(await said(data), 'before')
   restore(file, data, true)
   t.equal(await said(data), 'backup')
@@ -57,7 +58,7 @@ t.test('a database that is there stays, unless it is to be put aside', async t =
   aside.close()
 })
 
-t.test('a broken database is no hindrance to put another in its place', async t => {
+t.test('a broken database can be replaced by a backup', async t => {
   const { data, file } = await folders(t)
   await put(data, 'before')
   writeFileSync(join(data, 'sestina.db'), 'broken'.repeat(1000))
@@ -65,7 +66,7 @@ t.test('a broken database is no hindrance to put another in its place', async t 
   t.equal(await said(data), 'backup')
 })
 
-t.test('what is no sound backup changes nothing', async t => {
+t.test('a file that is not a sound backup changes nothing', async t => {
   const { data, file, folder } = await folders(t)
   await put(data, 'before')
   const made = (name: string, change: (database: Database.Database) => void): string => {
@@ -86,19 +87,19 @@ t.test('what is no sound backup changes nothing', async t => {
     [join(folder, 'nowhere.db'), /there is no file/],
     [folder, /there is no file/],
     [text, /it is not a database, or a damaged one/],
-    [made('newer.db', database => { database.pragma('user_version = 99') }), /a newer version has written it: it is at step 99/],
+    [made('newer.db', database => { database.pragma('user_version = 99') }), /it was written by a newer version: it is at step 99/],
     [made('other.db', database => { database.exec('DROP TABLE journal') }), /it is not a database of Sestina/],
     [logged, /it is the database of a server, not a backup/],
   ]
   for (const [path, message] of cases) t.throws(() => restore(path, data, true), { message }, path)
   t.equal(await said(data), 'before')
-  t.same(readdirSync(data).filter(name => name.startsWith('restoring')), [], 'nothing is left of the attempts')
+  t.same(readdirSync(data).filter(name => name.startsWith('restoring')), [], 'the attempts leave no files')
 })
 
-t.test('a folder that a server holds is left alone, and so is what is no folder of SQLite', async t => {
+t.test('restoring is refused for a folder that a server holds, and for storage that is not SQLite', async t => {
   const { data, file } = await folders(t)
   const storage = await open(data)
   t.throws(() => restore(file, data, true), { message: /held|holds|runs/ })
   await storage.close()
-  t.throws(() => restoreStorage({ driver: 'postgres' }, file, true), { message: /only "sqlite" is restored from a file/ })
+  t.throws(() => restoreStorage({ driver: 'postgres' }, file, true), { message: /only "sqlite" can be restored from a file/ })
 })

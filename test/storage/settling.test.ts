@@ -5,7 +5,7 @@ import { Commits, Settling } from '../../lib/storage/commits.js'
 
 const nextTurn = async (): Promise<void> => { await new Promise(resolve => { setImmediate(resolve) }) }
 
-/** A time that the work itself moves on: each commit lets somebody go on for a millisecond, at once or after a promise. */
+/** Makes commits whose callbacks move the time on by a millisecond each, after a promise. */
 function stage (): { readonly settling: Settling<number>, readonly commits: Commits, readonly done: number[] } {
   let now = 0
   const commits = new Commits()
@@ -35,7 +35,7 @@ t.test('a thousand commits that settle together use many turns, and settle in th
   t.ok(turns > 20, `${turns} turns`)
 })
 
-t.test('an answer that comes while others wait settles after them', async t => {
+t.test('a result that comes while others wait settles after them', async t => {
   const { settling, commits } = stage()
   const order: number[] = []
   for (const number of [600, 601]) commits.after(number, () => { order.push(number) })

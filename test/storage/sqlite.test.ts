@@ -1,4 +1,4 @@
-/** SQLite keeps the promises of storage; what it acknowledged outlives a kill, and it recovers with its disk. */
+/** SQLite keeps the promises of storage: acknowledged commits survive a kill, and storage recovers with its disk. */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
@@ -11,8 +11,15 @@ import { holdFolder } from '../../lib/storage/lock.js'
 import { openStorage } from '../../lib/storage/open.js'
 import { connect, takeSteps } from '../../lib/storage/sqlite/connection.js'
 import { SqliteStorage, type SqliteSettings } from '../../lib/storage/sqlite/driver.js'
-import { journal, records, type Storage } from '../../lib/storage/store.js'
+import { log } from '../../lib/storage/log.js'
+import { SLACK } from '../../lib/storage/segments.js'
+import { journal, records } from '../../lib/storage/store.js'
+import type { Storage } from '../../lib/storage/storage.js'
+import { countRows, selectRows, sumRows } from '../../lib/storage/table-sql.js'
+import type { Position } from '../../lib/storage/table-store.js'
 import { contract, failureOf, stored } from './contract.js'
+import { checkLogCrashes, checkLogRestarts } from './log-contract.js'
+import { checkReindexed } from './table-contract.js'
 import { checkReleased, FIXTURES } from './released.js'
 import { unreadable } from './unreadable.js'
 
@@ -35,12 +42,53 @@ unreadable(t, async t => {
       const where = 'store = (SELECT id FROM stores WHERE name = ?) AND owner = ?'
       database.prepare(`UPDATE records SET value = ? WHERE ${where} AND key = ?`).run(text, store, owner, id)
       database.prepare(`UPDATE journal SET value = ? WHERE ${where} AND id = ?`).run(text, store, owner, id)
+      database.prepare(`UPDATE table_rows SET value = ? WHERE ${where.replace('owner', 'prefix || host')} AND key = ?`).run(text, store, owner, id)
+      database.prepare('UPDATE log_segments SET entries = replace(entries, ?, ?) WHERE store = (SELECT id FROM stores WHERE name = ?) ' +
+        'AND last = ?').run('{"name":"b"}', text, store, Number(id))
       database.close()
     },
   }
 })
 
-/** The driver alone, on a file of its own. */
+t.test('a table has the indexes with which it is opened, and its rows are upgraded', async t => {
+  const file = join(t.testdir(), 'test.db')
+  await checkReindexed(t, () => driver(t, { file }))
+})
+
+t.test('a log is the same after restarts, and its entries are upgraded', async t => {
+  const file = join(t.testdir(), 'test.db')
+  await checkLogRestarts(t, () => driver(t, { file }))
+})
+
+t.test('a log has what was acknowledged when its writer is killed, also while entries move', async t => {
+  const storage = await driver(t)
+  await checkLogCrashes(t, storage, () => storage.crash())
+})
+
+t.test('no page, count or sum of a table looks at rows of others, or sorts', async t => {
+  const file = join(t.testdir(), 'test.db')
+  await driver(t, { file })
+  const database = new Database(file, { readonly: true })
+  t.teardown(() => database.close())
+  const position: Position = ['a', 'b']
+  for (const prefix of ['a@', undefined]) {
+    for (const name of ['due', undefined]) {
+      const places = [[[], [], false], [[position], [], false], [[], [position], true]] as const
+      for (const [after, before, isLast] of places) {
+        const range = { host: 'x', prefix, name, low: undefined, high: 'b', after, before, isLast }
+        const bounded = name === undefined && prefix === undefined ? { ...range, high: undefined } : range
+        const queries = [selectRows(1, bounded, 9), countRows(1, bounded, undefined), sumRows(1, range, 'due', 9)]
+        for (const { sql, values } of queries) {
+          const plan = (database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values) as { readonly detail: string }[]).map(({ detail }) => detail)
+          t.notMatch(plan.join('\n'), /TEMP B-TREE|SCAN (e|r|table)/, sql)
+          t.match(plan.join('\n'), prefix === undefined ? /host=\?/ : /host=\? AND prefix=\?/, sql)
+        }
+      }
+    }
+  }
+})
+
+/** Opens the driver alone, on a file of its own. */
 async function driver (t: Test, more: Partial<SqliteSettings> = {}): Promise<SqliteStorage> {
   const file = more.file ?? join(t.testdir(), 'test.db') // t.testdir () empties the folder
   const storage = await SqliteStorage.open({ file, durability: 'os', log: silent, ...more })
@@ -52,7 +100,7 @@ async function inFolder (folder: string): Promise<Storage> {
   return openStorage({ driver: 'sqlite', folder, durability: 'os', log: silent })
 }
 
-t.test('what was stored is there after a stop and a start', async t => {
+t.test('stored values are there after a stop and a start', async t => {
   const folder = join(t.testdir(), 'new', 'data')
   const first = await inFolder(folder)
   const roster = await first.open('test.roster', records<string>(1))
@@ -63,15 +111,15 @@ t.test('what was stored is there after a stop and a start', async t => {
   const second = await inFolder(folder)
   t.equal(await (await second.open('test.roster', records<string>(1))).get('a', 'k'), 'v')
   t.equal(statSync(folder).mode & 0o777, 0o700)
-  for (const name of readdirSync(folder)) t.equal(statSync(join(folder, name)).mode & 0o777, 0o600, `${name} is its owner's alone`)
+  for (const name of readdirSync(folder)) t.equal(statSync(join(folder, name)).mode & 0o777, 0o600, `only the owner can read ${name}`)
   await second.close()
 })
 
-t.test('what storage cannot be is said', async t => {
+t.test('SQLite without a data folder is refused', async t => {
   t.match(await failureOf(openStorage({ driver: 'sqlite', durability: 'disk', log: silent })), { message: 'SQLite needs a data folder' })
 })
 
-t.test('an id that is there already fails its batch, the whole of it, and no other of the same turn', async t => {
+t.test('a duplicate id fails its whole batch, and no other batch of the same turn', async t => {
   const storage = await driver(t)
   const entries = await storage.open('test.entries', journal<number>(1))
   const roster = await storage.open('test.roster', records<number>(1))
@@ -87,7 +135,7 @@ t.test('an id that is there already fails its batch, the whole of it, and no oth
   t.equal(storage.trouble, undefined, 'the last commit succeeded')
 })
 
-t.test('a place in the order is never given twice', async t => {
+t.test('a number in a journal is never used twice', async t => {
   const storage = await driver(t)
   const entries = await storage.open('test.entries', journal<number>(1))
   await stored(storage, ['1', '2'].map(id => entries.appending('a', { id, at: 1, with: '', value: 1 })))
@@ -96,7 +144,7 @@ t.test('a place in the order is never given twice', async t => {
   t.same((await entries.page('a', { after: '1', limit: 5 })).entries.map(({ id }) => id), ['3'])
 })
 
-t.test('a full disk fails commits, not reads; all recovers when there is room', async t => {
+t.test('a full disk fails commits, not reads; storage recovers when there is room', async t => {
   const lines: string[] = []
   const log: Logger = { ...silent, error: event => { lines.push(event) }, info: event => { lines.push(event) } }
   const storage = await driver(t, { maxPages: 60, log })
@@ -120,10 +168,10 @@ t.test('a full disk fails commits, not reads; all recovers when there is room', 
   await stored(storage, [entries.clearing('old')])
   t.equal(storage.trouble, undefined)
   await stored(storage, [entries.appending('a', { id: 'again', at: 1, with: '', value: big })])
-  t.same(lines, ['storage-failed', 'storage-recovered'])
+  t.same(lines, ['storage failed', 'storage recovered'])
 })
 
-t.test('a writer that dies fails what it had in hand, and another takes over', async t => {
+t.test('a writer that dies fails the commits that it had, and a new writer takes over', async t => {
   const lines: [string, Fields | undefined][] = []
   const storage = await driver(t, { log: { ...silent, error: (event, fields) => { lines.push([event, fields]) } } })
   const roster = await storage.open('test.roster', records<number>(1))
@@ -136,11 +184,11 @@ t.test('a writer that dies fails what it had in hand, and another takes over', a
   const later = failureOf(stored(storage, [roster.putting('a', 'l', 2)]))
   t.equal(await later, undefined)
   t.equal(await roster.get('a', 'l'), 2)
-  t.equal(lines[0]?.[0], 'storage-writer-lost')
+  t.equal(lines[0]?.[0], 'storage writer lost')
   t.equal(storage.trouble, undefined)
 })
 
-t.test('when too many writes wait the next one fails, in its turn', async t => {
+t.test('when too many writes wait, the next one fails in its turn', async t => {
   const storage = await driver(t, { mostWaiting: 2 })
   const roster = await storage.open('test.roster', records<number>(1))
   const outcomes = await Promise.all([1, 2, 3].map(n => failureOf(stored(storage, [roster.putting('a', `${n}`, n)]))))
@@ -148,7 +196,7 @@ t.test('when too many writes wait the next one fails, in its turn', async t => {
   t.same([...(await roster.all('a')).keys()], ['1', '2'])
 })
 
-t.test('writes that wait are bounded in bytes, too: one more is taken while less waits', async t => {
+t.test('waiting writes are bounded in bytes, too; the last one may exceed the bound', async t => {
   const storage = await driver(t, { mostBytes: 1000 })
   const texts = await storage.open('test.texts', records<string>(1))
   const put = (key: string): Promise<unknown> => failureOf(stored(storage, [texts.putting('a', key, 'x'.repeat(2000))]))
@@ -186,18 +234,18 @@ t.test('an upgrade that fails changes nothing', async t => {
   const second = await driver(t, { file })
   const upgrade = (value: unknown): unknown => { if (value === 2) throw new Error('what is a 2?'); return 'new' }
   t.match(await failureOf(second.open('test.roster', records<unknown>(2, upgrade))), { message: 'what is a 2?' })
-  t.match(await failureOf(second.open('test.roster', records<unknown>(2))), { message: /nothing takes the store test.roster from version 1 to 2/ })
+  t.match(await failureOf(second.open('test.roster', records<unknown>(2))), { message: /the store test.roster has no upgrade from version 1 to 2/ })
   const roster = await second.open('test.roster', records<number>(1))
   t.same([...await roster.all('a')], [['1', 1], ['2', 2]])
-  t.throws(() => second.prepared('DELETE FROM records').run(), { code: 'SQLITE_READONLY' }, 'afterwards it only reads again')
+  t.throws(() => second.prepared('DELETE FROM records').run(), { code: 'SQLITE_READONLY' }, 'afterwards the connection is read-only again')
 })
 
-t.test('what a newer version has written is refused, store by store and as a whole', async t => {
+t.test('data of a newer version is refused, store by store and as a whole', async t => {
   const folder = t.testdir()
   const file = join(folder, 'sestina.db')
   const first = await SqliteStorage.open({ file, durability: 'os', log: silent })
   await first.open('test.roster', records<number>(3))
-  t.match(await failureOf(first.open('test.roster', journal<number>(3))), undefined, 'what is open is not asked again')
+  t.match(await failureOf(first.open('test.roster', journal<number>(3))), undefined, 'an open store is not checked again')
   await first.close()
   const second = await SqliteStorage.open({ file, durability: 'os', log: silent })
   t.match(await failureOf(second.open('test.roster', records<number>(2))), { message: /test.roster was written by a newer version of its module: its values are at version 3, this one knows 2/ })
@@ -208,10 +256,10 @@ t.test('what a newer version has written is refused, store by store and as a who
   database.pragma('user_version = 900')
   database.close()
   t.match(await failureOf(inFolder(folder)), { message: /sestina.db was written by a newer version of the server: it is at step 900, and this version knows \d+$/ })
-  holdFolder(folder).release() // the lock was given back
+  holdFolder(folder).release() // the lock was released
 })
 
-t.test('the steps of a database are taken all or none, each once', async t => {
+t.test('the schema steps run all or none, each once', async t => {
   const folder = t.testdir({ steps: { '001-one.sql': 'CREATE TABLE one (x)', '002-two.sql': 'CREATE TABLE two (x); CREATE TABLE one (x)', 'notes.txt': 'no step' } })
   const database = connect(join(folder, 'test.db'), 'disk')
   t.teardown(() => { database.close() })
@@ -227,7 +275,7 @@ t.test('the steps of a database are taken all or none, each once', async t => {
   t.equal(database.pragma('synchronous', { simple: true }), 2, 'FULL')
 })
 
-t.test('a database of each released schema is brought to today\'s, with all that is in it', async t => {
+t.test('a database of each released schema is upgraded to the current one, with all its data', async t => {
   const fixtures = readdirSync(FIXTURES).filter(name => name.startsWith('sqlite-')).sort()
   t.ok(fixtures.length > 0)
   for (const name of fixtures) {
@@ -241,7 +289,7 @@ t.test('a database of each released schema is brought to today\'s, with all that
   }
 })
 
-t.test('a file that is no database is refused', async t => {
+t.test('a file that is not a database is refused', async t => {
   const file = join(t.testdir(), 'test.db')
   writeFileSync(file, 'a letter to my aunt, long enough to be read as the header of a database file, which it is not'.repeat(20))
   t.match(await failureOf(SqliteStorage.open({ file, durability: 'os', log: silent })), { code: 'SQLITE_NOTADB' })
@@ -279,7 +327,7 @@ t.test('a backup is a whole copy of one moment, taken while writes go on', async
 
 interface Committer { readonly child: ChildProcess, readonly acked: readonly number[], upTo (n: number): Promise<void> }
 
-/** A process that commits into the folder, and the numbers it has seen stored so far. */
+/** Starts a process that commits into the folder; `acked` has the numbers that it has reported as stored. */
 function committer (t: Test, folder: string, ...more: string[]): Committer {
   const child = spawn(process.execPath, [...process.execArgv, COMMITTER, folder, ...more], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => { child.kill('SIGKILL') })
@@ -299,7 +347,7 @@ function committer (t: Test, folder: string, ...more: string[]): Committer {
   return { child, acked, upTo }
 }
 
-t.test('all that was acknowledged is there after a kill, and each batch wholly or not at all', async t => {
+t.test('all acknowledged commits are there after a kill, and each batch is stored as a whole or not at all', async t => {
   const folder = t.testdir()
   for (const round of [1, 2, 3]) {
     const data = join(folder, `${round}`)
@@ -314,11 +362,17 @@ t.test('all that was acknowledged is there after a kill, and each batch wholly o
     const { entries } = await (await storage.open('test.entries', journal<number>(1))).page('a', { limit: Infinity })
     t.same(acked.filter(n => counters.get(`${n}`) !== n), [], `${acked.length} were acknowledged, ${counters.size} stored`)
     t.same(entries.map(({ value }) => value), [...counters.values()].sort((a, b) => a - b))
+    const queue = await storage.open('test.queue', log<{ readonly n: number }>(1))
+    const live: number[] = []
+    for await (const { value: { n } } of queue.entries()) live.push(n)
+    const expected = [...counters.values()].filter(n => n % 5 === 0 || !counters.has(`${n + 8}`))
+    t.same(live.sort((a, b) => a - b), expected.sort((a, b) => a - b), 'a log whose entries move')
+    t.ok((await queue.size()).bytes <= 2 * live.length * 20_100 + SLACK + 4096)
     await storage.close()
   }
 })
 
-t.test('one process holds a data folder, and the next hears which', async t => {
+t.test('one process holds a data folder, and the error for the next one names it', async t => {
   const folder = t.testdir()
   const { child, upTo } = committer(t, folder, 'os')
   await upTo(1)
@@ -343,7 +397,7 @@ const STRACE = spawnSync('strace', ['-f', '-e', 'trace=fdatasync', 'true']).stat
   ? false
   : 'strace is missing, or may not trace here: apt-get install strace'
 
-t.test('with durability "disk" every acknowledgement comes behind an fdatasync, with "os" none waits for one', { skip: STRACE }, async t => {
+t.test('with durability "disk" every acknowledgement comes after an fdatasync, with "os" none waits for one', { skip: STRACE }, async t => {
   const folder = t.testdir()
   for (const durability of ['disk', 'os']) {
     const trace = join(folder, `${durability}.trace`)
@@ -353,7 +407,7 @@ t.test('with durability "disk" every acknowledgement comes behind an fdatasync, 
     const syncs: number[] = [] // before each ack, since the one before it
     let count = 0
     for (const line of readFileSync(trace, 'utf8').split('\n')) {
-      // only what has returned counts: "fdatasync(20) = 0", or "<... fdatasync resumed>) = 0"
+      // only a call that has returned counts: "fdatasync(20) = 0", or "<... fdatasync resumed>) = 0"
       if (/f(data)?sync(\(\d+\)| resumed>\)) += 0/.test(line)) count++
       if (!/ write\(1, "acked \d+/.test(line)) continue
       syncs.push(count)

@@ -15,11 +15,14 @@ import { FakeClock } from '../fake-clock.js'
 const NOW = Date.now()
 const DAY = 86_400_000
 
-/** A folder, its certificates, and what they say; all is closed when the test ends. */
-async function opened (t: Tap, domains: readonly string[], how: Partial<CertificatesSettings> & { readonly files?: Files } = {}) {
+/** Opens a folder of certificates and records what is logged; all is closed when the test ends. */
+async function opened (
+  t: Tap, domains: readonly string[], how: Partial<CertificatesSettings> & { readonly files?: Files } = {},
+) {
   const folder = how.folder ?? join(t.testdir({ 'certificates': {} }), 'certificates')
   const said: { readonly event: string, readonly fields: Fields }[] = []
-  const certificates = await Certificates.open({ folder, domains, clock: new FakeClock(NOW), log: listener(said), ...how })
+  const clock = new FakeClock(NOW)
+  const certificates = await Certificates.open({ folder, domains, clock, log: listener(said), ...how })
   t.teardown(() => certificates.close())
   return { folder, certificates, said }
 }
@@ -36,10 +39,12 @@ function write (folder: string, files: Files): void {
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 })
 }
 
-/** What a client and the server see of a TLS handshake over a real socket. */
+/** Makes a TLS handshake over a real socket, and returns what client and server see of it. */
 async function handshake (t: Tap, certificates: Certificates, options: ConnectionOptions = {}, domain?: string) {
   const { client, server } = await connected(t, certificates, options, domain)
-  const seen = { raw: client.getPeerX509Certificate()?.raw, protocol: client.getProtocol(), cipher: client.getCipher().name, server }
+  const seen = {
+    raw: client.getPeerX509Certificate()?.raw, protocol: client.getProtocol(), cipher: client.getCipher().name, server,
+  }
   client.destroy()
   server.destroy()
   return seen
@@ -70,7 +75,7 @@ const certificateOf = (pem: string): Buffer => new X509Certificate(pem).raw
 const same = (a: Uint8Array | undefined, b: Uint8Array): boolean => a !== undefined && Buffer.from(a).equals(b)
 const files = (pair: CertificateAndKey): Files => ({ 'fullchain.pem': pair.certificate, 'privkey.pem': pair.key })
 
-t.test('a domain without a certificate gets one of its own, for the eyes of its owner only', async t => {
+t.test('a domain without a certificate gets a self-signed one that only its owner can read', async t => {
   const { folder, certificates, said } = await opened(t, ['example.org', 'bücher.example'])
   const certificate = new X509Certificate(readFileSync(join(folder, 'example.org/fullchain.pem')))
   t.equal(statSync(join(folder, 'example.org/privkey.pem')).mode & 0o777, 0o600)
@@ -89,13 +94,14 @@ t.test('a domain without a certificate gets one of its own, for the eyes of its 
   ])
   t.ok((report[0]?.notAfter ?? 0) > NOW + 9 * 365 * DAY)
   t.strictSame(said.map(({ event }) => event), ['certificate made', 'certificate made'])
+  t.match(said[0], { fields: { domain: 'example.org', fingerprint: certificate.fingerprint256 } }, 'the log has the fingerprint that clients show')
   t.ok(same((await handshake(t, certificates, { servername: 'example.org' })).raw, certificate.raw))
 
   const again = await opened(t, ['example.org'], { folder })
   t.ok(same(again.certificates.contextFor('example.org').certificate, certificate.raw), 'it is the same after a restart')
 })
 
-t.test('each name gets the certificate of its own, over a real handshake', async t => {
+t.test('each name gets its own certificate in a real handshake', async t => {
   const folder = join(t.testdir({ c: {} }), 'c')
   const pairs = {
     'example.org': await selfSigned('example.org', 'example.org', NOW),
@@ -125,12 +131,12 @@ t.test('each name gets the certificate of its own, over a real handshake', async
     t.ok(same(raw, certificateOf(pairs[folder].certificate)), `the handshake for ${name} shows ${folder}`)
   }
   t.equal(certificates.contextFor('rooms.example.org').context, certificates.contextFor('x.example.org').context,
-    'one context a certificate')
+    'one context for each certificate')
   await certificates.serve(['example.org', 'new.example.com'])
   t.match(new X509Certificate(certificates.contextFor('new.example.com').certificate).subjectAltName, /new\.example\.com/)
 })
 
-t.test('files are found under the names that others give them', async t => {
+t.test('certificate files are found under the names that common tools give them', async t => {
   const first = await selfSigned('example.org', 'example.org', NOW)
   const other = await selfSigned('example.org', 'example.org', NOW)
   const layouts: Readonly<Record<string, Files>> = {
@@ -155,7 +161,7 @@ t.test('files are found under the names that others give them', async t => {
   }
 })
 
-t.test('a renewal is noticed and taken over; half of one is not', async t => {
+t.test('a renewed certificate is noticed and used; half of a renewal is not', async t => {
   const folder = join(t.testdir({ c: {} }), 'c')
   const [first, second] = [await selfSigned('example.org', 'example.org', NOW), await selfSigned('example.org', 'example.org', NOW)]
   write(join(folder, 'archive'), { '1.pem': first.certificate, '1.key.pem': first.key, '2.pem': second.certificate,
@@ -175,34 +181,34 @@ t.test('a renewal is noticed and taken over; half of one is not', async t => {
   let reloaded = certificates.reloaded()
   link('fullchain.pem', '2.pem')
   await reloaded
-  t.equal(certificates.contextFor('example.org').context, before.context, 'a certificate without its key is not taken')
-  const problems = ['the one before stays in use: the key belongs to another certificate: put the key beside it for which it was issued']
-  t.match(said, [{ event: 'certificate problem', fields: { problems } }])
+  t.equal(certificates.contextFor('example.org').context, before.context, 'a certificate without its key is not used')
+  const problems = ['the earlier one stays in use: the key belongs to another certificate: put the key beside it for which it was issued']
+  t.match(said, [{ event: 'certificate problem found', fields: { problems } }])
 
   reloaded = certificates.reloaded()
   link('privkey.pem', '2.key.pem')
   await reloaded
-  t.ok(same(certificates.contextFor('example.org').certificate, certificateOf(second.certificate)), 'the pair is')
+  t.ok(same(certificates.contextFor('example.org').certificate, certificateOf(second.certificate)), 'the pair is used')
   t.ok(same((await handshake(t, certificates, { servername: 'example.org' })).raw, certificateOf(second.certificate)))
-  t.equal(said[1]?.event, 'certificate in order again')
+  t.equal(said[1]?.event, 'certificate problem solved')
 
   const { context } = certificates.contextFor('example.org')
   await certificates.reload()
-  t.equal(certificates.contextFor('example.org').context, context, 'what did not change keeps its context, and the tickets with it')
+  t.equal(certificates.contextFor('example.org').context, context, 'an unchanged certificate keeps its context, and with it the session tickets')
 })
 
-t.test('whatever lies in the folder, the server has a certificate and says what is wrong', async t => {
+t.test('whatever files the folder has, the server has a certificate and reports what is wrong', async t => {
   const good = await selfSigned('example.org', 'example.org', NOW)
   const other = await selfSigned('example.org', 'example.org', NOW)
-  const standIn = 'a self-signed one stands in: '
+  const standIn = 'a self-signed one is used instead: '
   const cases: readonly (readonly [string, Files, string | RegExp])[] = [
     ['the key of another', { 'fullchain.pem': good.certificate, 'privkey.pem': other.key },
       `${standIn}the key belongs to another certificate: put the key beside it for which it was issued`],
     ['no key', { 'fullchain.pem': good.certificate }, `${standIn}the certificate or its key is missing`],
     ['no certificate', { 'privkey.pem': good.key }, `${standIn}the certificate or its key is missing`],
-    ['no PEM', { 'fullchain.pem': 'hello', 'privkey.pem': good.key }, /^a self-signed one stands in: ./],
-    ['half a file', { 'fullchain.pem': good.certificate.slice(0, 300), 'privkey.pem': good.key }, /^a self-signed one stands in: ./],
-    ['nothing in it', { 'fullchain.pem': '', 'privkey.pem': '' }, /^a self-signed one stands in: ./],
+    ['no PEM', { 'fullchain.pem': 'hello', 'privkey.pem': good.key }, /^a self-signed one is used instead: ./],
+    ['half a file', { 'fullchain.pem': good.certificate.slice(0, 300), 'privkey.pem': good.key }, /^a self-signed one is used instead: ./],
+    ['nothing in it', { 'fullchain.pem': '', 'privkey.pem': '' }, /^a self-signed one is used instead: ./],
     ['a file without end', { 'fullchain.pem': 'x'.repeat((1 << 20) + 1), 'privkey.pem': good.key }, `${standIn}fullchain.pem is too large`],
     ['another domain', files(await selfSigned('example.net', 'example.net', NOW)), 'it is not for this domain'],
     ['the domain above', files(await selfSigned('org', 'org', NOW)), 'it is not for this domain'],
@@ -217,19 +223,21 @@ t.test('whatever lies in the folder, the server has a certificate and says what 
     const { certificates, said } = await opened(t, ['example.org'], { folder })
     const [report] = certificates.report()
     t.match(report?.problems, [problem], name)
-    t.match(said, [{ event: 'certificate problem', fields: { domain: 'example.org' } }], `${name} is logged`)
+    t.match(said, [{ event: 'certificate problem found', fields: { domain: 'example.org' } }], `${name} is logged`)
     t.ok((await handshake(t, certificates, { servername: 'example.org' })).raw, `${name}: TLS works`)
     for (const [file, text] of Object.entries(files)) t.equal(readFileSync(join(folder, 'example.org', file), 'utf8'), text,
       `${name}: ${file} is left alone`)
     const before = certificates.contextFor('example.org').certificate
+    const isStandIn = report?.folder === undefined
+    t.equal(said[0]?.fields['fingerprint'], isStandIn ? new X509Certificate(before).fingerprint256 : undefined, `${name}: the fingerprint of a stand-in is logged`)
     await certificates.reload()
     t.ok(same(certificates.contextFor('example.org').certificate, Buffer.from(before)), `${name}: the same after a reload`)
-    t.equal(said.length, 1, `${name} is said once`)
+    t.equal(said.length, 1, `${name} is logged once`)
     await certificates.close()
   }
 })
 
-t.test('a stand-in makes way for the first pair that works', async t => {
+t.test('a self-signed certificate is replaced by the first pair that works', async t => {
   const folder = join(t.testdir({ c: {} }), 'c')
   const good = await selfSigned('example.org', 'example.org', NOW)
   write(join(folder, 'example.org'), { 'fullchain.pem': good.certificate })
@@ -242,28 +250,28 @@ t.test('a stand-in makes way for the first pair that works', async t => {
 
   rmSync(join(folder, 'example.org'), { recursive: true })
   await certificates.reload()
-  t.ok(same(certificates.contextFor('example.org').certificate, certificateOf(good.certificate)), 'a folder that is gone keeps what it had')
-  t.match(certificates.report()[0]?.problems, ['the one before stays in use: the files are gone'])
+  t.ok(same(certificates.contextFor('example.org').certificate, certificateOf(good.certificate)), 'a folder that is gone keeps its certificate')
+  t.match(certificates.report()[0]?.problems, ['the earlier one stays in use: the files are gone'])
 })
 
-t.test('a folder that cannot be written leaves the certificate in memory', async t => {
+t.test('if the folder cannot be written, the certificate stays in memory', async t => {
   const root = t.testdir({ c: {}, taken: 'a file' })
   const { certificates, said } = await opened(t, ['example.org'], { folder: join(root, 'taken') })
   t.ok((await handshake(t, certificates)).raw)
-  t.match(said.map(({ event }) => event), ['certificate not stored', 'certificate problem'])
+  t.match(said.map(({ event }) => event), ['certificate not stored', 'certificate problem found'])
   const { certificate } = certificates.contextFor('example.org')
   await certificates.reload()
   t.ok(same(certificates.contextFor('example.org').certificate, Buffer.from(certificate)))
 })
 
-t.test('a certificate near its end, and a key that anyone may read, are told of', async t => {
+t.test('a certificate that expires soon and a key that anyone may read are reported', async t => {
   const clock = new FakeClock(NOW)
   const { folder, certificates, said } = await opened(t, ['example.org'], { clock })
   const { notAfter } = certificates.report()[0] ?? { notAfter: 0 }
   clock.pass(notAfter - NOW - 20 * DAY)
   t.strictSame(said.length, 1, 'nothing while there is time')
   clock.pass(10 * DAY)
-  t.match(said.at(-1), { event: 'certificate problem' })
+  t.match(said.at(-1), { event: 'certificate problem found' })
   t.match(certificates.report()[0]?.problems, [/^it expires in 1\d days$/])
   clock.pass(20 * DAY)
   t.match(said.at(-1)?.fields.problems, ['it has expired'])
@@ -274,7 +282,7 @@ t.test('a certificate near its end, and a key that anyone may read, are told of'
   t.equal(clock.timers, 0)
 })
 
-t.test('TLS is spoken from 1.2 on, with forward secrecy, and the conf may ask for more', async t => {
+t.test('TLS 1.2 and 1.3 with forward secrecy are accepted, and the conf may require 1.3', async t => {
   const { folder, certificates } = await opened(t, ['example.org'])
   t.equal((await handshake(t, certificates)).protocol, 'TLSv1.3')
   const old = await handshake(t, certificates, { maxVersion: 'TLSv1.2' })
@@ -282,10 +290,10 @@ t.test('TLS is spoken from 1.2 on, with forward secrecy, and the conf may ask fo
   t.match(old.cipher, /^ECDHE-ECDSA-.*(GCM|POLY1305)/)
   await t.rejects(handshake(t, certificates, { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'ALL@SECLEVEL=0' }))
   await t.rejects(handshake(t, certificates, { maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA:ECDHE-ECDSA-AES128-SHA@SECLEVEL=0' }),
-    'no CBC, no RSA exchange')
+    'no CBC, no RSA key exchange')
   const ordered = await handshake(t, certificates, { maxVersion: 'TLSv1.2',
     ciphers: 'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256' })
-  t.equal(ordered.cipher, 'ECDHE-ECDSA-AES128-GCM-SHA256', 'the order is the server\'s')
+  t.equal(ordered.cipher, 'ECDHE-ECDSA-AES128-GCM-SHA256', 'the server\'s order of ciphers counts')
   const strict = await opened(t, ['example.org'], { folder, oldest: 'TLSv1.3' })
   await t.rejects(handshake(t, strict.certificates, { maxVersion: 'TLSv1.2' }))
 })
@@ -303,13 +311,13 @@ t.test('a client cannot renegotiate', async t => {
   server.destroy()
 })
 
-t.test('a session is resumed, also where clients are asked for certificates', async t => {
+t.test('a TLS session is resumed, also if clients are asked for certificates', async t => {
   const root = t.testdir({ authorities: {} })
   write(join(root, 'authorities'), { 'ca.pem': (await makeAuthority('authority')).certificate,
     'not-one.pem': (await selfSigned('a', 'a', NOW)).certificate, 'notes.txt': '', 'junk.crt': BROKEN })
   const { certificates, said } = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'authorities') })
   t.ok(certificates.asksClients)
-  const refused = said.filter(({ event }) => event === 'authority not taken over').map(({ fields }) => basename(String(fields.file)))
+  const refused = said.filter(({ event }) => event === 'authority refused').map(({ fields }) => basename(String(fields.file)))
   t.strictSame(refused, ['junk.crt', 'not-one.pem'])
   const first = await connected(t, certificates, { maxVersion: 'TLSv1.2' })
   const session = first.client.getSession()
@@ -322,17 +330,19 @@ t.test('a session is resumed, also where clients are asked for certificates', as
 
   const empty = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'nowhere') })
   t.notOk(empty.certificates.asksClients)
-  t.match(empty.said.map(({ event }) => event), ['no authorities: clients are not asked for certificates'])
+  t.match(empty.said.map(({ event }) => event), ['client certificates not requested'])
 })
 
-t.test('a client is certified by the authorities of the conf, and by nobody else', async t => {
+t.test('a client certificate is trusted only if an authority of the conf issued it', async t => {
   const root = t.testdir({ authorities: {} })
   const [ours, theirs] = [await makeAuthority('authority'), await makeAuthority('authority')]
   write(join(root, 'authorities'), { 'ca.pem': ours.certificate })
   const { certificates } = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'authorities') })
   const wanted = { addresses: ['romeo@example.org'] }
   const own = await selfSigned('example.org', 'example.org', NOW)
-  const clients = [[await ours.issue(wanted), true], [await theirs.issue(wanted), false], [own, false], [undefined, false]] as const
+  const clients = [
+    [await ours.issue(wanted), true], [await theirs.issue(wanted), false], [own, false], [undefined, false],
+  ] as const
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     for (const [pair, expected] of clients) {
       const { client, server } = await connected(t, certificates,
@@ -340,14 +350,19 @@ t.test('a client is certified by the authorities of the conf, and by nobody else
       client.write('x')
       await once(server, 'data')
       t.equal(isVerified(server), expected)
-      if (expected && pair !== undefined) t.ok(same(server.getPeerX509Certificate()?.raw, certificateOf(pair.certificate)))
+      if (expected && pair !== undefined) {
+        t.ok(same(server.getPeerX509Certificate()?.raw, certificateOf(pair.certificate)))
+      }
       client.destroy()
       server.destroy()
     }
   }
 })
 
-/** `authorized` is set by tls.Server alone; a socket that was wrapped keeps the verdict in its handle. */
+/**
+ * True if the peer's certificate was verified. Only tls.Server sets `authorized`; a wrapped socket keeps the verdict in
+ * its handle.
+ */
 function isVerified (socket: TLSSocket): boolean {
   const handle: unknown = Reflect.get(socket, '_handle')
   if (typeof handle !== 'object' || handle === null) throw new Error('the socket is closed')

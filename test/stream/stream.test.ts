@@ -5,7 +5,7 @@ import { TokenBucket } from '../../lib/base/rate.js'
 import { memoryPair, type MemoryTransport } from '../../lib/stream/memory-transport.js'
 import { StreamOver, type Negotiation, type StreamFeature } from '../../lib/stream/negotiation.js'
 import { Negotiator } from '../../lib/stream/negotiator.js'
-import { CLOSING, PeerStreamError, Stream, type StreamEnd, type StreamSettings } from '../../lib/stream/stream.js'
+import { CLOSE_TIMEOUT, PeerStreamError, Stream, type StreamEnd, type StreamSettings } from '../../lib/stream/stream.js'
 import { FAREWELL } from '../../lib/stream/transport.js'
 import { xml, type ParsedElement } from '../../lib/xml/element.js'
 import { StreamError } from '../../lib/xmpp/errors.js'
@@ -27,7 +27,7 @@ interface Scene {
   readonly says: (text: string) => Promise<void>
 }
 
-/** A stream between servers, and its peer; nothing of it may be left. */
+/** Runs a test on a stream between servers and its peer, and checks that the stream leaves nothing. */
 function scene (
   title: string,
   how: Partial<StreamSettings> & { readonly handles?: (element: ParsedElement) => Maybe<void>, readonly rated?: (clock: FakeClock) => StreamSettings['rate'] },
@@ -58,8 +58,8 @@ function scene (
     peer.destroy()
     await settled()
     t.equal(stream.state.at, 'closed')
-    t.equal(ends.length, 1, 'over once')
-    t.equal(closes, 1, 'closed once')
+    t.equal(ends.length, 1, '`over` ran once')
+    t.equal(closes, 1, '`closed` ran once')
     t.equal(clock.timers, 0, 'no timer is left')
   })
 }
@@ -82,7 +82,7 @@ scene('an initiating stream sends its header first, and takes the id from the an
   t.same(s.elements, ['stream:features', 'message'])
 })
 
-scene('an initiating stream hears where else the host is', { role: 'initiating' }, async (t, s) => {
+scene('an initiating stream reads the host that <see-other-host/> names', { role: 'initiating' }, async (t, s) => {
   s.stream.open({ to: 'b.lit' })
   await s.says(HEADER + "<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>[2001:db8::1]:9222</see-other-host></stream:error>")
   const reason = s.ends[0]?.reason
@@ -91,13 +91,13 @@ scene('an initiating stream hears where else the host is', { role: 'initiating' 
   t.match(s.heard(), /<\/stream:stream>$/)
 })
 
-scene('an error of the peer is told by its condition, and one without is undefined', {}, async (t, s) => {
+scene('a stream error of the peer is reported by its condition; an unknown one is undefined-condition', {}, async (t, s) => {
   await s.says(HEADER + "<stream:error><a xmlns='urn:example'/></stream:error>")
   t.match(s.ends, [{ by: 'peer', reason: { condition: 'undefined-condition', host: undefined } }])
   t.same(s.stream.state, { at: 'closed', reason: undefined })
 })
 
-scene('a stream that its peer closes is answered, and was no failure', {}, async (t, s) => {
+scene('a stream that its peer closes is closed in turn, without an error', {}, async (t, s) => {
   await s.says(HEADER + '<message/></stream:stream>')
   t.same(s.ends, [{ by: 'peer', reason: undefined }])
   t.same(s.elements, ['message'])
@@ -120,14 +120,14 @@ scene('a stream whose connection breaks is lost', {}, async (t, s) => {
   t.same(s.errors, [])
 })
 
-scene('a stream that is closed before it was opened is opened first', {}, async (t, s) => {
+scene('a stream that is closed before its header was sent sends the header first', {}, async (t, s) => {
   s.stream.close(new StreamError('resource-constraint', 'too many'))
   await settled()
   t.match(s.heard(), /^<\?xml version='1.0'\?><stream:stream [^>]*from="a.lit"[^>]*><stream:error><resource-constraint .*too many<\/text><\/stream:error><\/stream:stream>$/)
   t.match(s.ends, [{ by: 'us', reason: { condition: 'resource-constraint' } }])
 })
 
-scene('after the stream was closed nothing of the peer is handled, whatever it says', {}, async (t, s) => {
+scene('after the stream was closed nothing of the peer is handled', {}, async (t, s) => {
   await s.says(HEADER)
   s.stream.close()
   await s.says('<message/><message/>')
@@ -135,17 +135,17 @@ scene('after the stream was closed nothing of the peer is handled, whatever it s
   t.same(s.stream.state, { at: 'closing', side: 'ours' })
   await s.says('<<<')
   t.equal(s.heard().split('</stream:stream>').length, 2)
-  s.clock.pass(CLOSING + FAREWELL)
+  s.clock.pass(CLOSE_TIMEOUT + FAREWELL)
 })
 
 const work: (() => void)[] = []
-scene('elements come one at a time, and none is read while too many wait', {
+scene('elements are handled one at a time, and reading stops if too many wait', {
   queue: 3, handles: () => new Promise(resolve => { work.push(resolve) }),
 }, async (t, s) => {
   await s.says(HEADER + '<a/>'.replaceAll('<a/>', '<message/>').repeat(10))
   t.equal(s.elements.length, 1)
   await s.says('<presence/>'.repeat(10))
-  t.ok(s.peer.backlog > 0, 'the rest is with the peer')
+  t.ok(s.peer.backlog > 0, 'the rest waits at the peer')
   for (let turn = 0; turn < 20; turn++) {
     t.equal(s.elements.length, turn + 1)
     work.shift()?.()
@@ -155,7 +155,7 @@ scene('elements come one at a time, and none is read while too many wait', {
   t.equal(s.elements.length, 20)
 })
 
-scene('what waits when the stream ends is not handled any more', { handles: () => new Promise(resolve => { work.push(resolve) }) }, async (t, s) => {
+scene('elements that wait when the stream ends are not handled', { handles: () => new Promise(resolve => { work.push(resolve) }) }, async (t, s) => {
   await s.says(HEADER + '<message/><presence/>')
   s.stream.close(new StreamError('conflict'))
   work.shift()?.()
@@ -163,7 +163,7 @@ scene('what waits when the stream ends is not handled any more', { handles: () =
   t.same(s.elements, ['message'])
 })
 
-scene('bad XML behind good elements ends the stream when these have been handled', { handles: () => new Promise(resolve => { work.push(resolve) }) }, async (t, s) => {
+scene('bad XML after good elements ends the stream once these have been handled', { handles: () => new Promise(resolve => { work.push(resolve) }) }, async (t, s) => {
   await s.says(HEADER + '<message/><presence/><a></b>')
   t.same(s.ends, [])
   work.shift()?.()
@@ -174,7 +174,7 @@ scene('bad XML behind good elements ends the stream when these have been handled
   t.match(s.ends, [{ by: 'us', reason: { condition: 'not-well-formed' } }])
 })
 
-scene('a handler that rejects ends the stream: with its stream error, or with internal-server-error', {
+scene('a handler that rejects ends the stream with its stream error, or with internal-server-error', {
   handles: element => Promise.reject(new Error(element.name)),
 }, async (t, s) => {
   await s.says(HEADER + '<message/><presence/>')
@@ -183,7 +183,7 @@ scene('a handler that rejects ends the stream: with its stream error, or with in
   t.match(s.errors, [{ error: { message: 'message' } }])
 })
 
-scene('its owner may pause it, and what comes meanwhile waits', {}, async (t, s) => {
+scene('a stream can be paused, and elements that come meanwhile wait', {}, async (t, s) => {
   await s.says(HEADER)
   s.stream.pause()
   s.stream.pause()
@@ -196,10 +196,10 @@ scene('its owner may pause it, and what comes meanwhile waits', {}, async (t, s)
   s.stream.pause()
   s.stream.close()
   await s.says('</stream:stream>')
-  t.same(s.stream.state, { at: 'closed', reason: undefined }, 'even paused it hears the end')
+  t.same(s.stream.state, { at: 'closed', reason: undefined }, 'a paused stream still notices the end')
 })
 
-scene('bad XML that was kept while it paused ends it when it goes on', {}, async (t, s) => {
+scene('bad XML that came during a pause ends the stream after it', {}, async (t, s) => {
   await s.says(HEADER)
   s.stream.pause()
   s.peer.write('<message/><a></b>')
@@ -211,7 +211,7 @@ scene('bad XML that was kept while it paused ends it when it goes on', {}, async
   t.match(s.ends, [{ by: 'us', reason: { condition: 'not-well-formed' } }])
 })
 
-scene('elements have a rate as well', { rated: clock => ({ elements: new TokenBucket(clock, 1, 2) }) }, async (t, s) => {
+scene('the rate of elements is limited as well', { rated: clock => ({ elements: new TokenBucket(clock, 1, 2) }) }, async (t, s) => {
   await s.says(HEADER + '<message/>'.repeat(4))
   t.equal(s.elements.length, 3)
   s.clock.pass(999)
@@ -235,7 +235,7 @@ scene('a peer that reads slowly is not read until it does', { highWater: 10, bac
   t.match(s.ends, [{ by: 'us', reason: { condition: 'policy-violation' } }])
 })
 
-scene('the limits may change while it is open', {}, async (t, s) => {
+scene('the limits can change while the stream is open', {}, async (t, s) => {
   await s.says(HEADER)
   s.stream.limits = { ...s.stream.limits, bytes: 100 }
   t.equal(s.stream.limits.bytes, 100)
@@ -243,7 +243,7 @@ scene('the limits may change while it is open', {}, async (t, s) => {
   t.match(s.ends, [{ reason: { condition: 'policy-violation' } }])
 })
 
-scene('it is silent where no keepalive is wanted, and ends when it was silent for too long', {}, async (t, s) => {
+scene('a stream sends no keepalive if none is set, and ends after the idle time', {}, async (t, s) => {
   await s.says(HEADER)
   const { length } = s.heard()
   s.stream.watch({ keepalive: undefined, idle: 1 })
@@ -257,7 +257,7 @@ scene('it is silent where no keepalive is wanted, and ends when it was silent fo
 
 // ---- The token bucket -------------------------------------------------------------------------
 
-void t.test('a token bucket lets a burst through, then says how long to wait', t => {
+void t.test('a token bucket lets a burst through, then returns how long to wait', t => {
   const clock = new FakeClock()
   const bucket = new TokenBucket(clock, 100, 1000)
   t.equal(bucket.take(1000), 0)
@@ -266,7 +266,7 @@ void t.test('a token bucket lets a burst through, then says how long to wait', t
   clock.pass(1000)
   t.equal(bucket.take(0), 0)
   clock.pass(1_000_000)
-  t.equal(bucket.take(1001), 10, 'a rest earns no more than the burst')
+  t.equal(bucket.take(1001), 10, 'a long pause earns no more than the burst')
   t.end()
 })
 
@@ -274,7 +274,8 @@ void t.test('a token bucket lets a burst through, then says how long to wait', t
 
 const NOTHING: Negotiation = {
   state: { at: 'opening' }, role: 'client', domain: 'a.lit', address: '', lang: undefined, tls: undefined, secure: true, identity: undefined, from: undefined,
-  isOver: false, send () {}, next: () => Promise.reject(new StreamOver()), wait: () => Promise.resolve(), startTls: () => Promise.resolve(),
+  isOver: false, send () {}, next: () => Promise.reject(new StreamOver()),
+  wait: () => Promise.resolve(), startTls: () => Promise.resolve(),
 }
 
 function negotiate (features: readonly StreamFeature<string>[]) {
@@ -290,7 +291,7 @@ function negotiate (features: readonly StreamFeature<string>[]) {
   return { negotiator, told }
 }
 
-void t.test('features stand in their order; those without a take are announcements only', async t => {
+void t.test('features are offered in order; those without `take` are announcements only', async t => {
   const { negotiator, told } = negotiate([
     { namespace: 'urn:a', offered: () => xml('a', { xmlns: 'urn:a' }) },
     { namespace: 'urn:b', offered: () => undefined, take: () => Promise.resolve({ go: 'continue' }) },
@@ -305,7 +306,7 @@ void t.test('features stand in their order; those without a take are announcemen
   t.throws(() => negotiator.receive(parseElement("<c xmlns='urn:c'/>")), unknown, 'once established, nothing is offered')
 })
 
-void t.test('who is identified is offered more on the same stream', async t => {
+void t.test('an authenticated peer is offered more on the same stream', async t => {
   const { parseJid } = await import('../../lib/xmpp/jid.js')
   const { negotiator, told } = negotiate([
     { namespace: 'urn:a', offered: () => xml('a', { xmlns: 'urn:a' }), take: () => Promise.resolve({ go: 'identity', identity: parseJid('romeo@a.lit') }) },
@@ -316,7 +317,7 @@ void t.test('who is identified is offered more on the same stream', async t => {
   t.same(told, ['identified romeo@a.lit', '<stream:features><a xmlns="urn:a"/></stream:features>'])
 })
 
-void t.test('two steps at once are a defect; what a step answers after the end is not heard', async t => {
+void t.test('two negotiation steps at once are a defect; the answer of a step after the end is ignored', async t => {
   let finish = (): void => {}
   const { negotiator, told } = negotiate([{
     namespace: 'urn:a',
@@ -326,7 +327,7 @@ void t.test('two steps at once are a defect; what a step answers after the end i
   negotiator.offer()
   told.length = 0
   const step = negotiator.receive(parseElement("<a xmlns='urn:a'/>"))
-  t.throws(() => negotiator.receive(parseElement("<a xmlns='urn:a'/>")), { message: /two steps/ })
+  t.throws(() => negotiator.receive(parseElement("<a xmlns='urn:a'/>")), { message: /two negotiation steps/ })
   negotiator.end()
   await step
   finish()
@@ -335,7 +336,7 @@ void t.test('two steps at once are a defect; what a step answers after the end i
   await t.rejects(negotiator.next(), { message: 'the stream is over' })
 })
 
-void t.test('a step that fails is told, and one that the end of the stream has kept waiting in vain', async t => {
+void t.test('a step that fails is reported, and so is one that the end of the stream interrupts', async t => {
   const { negotiator, told } = negotiate([
     { namespace: 'urn:a', offered: () => xml('a', { xmlns: 'urn:a' }), take: () => Promise.reject(new Error('broken')) },
     { namespace: 'urn:b', offered: () => xml('b', { xmlns: 'urn:b' }), take: async () => { await negotiator.next(); return { go: 'continue' } } },

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { once } from 'node:events'
+import { once, type EventEmitter } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { connect as connectTls, createSecureContext, type ConnectionOptions } from 'node:tls'
@@ -11,7 +11,7 @@ import { FAREWELL, plainAddress, type TlsSettings, type Transport } from '../../
 import { makeAuthority } from '../auth/authority.js'
 import { FakeClock } from '../fake-clock.js'
 
-/** One end, and what it hears. */
+/** One end of a connection, and what it receives. */
 class End {
   heard = ''
   drains = 0
@@ -68,8 +68,8 @@ const KINDS: Readonly<Record<string, (t: Test) => Promise<Pair>>> = {
 }
 
 for (const [kind, make] of Object.entries(KINDS)) {
-  void t.test(`a transport ${kind}`, async t => {
-    void t.test('carries every byte both ways, in order', async t => {
+  void t.test(`a transport ${kind} keeps its promises`, async t => {
+    void t.test('a transport carries every byte both ways, in order', async t => {
       const { ours, theirs } = await make(t)
       ours.open(); theirs.open()
       const bytes = String.fromCharCode(...Array.from({ length: 256 }, (_, code) => code))
@@ -85,7 +85,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
       await until(() => ours.closes.length > 0 && theirs.closes.length > 0)
     })
 
-    void t.test('keeps what came before it was opened', async t => {
+    void t.test('a transport keeps what came before it was opened', async t => {
       const { ours, theirs } = await make(t)
       theirs.open().transport.write('early')
       await turn()
@@ -95,12 +95,13 @@ for (const [kind, make] of Object.entries(KINDS)) {
       await until(() => theirs.closes.length > 0)
     })
 
-    void t.test('stops and goes on reading, while the other end sees its backlog grow and drain', async t => {
+    void t.test('a transport can pause reading, and the other end sees its backlog grow and drain', async t => {
       const { ours, theirs } = await make(t)
       ours.open(); theirs.open()
       ours.transport.pause()
       const much = 'x'.repeat(20_000_000)
       theirs.transport.write(much)
+      theirs.transport.awaitDrain()
       t.equal(theirs.transport.backlog, much.length, 'gathered')
       for (let turns = 0; turns < 20; turns++) await turn()
       t.ok(ours.heard.length < much.length)
@@ -113,20 +114,49 @@ for (const [kind, make] of Object.entries(KINDS)) {
       await until(() => ours.closes.length > 0 && theirs.closes.length > 0)
     })
 
-    void t.test('says that all was taken, also where the system took it at once', async t => {
+    void t.test('a transport reports once, if asked, that all was written, also if the system took it at once', async t => {
       const { ours, theirs } = await make(t)
       ours.open(); theirs.open()
       ours.transport.write('x'.repeat(60_000)) // waits for the end of the turn
       t.ok(ours.transport.backlog >= 60_000)
-      await until(() => theirs.heard.length === 60_000 && ours.drains > 0)
+      ours.transport.awaitDrain()
+      await until(() => theirs.heard.length === 60_000 && ours.drains === 1)
       t.equal(ours.transport.backlog, 0)
-      const before = ours.drains
+      ours.transport.awaitDrain()
       ours.transport.write('x'.repeat(300_000)) // less than a socket's buffer, more than a stream lets wait
-      await until(() => theirs.heard.length === 360_000 && ours.drains > before)
+      await until(() => theirs.heard.length === 360_000 && ours.drains === 2)
       t.equal(ours.transport.backlog, 0)
+      ours.transport.awaitDrain() // nothing waits
+      await turn()
+      t.equal(ours.drains, 2, 'not before the next write')
+      ours.transport.write('x')
+      await until(() => theirs.heard.length === 360_001 && ours.drains === 3)
+      ours.transport.write('x')
+      await until(() => theirs.heard.length === 360_002)
+      await turn()
+      t.equal(ours.drains, 3, 'not without being asked')
     })
 
-    void t.test('ends with what was written, is closed once, and leaves no timer', async t => {
+    void t.test('a transport that is written to while it drains reports the drain after everything', async t => {
+      const { ours, theirs } = await make(t)
+      ours.open(); theirs.open()
+      theirs.transport.pause()
+      ours.transport.write('x'.repeat(20_000_000))
+      ours.transport.awaitDrain()
+      for (let turns = 0; turns < 20; turns++) {
+        await turn()
+        ours.transport.write('y')
+        ours.transport.awaitDrain()
+      }
+      t.equal(ours.drains, 0)
+      theirs.transport.resume()
+      await until(() => ours.drains > 0)
+      t.equal(ours.drains, 1)
+      t.equal(ours.transport.backlog, 0)
+      await until(() => theirs.heard.length === 20_000_020)
+    })
+
+    void t.test('a transport ends after what was written, is closed once, and leaves no timer', async t => {
       const { ours, theirs, clock } = await make(t)
       ours.open(); theirs.open()
       ours.transport.write('farewell')
@@ -152,7 +182,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
       t.equal(clock.timers, 0)
     })
 
-    void t.test('cuts off a peer that does not end in time', async t => {
+    void t.test('a transport cuts off a peer that does not end in time', async t => {
       const { ours, theirs, clock } = await make(t)
       ours.open(); theirs.open()
       theirs.transport.pause()
@@ -168,7 +198,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
       await until(() => theirs.closes.length > 0)
     })
 
-    void t.test('is cut at once, with the reason that was given', async t => {
+    void t.test('a transport is destroyed at once, with the reason that was given', async t => {
       const { ours, theirs, clock } = await make(t)
       ours.open(); theirs.open()
       const reason = new Error('enough')
@@ -186,7 +216,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
 
 const NO_TLS: TlsSettings = { contextFor: () => { throw new Error('no certificate') }, alpn: 'xmpp-client', asksPeer: false }
 
-void t.test('a pair in memory can pretend TLS: both ends export the same', async t => {
+void t.test('a pair in memory can simulate TLS, and both ends export the same key material', async t => {
   const clock = new FakeClock()
   const [a, b] = memoryPair({ clock, secure: true, certificate: Buffer.from('DER'), address: '198.51.100.7' })
   t.match(a.tls, { protocol: 'TLSv1.3', alpn: undefined, certificate: Buffer.from('DER'), authorized: false })
@@ -199,7 +229,7 @@ void t.test('a pair in memory can pretend TLS: both ends export the same', async
   await t.rejects(shaking, { message: 'gone' })
 })
 
-void t.test('an address is told plainly', t => {
+void t.test('an address is written in its plain form', t => {
   t.equal(plainAddress('::ffff:192.0.2.1'), '192.0.2.1')
   t.equal(plainAddress('::FFFF:192.0.2.1'), '192.0.2.1')
   t.equal(plainAddress('fe80::1%eth0'), 'fe80::1')
@@ -210,7 +240,7 @@ void t.test('an address is told plainly', t => {
 
 // ---- TLS ------------------------------------------------------------------------------------
 
-/** A handshake between a transport and a client of node:tls. */
+/** Makes a TLS handshake between a transport and a client of node:tls. */
 async function shaken (t: Test, how: { readonly client?: ConnectionOptions, readonly authority?: string } = {}) {
   const dir = t.testdir({ certificates: {}, authorities: how.authority === undefined ? {} : { 'ca.pem': how.authority } })
   const certificates = await Certificates.open({
@@ -230,7 +260,7 @@ async function shaken (t: Test, how: { readonly client?: ConnectionOptions, read
   return { end, client, tls, certificates, clock }
 }
 
-void t.test('over TLS, both ends know the same of the connection', async t => {
+void t.test('over TLS, both ends see the same properties of the connection', async t => {
   for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     const { end, client, tls, certificates } = await shaken(t, {
       client: { servername: 'b.lit', minVersion: version, maxVersion: version, ALPNProtocols: ['xmpp-client'] },
@@ -239,7 +269,7 @@ void t.test('over TLS, both ends know the same of the connection', async t => {
     t.equal(tls.cipher, client.getCipher().standardName)
     t.equal(tls.alpn, 'xmpp-client')
     t.ok(client.getPeerX509Certificate()?.raw.equals(tls.certificate))
-    t.ok(Buffer.from(certificates.contextFor('b.lit').certificate).equals(tls.certificate), 'that of the name asked for')
+    t.ok(Buffer.from(certificates.contextFor('b.lit').certificate).equals(tls.certificate), 'the certificate of the requested name')
     t.ok(Buffer.from(tls.exporter('EXPORTER-Channel-Binding', 32)).equals(client.exportKeyingMaterial(32, 'EXPORTER-Channel-Binding', Buffer.alloc(0))))
     t.equal(end.transport.tls, tls)
     t.same([tls.peerCertificates, tls.authorized], [[], false])
@@ -255,14 +285,77 @@ void t.test('over TLS, both ends know the same of the connection', async t => {
   }
 })
 
-void t.test('a peer that asks for no name and speaks no ALPN is served all the same', async t => {
+/** Returns the sizes of the TLS records that a client gets from now on, and their text. */
+function recordsOf (client: EventEmitter): { readonly sizes: number[], text: string } {
+  const records = { sizes: new Array<number>(), text: '' }
+  client.on('data', (chunk: Buffer) => {
+    records.sizes.push(chunk.length)
+    records.text += chunk.toString('latin1')
+  })
+  return records
+}
+
+const counting = (bytes: number): string => Array.from({ length: bytes / 8 }, (_, at) => String(at).padStart(8)).join('')
+
+void t.test('a quiet TLS connection writes short records, so that it costs little memory, and keeps the order', async t => {
+  const { end, client, clock } = await shaken(t)
+  end.open()
+  const records = recordsOf(client)
+  const text = counting(48_000)
+  end.transport.write(text.slice(0, 40_000))
+  await turn()
+  end.transport.write(text.slice(40_000))
+  t.ok(end.transport.backlog > 0)
+  end.transport.awaitDrain()
+  await until(() => records.text.length === text.length && end.transport.backlog === 0 && end.drains > 0)
+  t.equal(records.text, text)
+  t.ok(Math.max(...records.sizes) <= 900, `the longest has ${Math.max(...records.sizes)} bytes`)
+  for (let hours = 0; hours < 24; hours++) {
+    clock.pass(3_600_000)
+    end.transport.write(text)
+    await until(() => records.text.length === text.length * (hours + 2))
+  }
+  t.ok(Math.max(...records.sizes) <= 900, 'after a day with a few messages an hour as well')
+  client.destroy()
+})
+
+void t.test('a busy TLS connection writes what it has at once', async t => {
+  const { end, client } = await shaken(t)
+  end.open()
+  const records = recordsOf(client)
+  const text = counting(400_000)
+  for (let at = 0; at < text.length; at += 40_000) {
+    end.transport.write(text.slice(at, at + 40_000))
+    await until(() => records.text.length === at + 40_000)
+  }
+  t.equal(records.text, text)
+  t.ok(Math.max(...records.sizes) > 10_000)
+  client.destroy()
+})
+
+void t.test('a TLS connection that ends or has much to say sends all of it, in order', async t => {
+  for (const bytes of [8000, 400_000]) {
+    const { end, client } = await shaken(t)
+    end.open()
+    const records = recordsOf(client)
+    const text = counting(bytes)
+    end.transport.write(text.slice(0, 4000))
+    await turn()
+    end.transport.write(text.slice(4000))
+    end.transport.end()
+    await until(() => end.closes.length > 0)
+    t.equal(records.text, text)
+  }
+})
+
+void t.test('a peer without SNI and ALPN is served all the same', async t => {
   const { tls, client, certificates } = await shaken(t)
   t.equal(tls.alpn, undefined)
   t.ok(Buffer.from(certificates.contextFor('a.lit').certificate).equals(tls.certificate))
   client.destroy()
 })
 
-void t.test('a certificate of the peer is authorized by the authority that issued it, and by nothing else', async t => {
+void t.test('a peer’s certificate is authorized only by the authority that issued it', async t => {
   const authority = await makeAuthority('ours')
   const stranger = await makeAuthority('theirs')
   for (const [issuer, authorized] of [[authority, true], [stranger, false]] as const) {
@@ -282,7 +375,7 @@ void t.test('a certificate of the peer is authorized by the authority that issue
   client.destroy()
 })
 
-void t.test('what was written before TLS goes out in the clear, and what comes in the clear after does not come in', async t => {
+void t.test('data written before TLS is sent in the clear, and data that comes in the clear after that is refused', async t => {
   const clock = new FakeClock()
   const [ours, theirs] = await sockets(t)
   const end = new End(new TcpTransport(ours, clock)).open()

@@ -1,8 +1,8 @@
-/** Welcomes each new account, once, when its first device comes online. */
+/** Sends each new account one welcome message, when its first device comes online. */
 import { accountCreated, defineModule, records, sessionAvailable, setting, stanza, xml } from '../../lib/api.js'
 
 const GREETING = 'urn:example:greeting:0'
-/** The only key that an account has in our store: it is there until the account has been greeted. */
+/** The only key that an account has in the store of greetings, until it has been greeted. */
 const WAITS = 'waits'
 
 export default defineModule({
@@ -10,7 +10,7 @@ export default defineModule({
   about: 'Welcomes new accounts.',
   features: { host: [GREETING] },
   settings: {
-    text: setting.text().default('Welcome!').says('What a new account reads first.'),
+    text: setting.text().default('Welcome!').says('The text of the welcome message.'),
   },
   stores: { greetings: records<boolean>(1) },
 
@@ -29,7 +29,7 @@ export default defineModule({
 
     host.iq.get('host', GREETING, 'greeting', () => xml('greeting', { xmlns: GREETING }, host.settings.text))
 
-    /** Whether the account waits for its greeting. Only one of two devices that come at the same time is told so. */
+    /** True if the account waits for its greeting; of two devices that come at the same time, true for only one. */
     async function isDue (owner: string): Promise<boolean> {
       let due = false
       await greetings.change(owner, old => {

@@ -1,4 +1,4 @@
-/** A document read in pieces: whatever its size, however it is split, and nothing that XML or we do not allow. */
+/** A document is read in pieces, however large it is and however its bytes are split; forbidden XML is refused. */
 import t from 'tap'
 import { DocumentError, readDocument, type Opened, type Piece } from '../../lib/xml/document.js'
 import { fromOctets, octets } from '../../lib/xml/writer.js'
@@ -25,7 +25,7 @@ function said (piece: Piece): string {
   }
 }
 
-t.test('pieces come out the same, however the bytes are split', async t => {
+t.test('the pieces of a document do not depend on how its bytes are split', async t => {
   const document = `\ufeff<?xml version='1.0' encoding="UTF-8"?>
 <!-- accounts -->
 <root xmlns='urn:a' xmlns:p='urn:p' name='ä'>
@@ -53,18 +53,18 @@ t.test('a document may name UTF-8 by any of its names', async t => {
   }
 })
 
-t.test('what no document may hold ends it, at its line', async t => {
+t.test('forbidden or broken XML ends the document, and the error names the line', async t => {
   const rows: readonly (readonly [string, string | Uint8Array, number, RegExp])[] = [
     ['a document type', '<!DOCTYPE root>\n<root/>', 1, /document type/],
     ['entities of its own', '<!DOCTYPE r [<!ENTITY a "b">]>\n<r>&a;</r>', 1, /document type/],
-    ['an entity that nobody declares', '<root>\n<a>&nbsp;</a></root>', 2, /entity/i],
-    ['an end tag of another', '<root>\n<a></b></root>', 2, /tag/i],
-    ['a prefix that nobody declares', '<root>\n\n<p:a/></root>', 3, /prefix/i],
-    ['another encoding', '<?xml version="1.0" encoding="ISO-8859-1"?>\n<root/>', 1, /ISO-8859-1 is not read/],
+    ['an undeclared entity', '<root>\n<a>&nbsp;</a></root>', 2, /entity/i],
+    ['an end tag of another element', '<root>\n<a></b></root>', 2, /tag/i],
+    ['an undeclared prefix', '<root>\n\n<p:a/></root>', 3, /prefix/i],
+    ['another encoding', '<?xml version="1.0" encoding="ISO-8859-1"?>\n<root/>', 1, /ISO-8859-1 is not supported/],
     ['bytes that are not UTF-8', Buffer.from([...Buffer.from('<root>\n<a>'), 0xff, ...Buffer.from('</a></root>')]), 1, /UTF-8/],
     ['a character that was cut off', Buffer.from([...Buffer.from('<root/>'), 0xc3]), 1, /UTF-8/],
-    ['an end that is not there', '<root>\n<a>', 2, /close|end/i],
-    ['text in front', 'x<root/>', 1, /white|text/i],
+    ['a missing end tag', '<root>\n<a>', 2, /close|end/i],
+    ['text before the root', 'x<root/>', 1, /white|text/i],
     ['nothing', ' ', 1, /no element/],
     ['an attribute without quotes', '<root a=b/>', 1, /attribute/i],
   ]
@@ -79,14 +79,14 @@ t.test('what no document may hold ends it, at its line', async t => {
   }
 })
 
-t.test('a piece that our own parser refuses is left out, and the document goes on behind it', async t => {
+t.test('a piece that Sestina’s own parser refuses is left out, and the document goes on after it', async t => {
   const [, twice = '', control = '', ...rest] = await read("<root xmlns='urn:a'>\n<a x='1' x='2'/>\n<b>\u0001</b>\n<c/>\n</root>")
   t.match(twice, /^2 a: .*attribute/)
   t.match(control, /^3 b: .*character/)
   t.strictSame(rest, ['4 <c xmlns="urn:a"/>', '5 </root>'])
 })
 
-t.test('a piece beyond the bound is left out, and costs no memory while it comes', async t => {
+t.test('a piece beyond the bound is left out, and takes no memory while it arrives', async t => {
   const long = 'x'.repeat(1000)
   for (const size of [1, 100, 65_536]) {
     t.strictSame(await read(`<root><a>${long}</a><b/></root>`, size, 500), ['1 < root >', '1 a: too large', '1 <b/>', '1 </root>'])

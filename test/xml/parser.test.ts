@@ -1,4 +1,4 @@
-/** What the parser promises to those who hold it: namespaces, limits, stopping, starting anew, and what it keeps. */
+/** The promises of the parser: namespaces, limits, stopping, restarting, and the memory that it keeps. */
 import t from 'tap'
 import { Parser, XmlError, type Limits, type ParserHandlers } from '../../lib/xml/parser.js'
 import type { ParsedElement, Source } from '../../lib/xml/element.js'
@@ -8,8 +8,10 @@ import { HEADER, LIMITS, parse, pieces } from './reading.js'
 
 const SMALL: Limits = { bytes: 1000, elements: 8, depth: 4, attributes: 4, name: 16 }
 
-/** A parser that writes down what happens. */
-function recorder (change: Partial<ParserHandlers> = {}, limits = LIMITS, contentNamespace: string = NS.CLIENT): Recorder {
+/** Makes a parser that records its events. */
+function recorder (
+  change: Partial<ParserHandlers> = {}, limits = LIMITS, contentNamespace: string = NS.CLIENT,
+): Recorder {
   const events: string[] = []
   const parser = new Parser({ limits, contentNamespace }, {
     opened (root) {
@@ -30,7 +32,7 @@ function recorder (change: Partial<ParserHandlers> = {}, limits = LIMITS, conten
 
 interface Recorder { readonly parser: Parser, readonly events: string[], write (text: string): void }
 
-/** The condition that this throws. */
+/** Returns the condition of the XmlError that `work` throws, or undefined. */
 function condition (work: () => void): string | undefined {
   try {
     work()
@@ -41,15 +43,18 @@ function condition (work: () => void): string | undefined {
   return undefined
 }
 
-function read (xml: string, contentNamespace: string = NS.CLIENT, header = HEADER): { element: ParsedElement, source: Source } {
-  const { elements, sources, outcome } = parse([Buffer.from(header.replace(NS.CLIENT, contentNamespace) + xml)], LIMITS, contentNamespace)
+interface Read { readonly element: ParsedElement, readonly source: Source }
+
+function read (xml: string, contentNamespace: string = NS.CLIENT, header = HEADER): Read {
+  const bytes = Buffer.from(header.replace(NS.CLIENT, contentNamespace) + xml)
+  const { elements, sources, outcome } = parse([bytes], LIMITS, contentNamespace)
   const [element] = elements
   const [source] = sources
   if (element === undefined || source === undefined) throw new Error(`${outcome}: ${xml}`)
   return { element, source }
 }
 
-t.test('the root is handed over with its namespace and attributes, then each element, then the end', async t => {
+t.test('the root is passed on with its namespace and attributes, then each element, then the end', async t => {
   const roots: ParsedElement[] = []
   const { events, write } = recorder({ opened (element) { roots.push(element) } })
   write(`<?xml version='1.0'?>${HEADER}<message/> <iq><a/></iq></stream:stream>`)
@@ -57,24 +62,24 @@ t.test('the root is handed over with its namespace and attributes, then each ele
   t.strictSame(roots.map(({ ns, attrs, children }) => [ns, attrs['version'], children.length]), [[NS.STREAM, '1.0', 0]])
 })
 
-t.test('a stream that ends as it begins is opened and closed', async t => {
+t.test('a stream whose root is empty is opened and closed', async t => {
   const { events, write } = recorder()
   write(HEADER.replace('>', '/>'))
   write('<message/>')
   t.strictSame(events, ['opened a', 'closed'])
 })
 
-t.test('text, CDATA and references beside one another are one child; line ends are \\n', async t => {
+t.test('adjacent text, CDATA and references are one child; line ends are \\n', async t => {
   const { element } = read('<message><body>a&lt;<![CDATA[<b>&amp;\r\n]]>c\r\nd\re</body><x><![CDATA[]]></x></message>')
   t.strictSame((element.children[0] as ParsedElement).children, ['a<<b>&amp;\nc\nd\ne'])
   t.strictSame((element.children[1] as ParsedElement).children, [])
 })
 
-t.test('whitespace in a value is a space, unless it is a reference', async t => {
+t.test('white space in an attribute value is a space, unless it is a reference', async t => {
   t.equal(read("<message a='\t\r\n \n&#9;&#10;&#13;'/>").element.attrs['a'], '    \t\n\r')
 })
 
-t.test('the content namespace reads as jabber:client on every stream', async t => {
+t.test('the content namespace is read as jabber:client on every stream', async t => {
   for (const namespace of [NS.CLIENT, NS.SERVER, NS.COMPONENT]) {
     const { element, source } = read('<message><body/></message>', namespace)
     t.equal(element.ns, NS.CLIENT)
@@ -87,14 +92,14 @@ t.test('the content namespace reads as jabber:client on every stream', async t =
   t.equal(parse([Buffer.from(HEADER.replace(NS.CLIENT, NS.SERVER) + `<message xmlns='${NS.CLIENT}'/>`)], LIMITS, NS.SERVER).outcome, 'invalid-namespace')
 })
 
-t.test('an element of no namespace, or of one nobody knows, is handed over with it', async t => {
+t.test('an element of no namespace, or of an unknown one, is passed on with it', async t => {
   t.equal(read("<a xmlns=''/>").element.ns, '')
   t.equal(read("<a xmlns='urn:x'><b/></a>").element.ns, 'urn:x')
   t.equal(read("<a xmlns='urn:&#120;'/>").element.ns, 'urn:x')
   t.equal(read("<a xmlns='ü'/>").element.ns, 'ü')
 })
 
-t.test('a source is portable where it means the same behind another header', async t => {
+t.test('a source is portable if it means the same after another stream header', async t => {
   const is = (xml: string, namespace?: string): boolean => read(xml, namespace).source.portable
   t.equal(is("<message to='a'><body>x</body><q:z xmlns:q='u' q:a='1' xml:lang='en'/></message>"), true)
   t.equal(is(`<message><forwarded xmlns='${NS.FORWARD}'><message xmlns='${NS.CLIENT}'><body/></message></forwarded></message>`), true)
@@ -118,10 +123,10 @@ t.test('a prefix of the root that an element uses is declared at the element', a
   t.equal(x.findNS('q'), undefined)
   t.equal(x.getXmlns()['urn:p'], 'p')
   t.equal((x.children[0] as ParsedElement).ns, 'urn:p')
-  t.equal(read("<p:a/>", NS.CLIENT, header).element.attrs['xmlns:p'], 'urn:p')
+  t.equal(read('<p:a/>', NS.CLIENT, header).element.attrs['xmlns:p'], 'urn:p')
 })
 
-t.test('names that every object has are names like others', async t => {
+t.test('names that every JavaScript object has are ordinary names', async t => {
   const { element } = read("<__proto__ xmlns='u' __proto__='1' constructor='2' hasOwnProperty='3'><toString/></__proto__>")
   t.strictSame(Object.entries(element.attrs), [['xmlns', 'u'], ['__proto__', '1'], ['constructor', '2'], ['hasOwnProperty', '3']])
   t.equal(Object.getPrototypeOf(element.attrs), Object.prototype)
@@ -130,7 +135,7 @@ t.test('names that every object has are names like others', async t => {
   t.equal(Object.hasOwn(Object.prototype, '1'), false)
 })
 
-t.test('limits count what has come of an element, before it is complete', async t => {
+t.test('limits count the part of an element that has arrived', async t => {
   const long = 'x'.repeat(1000)
   const rows: Readonly<Record<string, string>> = {
     'an unfinished start tag': `<message ${' '.repeat(1000)}`,
@@ -167,7 +172,7 @@ t.test('the header and the declaration are limited like an element', async t => 
   }
 })
 
-t.test('whitespace between stanzas is not counted, however much comes', async t => {
+t.test('white space between stanzas is not counted, however much arrives', async t => {
   const { write, events } = recorder({}, SMALL)
   write(HEADER)
   for (let i = 0; i < 100; i++) write(' '.repeat(100))
@@ -175,7 +180,7 @@ t.test('whitespace between stanzas is not counted, however much comes', async t 
   t.strictSame(events, ['opened a', 'message'])
 })
 
-t.test('each element has the limits for itself, and new limits hold at once', async t => {
+t.test('the limits apply to each element on its own, and new limits apply at once', async t => {
   const { parser, write, events } = recorder({}, SMALL)
   write(HEADER)
   for (let i = 0; i < 10; i++) write(`<m>${'<a/>'.repeat(7)}${'x'.repeat(900)}</m>`)
@@ -188,7 +193,7 @@ t.test('each element has the limits for itself, and new limits hold at once', as
   t.equal(condition(() => { write('xxxxxxxxxx') }), 'policy-violation')
 })
 
-t.test('the first error is thrown once and is final; so is what a handler throws', async t => {
+t.test('the first error is thrown once and is final; so is an error that a handler throws', async t => {
   const { parser, write, events } = recorder({ element (element) { if (element.name === 'b') throw new RangeError('no b') } })
   write(HEADER)
   t.throws(() => { write('<a/><b/><c/>') }, new RangeError('no b'))
@@ -201,7 +206,7 @@ t.test('the first error is thrown once and is final; so is what a handler throws
   t.strictSame(other.events, ['opened a', 'a'])
 })
 
-t.test('what stands before a wrong byte is handed over first', async t => {
+t.test('elements before a wrong byte are passed on first', async t => {
   const { events, parser } = recorder()
   t.equal(condition(() => { parser.write(Buffer.from(`${HEADER}<a/><b>\xff`, 'latin1')) }), 'unsupported-encoding')
   const other = recorder()
@@ -209,7 +214,7 @@ t.test('what stands before a wrong byte is handed over first', async t => {
   t.strictSame([...events, ...other.events], ['opened a', 'a', 'opened a', 'a'])
 })
 
-t.test('a stopped parser hands over nothing, keeps what comes, and goes on where it was', async t => {
+t.test('a stopped parser passes nothing on, keeps what arrives, and continues where it stopped', async t => {
   const { parser, write, events } = recorder({ element () { parser.stop() } })
   write(`${HEADER}<a/><b/>`)
   write('<c>é')
@@ -226,7 +231,7 @@ t.test('a stopped parser hands over nothing, keeps what comes, and goes on where
   t.equal(parser.isIdle, true)
 })
 
-t.test('a parser stopped between two writes waits; one that is resumed by the handler goes straight on', async t => {
+t.test('a parser stopped between two writes waits; one that its handler resumes continues at once', async t => {
   const { parser, write, events } = recorder({
     element () {
       parser.stop()
@@ -241,7 +246,7 @@ t.test('a parser stopped between two writes waits; one that is resumed by the ha
   t.strictSame(events, ['opened a', 'a', 'b'])
 })
 
-t.test('an error in what was kept is thrown when the parser gets there', async t => {
+t.test('an error in the kept bytes is thrown when the parser reaches it', async t => {
   const { parser, write, events } = recorder({ element () { parser.stop() } })
   write(`${HEADER}<a/><b/>\x01`)
   write('<c/>')
@@ -250,7 +255,7 @@ t.test('an error in what was kept is thrown when the parser gets there', async t
   t.strictSame(events, ['opened a', 'a', 'b'])
 })
 
-t.test('bytes kept while nothing is read have a bound', async t => {
+t.test('the bytes kept while the parser is stopped are bounded', async t => {
   const { parser, write } = recorder()
   parser.stop()
   for (let i = 0; i < 16; i++) write(' '.repeat(65_536))
@@ -259,13 +264,13 @@ t.test('bytes kept while nothing is read have a bound', async t => {
   parser.resume()
 })
 
-t.test('what a handler writes comes behind what is under way', async t => {
+t.test('bytes that a handler writes come after those being parsed', async t => {
   const { write, events } = recorder({ element (element) { if (element.name === 'a') write('<c/>') } })
   write(`${HEADER}<a/><b/>`)
   t.strictSame(events, ['opened a', 'a', 'b', 'c'])
 })
 
-t.test('after STARTTLS nothing of what came before is read: not the chunk, not what waited, not half a character', async t => {
+t.test('after STARTTLS nothing that came before is read: no rest of the chunk, no kept bytes, no half of a character', async t => {
   const { parser, write, events } = recorder({
     element () {
       parser.stop()
@@ -281,7 +286,7 @@ t.test('after STARTTLS nothing of what came before is read: not the chunk, not w
   t.strictSame(events, ['opened a', 'starttls', 'opened b', 'auth'])
 })
 
-t.test('after SASL the rest is the new stream, also where the handler says so at once', async t => {
+t.test('after SASL the rest belongs to the new stream, also if the handler resets at once', async t => {
   for (const isLater of [true, false]) {
     const { parser, write, events } = recorder({
       element (element) {
@@ -301,13 +306,15 @@ t.test('after SASL the rest is the new stream, also where the handler says so at
   }
 })
 
-t.test('a second header without a new stream is a stanza of the stream, and a header is not expected twice', async t => {
-  const { parser, write, events } = recorder({ opened () { if (events.length === 1) parser.reset({ keepRest: true }) } })
+t.test('a second header without a reset is an element of the stream, and a header is not expected twice', async t => {
+  const { parser, write, events } = recorder({
+    opened () { if (events.length === 1) parser.reset({ keepRest: true }) },
+  })
   write(`${HEADER}<?xml version='1.0'?>${HEADER}<a/>`)
   t.strictSame(events, ['opened a', 'opened a', 'a'])
 })
 
-t.test('bytes that are no Buffer are read alike, wherever their memory begins', async t => {
+t.test('bytes that are not in a Buffer are read alike, wherever their memory begins', async t => {
   const bytes = new Uint8Array(Buffer.from(` ${HEADER}<message><body>${'é'.repeat(40)}\n${'x'.repeat(99)}</body></message>`)).subarray(1)
   t.equal(parse([bytes]).elements.length, 1)
   for (let at = 0; at < 8; at++) {
@@ -318,7 +325,7 @@ t.test('bytes that are no Buffer are read alike, wherever their memory begins', 
   }
 })
 
-t.test('one element out of octets, and only one', async t => {
+t.test('parseElement reads exactly one element from octets', async t => {
   t.equal(parseElement("<message to='a'/> ").ns, NS.CLIENT)
   for (const wrong of ['', ' ', 'text', '<a>', '<a/><b', '<a/><b/>', '<a/>\xe2', '</stream:stream>', '<a/></stream:stream>', '<a/>x', '<!-- -->']) {
     t.throws(() => parseElement(wrong), XmlError, wrong)
@@ -351,7 +358,7 @@ t.test('an idle parser keeps neither the last element nor its chunk', async t =>
   t.equal(parsers.length, 200)
 })
 
-t.test('a line feed behind the old stream does not stand before the declaration of the new one', async t => {
+t.test('a line feed after the old stream does not count as before the declaration of the new one', async t => {
   const { parser, write, events } = recorder({ element (element) { if (element.name === 'auth') parser.reset({ keepRest: true }) } })
   write(`${HEADER}<auth/>\n<?xml version='1.0'?>${HEADER}<iq/>`)
   t.strictSame(events, ['opened a', 'auth', 'opened a', 'iq'])

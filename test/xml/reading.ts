@@ -1,4 +1,4 @@
-/** Reading XML in tests of this room: what came of some chunks, and ways to cut bytes. */
+/** Helpers of the XML tests: the outcome of parsing some chunks, and ways to split bytes. */
 import { Parser, XmlError, type Limits } from '../../lib/xml/parser.js'
 import type { Element, ParsedElement, Source } from '../../lib/xml/element.js'
 
@@ -6,14 +6,14 @@ export const LIMITS: Limits = { bytes: 262_144, elements: 10_000, depth: 64, att
 export const HEADER = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='a' version='1.0'>"
 
 export interface Reading {
-  /** `ok`: the element with the id SENTINEL came. `waits`: it did not. Else the condition. */
+  /** `ok`: the element with the id SENTINEL arrived. `waits`: it did not. Otherwise the condition of the error. */
   readonly outcome: string
   readonly elements: readonly ParsedElement[]
   readonly sources: readonly Source[]
   readonly isClosed: boolean
 }
 
-/** What comes of these chunks. */
+/** Parses these chunks and returns the outcome. */
 export function parse (chunks: readonly Uint8Array[], limits = LIMITS, contentNamespace = 'jabber:client'): Reading {
   const elements: ParsedElement[] = []
   const sources: Source[] = []
@@ -37,7 +37,7 @@ export function parse (chunks: readonly Uint8Array[], limits = LIMITS, contentNa
   return { outcome, elements, sources, isClosed }
 }
 
-/** The bytes in pieces of these sizes. */
+/** Splits the bytes into pieces of these sizes. */
 export function pieces (bytes: Uint8Array, size: () => number): Uint8Array[] {
   const found: Uint8Array[] = []
   for (let at = 0; at < bytes.length;) {
@@ -48,7 +48,7 @@ export function pieces (bytes: Uint8Array, size: () => number): Uint8Array[] {
   return found
 }
 
-/** Numbers from 0 up to 1, the same for the same seed. */
+/** Returns a generator of numbers from 0 up to 1, the same for the same seed. */
 export function random (seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -59,7 +59,7 @@ export function random (seed: number): () => number {
   }
 }
 
-/** All that an element says, as a text to compare. */
+/** Returns all that an element says, as a text to compare. */
 export function shown (element: Element): string {
   const attributes = Object.keys(element.attrs).filter(key => !key.startsWith('xmlns')).map(key => [key, element.attrs[key] as string])
   return JSON.stringify([element.getName(), element.getNS(), attributes]) +

@@ -1,4 +1,4 @@
-/** What the parser refuses and what it takes, whole and in pieces. A second parser, saxes, is asked for its opinion. */
+/** Which XML the parser refuses and accepts, as a whole and in pieces; a second parser, saxes, gives its opinion. */
 import t from 'tap'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,8 +10,10 @@ import { HEADER, LIMITS, parse, pieces, random, shown, type Reading } from './re
 
 const FOLDER = join(PACKAGE_ROOT, 'test/xml/cases')
 const SENTINEL = "<presence id='SENTINEL'/>"
+/** The most that the CPU time of the parser may grow if the text is four times as long. */
+const MOST_GROWTH = 6.5
 
-t.test('each hostile file gets its condition, and each good one passes, however it is cut', async t => {
+t.test('each hostile file gets its condition, and each good one passes, however it is split', async t => {
   const files = readdirSync(FOLDER).filter(name => name.endsWith('.xml'))
   t.ok(files.length > 100, 'the corpus is there')
   const next = random(11)
@@ -22,12 +24,14 @@ t.test('each hostile file gets its condition, and each good one passes, however 
   }
 })
 
-t.test('any way of cutting the same bytes gives the same elements, sources, and end', async t => {
+t.test('any way of splitting the same bytes gives the same elements, sources, and end', async t => {
   const next = random(5)
   for (let i = 0; i < 1500; i++) {
     const bytes = damaged(Buffer.from(HEADER + mutated(SEEDS[i % SEEDS.length] as string, next) + SENTINEL), next)
-    // Small limits, so that they are met too
-    const limits = i % 3 === 0 ? { bytes: 120 + Math.floor(next() * 200), elements: 5, depth: 3, attributes: 3, name: 10 } : LIMITS
+    // Small limits, so that they are reached too
+    const limits = i % 3 === 0
+      ? { bytes: 120 + Math.floor(next() * 200), elements: 5, depth: 3, attributes: 3, name: 10 }
+      : LIMITS
     const whole = summary(parse([bytes], limits))
     for (const cut of cuts(bytes, next).slice(1)) {
       const cutOne = summary(parse(cut, limits))
@@ -37,7 +41,7 @@ t.test('any way of cutting the same bytes gives the same elements, sources, and 
   t.pass()
 })
 
-t.test('saxes takes what we take, and what it takes we take, and both read the same', async t => {
+t.test('the parser and saxes accept the same texts, and read them alike', async t => {
   const next = random(7)
   let taken = 0
   let refused = 0
@@ -51,10 +55,10 @@ t.test('saxes takes what we take, and what it takes we take, and both read the s
     if (isOurs !== theirs.isTaken) t.equal(ours.outcome, theirs.isTaken ? 'ok' : 'refused', JSON.stringify(xml))
     else if (isOurs && theirs.said !== ours.elements.map(told).join('')) t.equal(ours.elements.map(told).join(''), theirs.said, xml)
   }
-  t.ok(taken > 500 && refused > 500, `${taken} taken, ${refused} refused`)
+  t.ok(taken > 500 && refused > 500, `${taken} accepted, ${refused} refused`)
 })
 
-t.test('the source of an element is its bytes, however they came', async t => {
+t.test('the source of an element is its bytes, however they arrived', async t => {
   const next = random(3)
   const stanzas = SEEDS.map(seed => toOctets(seed))
   const bytes = Buffer.from(HEADER + ' ' + stanzas.join('\n') + SENTINEL, 'latin1')
@@ -66,7 +70,7 @@ t.test('the source of an element is its bytes, however they came', async t => {
   }
 })
 
-t.test('twice the bytes take twice the time at most, byte by byte', async t => {
+t.test('four times the bytes take about four times the time, byte by byte', async t => {
   const shapes: Readonly<Record<string, (size: number) => string>> = {
     text: size => `<message><body>${'x'.repeat(size)}</body></message>`,
     references: size => `<message><body>${'&amp;'.repeat(size / 5)}</body></message>`,
@@ -80,23 +84,22 @@ t.test('twice the bytes take twice the time at most, byte by byte', async t => {
   }
   const limits = { ...LIMITS, bytes: 300_000 }
   for (const [name, shape] of Object.entries(shapes)) {
-    const small = pieces(Buffer.from(HEADER + shape(131_000) + SENTINEL), () => 1)
+    const small = pieces(Buffer.from(HEADER + shape(65_500) + SENTINEL), () => 1)
     const large = pieces(Buffer.from(HEADER + shape(262_000) + SENTINEL), () => 1)
     t.equal(parse(large, limits).outcome, 'ok', name)
     let ratio = Infinity
-    let best = Infinity
-    // Other work on the machine makes single measures wander: the best of some is what the parser takes
-    for (let round = 0, least = Infinity; round < 9 && !(ratio <= 2.3 && best <= 400); round++) {
+    // Other work on the machine makes single measurements vary: the best of several is what the parser needs. The time
+    // of a parser that is quadratic in the length grows 16 times, however fast the machine is.
+    for (let round = 0, least = Infinity, best = Infinity; round < 9 && ratio > MOST_GROWTH; round++) {
       least = Math.min(least, cpu(() => { parse(small, limits) }))
       best = Math.min(best, cpu(() => { parse(large, limits) }))
       ratio = best / least
     }
-    t.ok(ratio <= 2.3, `${name}: ${ratio.toFixed(2)} times for twice the bytes`)
-    t.ok(best <= 400, `${name}: ${best.toFixed(0)} ms`)
+    t.ok(ratio <= MOST_GROWTH, `${name}: ${ratio.toFixed(2)} times for four times the bytes`)
   }
 })
 
-/** Milliseconds of this process. */
+/** Returns the CPU time of this process that `work` takes, in milliseconds. */
 function cpu (work: () => void): number {
   const before = process.cpuUsage()
   work()
@@ -143,11 +146,13 @@ function mutated (xml: string, next: () => number): string {
 }
 
 function damaged (bytes: Buffer, next: () => number): Buffer {
-  if (next() < 0.3) bytes[HEADER.length + Math.floor(next() * (bytes.length - HEADER.length))] = Math.floor(next() * 256)
+  if (next() < 0.3) {
+    bytes[HEADER.length + Math.floor(next() * (bytes.length - HEADER.length))] = Math.floor(next() * 256)
+  }
   return bytes
 }
 
-/** What saxes makes of it, with what XMPP forbids forbidden. */
+/** Returns the opinion of saxes, which also refuses what XMPP forbids. */
 function opinion (xml: string): { isTaken: boolean, said: string } {
   const parser = new SaxesParser({ xmlns: true, position: false })
   let isBad = false
@@ -177,7 +182,7 @@ function opinion (xml: string): { isTaken: boolean, said: string } {
   try {
     parser.write(HEADER + xml + SENTINEL)
   } catch {
-    refuse() // it throws for some of what is wrong
+    refuse() // saxes throws for some errors
   }
   return { isTaken: !isBad && isSeen && depth === 1, said }
 }
@@ -188,7 +193,7 @@ function told (element: Element): string {
     element.children.map(node => typeof node === 'string' ? spelled(node) : told(node)).join('') + '</>'
 }
 
-/** Character by character, for texts that stand side by side are one. */
+/** Quotes a text character by character, so that adjacent texts compare like one. */
 function spelled (text: string): string {
   return Array.from(text, character => JSON.stringify(character)).join('')
 }

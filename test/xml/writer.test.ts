@@ -1,23 +1,23 @@
-/** What is written reads back as it was, wherever it is put; what XML cannot carry is refused. Elements and their namespaces. */
+/** A written element reads back unchanged, wherever it is put; text that XML cannot carry is refused. */
 import t from 'tap'
 import fc from 'fast-check'
 import { child, childElements, children, clone, Element, has, localName, namespaceOf, ParsedElement, textOf, xml, type Child } from '../../lib/xml/element.js'
 import { escapeAttribute, escapeText, flatten, fromOctets, octets, shortened, startTag, toOctets } from '../../lib/xml/writer.js'
 import { parseElement } from '../../lib/xml/parse-element.js'
-import { CONTENT_NAMESPACES, NS } from '../../lib/xml/namespaces.js'
+import { isContentNamespace, NS } from '../../lib/xml/namespaces.js'
 import { HEADER, LIMITS, parse } from './reading.js'
 
 function only (element: Element): Element {
   return childElements(element)[0] as Element
 }
 
-/** Read on a stream whose root binds the prefix p as well. */
+/** Reads a stanza on a stream whose root binds the prefix p as well. */
 function stanza (text: string, contentNamespace: string = NS.CLIENT): ParsedElement {
   const header = HEADER.replace(NS.CLIENT, contentNamespace).replace(" to='a'", " xmlns:p='urn:p'")
   return parse([Buffer.from(header + text)], LIMITS, contentNamespace).elements[0] as ParsedElement
 }
 
-/** Names, namespaces, attributes and texts, in a form to compare; prefixes and declarations do not count. */
+/** Returns names, namespaces, attributes and texts in a form to compare, without prefixes and declarations. */
 function meaning (element: Element): unknown {
   const texts: unknown[] = []
   for (const node of element.children) {
@@ -27,7 +27,7 @@ function meaning (element: Element): unknown {
   }
   const attributes = Object.entries(element.attrs).filter(([key]) => key !== 'xmlns' && !key.startsWith('xmlns:')).map(([key, value]) => [key, String(value)])
   const namespace = namespaceOf(element) ?? ''
-  return [localName(element), CONTENT_NAMESPACES.has(namespace) ? NS.CLIENT : namespace, attributes.sort(), texts]
+  return [localName(element), isContentNamespace(namespace) ? NS.CLIENT : namespace, attributes.sort(), texts]
 }
 
 const character = fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }).filter(text => /^[\t\n\r\x20-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]$/u.test(text))
@@ -69,7 +69,7 @@ function built (from: Drawn): Element {
   return element
 }
 
-t.test('what is written reads back as it was', async t => {
+t.test('a written element reads back unchanged', async t => {
   fc.assert(fc.property(drawn, from => {
     const element = xml('message', {}, built(from))
     return JSON.stringify(meaning(parseElement(octets(element)))) === JSON.stringify(meaning(element))
@@ -77,7 +77,7 @@ t.test('what is written reads back as it was', async t => {
   t.pass()
 })
 
-t.test('what was read is written so that it reads the same, whole, in part, copied, and inside of another', async t => {
+t.test('a parsed element is written so that it reads the same: whole, in part, copied, and inside another one', async t => {
   fc.assert(fc.property(drawn, from => {
     const element = only(parseElement(octets(xml('message', {}, built(from)))))
     const wanted = JSON.stringify(meaning(element))
@@ -86,7 +86,8 @@ t.test('what was read is written so that it reads the same, whole, in part, copi
     shell.children.push(element)
     const inside = only(parseElement(octets(shell)))
     const parts = childElements(element).map(node => [JSON.stringify(meaning(node)), again(node), again(clone(node))])
-    return again(element) === wanted && again(clone(element)) === wanted && JSON.stringify(meaning(inside)) === wanted &&
+    return again(element) === wanted && again(clone(element)) === wanted &&
+      JSON.stringify(meaning(inside)) === wanted &&
       parts.every(([one, two, three]) => one === two && one === three)
   }), { numRuns: 300, seed: 43 })
   t.pass()
@@ -101,12 +102,12 @@ t.test('namespaces are declared where they change, and nowhere else', async t =>
   t.equal(octets(only(stanza("<message><x xmlns='u'><y/></x></message>"))), '<x xmlns="u"><y/></x>')
   t.equal(octets(xml('a', {}, 5)), '<a>5</a>')
   t.equal(octets(only(only(stanza("<message><x xmlns='u'><y/></x></message>")))), '<y xmlns="u"/>')
-  t.equal(octets(stanza('<message><body>hi</body></message>', NS.SERVER)), '<message><body>hi</body></message>', 'the content namespace is any stream\'s')
+  t.equal(octets(stanza('<message><body>hi</body></message>', NS.SERVER)), '<message><body>hi</body></message>', 'the content namespace is that of any stream')
   t.equal(octets(stanza('<stream:features><a/></stream:features>')).replace(/ xmlns:stream="[^"]+"/, ''), '<stream:features><a xmlns="jabber:client"/></stream:features>')
   t.equal(octets(xml('stream:features')), '<stream:features/>', 'the prefix of the stream is bound by the stream')
 })
 
-t.test('an element taken out of what declared its prefixes takes them along', async t => {
+t.test('an element taken out of its parent declares the prefixes that it uses', async t => {
   const element = stanza("<message xmlns:q='urn:q'><x xmlns='u' q:a='1' p:b='2'><q:y xmlns='v'><z/></q:y></x></message>")
   const x = only(element)
   t.equal(octets(x), '<x xmlns="u" q:a="1" p:b="2" xmlns:q="urn:q" xmlns:p="urn:p"><q:y xmlns="v"><z/></q:y></x>')
@@ -117,7 +118,7 @@ t.test('an element taken out of what declared its prefixes takes them along', as
   t.equal(octets(xml('q:a', { 'xmlns:q': 'urn:q', 'xml:lang': 'en', 'xmlns:xml': NS.XML })), '<q:a xmlns:q="urn:q" xml:lang="en"/>')
 })
 
-t.test('a child that belongs to another element keeps its namespace where it is put', async t => {
+t.test('a child that belongs to another element keeps its namespace wherever it is put', async t => {
   const original = xml('query', { xmlns: 'u' }, xml('item'))
   const other = new Element('query', { xmlns: 'v' })
   other.children.push(only(original))
@@ -127,7 +128,7 @@ t.test('a child that belongs to another element keeps its namespace where it is 
   t.equal(octets(orphan), '<query xmlns="v"><item/></query>')
 })
 
-t.test('what XML cannot carry is refused', async t => {
+t.test('text and names that XML cannot carry are refused', async t => {
   const wrong: Readonly<Record<string, () => Element>> = {
     'a control in text': () => xml('a', {}, '\x01'),
     'NUL in a value': () => xml('a', { b: '\0' }),
@@ -168,13 +169,13 @@ t.test('text and values are escaped', async t => {
   t.equal(octets(xml('é', { ü: '😀' }, 'ж')), toOctets('<é ü="😀">ж</é>'))
 })
 
-t.test('names that are remembered have a bound', async t => {
+t.test('the cache of names is bounded', async t => {
   for (let i = 0; i < 5000; i++) octets(new Element(`n${i}`))
   t.equal(octets(new Element('n4999')), '<n4999/>')
   t.throws(() => octets(new Element('n 4999')), TypeError)
 })
 
-t.test('octets are UTF-8, one character a byte, and back', async t => {
+t.test('octets are UTF-8, one character a byte, and can be turned back', async t => {
   t.equal(toOctets('é'), '\xc3\xa9')
   fc.assert(fc.property(fc.string({ unit: 'grapheme' }), text => fromOctets(toOctets(text)) === text && /^[\0-\xff]*$/.test(toOctets(text))))
   fc.assert(fc.property(fc.string({ unit: 'binary' }), text => flatten(text) === text))
@@ -182,7 +183,7 @@ t.test('octets are UTF-8, one character a byte, and back', async t => {
     const short = shortened(text, most)
     return text.startsWith(short) && short.length <= most && short.length >= Math.min(text.length, most - 1) && !/[\ud800-\udbff]$/.test(short)
   }))
-  t.equal(shortened('ab😀', 3), 'ab', 'half of a character is none')
+  t.equal(shortened('ab😀', 3), 'ab', 'half of a character is left out')
   t.equal(flatten('a long text of more than thirteen'), 'a long text of more than thirteen')
   t.equal(flatten('ein langer Text – mit Strich'), 'ein langer Text – mit Strich')
 })
@@ -201,7 +202,7 @@ t.test('children are found by namespace, and never by name alone', async t => {
   t.equal(textOf(element), 'text')
 })
 
-t.test('what was made here is found in the same way', async t => {
+t.test('elements that xml () made are found in the same way', async t => {
   const children: Child[] = [xml('body', {}, 'hi'), null, undefined, false, '', ['nested', xml('x', 'u')], 7]
   const element = xml('message', { to: undefined, type: 'chat', count: 3 }, ...children)
   t.strictSame(element.attrs, { type: 'chat', count: '3' })
@@ -224,7 +225,7 @@ t.test('a plain child of a parsed element is in the namespace around it', async 
   t.equal(element.is('message', NS.CLIENT), true)
 })
 
-t.test('a copy stands alone', async t => {
+t.test('a copy shares nothing with its original', async t => {
   const element = stanza("<message><x xmlns='u'><y>text</y></x></message>")
   const copy = clone(only(element))
   t.equal(copy.parent, null)

@@ -1,19 +1,19 @@
-/** Addresses and what prepares them: tables, hostile rows first; then what holds for any text. */
+/** Addresses and their preparation: tables with hostile rows first, then properties that hold for any text. */
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { isIPv4, isIPv6 } from 'node:net'
 import { Jid, JidError, jidOf, JIDS_KEPT, jidsKept, parseJid } from '../../lib/xmpp/jid.js'
 import { idnaDomain, nickname, nicknameKey, opaqueString, PrepError, saslPrep, usernameCaseMapped } from '../../lib/xmpp/prep.js'
-import { Recent } from '../../lib/xmpp/recent.js'
+import { TwoGenerationCache } from '../../lib/base/two-generation-cache.js'
 
 const LONE = '\ud800'
-/** Others let them into resources. */
+/** The characters of emoji that other servers allow in resources. */
 const EMOJI_PART = /[\u200c\u200d\ufe00-\ufe0f\u{e0020}-\u{e007f}\u{e0100}-\u{e01ef}]/u
 const FAMILY = '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}'
 
-/** Who is refused, and by which words: a row that is refused for another reason is a wrong row. */
+/** Refused addresses, each with words of the error, so that a row refused for another reason fails. */
 const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
-  // Parts that are not there
+  // Missing parts
   ['', /domain is empty/], ['@', /local part is empty/], ['/', /resource is empty/], ['@/', /local part is empty/],
   ['a@', /domain is empty/],
   ['@b', /local part is empty/], ['a@/r', /domain is empty/], ['/r', /domain is empty/], ['b/', /resource is empty/],
@@ -24,16 +24,16 @@ const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
   // Two at-signs: the first ends the local part, and no domain has the second
   ['a@b@c', /domain/], ['a@@b', /domain/],
   // RFC 7622 §3.3.1
-  ['a"b@c', /cannot carry/], ['a&b@c', /cannot carry/], ["a'b@c", /cannot carry/], ['a:b@c', /cannot carry/], ['a<b@c', /cannot carry/],
-  ['a>b@c', /cannot carry/], ['\uff41\uff20b@c', /cannot carry/], ['a\uff0fb@c', /cannot carry/], ['a\uff1ab@c', /cannot carry/],
+  ['a"b@c', /not allowed in addresses/], ['a&b@c', /not allowed in addresses/], ["a'b@c", /not allowed in addresses/], ['a:b@c', /not allowed in addresses/], ['a<b@c', /not allowed in addresses/],
+  ['a>b@c', /not allowed in addresses/], ['\uff41\uff20b@c', /not allowed in addresses/], ['a\uff0fb@c', /not allowed in addresses/], ['a\uff1ab@c', /not allowed in addresses/],
   // Spaces and control characters
   [' a@b', /U\+0020/], ['a b@c', /U\+0020/], ['a@b c', /U\+0020/], ['a@b ', /U\+0020/], [' ', /U\+0020/], ['a@b/ c', /begins with a space/],
   ['a@b/\u00a0c', /begins with a space/], ['a@b/\u3000', /begins with a space/], ['a\u00a0b@c', /U\+00A0/], ['a\u3000b@c', /U\+0020/],
   ['a\0@b', /U\+0000/], ['a@b\0', /U\+0000/], ['a@b/\0', /U\+0000/], ['a\t@b', /U\+0009/], ['a@b/\t', /U\+0009/], ['a@b/\n', /U\+000A/],
   ['a@b\r\n', /U\+000D/], ['a@b/\x7f', /U\+007F/], ['a\x85@b', /U\+0085/], ['a@b/\x85', /U\+0085/], ['a@b/\u2028', /U\+2028/],
-  // What cannot be seen, and what turns the writing round
+  // Invisible characters, and those that change the direction of writing
   ...['\u00ad', '\u034f', '\u061c', '\u115f', '\u180e', '\u200b', '\u200e', '\u200f', '\u202a', '\u202e', '\u2060', '\u2066', '\u2069',
-  '\ufe0f',
+    '\ufe0f',
     '\ufeff', '\u3164', '\u{e0001}', '\u{e0041}', '\u{e0100}'].flatMap((hidden): [string, RegExp][] => [
     [`a${hidden}b@c`, /local part has the character/], [`a@b${hidden}c`, /domain has the character/],
     ...EMOJI_PART.test(hidden) ? [] : [[`a@b/c${hidden}d`, /resource has the character/] as [string, RegExp]],
@@ -41,7 +41,7 @@ const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
   // Joiners out of place
   ['a\u200cb@c', /local part .*out of place/], ['a\u200db@c', /out of place/], ['a@b\u200cc', /domain .*out of place/],
   ['a@b/\u200d', /is empty/], ['a@b/\ufe0f', /is empty/],
-  // No characters at all
+  // Code points that are not characters
   [`a${LONE}@b`, /U\+D800/], [`a@b${LONE}`, /U\+D800/], [`a@b/${LONE}`, /U\+D800/], ['a\udc00\ud800@b', /U\+DC00/],
   ['a\ufffe@b', /U\+FFFE/],
   ['a@b/\uffff', /U\+FFFF/], ['a@b/\ufdd0', /U\+FDD0/], ['a@b/\u{10ffff}', /U\+10FFFF/], ['a\u0378@b', /U\+0378/],
@@ -75,26 +75,26 @@ const REFUSED: readonly (readonly [text: string, why: RegExp])[] = [
   [`a@${'b'.repeat(64)}`, /too long/], [`a@${'\u00fc'.repeat(60)}`, /too long/], [`a@${'b.'.repeat(127)}c`, /too long/],
   [`a@${'\u00fc.'.repeat(60)}c`, /too long/],
   [`a@${'\u00fc.'.repeat(2000)}c`, /too long/],
-  ['256.1.1.1', /no IPv4/], ['01.2.3.4', /no IPv4/],
+  ['256.1.1.1', /not an IPv4/], ['01.2.3.4', /not an IPv4/],
   // Literals
-  ['[::1', /no IPv6/], ['[', /no IPv6/], ['[]', /no IPv6/], ['[::1]:5222', /no IPv6/], ['[::1].', /no IPv6/],
-  ['[fe80::1%eth0]', /no IPv6/], ['[fe80::1%25eth0]', /no IPv6/],
-  ['[1::2::3]', /no IPv6/], ['[127.0.0.1]', /no IPv6/], ['[::256.0.0.1]', /no IPv6/], ['[::01.2.3.4]', /no IPv6/],
-  ['[12345::]', /no IPv6/], ['[1:2:3:4:5:6:7:8:9]', /no IPv6/],
-  ['[v1.fe80]', /no IPv6/], ['::1', /U\+003A/], ['a@[::1]b', /no IPv6/], ['a@[b]', /no IPv6/], ['[1:2:3:4:5:6:7]', /no IPv6/],
-  ['[:::]', /no IPv6/],
-  // Too long, in octets or beyond all measure
+  ['[::1', /not an IPv6/], ['[', /not an IPv6/], ['[]', /not an IPv6/], ['[::1]:5222', /not an IPv6/], ['[::1].', /not an IPv6/],
+  ['[fe80::1%eth0]', /not an IPv6/], ['[fe80::1%25eth0]', /not an IPv6/],
+  ['[1::2::3]', /not an IPv6/], ['[127.0.0.1]', /not an IPv6/], ['[::256.0.0.1]', /not an IPv6/], ['[::01.2.3.4]', /not an IPv6/],
+  ['[12345::]', /not an IPv6/], ['[1:2:3:4:5:6:7:8:9]', /not an IPv6/],
+  ['[v1.fe80]', /not an IPv6/], ['::1', /U\+003A/], ['a@[::1]b', /not an IPv6/], ['a@[b]', /not an IPv6/], ['[1:2:3:4:5:6:7]', /not an IPv6/],
+  ['[:::]', /not an IPv6/],
+  // Too long, in octets or by far
   [`${'a'.repeat(1024)}@b`, /local part is too long/], [`${'\u00fc'.repeat(512)}@b`, /local part is too long/],
   [`a@b/${'c'.repeat(1024)}`, /resource is too long/],
   [`a@b/${'\u{1f600}'.repeat(256)}`, /resource is too long/], ['a'.repeat(1 << 20), /too long/],
   ['@'.repeat(1 << 20), /too long/], [`a@b/${'/'.repeat(1 << 20)}`, /too long/],
 ]
 
-/** What an address becomes, and its parts. */
+/** Accepted addresses, with their prepared parts. */
 const TAKEN: readonly (readonly [text: string, local: string, domain: string, resource: string])[] = [
   ['a@b/c@d/e', 'a', 'b', 'c@d/e'], ['b/c@d', '', 'b', 'c@d'], ['a@b//', 'a', 'b', '/'], ['a@b/@', 'a', 'b', '@'],
   ['a@b/c ', 'a', 'b', 'c '],
-  // What emoji are made of, in the resources of others
+  // The parts of emoji, in the resources of other servers
   [`a@b/${FAMILY}`, 'a', 'b', FAMILY], ['a@b/\u2764\ufe0f', 'a', 'b', '\u2764\ufe0f'], ['a@b/c\u200d', 'a', 'b', 'c\u200d'],
   ['a@b/\u06cc\u200c ', 'a', 'b', '\u06cc\u200c '], ['a@b/\u{1f3f4}\u{e0067}\u{e007f}', 'a', 'b', '\u{1f3f4}\u{e0067}\u{e007f}'],
   ['__proto__@constructor/toString', '__proto__', 'constructor', 'toString'],
@@ -137,7 +137,7 @@ const TAKEN: readonly (readonly [text: string, local: string, domain: string, re
   ['a@b/\u05d0a\u05d0', 'a', 'b', '\u05d0a\u05d0'],
 ]
 
-/** The text in ASCII, for a title: TAP breaks where Unicode breaks lines. */
+/** Returns the text in ASCII, for a title: TAP breaks at Unicode's line breaks. */
 function shown (text: string): string {
   return JSON.stringify(text.slice(0, 60)).replace(/[^ -~]/g, unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
@@ -152,7 +152,7 @@ function refuses (t: Test, attempt: () => unknown, kind: typeof JidError | typeo
   t.fail(`not refused: ${name ?? attempt}`)
 }
 
-t.test('RFC 7622 §3.5: the addresses of table 1 are addresses, those of table 2 are none', async t => {
+t.test('RFC 7622 §3.5: the addresses of table 1 are valid, those of table 2 are not', async t => {
   const valid: readonly (readonly [string, string])[] = [
     ['juliet@example.com', 'juliet@example.com'], ['juliet@example.com/foo', 'juliet@example.com/foo'],
     ['juliet@example.com/foo bar', 'juliet@example.com/foo bar'],
@@ -173,7 +173,7 @@ t.test('RFC 7622 §3.5: the addresses of table 1 are addresses, those of table 2
   t.notOk(parseJid('\u03c2@example.com').equals(parseJid('\u03c3@example.com')))
 })
 
-t.test('what is no address is refused, and for the right reason', async t => {
+t.test('an invalid address is refused, and for the right reason', async t => {
   for (const [text, why] of REFUSED) {
     const name = shown(text)
     try {
@@ -181,12 +181,12 @@ t.test('what is no address is refused, and for the right reason', async t => {
     } catch (error) {
       if (!(error instanceof JidError)) throw error
       t.match(error.message, why, name)
-      t.match(error.message, /^[ -~]*$/, 'its message is plain text, whatever the address was')
+      t.match(error.message, /^[ -~]*$/, 'the message is plain text, whatever the address was')
     }
   }
 })
 
-t.test('what is an address comes apart as it should, and is its own text from then on', async t => {
+t.test('a valid address is split into its parts, and its text parses to itself', async t => {
   for (const [text, local, domain, resource] of TAKEN) {
     const jid = parseJid(text)
     t.strictSame([jid.local, jid.domain, jid.resource], [local, domain, resource], shown(text))
@@ -195,7 +195,7 @@ t.test('what is an address comes apart as it should, and is its own text from th
   }
 })
 
-t.test('two addresses are equal where their texts are, and a bare one is its own', async t => {
+t.test('two addresses are equal if their texts are, and a bare address is its own bare address', async t => {
   const full = parseJid('Romeo@Example.org/Balcony')
   t.equal(full.bare.toString(), 'romeo@example.org')
   t.equal(full.bare, parseJid('romeo@example.org').bare)
@@ -210,35 +210,35 @@ t.test('two addresses are equal where their texts are, and a bare one is its own
   t.equal(JSON.stringify({ full }), '{"full":"romeo@example.org/Balcony"}')
   t.equal(`${Jid.of('A', 'B')}`, 'a@b')
   t.equal(Jid.of('', 'B', '').toString(), 'b')
-  t.equal(parseJid('b/a@c').bare.toString(), 'b', 'an at-sign behind the slash belongs to the resource')
+  t.equal(parseJid('b/a@c').bare.toString(), 'b', 'an at-sign after the slash belongs to the resource')
   t.equal(parseJid('b/a@c').local, '')
   for (const refuse of [() => full.withResource(''), () => full.withResource(' x'), () => jidOf('a', ''), () => jidOf('a/b', 'c'),
     () => jidOf('a@b', 'c'), () => jidOf('', 'a@b'),
     () => jidOf('', 'a/b'), () => jidOf('a', 'b', '\0'), () => jidOf('a'.repeat(1 << 20), 'b')]) refuses(t, refuse, JidError)
   const long = parseJid(`a@b/${'c'.repeat(300)}`)
   const again = parseJid(`a@b/${'c'.repeat(300)}`)
-  t.not(long, again, 'a long address is not remembered')
+  t.not(long, again, 'a long address is not cached')
   t.ok(long.equals(again))
   t.equal(long.bare, again.bare)
 })
 
-t.test('a resource that is made here keeps to RFC 7622, whatever others do', t => {
+t.test('a resource that is made here keeps to RFC 7622, whatever other servers allow', t => {
   const account = parseJid('romeo@example.org')
   for (const resource of [FAMILY, '\u2764\ufe0f', 'c\u200d']) refuses(t, () => account.withResource(resource), JidError, shown(resource))
   t.end()
 })
 
-t.test('what is remembered has a bound', async t => {
+t.test('the cache of addresses is bounded', async t => {
   const romeo = parseJid('romeo@bound.example')
   for (let number = 0; number < 3 * JIDS_KEPT; number++) {
     parseJid(`User${number}@bound.example`)
-    if (number % 1000 === 0 && jidsKept() > JIDS_KEPT) t.fail('the bound was overstepped')
-    if (number % 1000 === 0 && parseJid('romeo@bound.example') !== romeo) t.fail('what is used often was forgotten')
+    if (number % 1000 === 0 && jidsKept() > JIDS_KEPT) t.fail('the bound was exceeded')
+    if (number % 1000 === 0 && parseJid('romeo@bound.example') !== romeo) t.fail('a frequently used address was dropped')
   }
   t.ok(jidsKept() <= JIDS_KEPT)
   t.equal(parseJid('romeo@bound.example'), romeo)
 
-  const recent = new Recent<number>(4)
+  const recent = new TwoGenerationCache<number>(4)
   for (let number = 0; number < 10; number++) {
     recent.set(String(number), number)
     t.ok(recent.size <= 4)
@@ -250,7 +250,7 @@ t.test('what is remembered has a bound', async t => {
   t.equal(recent.get('8'), 8)
 })
 
-t.test('RFC 8265: user names and passwords as in its examples', async t => {
+t.test('RFC 8265: user names and passwords are prepared as in its examples', async t => {
   const names: readonly (readonly [string, string])[] = [['juliet@example.com', 'juliet@example.com'], ['fussball', 'fussball'],
     ['fu\u00dfball', 'fu\u00dfball'], ['\u03c0', '\u03c0'],
     ['\u03a3', '\u03c3'], ['\u03c3', '\u03c3'], ['\u03c2', '\u03c2'], ['JULIET', 'juliet'], ['\uff2a', 'j']]
@@ -266,14 +266,14 @@ t.test('RFC 8265: user names and passwords as in its examples', async t => {
   for (const text of ['', 'my cat is a \tby', '\u200b', '\ud800', '\u0378']) refuses(t, () => opaqueString(text), PrepError, shown(text))
 })
 
-t.test('RFC 8266: nicknames as in its examples', async t => {
+t.test('RFC 8266: nicknames are prepared as in its examples', async t => {
   const names: readonly (readonly [string, string, string])[] = [['Foo', 'Foo', 'foo'], ['foo', 'foo', 'foo'],
     ['Foo Bar', 'Foo Bar', 'foo bar'], ['  Foo   Bar ', 'Foo Bar', 'foo bar'],
     ['\u03a3', '\u03a3', '\u03c3'], ['\u03c3', '\u03c3', '\u03c3'], ['\u03c2', '\u03c2', '\u03c2'], ['\u265a', '\u265a', '\u265a'],
     ['Richard \u2163', 'Richard IV', 'richard iv'],
     ['\u00a8', '\u0308', '\u0308'],
     ['\ufdfa', '\u0635\u0644\u0649 \u0627\u0644\u0644\u0647 \u0639\u0644\u064a\u0647 \u0648\u0633\u0644\u0645',
-    '\u0635\u0644\u0649 \u0627\u0644\u0644\u0647 \u0639\u0644\u064a\u0647 \u0648\u0633\u0644\u0645']]
+      '\u0635\u0644\u0649 \u0627\u0644\u0644\u0647 \u0639\u0644\u064a\u0647 \u0648\u0633\u0644\u0645']]
   for (const [text, shown, key] of names) {
     t.equal(nickname(text), shown)
     t.equal(nicknameKey(text), key)
@@ -284,7 +284,7 @@ t.test('RFC 8266: nicknames as in its examples', async t => {
   }
 })
 
-t.test('RFC 4013: passwords as in its examples, and with characters newer than Unicode 3.2', async t => {
+t.test('RFC 4013: passwords are prepared as in its examples, and with characters newer than Unicode 3.2', async t => {
   for (const [text, prepared] of [['I\u00adX', 'IX'], ['user', 'user'], ['USER', 'USER'], ['\u00aa', 'a'], ['\u2168', 'IX'], ['', ''],
     ['a\u00a0b', 'a b'], ['pass\u{1f40e}word', 'pass\u{1f40e}word'], ['\u{1faa9}\u0221', '\u{1faa9}\u0221'], ['\u{1f469}\u200d\u{1f680}', '\u{1f469}\u{1f680}']] as const) {
     t.equal(saslPrep(text), prepared, shown(text))
@@ -292,7 +292,7 @@ t.test('RFC 4013: passwords as in its examples, and with characters newer than U
   for (const text of ['\u0007', '\u06271', '\ud800', 'a\0']) refuses(t, () => saslPrep(text), PrepError, shown(text))
 })
 
-/** What tends to break things, and what is common. */
+/** Characters that tend to break things, and common ones. */
 const character = fc.oneof(
   { weight: 3, arbitrary: fc.constantFrom(...Array.from('aAzZ09.-@/ "&\'<>:[]_xn\\')) },
   { weight: 3, arbitrary: fc.constantFrom('\u00ad', '\u200b', '\u200c', '\u200d', '\u200f', '\u202e', '\uff20', '\uff0e', '\u3002',
@@ -304,7 +304,7 @@ const character = fc.oneof(
   { weight: 2, arbitrary: fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }) },
 )
 const text = fc.array(character, { maxLength: 12 }).map(parts => parts.join(''))
-/** Letters alone, of the kinds that change their shape: most of these are taken. */
+/** Letters of the kinds that change their shape: most words of them are accepted. */
 const word = fc.array(fc.constantFrom('a', 'Z', '9', '\u0130', '\u0131', '\u03a3', '\u03c2', '\u00df', '\u1e9e', '\u0345', '\u0308', '\u01c4',
   '\u1f88', '\uff21', '\uff76', '\uff9e', '\u13a0',
   '\u10a0', '\u1c90', '\u{10400}', '\u0587', '\u01f0', '\u1e96', '\u0390'), { minLength: 1, maxLength: 8 }).map(parts => parts.join(''))
@@ -320,24 +320,24 @@ function attempt (text: string): Jid | undefined {
   }
 }
 
-t.test('whatever the text: an address that is its own, or a JidError', async t => {
+t.test('any text gives an address that parses to itself, or a JidError', async t => {
   let taken = 0
   fc.assert(fc.property(address, text => {
     const jid = attempt(text)
     if (jid === undefined) return
     taken++
     const again = parseJid(jid.toString())
-    if (!again.equals(jid) || again.toString() !== jid.toString()) throw new Error(`not settled: ${JSON.stringify(jid)}`)
+    if (!again.equals(jid) || again.toString() !== jid.toString()) throw new Error(`not stable: ${JSON.stringify(jid)}`)
     const { local, domain, resource } = jid
     if (!jidOf(local, domain, resource).equals(jid)) throw new Error('its parts make another address')
     for (const part of [local, domain,
-      resource]) if (Buffer.byteLength(part) > 1023 || /[\0\p{Cs}]/u.test(part)) throw new Error('a part that cannot be')
+      resource]) if (Buffer.byteLength(part) > 1023 || /[\0\p{Cs}]/u.test(part)) throw new Error('an impossible part')
     if (jid.bare.toString() !== (local === '' ? domain : `${local}@${domain}`)) throw new Error('another bare address')
   }), { numRuns: 4000 })
-  t.ok(taken > 200, `${taken} of 4000 texts were taken`)
+  t.ok(taken > 200, `${taken} of 4000 texts were accepted`)
 })
 
-t.test('whatever the texts: they are prepared alike exactly where the addresses are equal', async t => {
+t.test('any two addresses are equal exactly if their prepared texts are', async t => {
   fc.assert(fc.property(address, address, fc.boolean(), (one, other, twice) => {
     const [a, b] = [attempt(one), attempt(twice ? one : other)]
     if (a === undefined || b === undefined) return
@@ -346,13 +346,13 @@ t.test('whatever the texts: they are prepared alike exactly where the addresses 
   t.pass('1000 pairs')
 })
 
-/** Where characters differ from their neighbours. */
+/** True in ranges where characters differ much from their neighbours. */
 function isDense (point: number): boolean {
   return point < 0x3400 || (point >= 0xa000 && point < 0xac00) || (point >= 0xf900 && point < 0x12000) ||
     (point >= 0x1d000 && point < 0x1f000)
 }
 
-t.test('every character there is settles at once, or is refused with a PrepError', async t => {
+t.test('preparing any character twice changes nothing more, or it is refused with a PrepError', async t => {
   const profiles = { usernameCaseMapped, opaqueString, nickname, nicknameKey }
   let taken = 0
   for (const [name, profile] of Object.entries(profiles)) {
@@ -360,16 +360,16 @@ t.test('every character there is settles at once, or is refused with a PrepError
       try {
         const prepared = profile(String.fromCodePoint(point))
         taken++
-        if (profile(prepared) !== prepared) t.fail(`${name}: U+${point.toString(16)} does not settle`)
+        if (profile(prepared) !== prepared) t.fail(`${name}: U+${point.toString(16)} changes again`)
       } catch (error) {
         if (!(error instanceof PrepError)) throw error
       }
     }
   }
-  t.ok(taken > 50_000, `${taken} were taken`)
+  t.ok(taken > 50_000, `${taken} were accepted`)
 })
 
-t.test('address literals are what Node takes for them, but for zones', async t => {
+t.test('Node accepts the same address literals, except for those with zones', async t => {
   const group = fc.oneof(fc.constantFrom('', '0', '::', '1', 'ffff', '10000', 'g'), fc.integer({ min: 0,
     max: 65_535 }).map(number => number.toString(16)))
   const inner = fc.oneof(fc.ipV6(), fc.array(group, { maxLength: 9 }).map(groups => groups.join(':')), fc.tuple(fc.array(group,
@@ -384,7 +384,7 @@ t.test('address literals are what Node takes for them, but for zones', async t =
   t.pass('2500 texts')
 })
 
-t.test('a domain is prepared by itself as well', async t => {
+t.test('a domain can be prepared alone as well', async t => {
   t.equal(idnaDomain('M\u00dcnchen.DE.'), 'm\u00fcnchen.de')
   refuses(t, () => idnaDomain(''), PrepError)
   refuses(t, () => idnaDomain('b\u00fccher..de'), PrepError)

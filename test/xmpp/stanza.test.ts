@@ -1,4 +1,4 @@
-/** What a stanza holds stays in it, whoever wrote it and however it is written. */
+/** The contents of a stanza stay inside it, whoever wrote it and however it is written. */
 import t from 'tap'
 import { NS } from '../../lib/xml/namespaces.js'
 import { child, namespaceOf, xml } from '../../lib/xml/element.js'
@@ -11,14 +11,14 @@ const TO = parseJid('romeo@b.example')
 
 function header (content: string): string { return `<stream:stream xmlns='${content}' xmlns:stream='${NS.STREAM}' version='1.0'>` }
 
-/** A message as it came on a stream with this content. */
+/** Parses a message as it came on a stream with this content namespace. */
 function message (text: string, content: string = NS.CLIENT): Stanza<'message'> {
   const { elements, sources, outcome } = parse([Buffer.from(header(content) + text)], LIMITS, content)
   if (elements[0] === undefined) throw new Error(outcome)
   return new Stanza('message', elements[0], FROM, TO, sources[0])
 }
 
-/** What another server reads of what goes out. */
+/** Returns what another server reads from the octets that go out. */
 function readAgain (octets: string, content: string = NS.SERVER): readonly unknown[] {
   const { elements } = parse([Buffer.from(header(content)), Buffer.from(octets, 'latin1')], LIMITS, content)
   return elements.map(element => [element.name, element.attrs['from'], element.children.length])
@@ -34,7 +34,7 @@ t.test('a declaration of the prefix xml moves nothing out of its stanza', async 
     `<message><body xmlns:xml='${NS.XML}' a='${FORGED}'>x</body>${ANEW}</message>`,
     `<message xmlns:xml='${NS.XML}'><body>${'x'.repeat(60)}&lt;/message>&lt;presence from='juliet@b.example'/></body>${ANEW}</message>`,
   ]) {
-    for (const stanza of [message(text), message(text).with({ plus: [xml('p', { xmlns: 'urn:p' })] }), message(text).kept()]) {
+    for (const stanza of [message(text), message(text).with({ plus: [xml('p', { xmlns: 'urn:p' })] }), message(text).detached()]) {
       const [first, ...others] = readAgain(stanza.octets())
       t.match(first, ['message', 'mallory@a.example/x'])
       t.strictSame(others, [])
@@ -43,11 +43,11 @@ t.test('a declaration of the prefix xml moves nothing out of its stanza', async 
   }
 })
 
-t.test('an attribute that is called __proto__ stays an attribute of its stanza', async t => {
+t.test('an attribute named __proto__ stays an attribute of its stanza', async t => {
   const text = `<message __proto__='${FORGED}' id='1'><body>hi</body>${ANEW}</message>`
   const plain = message(text)
   const changed = plain.with({ without: child => child.name === 'body' })
-  for (const stanza of [plain, changed, plain.kept(), plain.with({ plus: [xml('p', { xmlns: 'urn:p' })] })]) {
+  for (const stanza of [plain, changed, plain.detached(), plain.with({ plus: [xml('p', { xmlns: 'urn:p' })] })]) {
     const octets = stanza.octets()
     const { elements } = parse([Buffer.from(header(NS.SERVER)), Buffer.from(octets, 'latin1')], LIMITS, NS.SERVER)
     t.equal(elements.length, 1)
@@ -69,7 +69,7 @@ t.test("a stanza's own content has the namespace of the stream that it leaves by
   }
 })
 
-t.test('beneath a foreign element, a stanza says that it is in jabber:client (XEP-0297 §4)', async t => {
+t.test('beneath a foreign element, a stanza declares jabber:client (XEP-0297 §4)', async t => {
   for (const inner of [
     "<message xmlns='jabber:client'><body>hi</body></message>",
     "<message xmlns='jabber:server'><body>hi</body></message>",
@@ -86,8 +86,8 @@ t.test('beneath a foreign element, a stanza says that it is in jabber:client (XE
   t.match(prefixed.octets(), '<message xmlns="jabber:client"><body>hi</body></message>')
 })
 
-t.test('a stanza that is kept is forwarded as it came, without the memory that it came in', async t => {
+t.test('a stored stanza is forwarded as it came, without the memory that it came in', async t => {
   const stanza = message("<message><body  a='1'>hi</body ></message>")
-  t.equal(stanza.kept().octets(), stanza.octets())
-  t.match(stanza.kept().with({ plus: [xml('p', { xmlns: 'urn:p' })] }).octets(), "<body  a='1'>hi</body ><p xmlns=\"urn:p\"/>")
+  t.equal(stanza.detached().octets(), stanza.octets())
+  t.match(stanza.detached().with({ plus: [xml('p', { xmlns: 'urn:p' })] }).octets(), "<body  a='1'>hi</body ><p xmlns=\"urn:p\"/>")
 })

@@ -1,4 +1,4 @@
-/** Times, data forms and paging: what is written, and what is read. Hostile rows first. */
+/** Times, data forms and paging, written and read. Hostile rows come first. */
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import { children, textOf, type Element } from '../../lib/xml/element.js'
@@ -20,7 +20,7 @@ function refuses (t: Test, attempt: () => unknown, condition: string, name: stri
   t.fail(`not refused: ${name}`)
 }
 
-t.test('XEP-0082: what is no time is refused', async t => {
+t.test('XEP-0082: a text that is not a time is refused', async t => {
   for (const text of [
     '', 'Z', '1969-07-21', '02:56:15Z', '1969-07-21T02:56:15', '1969-07-21 02:56:15Z', '1969-07-21T02:56Z', '1969-07-21t02:56:15Z',
     '1969-07-21T02:56:15z',
@@ -49,15 +49,19 @@ t.test('XEP-0082: a time is read in its zone, and written in UTC', async t => {
   t.equal(formatDateTime(moon + 7, { milliseconds: true }), '1969-07-21T02:56:15.007Z')
   t.throws(() => formatDateTime(Date.UTC(10_000, 0)), RangeError)
   t.throws(() => formatDateTime(NaN), RangeError)
-  fc.assert(fc.property(fc.date({ min: new Date(-62_167_219_200_000), max: new Date(253_402_300_799_999), noInvalidDate: true }), date => {
-    if (parseDateTime(formatDateTime(date.getTime(), { milliseconds: true })) !== date.getTime()) throw new Error(date.toISOString())
+  const [min, max] = [new Date(-62_167_219_200_000), new Date(253_402_300_799_999)]
+  fc.assert(fc.property(fc.date({ min, max, noInvalidDate: true }), date => {
+    const text = formatDateTime(date.getTime(), { milliseconds: true })
+    if (parseDateTime(text) !== date.getTime()) throw new Error(date.toISOString())
   }))
 })
 
 t.test('XEP-0202: an offset has its sign and two digits each', async t => {
   for (const [minutes, text] of [[0, '+00:00'], [-300, '-05:00'], [330, '+05:30'], [-1, '-00:01'],
     [840, '+14:00']] as const) t.equal(formatOffset(minutes), text)
-  for (const minutes of [841, -841, 0.5, NaN, Infinity]) t.throws(() => formatOffset(minutes), RangeError, String(minutes))
+  for (const minutes of [841, -841, 0.5, NaN, Infinity]) {
+    t.throws(() => formatOffset(minutes), RangeError, String(minutes))
+  }
 })
 
 // ---- Data forms -------------------------------------------------------------
@@ -76,7 +80,7 @@ const SECRET = field.hidden('key')
 const ROOM = new DataForm('urn:room', [NAME, PASSWORD, ABOUT, OPEN, SEATS, WHO, TAGS, OWNER, GUESTS, SECRET], { title: 'A room',
   instructions: 'Fill in' })
 
-/** A submitted room: its fields as XML. The name is there already. */
+/** Returns a submitted room form with these fields as XML; the name is filled in already. */
 function submitted (fields: string, type = 'submit'): Element {
   return parseElement(`<x xmlns='jabber:x:data' type='${type}'><field var='FORM_TYPE'><value>urn:room</value></field>` +
     `<field var='name'><value>Hall</value></field>${fields}</x>`)
@@ -86,7 +90,7 @@ function one (name: string, ...values: string[]): string {
   return `<field var='${name}'>${values.map(value => `<value>${value}</value>`).join('')}</field>`
 }
 
-t.test('a form that does not fit is refused, and the error says which field', async t => {
+t.test('a form that does not fit is refused, and the error names the field', async t => {
   const rows: readonly (readonly [fields: string, condition: string, field?: string])[] = [
     [one('open', 'yes'), 'not-acceptable', 'open'], [one('open', 'TRUE'), 'not-acceptable', 'open'],
     [one('open', '1', '0'), 'bad-request', 'open'],
@@ -123,12 +127,12 @@ t.test('a form that does not fit is refused, and the error says which field', as
     ["<y xmlns='jabber:x:data' type='submit'/>", 'bad-request'],
   ] as const) refuses(t, () => ROOM.read(parseElement(text)), condition, text)
   refuses(t, () => ROOM.read(submitted(one('colour', 'red')), { unknown: 'refused' }), 'feature-not-implemented',
-    'an unknown field, where those are refused')
+    'an unknown field, if unknown fields are refused')
   refuses(t, () => new DataForm(undefined, [WORDS]).read(parseElement("<x xmlns='jabber:x:data' type='submit'><field var='words'/></x>")),
     'not-acceptable', 'a required list that is empty')
 })
 
-t.test('what was filled in is read by the kind of its field', async t => {
+t.test('a submitted value is read by the kind of its field', async t => {
   const answers = ROOM.read(submitted(one('about', 'a', '', 'b') + one('open', 'true') + one('seats', '12') + one('who',
     'members') + one('tags', 'c', 'a', 'c') +
     one('owner', 'Romeo@Example.org') + one('guests', 'a@b', 'A@B', '', 'c@d/e') + one('password', ' x ') + one('colour', 'red')))
@@ -138,7 +142,7 @@ t.test('what was filled in is read by the kind of its field', async t => {
   t.equal(answers.get(OPEN), true)
   t.equal(answers.get(SEATS), 12)
   t.equal(answers.get(WHO), 'members')
-  t.strictSame(answers.get(TAGS), ['c', 'a'], 'an option chosen twice is chosen once')
+  t.strictSame(answers.get(TAGS), ['c', 'a'], 'an option chosen twice counts once')
   t.equal(answers.get(OWNER)?.toString(), 'romeo@example.org')
   t.strictSame(answers.get(GUESTS)?.map(String), ['a@b', 'c@d/e'])
   t.notOk(answers.has(SECRET))
@@ -146,17 +150,19 @@ t.test('what was filled in is read by the kind of its field', async t => {
 
   const empty = ROOM.read(submitted(['about', 'open', 'seats', 'who', 'owner',
     'password'].map(name => `<field var='${name}'/>`).join('') + one('tags') + one('guests', '')))
-  for (const one of [ABOUT, OPEN, SEATS, WHO, OWNER, PASSWORD, SECRET]) t.equal(empty.get<unknown>(one), undefined, one.name)
+  for (const one of [ABOUT, OPEN, SEATS, WHO, OWNER, PASSWORD, SECRET]) {
+    t.equal(empty.get<unknown>(one), undefined, one.name)
+  }
   for (const one of [TAGS, GUESTS]) t.strictSame(empty.get<unknown>(one), [], one.name)
   const blank = ROOM.read(submitted(['open', 'seats', 'who', 'owner'].map(name => one(name, '')).join('') + one('password', '')))
-  for (const one of [OPEN, SEATS, WHO, OWNER]) t.equal(blank.get<unknown>(one), undefined, `${one.name}: an empty text is no value of it`)
+  for (const one of [OPEN, SEATS, WHO, OWNER]) t.equal(blank.get<unknown>(one), undefined, `${one.name}: an empty text is no value`)
   t.equal(blank.get(PASSWORD), '')
   t.equal(new DataForm(undefined, [field.choice('c', ['', 'x'])]).read(parseElement(`<x xmlns='jabber:x:data' type='submit'>${one('c',
     '')}</x>`))
     .get(field.choice('c', ['', 'x'])), '', 'an option may be the empty text')
 })
 
-t.test('a form is written to be filled in, with all that its reader needs', async t => {
+t.test('a form to fill in is written with all that its reader needs', async t => {
   const form = ROOM.form([NAME.is('Hall'), OPEN.is(false), WHO.is('anyone'), TAGS.is(['a',
     'b']), ABOUT.is('x\r\ny'), GUESTS.is([parseJid('A@b')]), SEATS.is(3)])
   t.strictSame(children(form).map(element => element.getName()), ['title', 'instructions', 'field', ...Array(10).fill('field')])
@@ -165,9 +171,9 @@ t.test('a form is written to be filled in, with all that its reader needs', asyn
   t.equal(raw.formType, 'urn:room')
   t.strictSame([...raw.fields.values()].map(({ name, type, values }) => [name, type, values]), [
     ['name', 'text-single', ['Hall']], ['password', 'text-private', []], ['about', 'text-multi', ['x', 'y']], ['open',
-    'boolean', ['0']], ['seats', 'text-single', ['3']],
+      'boolean', ['0']], ['seats', 'text-single', ['3']],
     ['who', 'list-single', ['anyone']], ['tags', 'list-multi', ['a', 'b']], ['owner', 'jid-single', []], ['guests',
-    'jid-multi', ['a@b']], ['key', 'hidden', []],
+      'jid-multi', ['a@b']], ['key', 'hidden', []],
   ])
   const [name, who] = [form.getChildByAttr('var', 'name'), form.getChildByAttr('var', 'who')]
   if (!isElement(name) || !isElement(who)) throw new Error('no such field')
@@ -197,7 +203,7 @@ t.test('results, submissions, tables and cancellations are written', async t => 
   const found = formIn(payload)
   t.ok(found)
   if (found !== undefined) t.strictSame([readForm(found).formType, readForm(found).fields.get('FORM_TYPE')?.values],
-    [undefined, ['n']], 'XEP-0068: a visible FORM_TYPE is none')
+    [undefined, ['n']], 'XEP-0068: a visible FORM_TYPE does not count')
   t.equal(formIn(parseElement("<query xmlns='q'/>")), undefined)
 })
 
@@ -207,7 +213,7 @@ function paged (inside: string): Element {
   return parseElement(`<query xmlns='q'><set xmlns='http://jabber.org/protocol/rsm'>${inside}</set></query>`)
 }
 
-t.test('XEP-0059: nonsense is a bad request', async t => {
+t.test('XEP-0059: malformed paging is a bad request', async t => {
   for (const inside of ['<max>ten</max>', '<max>-1</max>', '<max/>', '<max>1.5</max>', '<max>0x10</max>', '<max>1</max><max>2</max>',
     '<index>-1</index>', '<index/>',
     '<index>1</index><after>a</after>', '<index>1</index><before/>', '<after>a</after><after>b</after>', '<before/><before/>']) {
@@ -252,7 +258,7 @@ function isElement (node: unknown): node is Element {
   return typeof node === 'object' && node !== null
 }
 
-/** The element in a payload, over the wire. */
+/** Writes and parses a payload with this element. */
 function wrapped (element: Element): Element {
   return parseElement(`<query xmlns='q'>${element.toString()}</query>`)
 }

@@ -1,34 +1,38 @@
-/** One server holds a database: by an advisory lock on the connection that writes, so that who has lost the lock cannot write. */
+/**
+ * Lets only one server use a database, with an advisory lock of the writing connection. A server that loses the lock
+ * loses that connection too, and cannot write.
+ */
 import { hostname } from 'node:os'
 import type { Clock } from '../../base/clock.js'
 import { shortened } from '../../base/text.js'
 import type { Client } from './client.js'
 
-/** The lock's key in two parts: 'sest', 'ina'. */
+/** The key of the lock in two halves: 'sest', 'ina'. */
 const KEY = [0x73657374, 0x696e61]
-/** The database frees a lock once it has noticed that a connection is gone: how long we wait for that, in milliseconds. */
-const PATIENCE = 2000
+/** How long to wait, in milliseconds, until the database notices that a connection is gone and frees its lock. */
+const LOCK_TIMEOUT = 2000
 const PAUSE = 50
 
-/** Another server holds the database. */
+/** Thrown if another server holds the database. */
 export class HeldElsewhere extends Error {}
 
-/** What the connections of this process are called: at most 63 bytes. */
+/** Returns the name of this process's connections, at most 63 bytes long. */
 export function nameOf (pid: number): string { return shortened(`sestina ${pid}@${hostname()}`, 63) }
 
-/** A pause. */
+/** Resolves after this many milliseconds. */
 export function pause (clock: Clock, ms: number): Promise<void> {
   return new Promise(resolve => { clock.after(ms, resolve) })
 }
 
 /**
- * Takes the lock for this connection. `before`: the backend of a connection of ours that was lost; where it still stands, it is ended.
- * Throws HeldElsewhere, which says who holds it.
+ * Takes the lock for this connection. `before` is the backend of this server's lost connection; if that still holds the
+ * lock, it is terminated. Throws HeldElsewhere, which names the holder.
  */
 export async function hold (client: Client, clock: Clock, before: number | undefined): Promise<void> {
-  const until = clock.now() + PATIENCE
+  const until = clock.now() + LOCK_TIMEOUT
   for (;;) {
-    const { rows: [got] } = await client.query<{ ok: boolean }>('SELECT pg_try_advisory_lock($1::int, $2::int) AS ok', KEY)
+    const { rows: [got] } = await client.query<{ ok: boolean }>(
+      'SELECT pg_try_advisory_lock($1::int, $2::int) AS ok', KEY)
     if (got?.ok === true) return
     const holder = await holderOf(client)
     if (holder !== undefined && holder.backend === before && holder.name === nameOf(process.pid)) {
@@ -47,7 +51,8 @@ async function holderOf (client: Client): Promise<Holder | undefined> {
     'SELECT l.pid AS backend, coalesce(a.application_name, \'\') AS name, ' +
     'to_char(a.backend_start AT TIME ZONE \'UTC\', \'YYYY-MM-DD"T"HH24:MI:SS"Z"\') AS since ' +
     'FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid ' +
-    'WHERE l.locktype = \'advisory\' AND l.granted AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.objsubid = 2 ' +
+    'WHERE l.locktype = \'advisory\' AND l.granted ' +
+    'AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.objsubid = 2 ' +
     'AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())', KEY)
   return rows[0]
 }

@@ -1,23 +1,24 @@
 /** Records in PostgreSQL. */
 import type { Items } from '../items.js'
+import type { OwnersPage } from '../owner.js'
 import type { Records, Write } from '../store.js'
-import type { PostgresStorage } from './driver.js'
-import type { PostgresWrite, Row } from './rows.js'
-import { kept, read } from './text.js'
+import type { PostgresHome } from './home.js'
+import { ownerFields, type PostgresWrite, type Row } from './rows.js'
+import { encodeText, decodeText } from './text.js'
 
 interface Pair { readonly key: string, readonly value: string }
 interface Page { readonly after?: string, readonly limit: number }
 
-/** How often a change begins anew because others wrote to the same owner meanwhile. */
+/** The number of times that a change is tried while others write to the same owner. */
 const ATTEMPTS = 100
 
 export class PostgresRecords implements Records<unknown> {
   readonly #name: string
   readonly #id: number
-  readonly #storage: PostgresStorage
+  readonly #storage: PostgresHome
   readonly items: Items
 
-  constructor (name: string, id: number, storage: PostgresStorage, items: Items) {
+  constructor (name: string, id: number, storage: PostgresHome, items: Items) {
     this.items = items
     this.#name = name
     this.#id = id
@@ -26,7 +27,8 @@ export class PostgresRecords implements Records<unknown> {
 
   async get (owner: string, key: string): Promise<unknown> {
     const found = await this.#find(owner, key)
-    return found === undefined ? undefined : await this.items.one(owner, key, found, error => this.#move(owner, key, error))
+    if (found === undefined) return undefined
+    return await this.items.one(owner, key, found, error => this.#move(owner, key, error))
   }
 
   async all (owner: string, page?: Page): Promise<ReadonlyMap<string, unknown>> {
@@ -34,27 +36,35 @@ export class PostgresRecords implements Records<unknown> {
   }
 
   async #find (owner: string, key: string): Promise<string | undefined> {
-    const [found] = await this.#storage.rows<Pair>('SELECT value FROM records WHERE store = $1 AND owner = $2 AND key = $3', [this.#id, kept(owner), kept(key)])
+    const [found] = await this.#storage.rows<Pair>(
+      'SELECT value FROM records WHERE store = $1 AND owner = $2 AND key = $3', [this.#id, encodeText(owner), encodeText(key)])
     return found?.value
   }
 
   async #read (owner: string, page?: Page): Promise<(readonly [key: string, json: string])[]> {
     const limit = page === undefined || page.limit === Infinity ? null : page.limit
     const pairs = page?.after === undefined
-      ? await this.#storage.rows<Pair>('SELECT key, value FROM records WHERE store = $1 AND owner = $2 ORDER BY key LIMIT $3', [this.#id, kept(owner), limit])
-      : await this.#storage.rows<Pair>('SELECT key, value FROM records WHERE store = $1 AND owner = $2 AND key > $3 ORDER BY key LIMIT $4',
-          [this.#id, kept(owner), kept(page.after), limit])
-    return pairs.map(({ key, value }) => [read(key), value])
+      ? await this.#storage.rows<Pair>(FIRST, [this.#id, encodeText(owner), limit])
+      : await this.#storage.rows<Pair>(AFTER, [this.#id, encodeText(owner), encodeText(page.after), limit])
+    return pairs.map(({ key, value }) => [decodeText(key), value])
   }
 
-  owners (page: Page): Promise<readonly string[]> { return this.#storage.ownersIn('records', this.#id, page) }
+  async owners (page: OwnersPage): Promise<readonly string[]> {
+    if (page.host !== undefined && !this.items.isByHost) throw this.items.unlisted()
+    return await this.#storage.ownersIn('records', this.#id, page)
+  }
 
   async put (owner: string, key: string, value: unknown): Promise<void> {
     await this.#storage.stored([this.putting(owner, key, value)])
   }
 
-  /** Reads once nothing is on its way to the owner's rows, and anew where something has set out before the answer is there. */
-  async change (owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>): Promise<void> {
+  /**
+   * Reads when all writes under way to the owner's rows have settled, and again if such a write was submitted during
+   * the read.
+   */
+  async change (
+    owner: string, next: (old: ReadonlyMap<string, unknown>) => ReadonlyMap<string, unknown>,
+  ): Promise<void> {
     await this.#storage.locked(`${this.#id} ${owner}`, async () => {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
         const found = await this.#storage.undisturbed(this.#id, owner, () => this.#read(owner))
@@ -68,27 +78,30 @@ export class PostgresRecords implements Records<unknown> {
         if (writes.length > 0) await this.#storage.stored(writes)
         return
       }
-      throw new Error('others write to the same owner without an end')
+      throw new Error(`the change was given up after ${ATTEMPTS} attempts: others write to the same owner`)
     })
   }
 
   putting (owner: string, key: string, value: unknown): Write {
     return this.#write(value === undefined
-      ? { op: 'remove', store: this.#id, owner: kept(owner), key: kept(key) }
-      : { op: 'put', store: this.#id, owner: kept(owner), key: kept(key), value: JSON.stringify(value) })
+      ? { op: 'remove', store: this.#id, owner: encodeText(owner), key: encodeText(key) }
+      : { op: 'put', store: this.#id, owner: encodeText(owner), key: encodeText(key), value: JSON.stringify(value) },
+    value === undefined ? undefined : owner)
   }
 
-  clearing (owner: string): Write { return this.#write({ op: 'clear', store: this.#id, owner: kept(owner) }) }
+  clearing (owner: string): Write { return this.#write({ op: 'clear', store: this.#id, owner: encodeText(owner) }) }
 
   setAside (owner: string, key: string, value: unknown, error: unknown, instead?: unknown): Promise<void> {
-    return this.items.setAside(owner, key, value, error, this.putting(owner, key, instead))
+    return this.items.setAside(owner, key, value, error, this.putting(owner, key, instead), {}, instead !== undefined)
   }
 
-  /** Puts a record aside, unless it can be read by the time that nothing else is on its way to it. */
+  /** Puts a record aside, unless it can be read after all writes under way to its owner have settled. */
   async #move (owner: string, key: string, error: unknown): Promise<void> {
     await this.#storage.locked(`${this.#id} ${owner}`, async () => {
       for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-        const found = await this.#storage.undisturbed(this.#id, owner, async () => ({ json: await this.#find(owner, key) }))
+        const found = await this.#storage.undisturbed(this.#id, owner, async () => {
+          return { json: await this.#find(owner, key) }
+        })
         if (found === undefined) continue
         if (found.json === undefined || this.items.isReadable(found.json)) return
         await this.#putAside(owner, key, found.json, error)
@@ -98,8 +111,18 @@ export class PostgresRecords implements Records<unknown> {
   }
 
   #putAside (owner: string, key: string, text: string, error: unknown): Promise<void> {
-    return this.#storage.aside.put({ store: this.#name, owner, id: key, text, error }, this.putting(owner, key, undefined))
+    const item = { store: this.#name, owner, id: key, text, error }
+    return this.#storage.aside.put(item, this.putting(owner, key, undefined))
   }
 
-  #write (row: Row): PostgresWrite { return { store: this.#name, rows: [row] } }
+  /** `holder`: an owner who holds something after the write. */
+  #write (row: Row, holder?: string): PostgresWrite {
+    const listing: readonly Row[] = holder === undefined || !this.items.isByHost
+      ? []
+      : [{ op: 'own', store: this.#id, ...ownerFields(holder) }]
+    return { store: this.#name, rows: [...listing, row] }
+  }
 }
+
+const FIRST = 'SELECT key, value FROM records WHERE store = $1 AND owner = $2 ORDER BY key LIMIT $3'
+const AFTER = 'SELECT key, value FROM records WHERE store = $1 AND owner = $2 AND key > $3 ORDER BY key LIMIT $4'

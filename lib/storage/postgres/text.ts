@@ -1,12 +1,13 @@
-/** Texts in PostgreSQL, whose type `text` holds every character but U+0000. */
+/** Encodes texts for PostgreSQL, whose type `text` holds every character except U+0000. */
 
-/** A text as the database keeps it. Two texts keep their order by code point, and stay different. */
-export function kept (text: string): string {
-  return BELOW.test(text) ? text.replace(BELOWS, character => character === '\0' ? '\u0001\u0001' : '\u0001\u0002') : text
+/** Encodes a text for the database. Different texts stay different and keep their order by code point. */
+export function encodeText (text: string): string {
+  if (!BELOW.test(text)) return text
+  return text.replace(BELOWS, character => character === '\0' ? '\u0001\u0001' : '\u0001\u0002')
 }
 
-/** A text from the database as it was. */
-export function read (text: string): string {
+/** Decodes a text from the database. */
+export function decodeText (text: string): string {
   return text.includes('\u0001') ? text.replace(PAIRS, pair => pair === '\u0001\u0001' ? '\0' : '\u0001') : text
 }
 

@@ -1,29 +1,34 @@
-/** The one connection that writes: what waits for it becomes one transaction (group commit). It comes back by itself where it is lost. */
+/**
+ * The one connection that writes: all batches that wait for it become one transaction (group commit). It reconnects by
+ * itself if the connection is lost.
+ */
 import { systemClock, type Clock, type Timer } from '../../base/clock.js'
 import { randomIds } from '../../base/ids.js'
 import type { Logger } from '../../base/logger.js'
 import { StorageUnavailable } from '../store.js'
-import { configOf, isLost, plain, unreachable, type Client, type ConnectionSettings, type Pg } from './client.js'
+import { configOf, isLost, withoutDetails, unreachable, type Client, type ConnectionSettings, type Pg } from './client.js'
 import { hold, nameOf, pause } from './hold.js'
+import { ListedOwners } from './listed.js'
+import { LogWriter } from './log-writer.js'
 import { columnsOf, type Result, type Row } from './rows.js'
 import { takeSteps } from './steps.js'
 
 export interface WriterSettings extends ConnectionSettings {
   readonly log: Logger
-  /** How long writes and reads wait for a lost connection before they fail: milliseconds. */
+  /** How long writes and reads wait for a lost connection before they fail, in milliseconds. */
   readonly patience?: number
 }
 
-/** Batches in one transaction, and the characters of their values. */
+/** The most batches in one transaction, and the number of characters of values at which it takes no further batch. */
 const GROUP = 1000
 const GROUP_SIZE = 8 * 1024 * 1024
-const PATIENCE = 5000
-/** Pauses between attempts to connect: doubled from the first to the last, in milliseconds. */
+const RECONNECT_TIMEOUT = 5000
+/** The first and the last pause between attempts to connect, in milliseconds; it doubles in between. */
 const FIRST_PAUSE = 50
 const LAST_PAUSE = 5000
-/** How often one transaction is tried that loses its connection. */
+/** The number of times that one transaction is tried if it loses its connection. */
 const ATTEMPTS = 3
-/** What columnsOf makes, behind the mark and the number. */
+/** The parameters after the token and the number come from columnsOf. */
 const COMMIT = 'SELECT commit_batches($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS changes'
 
 export class PostgresWriter {
@@ -31,37 +36,44 @@ export class PostgresWriter {
   readonly #settings: WriterSettings
   readonly #clock: Clock = systemClock
   readonly #answered: (results: readonly Result[]) => void
-  /** Says which server has written: a fresh one for each start. */
+  /** The token that shows which server has written; each start makes a new one. */
   readonly #mark = randomIds.next()
   readonly #waiting: (readonly Row[])[] = []
+  readonly #listed = new ListedOwners()
+  readonly #logs = new LogWriter()
   readonly #tasks: (() => Promise<void>)[] = []
-  /** The last transaction that was asked for. */
+  /** The number of the transaction that was begun last. */
   #number = 0
   #client: Client | undefined
   /** The backend of the last connection. */
   #backend: number | undefined
   #isWorking = false
   #isClosed = false
-  /** Why there is no connection; undefined where there is one. */
+  /** Why there is no connection; undefined if there is one. */
   #why: Error | undefined
-  /** The connection has been away for longer than anybody waits. */
+  /** True if the connection has been lost for longer than callers wait. */
   #isDown = false
-  #patience: Timer | undefined
+  #reconnectTimer: Timer | undefined
   #reconnecting: Promise<void> | undefined
   #pausing: (() => void) | undefined
-  /** Who waits for the connection to be back, or to be given up. */
+  /** Callbacks that wait until the connection is back, or is given up. */
   #waits: (() => void)[] = []
 
-  /** Connects, holds the database, and brings its tables to what this version knows. Throws where one of these cannot be. */
-  static async open (pg: Pg, settings: WriterSettings, answered: (results: readonly Result[]) => void): Promise<PostgresWriter> {
+  /** Connects, locks the database, and brings its tables to this version. Throws if one of these is not possible. */
+  static async open (
+    pg: Pg, settings: WriterSettings, answered: (results: readonly Result[]) => void,
+  ): Promise<PostgresWriter> {
     const writer = new PostgresWriter(pg, settings, answered)
     await writer.#connect(async client => {
       await takeSteps(client)
-      await client.query('INSERT INTO writer (token, number, changes) VALUES ($1, 0, ARRAY[]::integer[]) ' +
-        'ON CONFLICT (is_single) DO UPDATE SET token = excluded.token, number = 0, changes = excluded.changes', [writer.#mark])
+      const sql = 'INSERT INTO writer (token, number, changes) VALUES ($1, 0, ARRAY[]::integer[]) ' +
+        'ON CONFLICT (is_single) DO UPDATE SET token = excluded.token, number = 0, changes = excluded.changes'
+      await client.query(sql, [writer.#mark])
       const { rows: [setting] } = await client.query<{ fsync: string }>('SELECT current_setting(\'fsync\') AS fsync')
       if (setting?.fsync !== 'on' && settings.durability === 'disk') {
-        settings.log.warn('storage-unsafe', { reason: 'the database runs with fsync = off: what it says is stored does not survive a power cut' })
+        settings.log.warn('storage unsafe', {
+          reason: 'the database runs with fsync = off: a power cut can lose what it has stored',
+        })
       }
     })
     return writer
@@ -75,7 +87,7 @@ export class PostgresWriter {
 
   get trouble (): Error | undefined { return this.#why }
 
-  /** Stores batches, behind those that were posted before; tells `answered` in their order. */
+  /** Stores batches after those that were posted before; calls `answered` with the results in the same order. */
   post (batches: readonly (readonly Row[])[]): void {
     for (const batch of batches) this.#waiting.push(batch)
     void this.#work()
@@ -88,14 +100,14 @@ export class PostgresWriter {
         try {
           resolve(await work(await this.connection()))
         } catch (error) {
-          reject(error instanceof StorageUnavailable ? error : plain(error))
+          reject(error instanceof StorageUnavailable ? error : withoutDetails(error))
         }
       })
       void this.#work()
     })
   }
 
-  /** The connection, as soon as there is one. Throws StorageUnavailable once that has lasted too long. */
+  /** Returns the connection as soon as there is one. Throws StorageUnavailable if that takes too long. */
   async connection (): Promise<Client> {
     while (this.#client === undefined) {
       if (this.#isDown || this.#isClosed) throw new StorageUnavailable(this.#why?.message ?? 'storage is closed')
@@ -107,7 +119,7 @@ export class PostgresWriter {
   /** Ends the connection; nothing may wait for it any more. */
   async close (): Promise<void> {
     this.#isClosed = true
-    this.#patience?.cancel()
+    this.#reconnectTimer?.cancel()
     this.#pausing?.()
     this.#wake()
     await this.#reconnecting
@@ -136,20 +148,46 @@ export class PostgresWriter {
     return this.#waiting.splice(0, count)
   }
 
-  /** One transaction; or, where that fails, one for each batch: one that cannot be stored harms no other. */
+  /**
+   * Stores the batches in one transaction. If that fails, stores each in a transaction of its own, so that a batch that
+   * cannot be stored does not affect the others.
+   */
   async #store (batches: readonly (readonly Row[])[]): Promise<readonly Result[]> {
+    const { batches: reduced, stored } = this.#listed.reduce(batches)
     try {
-      const changes = await this.#commit(batches)
+      const changes = await this.#commit(await this.#fold(reduced))
+      stored()
       return batches.map((_, index) => [changes[index] ?? 0])
     } catch (error) {
-      if (batches.length === 1 || error instanceof StorageUnavailable) return batches.map(() => [0, plain(error)])
+      this.#logs.forget()
+      if (batches.length === 1 || error instanceof StorageUnavailable) {
+        return batches.map(() => [0, withoutDetails(error)])
+      }
       const results: Result[] = []
       for (const batch of batches) results.push(...await this.#store([batch]))
       return results
     }
   }
 
-  /** Where the connection is lost in the middle, the database is asked whether it has committed before anything is sent again. */
+  /** Turns writes to logs into segments. */
+  async #fold (batches: readonly (readonly Row[])[]): Promise<readonly (readonly Row[])[]> {
+    if (!this.#logs.isNeeded(batches)) return batches
+    for (let tries = 1; ; tries++) {
+      const client = await this.connection()
+      try {
+        return await this.#logs.fold(client, batches)
+      } catch (error) {
+        this.#logs.forget()
+        if (!isLost(error) || tries === ATTEMPTS) throw error
+        this.#lose(client, error)
+      }
+    }
+  }
+
+  /**
+   * Commits the batches. If the connection is lost meanwhile, asks the database whether it committed them before
+   * sending them again.
+   */
   async #commit (batches: readonly (readonly Row[])[]): Promise<readonly number[]> {
     const number = ++this.#number
     const values = [this.#mark, number, ...columnsOf(batches)]
@@ -169,18 +207,21 @@ export class PostgresWriter {
         this.#lose(client, error)
         continue
       }
-      throw new Error(`the connection to the database was lost ${ATTEMPTS} times over one commit`)
+      throw new Error(`the connection to the database was lost ${ATTEMPTS} times during one commit`)
     }
   }
 
-  /** What the transaction changed; undefined where it was not committed. Whoever asks holds the lock: no older connection is at work. */
+  /**
+   * Returns what the transaction changed; undefined if it was not committed. The caller holds the lock, so no older
+   * connection is still at work.
+   */
   async #outcomeOf (client: Client, number: number): Promise<readonly number[] | undefined> {
     const { rows: [row] } = await client.query<{ changes: number[] }>(
       'SELECT changes FROM writer WHERE token = $1 AND number = $2', [this.#mark, number])
     return row?.changes
   }
 
-  /** A new connection that holds the database. `prepare` runs once the lock is had. */
+  /** Opens a connection and locks the database. `prepare` runs when the lock is held. */
   async #connect (prepare: (client: Client) => Promise<void>): Promise<void> {
     const client = new this.#pg.Client(configOf(this.#pg, this.#settings, nameOf(process.pid), false))
     const lost: unknown[] = []
@@ -199,19 +240,19 @@ export class PostgresWriter {
       this.#backend = state.backend
       this.#client = client
     } catch (error) {
-      await client.end().catch(() => {}) // it may not have stood
-      throw plain(error)
+      await client.end().catch(() => {}) // the connection may never have been open
+      throw withoutDetails(error)
     }
   }
 
   #lose (client: Client, error: unknown): void {
     if (this.#client !== client) return
     this.#client = undefined
-    void client.end().catch(() => {}) // what ends here is lost already
+    void client.end().catch(() => {}) // the connection is lost already
     if (this.#isClosed) return
-    this.#why = plain(error)
-    this.#settings.log.error('storage-lost', { error: this.#why })
-    this.#patience = this.#clock.after(this.#settings.patience ?? PATIENCE, () => { this.#giveUp() })
+    this.#why = withoutDetails(error)
+    this.#settings.log.error('storage connection lost', { error: this.#why })
+    this.#reconnectTimer = this.#clock.after(this.#settings.patience ?? RECONNECT_TIMEOUT, () => { this.#giveUp() })
     this.#reconnecting = this.#reconnect()
   }
 
@@ -219,16 +260,16 @@ export class PostgresWriter {
     for (let wait = FIRST_PAUSE; !this.#isClosed; wait = Math.min(wait * 2, LAST_PAUSE)) {
       try {
         await this.#connect(client => this.#checkWriter(client))
-        this.#patience?.cancel()
+        this.#reconnectTimer?.cancel()
         this.#isDown = false
         this.#why = undefined
-        this.#settings.log.info('storage-found')
+        this.#settings.log.info('storage connection restored')
         this.#wake()
         return
       } catch (error) {
-        this.#why = plain(error)
+        this.#why = withoutDetails(error)
         if (error instanceof Error && error.message.startsWith(FOREIGN)) {
-          this.#settings.log.error('storage-foreign', { error: this.#why })
+          this.#settings.log.error('storage taken over', { error: this.#why })
           this.#giveUp()
           return
         }
@@ -237,7 +278,7 @@ export class PostgresWriter {
     }
   }
 
-  /** What memory holds of a database that another server has written to is not true any more. */
+  /** Throws if another server has written to the database: what memory holds of it is no longer true then. */
   async #checkWriter (client: Client): Promise<void> {
     const { rows: [row] } = await client.query<{ mark: string }>('SELECT token AS mark FROM writer')
     if (row?.mark !== this.#mark) throw new Error(FOREIGN)
@@ -255,4 +296,4 @@ export class PostgresWriter {
   }
 }
 
-const FOREIGN = 'another server has written to this database meanwhile: this one has to be started again'
+const FOREIGN = 'another server has written to this database meanwhile: this server must be restarted'

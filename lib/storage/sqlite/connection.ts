@@ -1,4 +1,4 @@
-/** Connections to a database file, and the numbered steps that bring its tables to what this version knows. */
+/** Opens connections to a database file, and runs the numbered steps that bring its tables to this version. */
 import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import Database from 'better-sqlite3'
@@ -7,20 +7,20 @@ import { PACKAGE_ROOT } from '../../base/package.js'
 export type Durability = 'disk' | 'os'
 
 const STEPS = join(PACKAGE_ROOT, 'lib', 'storage', 'sqlite', 'steps')
-/** How long a connection waits for another one's transaction: milliseconds. */
-const PATIENCE = 60_000
-/** Bytes of cache a connection may keep. */
+/** How long a connection waits for the transaction of another one, in milliseconds. */
+const BUSY_TIMEOUT = 60_000
+/** The bytes of cache that a connection may use. */
 const CACHE = 32 * 1024 * 1024
-/** Pages (of 4 KiB) in the write-ahead log before they are taken over into the database. */
+/** The number of pages (of 4 KiB) in the write-ahead log after which they are copied into the database. */
 const CHECKPOINT = 2000
 
-/** A connection to the file, which is made where there is none and can be read by its owner alone. */
+/** Opens a connection to the file. Creates the file if it is missing, readable by its owner only. */
 export function connect (file: string, durability: Durability): Database.Database {
   closeSync(openSync(file, 'a', 0o600))
-  const database = new Database(file, { timeout: PATIENCE })
+  const database = new Database(file, { timeout: BUSY_TIMEOUT })
   try {
     database.pragma('journal_mode = WAL')
-    // said explicitly: this build of SQLite takes NORMAL for a write-ahead log unless told
+    // set explicitly: this build of SQLite uses NORMAL for a write-ahead log by default
     database.pragma(`synchronous = ${durability === 'disk' ? 'FULL' : 'NORMAL'}`)
     database.pragma(`wal_autocheckpoint = ${CHECKPOINT}`)
     database.pragma(`journal_size_limit = ${CHECKPOINT * 4096 * 4}`)
@@ -32,7 +32,10 @@ export function connect (file: string, durability: Durability): Database.Databas
   return database
 }
 
-/** A connection that holds the whole file for itself, with a transaction that never ends. Throws where another one has it. */
+/**
+ * Opens a connection that locks the whole file with a transaction that never ends. Throws if another connection holds
+ * the file.
+ */
 export function connectAlone (file: string): Database.Database {
   closeSync(openSync(file, 'a', 0o600))
   const database = new Database(file, { timeout: 0 })
@@ -46,12 +49,15 @@ export function connectAlone (file: string): Database.Database {
   return database
 }
 
-/** Whether an error says that another connection holds the file. */
+/** True if the error says that another connection holds the file. */
 export function isBusy (error: unknown): boolean {
   return error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')
 }
 
-/** Takes the steps that the database has not taken yet, all or none. Throws where it has taken more than there are. */
+/**
+ * Runs the steps that the database has not had yet, all or none. Throws if the database is at a later step than this
+ * version knows.
+ */
 export function takeSteps (database: Database.Database, folder: string = STEPS): void {
   const steps = stepsIn(folder)
   const versions = steps.map(name => parseInt(name, 10))
@@ -73,7 +79,7 @@ function stepsIn (folder: string): string[] {
   return readdirSync(folder).filter(name => /^\d{3}-.*\.sql$/.test(name)).sort()
 }
 
-/** The step at which this version's databases are. */
+/** Returns the number of the last step that this version knows. */
 export function newestStep (folder: string = STEPS): number {
   return parseInt(stepsIn(folder).at(-1) ?? '0', 10)
 }

@@ -1,40 +1,46 @@
 /** Journals in SQLite. */
-import type { FoundEntry, Items, ReadPage } from '../items.js'
-import { cut, listOf } from '../select.js'
+import { bytesOf, type FoundEntry, type Items, type ReadPage } from '../items.js'
+import type { OwnersPage } from '../owner.js'
+import { takePage, listOf, withoutResource } from '../select.js'
 import {
-  UnknownEntry, type Entry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type Keeping, type NewEntry, type Write,
+  UnknownEntry, type Entry, type Journal, type JournalFilter, type JournalPage, type JournalQuery, type TrimLimits,
+  type NewEntry, type Write,
 } from '../store.js'
-import { soughtIn } from '../words.js'
-import type { SqliteStorage } from './driver.js'
-import { bytesOf, markOf, type Line, type Row, type SqliteWrite, type Value } from './rows.js'
+import { indexedPrefixes } from '../words.js'
+import type { SqliteHome } from './home.js'
+import type { EntryRow, Row, SqliteWrite, Value } from './rows.js'
 
-/** Entries, and bytes of their values, that are read on the main thread: where there is more, the reader's thread reads the rest. */
-const FEW = 20
-const LITTLE = 64 * 1024
-/** Entries whose sum is made on the main thread. */
+/**
+ * The most entries, and bytes of their values, that are read on the main thread (0.5 ms), and the most entries that
+ * are looked at there. The reader's thread reads the rest; a request to it costs as much as 40 entries.
+ */
+const FEW = 128
+const LITTLE = 128 * 1024
+const LOOKED_AT = 256
+/** The most entries whose sizes are summed on the main thread. */
 const SUMMED = 1000
 
 interface Range { readonly from: string, readonly values: readonly Value[] }
-/** `window`: what is looked at, in order, so that a read can be done in steps. */
+/** `window` selects the entries to look at, in order, so that a read can be divided into steps. */
 interface Asked extends Range { readonly window: Range | undefined }
 type Read = readonly [id: string, at: number, full: string, value: string, bytes: number, seq: number]
 
-/** A page while it is read. */
+/** The matches of a query, while they are collected. */
 class Gathered {
   readonly query: JournalQuery
-  readonly #lines: Line[] = []
+  readonly #lines: EntryRow[] = []
   #bytes = 0
-  /** Nothing more is wanted, or nothing more matches. */
+  /** True if no more entries are wanted, or if none match. */
   isOver = false
 
   constructor (query: JournalQuery) { this.query = query }
 
-  /** Entries that are still wanted: one more than the page has, which tells whether there is more. */
+  /** The number of entries that are still wanted: one more than the page has, which shows whether there are more. */
   get room (): number { return this.query.limit + 1 - this.#lines.length }
-  /** Bytes after which nothing is wanted any more. */
+  /** The number of bytes that the page can still take. */
   get bytesLeft (): number { return (this.query.bytes ?? Infinity) - this.#bytes }
 
-  take (line: Line): void {
+  take (line: EntryRow): void {
     if (this.isOver) return
     this.#lines.push(line)
     this.#bytes += line[4]
@@ -42,7 +48,7 @@ class Gathered {
   }
 
   page (): { readonly found: readonly FoundEntry[], readonly complete: boolean } {
-    const { chosen, complete } = cut(this.#lines, this.query, line => line[4])
+    const { chosen, complete } = takePage(this.#lines, this.query, line => line[4])
     return { found: chosen.map(([id, at, full, json]) => ({ id, at, with: full, json })), complete }
   }
 }
@@ -50,10 +56,10 @@ class Gathered {
 export class SqliteJournal implements Journal<unknown> {
   readonly #name: string
   readonly #id: number
-  readonly #storage: SqliteStorage
+  readonly #storage: SqliteHome
   readonly items: Items
 
-  constructor (name: string, id: number, storage: SqliteStorage, items: Items) {
+  constructor (name: string, id: number, storage: SqliteHome, items: Items) {
     this.items = items
     this.#name = name
     this.#id = id
@@ -62,9 +68,10 @@ export class SqliteJournal implements Journal<unknown> {
 
   appending (owner: string, entry: NewEntry<unknown>): Write {
     const value = JSON.stringify(entry.value)
-    const slash = entry.with.indexOf('/')
-    const bare = slash < 0 ? entry.with : entry.with.slice(0, slash)
-    return this.#write(['append', this.#id, owner, entry.id, entry.at, bare, entry.with, bytesOf(entry.value, value), value, entry.alias ?? null, entry.text ?? null])
+    return this.#write([
+      'append', this.#id, owner, entry.id, entry.at, withoutResource(entry.with), entry.with, bytesOf(entry.value, value), value,
+      entry.alias ?? null, entry.text ?? null,
+    ])
   }
 
   removing (owner: string, ids: readonly string[]): Write {
@@ -86,7 +93,12 @@ export class SqliteJournal implements Journal<unknown> {
     const asked = this.#asked(owner, query)
     if (asked === undefined) return { entries: [], complete: true }
     const gathered = new Gathered(query)
-    let seen = isShort(query) ? this.#begin(asked, gathered) : undefined
+    const { last, index = 0 } = query
+    let seen: number | undefined
+    if (index > 0) {
+      seen = await this.#storage.long.skip(owner, { ...asked, isLast: last === true, most: index })
+      if (seen === undefined) return { entries: [], complete: true }
+    } else if (isShort(query) && this.#storage.reads.hasRoom) seen = this.#begin(asked, gathered)
     while (!gathered.isOver) {
       const step = await this.#storage.long.page(owner, {
         ...asked, seen, isLast: query.last === true, limit: gathered.room, bytes: gathered.bytesLeft,
@@ -99,24 +111,38 @@ export class SqliteJournal implements Journal<unknown> {
     return { ...this.items.entries(owner, found, id => this.removing(owner, [id])), complete }
   }
 
-  /** Reads the first matches on the main thread, as long as they are few. Answers with the place of the last. */
-  #begin ({ from, values }: Asked, gathered: Gathered): number | undefined {
-    const { query } = gathered
-    const sql = `SELECT id, at, with_full, value, bytes, seq ${from} ORDER BY seq${query.last === true ? ' DESC' : ''} LIMIT ?`
+  /**
+   * Reads the first matches on the main thread: at most `FEW`, among the first `LOOKED_AT` entries. Returns the place
+   * up to which it has looked; undefined if nothing more matches.
+   */
+  #begin ({ from, values, window }: Asked, gathered: Gathered): number | undefined {
+    const isLast = gathered.query.last === true
+    const order = `ORDER BY seq${isLast ? ' DESC' : ''} LIMIT`
+    const end = window === undefined ? undefined : this.#endOf(window, order)
     const most = Math.min(gathered.room, FEW)
+    const upTo = end === undefined ? '' : ` AND seq ${isLast ? '>=' : '<='} ?`
+    const sql = `SELECT id, at, with_full, value, bytes, seq ${from}${upTo} ${order} ?`
+    const found = this.#storage.prepared(sql).raw().iterate(...values, ...end === undefined ? [] : [end], most)
     let seen: number | undefined
     let count = 0
     let bytes = 0
-    for (const row of this.#storage.prepared(sql).raw().iterate(...values, most) as IterableIterator<Read>) {
-      const [id, at, full, value, size, seq] = row
+    for (const [id, at, full, value, size, seq] of found as IterableIterator<Read>) {
       gathered.take([id, at, full, value, size])
       seen = seq
       count++
       bytes += size
-      if (gathered.isOver || bytes > LITTLE) return seen
+      if (gathered.isOver || bytes > LITTLE) break
     }
-    if (count < most) gathered.isOver = true
-    return seen
+    this.#storage.reads.count(count, bytes)
+    if (gathered.isOver || bytes > LITTLE || count === most) return seen
+    if (end === undefined) gathered.isOver = true
+    return end
+  }
+
+  /** Returns the place of the last entry to look at here; undefined if there are no more entries than that. */
+  #endOf ({ from, values }: Range, order: string): number | undefined {
+    const sql = `SELECT seq ${from} ${order} 1 OFFSET ${LOOKED_AT}`
+    return (this.#storage.prepared(sql).get(...values) as { readonly seq: number } | undefined)?.seq
   }
 
   async count (owner: string, filter: JournalFilter): Promise<number> {
@@ -133,26 +159,33 @@ export class SqliteJournal implements Journal<unknown> {
     return await this.#storage.long.count(owner, { ...all, window: all })
   }
 
-  async owners (page: { readonly after?: string, readonly limit: number }): Promise<readonly string[]> {
-    return this.#storage.ownersIn('journal', this.#id, page)
+  async owners (page: OwnersPage): Promise<readonly string[]> {
+    if (page.host !== undefined && !this.items.isByHost) throw this.items.unlisted()
+    return await this.#storage.ownersIn('journal', this.#id, page)
   }
 
-  trim (owner: string, keep: Keeping): Promise<number> {
-    return this.#storage.put(this.#write(['trim', this.#id, owner, keep.newest ?? null, keep.since ?? null, keep.bytes ?? null]))
+  trim (owner: string, keep: TrimLimits): Promise<number> {
+    const { newest = null, since = null, bytes = null } = keep
+    return this.#storage.put(this.#write(['trim', this.#id, owner, newest, since, bytes]))
   }
 
   expire (since: number, limit: number): Promise<number> {
     return this.#storage.put(this.#write(['expire', this.#id, since, limit === Infinity ? -1 : limit]))
   }
 
+  follow (owner: string, grew: () => void): () => void { return this.#storage.followed.follow(this.#id, owner, grew) }
+
   setAside (owner: string, { id, at, with: other, value }: Entry<unknown>, error: unknown): Promise<void> {
     return this.items.setAside(owner, id, value, error, this.removing(owner, [id]), { at, with: other })
   }
 
-  /** A query behind its FROM: one of a few hundred at most, for values are never part of it. undefined: nothing can match. */
+  /**
+   * Builds the query from FROM on. Values are always parameters, so there are at most a few hundred different texts.
+   * Returns undefined if nothing can match.
+   */
   #asked (owner: string, query: JournalFilter): Asked | undefined {
     const values: (string | number)[] = [this.#id, owner]
-    // Left to itself SQLite would look for a `since` among the entries of every owner, and for ids one entry after another.
+    // Without a hint SQLite would search the entries of all owners for `since`, and all entries of an owner for ids.
     const index = query.ids !== undefined ? 'journal_id' : query.alias !== undefined ? 'journal_alias' : 'journal_order'
     let from = `FROM journal INDEXED BY ${index} WHERE store = ? AND owner = ?`
     const where = (condition: string, value: string | number | undefined): void => {
@@ -163,7 +196,7 @@ export class SqliteJournal implements Journal<unknown> {
     where('alias = ?', query.ids === undefined ? query.alias : undefined)
     for (const id of listOf(query.after)) where('seq > ?', this.#placeOf(owner, id))
     for (const id of listOf(query.before)) where('seq < ?', this.#placeOf(owner, id))
-    // Ids are few, and a search by words looks at all that it finds at once: there is nothing to stop among.
+    // Ids are few, and a search by words looks at all its matches at once: such a read cannot be divided into steps.
     const window = query.ids === undefined && query.text === undefined ? { from, values: [...values] } : undefined
     where(query.with?.includes('/') === true ? 'with_full = ?' : 'with_bare = ?', query.with)
     where('at >= ?', query.since)
@@ -171,10 +204,10 @@ export class SqliteJournal implements Journal<unknown> {
     where('id IN (SELECT value FROM json_each(?))', query.ids === undefined ? undefined : JSON.stringify(query.ids))
     if (query.ids !== undefined) where('alias = ?', query.alias)
     if (query.text !== undefined) {
-      const mark = markOf(this.#id, owner)
-      const sought = soughtIn(query.text)
+      const sought = indexedPrefixes(this.#id, owner, query.text)
       if (sought.length === 0) return undefined
-      where('seq IN (SELECT rowid FROM journal_words WHERE journal_words MATCH ?)', sought.map(word => `"${mark}${word}" *`).join(' AND '))
+      const search = sought.map(word => `"${word}" *`).join(' AND ')
+      where('seq IN (SELECT rowid FROM journal_words WHERE journal_words MATCH ?)', search)
     }
     return { from, values, window }
   }
@@ -191,8 +224,10 @@ export class SqliteJournal implements Journal<unknown> {
 
 const ALL = 'FROM journal INDEXED BY journal_order WHERE store = ? AND owner = ?'
 
-/** Whether the first matches are the first entries that are looked at: the read takes no longer than its answer. */
-function isShort ({ with: other, alias, text, since, until, ids }: JournalQuery): boolean {
-  const isFiltered = [other, alias, text, since, until].some(filter => filter !== undefined)
-  return !isFiltered && (ids?.length ?? 0) <= FEW
+/**
+ * True if a read may begin on the main thread: it can end after any entry. A search by words cannot: SQLite finds all
+ * its matches at once.
+ */
+function isShort ({ text, alias, ids }: JournalQuery): boolean {
+  return text === undefined && alias === undefined && (ids?.length ?? 0) <= FEW
 }

@@ -1,18 +1,21 @@
-/** The way to the writer's thread and back. */
+/** The connection between the driver and the writer's thread. */
 import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
 import type { Request, Result, Row, WriterSettings } from './rows.js'
 import { startThread } from './threads.js'
 
-/** What a link tells its driver. */
+/** The callbacks of a link. */
 export interface LinkEvents {
-  /** The next batches in turn have settled. */
+  /** Called when the next batches in order have settled. */
   answered (results: readonly Result[]): void
-  /** The writer is gone: nobody knows of what was posted and not answered. The next post starts another. */
+  /**
+   * Called when the writer has ended: the result of the posted and unanswered batches is unknown. The next post starts
+   * a new writer.
+   */
   lost (error: Error): void
 }
 
-/** One writer; a new one where it has died. */
+/** Runs one writer, and starts a new one if it has died. */
 export class WriterLink {
   readonly #settings: WriterSettings
   readonly #events: LinkEvents
@@ -24,14 +27,14 @@ export class WriterLink {
     this.#events = events
   }
 
-  /** Resolves once the writer stands. Throws what keeps it from that. */
+  /** Resolves when the writer is ready. Throws if it cannot start. */
   async open (): Promise<void> {
     await once(this.#start(), 'message')
   }
 
   post (batches: readonly (readonly Row[])[]): void { this.#send(batches) }
 
-  /** Ends the writer once it has done all that was posted. */
+  /** Ends the writer after it has done all that was posted. */
   async close (): Promise<void> {
     this.#isClosed = true
     if (this.#worker === undefined) return
@@ -40,7 +43,7 @@ export class WriterLink {
     await ended
   }
 
-  /** Kills the writer in the middle of what it does: for tests. */
+  /** Kills the writer in the middle of its work, for tests. */
   async kill (): Promise<void> { await this.#worker?.terminate() }
 
   #send (request: Request): void { (this.#worker ?? this.#start()).postMessage(request) }

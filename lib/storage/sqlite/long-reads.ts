@@ -1,18 +1,25 @@
-/** Long reads, off the main thread: owners take turns, step by step, so that none of them keeps the others waiting for long. */
+/**
+ * Runs long reads in a thread of their own. Owners take turns, step by step, so that none makes the others wait for
+ * long.
+ */
 import { once } from 'node:events'
 import type { Worker } from 'node:worker_threads'
 import { StorageUnavailable } from '../store.js'
-import type { Line, Read, ReadAnswer, Step, WriterSettings } from './rows.js'
+import type { EntryRow, Read, ReadAnswer, Step, WriterSettings } from './rows.js'
 import { startThread } from './threads.js'
 
-/** Requests that the thread has at a time: the second is there when the first is done. */
+/** The number of requests that the thread has at a time: two, so that the second is ready when the first is done. */
 const UNDER_WAY = 2
 
-interface Waiting { readonly read: Read, readonly resolve: (found: unknown) => void, readonly reject: (error: Error) => void }
+interface Waiting {
+  readonly read: Read
+  readonly resolve: (found: unknown) => void
+  readonly reject: (error: Error) => void
+}
 
 export class LongReads {
   readonly #settings: WriterSettings
-  /** Reads that wait, by owner; the owner whose turn comes next is first. */
+  /** Waiting reads by owner; the owner whose turn is next comes first. */
   readonly #waiting = new Map<string, Waiting[]>()
   readonly #underWay = new Map<number, Waiting>()
   #numbers = 0
@@ -21,17 +28,39 @@ export class LongReads {
 
   constructor (settings: WriterSettings) { this.#settings = settings }
 
-  /** Rows as arrays of their columns. Throws StorageUnavailable. */
+  /** Returns rows as arrays of their columns. Throws StorageUnavailable. */
   async rows (owner: string, sql: string, values: readonly (string | number)[]): Promise<readonly unknown[]> {
     return await this.#ask(owner, { what: 'rows', sql, values }) as readonly unknown[]
   }
 
-  /** The next step of a page: its entries, and where it goes on; undefined: nothing more matches. */
-  async page (owner: string, read: Omit<Extract<Read, { what: 'page' }>, 'what'>): Promise<Step<readonly Line[]>> {
-    return await this.#ask(owner, { what: 'page', ...read }) as Step<readonly Line[]>
+  /** Returns rows of a table until they have more than `bytes` bytes; the fourth column is their size. */
+  async some (
+    owner: string, sql: string, values: readonly (string | number)[], bytes: number,
+  ): Promise<readonly unknown[]> {
+    return await this.#ask(owner, { what: 'some', sql, values, bytes }) as readonly unknown[]
   }
 
-  /** How many entries match, and the bytes of their values: all steps. */
+  /**
+   * Returns the next step of a page: its entries, and the place where the next step begins; undefined if nothing more
+   * matches.
+   */
+  async page (owner: string, read: Omit<Extract<Read, { what: 'page' }>, 'what'>): Promise<Step<readonly EntryRow[]>> {
+    return await this.#ask(owner, { what: 'page', ...read }) as Step<readonly EntryRow[]>
+  }
+
+  /** Skips matches; returns the place of the last of them, or undefined if there are fewer. */
+  async skip (owner: string, read: Omit<Extract<Read, { what: 'skip' }>, 'what' | 'seen'>): Promise<number | undefined> {
+    let left = read.most
+    let seen: number | undefined
+    do {
+      const step = await this.#ask(owner, { what: 'skip', ...read, most: left, seen }) as Step<number>
+      left -= step.found
+      seen = step.seen
+    } while (left > 0 && seen !== undefined)
+    return seen
+  }
+
+  /** Returns how many entries match, and the bytes of their values, after as many steps as that takes. */
   async count (owner: string, read: Omit<Extract<Read, { what: 'count' }>, 'what' | 'seen'>): Promise<{ readonly entries: number, readonly bytes: number }> {
     let [entries, bytes] = [0, 0]
     let seen: number | undefined
@@ -44,7 +73,7 @@ export class LongReads {
     return { entries, bytes }
   }
 
-  /** Those that wait hear that the storage is closed. */
+  /** Closes the thread. Waiting reads reject: the storage is closed. */
   async close (): Promise<void> {
     this.#isClosed = true
     const worker = this.#worker
@@ -73,7 +102,7 @@ export class LongReads {
       const [owner, waiting] = turn
       this.#waiting.delete(owner)
       const one = waiting.shift()
-      if (waiting.length > 0) this.#waiting.set(owner, waiting) // behind the others
+      if (waiting.length > 0) this.#waiting.set(owner, waiting) // after the other owners
       if (one === undefined) continue
       const number = ++this.#numbers
       this.#underWay.set(number, one)
@@ -89,7 +118,8 @@ export class LongReads {
       this.#underWay.delete(number)
       if (text === undefined) one?.resolve(found)
       else one?.reject(new StorageUnavailable(text))
-      this.#next()
+      // In a later turn: answers that come while others are handled are handled in the same turn, up to a thousand.
+      setImmediate(() => { this.#next() })
     })
     worker.on('error', (error: unknown) => { why = error instanceof Error ? error : new Error(String(error)) })
     worker.on('exit', () => {

@@ -1,24 +1,30 @@
 /**
- * What the writer does on a full disk. A removal needs room as well, for its pages go to the write-ahead log first: a file beside the
- * database holds that room, and is given up while something is removed. The log is taken over into the database as soon as that may free
- * anything, so that what was removed makes room for what comes.
+ * Lets the writer remove rows on a full disk. A removal needs disk space too, because its pages go to the write-ahead
+ * log first. A file beside the database reserves that space, and is deleted while something is removed. The log is
+ * copied into the database (a checkpoint) as soon as that may free space, so that removals make room for new writes.
  */
 import { closeSync, fsyncSync, openSync, rmSync, statfsSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Database } from 'better-sqlite3'
 import type { Row } from './rows.js'
 
-/** Bytes that removals may use on a full disk. */
+/** The bytes that removals may use on a full disk. */
 const RESERVE = 1024 * 1024
-/** With less room than this on the disk, the log is kept short: to be taken over it needs as much room again as it has. */
+/**
+ * If fewer bytes than this are free on the disk, the log is kept short: a checkpoint needs as much space again as the
+ * log has.
+ */
 const SCARCE = 64 * 1024 * 1024
-/** Characters that are written before anybody looks how much room there is, and how long the log may be if that is scarce. */
+/**
+ * The number of written characters after which the free space is checked. If space is scarce, this also limits the
+ * length of the log.
+ */
 const LOOK_AFTER = 256 * 1024
-/** Bytes of free pages that the indexes of what is written may take. */
+/** The bytes of free pages that the indexes of the written rows may take. */
 const SPARE = 128 * 1024
-/** How long the log waits for whoever reads it, in milliseconds: writing waits as long. */
+/** How long a checkpoint waits for readers, in milliseconds. Writing waits as long. */
 const CHECKPOINT_WAIT = 200
-const REMOVALS: ReadonlySet<Row[0]> = new Set(['remove', 'clear', 'drop', 'empty', 'trim', 'expire', 'erase'])
+const REMOVALS: ReadonlySet<Row[0]> = new Set(['remove', 'clear', 'drop', 'empty', 'trim', 'expire', 'erase', 'unset', 'wipe', 'lapse', 'tidy', 'strike', 'still', 'lose'])
 
 export class Reserve {
   readonly #database: Database
@@ -26,7 +32,7 @@ export class Reserve {
   #isThere = false
   #written = 0
 
-  /** Takes the room, if the disk has it. */
+  /** Reserves the space, if the disk has it. */
   constructor (database: Database) {
     this.#database = database
     this.#file = `${database.name}-reserve`
@@ -34,9 +40,9 @@ export class Reserve {
   }
 
   /**
-   * Stores a batch that a full disk has refused, if there is a way; `attempt` stores it. A batch that only removes may use the reserve, and
-   * so may one for which the database has pages that are free: the log needs room for either, and the database none. Throws if there is no
-   * way.
+   * Stores a batch that a full disk has refused, if that is possible, by calling `attempt`. A batch that only removes
+   * may use the reserve. So may a batch that fits into free pages of the database: it needs space in the log, but none
+   * in the database. Throws if the batch cannot be stored.
    */
   retry<T> (batch: readonly Row[], error: unknown, attempt: () => T): T {
     if (!isFull(error)) throw error
@@ -51,13 +57,16 @@ export class Reserve {
     try {
       return attempt()
     } finally {
-      // At once: until then nobody else may take the room.
+      // At once, before anybody else takes the space.
       this.#checkpoint()
       this.#take()
     }
   }
 
-  /** Something was stored: takes the room again, if it was given up, and keeps the log short while room is scarce. */
+  /**
+   * Must be called after each commit. Reserves the space again if it was given up, and keeps the log short while space
+   * is scarce.
+   */
   stored (batches: readonly (readonly Row[])[]): void {
     if (!this.#isThere) this.#take()
     for (const batch of batches) this.#written += lengthOf(batch)
@@ -67,7 +76,10 @@ export class Reserve {
     if (bavail * bsize < SCARCE) this.#checkpoint()
   }
 
-  /** Takes the log over into the database, if need be into the room that is kept; whether the log is shorter for it. */
+  /**
+   * Copies the log into the database, if necessary with the space of the reserve. Returns true if the log is shorter
+   * afterwards.
+   */
   #checkpoint (): boolean {
     if (sizeOf(`${this.#database.name}-wal`) === 0) return false
     if (this.#takeOver()) return true
@@ -85,16 +97,17 @@ export class Reserve {
       this.#database.pragma(`busy_timeout = ${CHECKPOINT_WAIT}`)
       this.#database.pragma('wal_checkpoint(TRUNCATE)')
     } catch {
-      return false // a full disk may refuse this too
+      return false // a full disk may refuse a checkpoint too
     } finally {
       this.#database.pragma('busy_timeout = 60000')
     }
     return sizeOf(log) < before
   }
 
-  /** Whether a batch finds room on pages of the database that are free. */
+  /** True if a batch fits into free pages of the database. */
   #isRoomInside (batch: readonly Row[]): boolean {
-    const free = Number(this.#database.pragma('freelist_count', { simple: true })) * Number(this.#database.pragma('page_size', { simple: true }))
+    const numberOf = (pragma: string): number => Number(this.#database.pragma(pragma, { simple: true }))
+    const free = numberOf('freelist_count') * numberOf('page_size')
     return free > SPARE + 2 * lengthOf(batch)
   }
 
@@ -111,7 +124,7 @@ export class Reserve {
         if (!this.#isThere) this.#give()
       }
     } catch {
-      this.#isThere = false // there is no room to keep
+      this.#isThere = false // no space left to reserve
     }
   }
 
@@ -121,7 +134,7 @@ export class Reserve {
   }
 }
 
-/** Characters of the texts that a batch writes. */
+/** Returns the number of characters of the texts that a batch writes. */
 function lengthOf (batch: readonly Row[]): number {
   let length = 0
   for (const row of batch) for (const value of row) if (typeof value === 'string') length += value.length

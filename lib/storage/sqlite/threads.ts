@@ -1,10 +1,11 @@
-/** Starts a thread of this driver from a file beside this one, compiled or not. */
+/** Starts a thread of this driver from a file beside this one, whether compiled or source. */
 import { Worker } from 'node:worker_threads'
 import type { WriterSettings } from './rows.js'
 
 const IS_SOURCE = import.meta.url.endsWith('.ts')
-/** tsx does not reach into a thread unless it is called there. */
-const THROUGH_TSX = (file: URL): string => `import { register } from ${JSON.stringify(import.meta.resolve('tsx/esm/api'))}\n` +
+/** tsx does not affect a thread unless the thread registers it. */
+const THROUGH_TSX = (file: URL): string =>
+  `import { register } from ${JSON.stringify(import.meta.resolve('tsx/esm/api'))}\n` +
   `register()\nawait import(${JSON.stringify(file.href)})`
 
 export function startThread (name: 'writer' | 'reader', settings: WriterSettings): Worker {

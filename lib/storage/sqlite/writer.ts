@@ -1,4 +1,7 @@
-/** The thread that owns the connection which writes: what waits in its port becomes one transaction (group commit). */
+/**
+ * The thread that owns the writing connection: all requests that wait in its port become one transaction (group
+ * commit).
+ */
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads'
 import type { Database } from 'better-sqlite3'
 import { connect } from './connection.js'
@@ -6,7 +9,10 @@ import type { Request, Result, Row, WriterSettings } from './rows.js'
 import { Reserve } from './reserve.js'
 import { performer } from './statements.js'
 
-/** Batches in one transaction: beyond, the first would wait for too many others. */
+/**
+ * The number of batches at which a transaction takes no further requests, so that the first does not wait for too many
+ * others.
+ */
 const GROUP = 1000
 
 if (parentPort !== null) serve(parentPort, workerData as WriterSettings)
@@ -29,22 +35,30 @@ function serve (port: MessagePort, settings: WriterSettings): void {
       port.close()
     }
   })
-  port.postMessage([]) // it stands
+  port.postMessage([]) // ready
 }
 
-/** Stores batches in one transaction, or, where that fails, each in one of its own: one that cannot be stored harms no other. */
+/**
+ * Returns a function that stores batches in one transaction. If that fails, it stores each batch in a transaction of
+ * its own, so that a batch that cannot be stored does not affect the others.
+ */
 function committer (database: Database): (batches: readonly (readonly Row[])[]) => readonly Result[] {
-  const perform = performer(database)
+  const performing = performer(database)
   const reserve = new Reserve(database)
-  const all = database.transaction((batches: readonly (readonly Row[])[]): Result[] => batches.map(batch => {
-    let changes = 0
-    for (const row of batch) changes = perform(row)
-    return [changes]
-  }))
+  const all = database.transaction((batches: readonly (readonly Row[])[]): Result[] => {
+    const results = batches.map((batch): Result => {
+      let changes = 0
+      for (const row of batch) changes = performing.perform(row)
+      return [changes]
+    })
+    performing.finish()
+    return results
+  })
   const again = (batch: readonly Row[], error: unknown): readonly Result[] => {
     try {
       return reserve.retry(batch, error, () => all.immediate([batch]))
     } catch (error) {
+      performing.undone()
       return [[0, textOf(error)]]
     }
   }
@@ -54,8 +68,10 @@ function committer (database: Database): (batches: readonly (readonly Row[])[]) 
       reserve.stored(batches)
       return results
     } catch (error) {
+      performing.undone()
       const [batch] = batches
-      return batches.length > 1 || batch === undefined ? batches.flatMap(batch => attempt([batch])) : again(batch, error)
+      if (batches.length > 1 || batch === undefined) return batches.flatMap(batch => attempt([batch]))
+      return again(batch, error)
     }
   }
   return attempt

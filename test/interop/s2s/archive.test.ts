@@ -1,4 +1,4 @@
-/** What travels inside of messages between Sestina and a real Prosody: archives of rooms, forwarded messages, copies. */
+/** Stanzas inside of messages between Sestina and a real Prosody: archives of rooms, forwarded messages, carbons. */
 import { join } from 'node:path'
 import { xml } from '@xmpp/client'
 import t from 'tap'
@@ -29,7 +29,7 @@ t.test('slixmpp pages through the archive of a room on Prosody', { skip }, async
   t.match(client.said, /^25 messages in pages of 10$/m)
 })
 
-t.test('a forwarded message keeps its namespace to Prosody and back, and in the copy for another device', { skip }, async t => {
+t.test('a forwarded message keeps its namespace to Prosody and back, and in the carbon for another device', { skip }, async t => {
   const quarter = await Quarter.build(t, { trust: 'certificate' })
   trustAll(t)
   const ours = await startSestina(quarter, { domains: [OURS], modules: 'carbons = true\nmam = true' })
@@ -65,6 +65,6 @@ t.test('a forwarded message keeps its namespace to Prosody and back, and in the 
   for (let n = 0; n < 2; n++) {
     const page = await romeo.gets('a page', stanza => stanza.getChild('result', 'urn:xmpp:mam:2') !== undefined)
     const archived = page.getChild('result', 'urn:xmpp:mam:2')?.getChild('forwarded', 'urn:xmpp:forward:0')?.getChild('message', 'jabber:client')
-    t.ok(isWhole(archived), 'and so it stands in the archive')
+    t.ok(isWhole(archived), 'it is whole in the archive')
   }
 })

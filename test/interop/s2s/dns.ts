@@ -1,4 +1,4 @@
-/** A small DNS server on the loopback network: it answers what a test has put into it. */
+/** A small DNS server on the loopback network: it answers with the records that a test added. */
 import { createSocket, type Socket } from 'node:dgram'
 import packet, { type Answer, type RecordType } from 'dns-packet'
 import type { Test } from 'tap'
@@ -8,7 +8,7 @@ export class Zone {
   readonly port: number
   readonly #socket: Socket
   readonly #records: Answer[] = []
-  /** What was asked for, as 'SRV _xmpp-server._tcp.example.org'. */
+  /** The queries so far, as 'SRV _xmpp-server._tcp.example.org'. */
   readonly asked: string[] = []
 
   private constructor (socket: Socket) {
@@ -31,7 +31,7 @@ export class Zone {
 
   add (...records: readonly Answer[]): void { this.#records.push(...records) }
 
-  /** A domain whose server is at this address, for STARTTLS, direct TLS, or both. */
+  /** Adds a domain whose server is at this address, for STARTTLS, direct TLS, or both. */
   server (domain: string, address: string, ports: { readonly plain?: number, readonly direct?: number }): void {
     const host = `xmpp.${domain}`
     const ttl = 60

@@ -1,17 +1,23 @@
-/** What neighbours go through together: rooms, a restart, a crash, in the midst of a thousand messages. Nothing is lost without a word. */
+/**
+ * Sestina and its neighbours through joined rooms, a restart and a crash amid a thousand messages: nothing is lost
+ * silently.
+ */
 import { xml } from '@xmpp/client'
 import t, { type Test } from 'tap'
 import { missing } from '../process.js'
 import { Device, Quarter, startEjabberd, startProsody, startSestina, trustAll, type Neighbour, type Stanza } from './servers.js'
 
-// Not below .test: libunbound, by which Prosody asks DNS if lua-unbound is installed, answers for that itself.
+// Not below .test: libunbound, which Prosody uses for DNS if lua-unbound is installed, answers for that domain itself.
 const OURS = 'montague.example'
 const THEIRS = 'capulet.example'
-/** Messages that are under way while the other server goes and comes back. */
+/** The number of messages that are under way while the other server stops and starts. */
 const MANY = 1000
 const PATIENCE = 90_000
-/** What a message that comes back says, where it may have arrived: each was sent, and the line broke before the peer's acknowledgement. */
-const BROKE = 'the connection broke before it was acknowledged'
+/**
+ * The text of the error for a message that may have arrived: it was sent, and the connection broke before the
+ * acknowledgement.
+ */
+const BROKE = 'the connection was lost before the other server acknowledged it'
 const skip = process.getuid?.() !== 0 ? 'needs root, for DNS on port 53 and a mount namespace' : missing({ prosody: 'prosody', erl: 'ejabberd', unshare: 'util-linux' })
 const MUC = 'http://jabber.org/protocol/muc'
 
@@ -39,19 +45,19 @@ async function stage (t: Test, start: Start): Promise<Stage> {
 }
 
 for (const [name, start] of Object.entries(NEIGHBOURS)) {
-  t.test(`${name}: rooms, and a restart and a crash amid a thousand messages each way`, { skip }, async t => {
+  t.test(`${name}: messages survive a restart and a crash amid a thousand of them each way`, { skip }, async t => {
     const s = await stage(t, start)
-    if (start !== startAnother) await t.test('a room there: our users talk, are kicked, and leave when their line is cut', t => room(t, s))
-    await t.test('it is stopped in order, and started again', async t => {
+    if (start !== startAnother) await t.test('in a room there users of this server talk, are kicked, and leave when their connection is cut', t => room(t, s))
+    await t.test('the other server is stopped in order, and started again', async t => {
       const bounced = await interrupted(t, s, 'r', () => s.theirs.stop(), start)
-      // XEP-0198 §5, across its restart.
+      // XEP-0198 §5, across a restart of the other server.
       if (start === startAnother) t.equal(bounced, 0, 'all have arrived')
     })
-    await t.test('it is killed, and started again', async t => { await interrupted(t, s, 'k', () => s.theirs.kill(), start) })
+    await t.test('the other server is killed, and started again', async t => { await interrupted(t, s, 'k', () => s.theirs.kill(), start) })
   })
 }
 
-t.test('three domains of ours are served by one connection', { skip }, async t => {
+t.test('three domains of one server share one connection', { skip }, async t => {
   const quarter = await Quarter.build(t, { trust: 'certificate' })
   trustAll(t)
   const domains = [OURS, 'escalus.example', 'paris.example']
@@ -64,12 +70,12 @@ t.test('three domains of ours are served by one connection', { skip }, async t =
     await ours.addUser('count', domain)
     const count = await Device.of(t, there, 'count')
     await count.says(chat(juliet.full, domain))
-    await juliet.gets(`what ${domain} says`, stanza => stanza.attrs['id'] === domain)
+    await juliet.gets(`the message of ${domain}`, stanza => stanza.attrs['id'] === domain)
     await juliet.says(chat(count.full, 'back'))
     await count.gets('her answer', stanza => stanza.attrs['id'] === 'back')
   }
-  t.equal(ours.said.match(/link established/g)?.length, 3)
-  t.equal(theirs.said.match(/server accepted/g)?.length, 3)
+  t.equal(ours.said.match(/s2s link established/g)?.length, 3)
+  t.equal(theirs.said.match(/s2s domain accepted/g)?.length, 3)
   const links = JSON.parse(await ours.command('s2s', '--json')) as { local: string, direction: string, address: string }[]
   t.same(links.map(({ local }) => local).sort(), [...domains].sort())
 })
@@ -84,32 +90,35 @@ async function room (t: Test, { ours, romeo }: Stage): Promise<void> {
   const benvolio = await Device.of(t, ours, 'benvolio')
 
   await romeo.says(xml('presence', { to: `${hall}/romeo` }, xml('x', { xmlns: MUC })))
-  await romeo.gets('that he is in', from('romeo'))
-  // Unlocks what is new (XEP-0045 §10.1.2).
+  await romeo.gets('his own presence in the room', from('romeo'))
+  // Unlocks the new room (XEP-0045 §10.1.2).
   await romeo.says(xml('iq', { to: hall, type: 'set', id: 'open' }, xml('query', { xmlns: `${MUC}#owner` }, xml('x', { xmlns: 'jabber:x:data', type: 'submit' }))))
-  await romeo.gets('that it is open', stanza => stanza.attrs['id'] === 'open')
+  await romeo.gets('the answer that unlocks the room', stanza => stanza.attrs['id'] === 'open')
   await benvolio.says(xml('presence', { to: `${hall}/benvolio` }, xml('x', { xmlns: MUC })))
-  await romeo.gets('his friend', from('benvolio'))
-  await benvolio.gets('that he is in', from('benvolio'))
+  await romeo.gets('the presence of his friend', from('benvolio'))
+  await benvolio.gets('his own presence in the room', from('benvolio'))
 
   await romeo.says(xml('message', { to: hall, type: 'groupchat' }, xml('body', {}, 'Good morrow')))
-  for (const one of [romeo, benvolio]) t.equal((await one.gets('it', said('Good morrow'))).attrs['from'], `${hall}/romeo`)
+  for (const one of [romeo, benvolio]) t.equal((await one.gets('the message', said('Good morrow'))).attrs['from'], `${hall}/romeo`)
   await romeo.says(xml('iq', { to: hall, type: 'set', id: 'kick' }, xml('query', { xmlns: `${MUC}#admin` }, xml('item', { nick: 'benvolio', role: 'none' }))))
-  const kicked = await benvolio.gets('that he is out', from('benvolio', 'unavailable'))
+  const kicked = await benvolio.gets('his own kick', from('benvolio', 'unavailable'))
   t.match(kicked.toString(), /307/, 'kicked')
-  await romeo.gets('that he is out', from('benvolio', 'unavailable'))
+  await romeo.gets('the kick of his friend', from('benvolio', 'unavailable'))
 
   await benvolio.says(xml('presence', { to: `${hall}/benvolio` }, xml('x', { xmlns: MUC })))
-  await romeo.gets('him again', from('benvolio'))
+  await romeo.gets('the presence of his friend again', from('benvolio'))
   benvolio.cut()
-  await romeo.gets('that he has left with his line', from('benvolio', 'unavailable'))
+  await romeo.gets('unavailable after the connection was cut', from('benvolio', 'unavailable'))
   await romeo.says(xml('presence', { to: `${hall}/romeo`, type: 'unavailable' }))
-  await romeo.gets('that he is out himself', from('romeo', 'unavailable'))
+  await romeo.gets('unavailable of himself', from('romeo', 'unavailable'))
 }
 
 // ---- Restarts --------------------------------------------------------------------------------------
 
-/** Messages go both ways, the other server goes and comes back, and the books are made. Answers how many of ours came back. */
+/**
+ * Sends messages both ways while the other server stops and starts, and compares the counts. Returns how many of
+ * Romeo's came back.
+ */
 async function interrupted (
   t: Test, { ours, theirs, romeo }: Stage, prefix: string, goes: () => Promise<void>, start: Start,
 ): Promise<number> {
@@ -119,7 +128,7 @@ async function interrupted (
 
   let gone: Promise<void> | undefined
   for (let n = 0; n < MANY; n++) {
-    await romeo.says(chat(`juliet@${THEIRS}`, `${prefix}${n}`)) // she is not there: it is kept for her
+    await romeo.says(chat(`juliet@${THEIRS}`, `${prefix}${n}`)) // she is offline: it is stored for her
     if (n % 10 === 0) await turn()
     if (n === MANY * 0.4) gone = goes()
   }
@@ -128,15 +137,16 @@ async function interrupted (
   const back = await Device.of(t, theirs, 'nurse', `${prefix}-after`)
   await theirsSend(back, romeo, `${prefix}a`)
   await back.leaves()
-  t.same(taken(romeo, `${prefix}b`), numbers(MANY / 2), 'what was sent to us, before: all, once, in order')
+  t.same(taken(romeo, `${prefix}b`), numbers(MANY / 2), 'what was sent to us before: all, once, in order')
   const after = taken(romeo, `${prefix}a`)
-  // Prosody keeps the first of them for the stream that it opens itself, and takes ours for the rest as soon as that is there (XEP-0288).
-  if (start === startProsody) t.same(inOrder(after), numbers(MANY / 2), 'what was sent to us, after: all, once')
-  else t.same(after, numbers(MANY / 2), 'what was sent to us, after: all, once, in order')
+  // Prosody keeps the first ones for the stream that it opens itself, and uses ours for the rest as soon as that is
+  // open (XEP-0288).
+  if (start === startProsody) t.same(inOrder(after), numbers(MANY / 2), 'what was sent to us after it: all, once')
+  else t.same(after, numbers(MANY / 2), 'what was sent to us after it: all, once, in order')
 
   const juliet = await Device.of(t, theirs, 'juliet', prefix)
   await juliet.says(ping(THEIRS, `${prefix}-kept`))
-  await juliet.gets('an answer behind all that was kept for her', stanza => stanza.attrs['id'] === `${prefix}-kept`, PATIENCE)
+  await juliet.gets('an answer after all stored messages', stanza => stanza.attrs['id'] === `${prefix}-kept`, PATIENCE)
   const got = new Map<string, number>()
   const bounced = new Set<string>()
   const errors: Stanza[] = []
@@ -146,7 +156,7 @@ async function interrupted (
     for (const id of idsOf(romeo, prefix, 'error')) bounced.add(id)
     return Array.from({ length: MANY }, (_, n) => `${prefix}${n}`).filter(id => !got.has(id) && !bounced.has(id))
   }
-  // What their process had, and has lost by its crash, was theirs: their log says so.
+  // Messages that their process had, and lost by its crash, were theirs: their log shows them.
   const unheard = (): readonly string[] => {
     const left = open()
     if (left.length === 0) return left
@@ -159,17 +169,17 @@ async function interrupted (
   t.same([...got].filter(([, count]) => count > 1), [], 'none came twice')
   const both = [...got.keys()].filter(id => bounced.has(id))
   const unsure = new Set(errors.filter(stanza => stanza.toString().includes(BROKE)).map(({ attrs }) => attrs['id']))
-  t.same(both.filter(id => !unsure.has(id)), [], `none did both, but where the line broke before it was acknowledged (${both.length})`)
+  t.same(both.filter(id => !unsure.has(id)), [], `none did both, except where the connection broke before the acknowledgement (${both.length})`)
   t.comment(`${got.size} arrived, ${bounced.size} came back, ${both.length} did both: ${reasons(errors)}`)
   await juliet.leaves()
   return bounced.size
 }
 
-/** A thousand halves: sent, and known to be through by what came behind them. */
+/** Sends half a thousand messages, and waits until an answer to a later ping shows that they have passed. */
 async function theirsSend (sender: Device, romeo: Device, prefix: string): Promise<void> {
   for (let n = 0; n < MANY / 2; n++) await sender.says(chat(romeo.full, `${prefix}${n}`))
   await sender.says(ping(OURS, `${prefix}-done`))
-  await sender.gets('an answer behind all that', stanza => stanza.attrs['id'] === `${prefix}-done`, PATIENCE)
+  await sender.gets('an answer after all messages', stanza => stanza.attrs['id'] === `${prefix}-done`, PATIENCE)
   const end = Date.now() + PATIENCE
   const wanted = new RegExp(`^${prefix}\\d+$`)
   const come = (): number => new Set(romeo.came.map(({ attrs }) => attrs['id'] ?? '').filter(id => wanted.test(id))).size
@@ -185,7 +195,7 @@ function idsOf (device: Device, prefix: string, type = 'chat'): readonly string[
   return found.map(stanza => stanza.attrs['id'] ?? '')
 }
 
-/** Why they came back: each error's condition, and how often. */
+/** Returns the conditions of the errors, and how often each came. */
 function reasons (errors: readonly Stanza[]): string {
   const counts = new Map<string, number>()
   for (const error of errors) {

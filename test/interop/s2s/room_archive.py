@@ -1,4 +1,4 @@
-"""With slixmpp: enters a room of another server, talks, and pages through the room's archive (XEP-0313)."""
+"""Joins a room of another server with slixmpp, sends messages, and pages through the room's archive (XEP-0313)."""
 import argparse
 import asyncio
 import sys

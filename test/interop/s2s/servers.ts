@@ -1,4 +1,7 @@
-/** Sestina, Prosody and ejabberd as neighbours: each at an address of its own, found by DNS, certified by an authority of the test's. */
+/**
+ * Sestina, Prosody and ejabberd as neighbours: each at an address of its own, found by DNS, certified by the test's
+ * authority.
+ */
 import { randomInt } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,13 +10,12 @@ import tls from 'node:tls'
 import { GeneralName } from '@peculiar/asn1-x509'
 import { client, xml, type Client } from '@xmpp/client'
 import type { Test } from 'tap'
-import { PACKAGE_ROOT } from '../../../lib/base/package.js'
 import { only } from '../../only.js'
 import { makeAuthority, type Authority } from '../../auth/authority.js'
 import { Program, run } from '../process.js'
 import { Zone } from './dns.js'
+import { SESTINA } from '../../sestina.js'
 
-const SESTINA = join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js')
 export const PASSWORD = 'a secret of Verona'
 const PATIENCE = 120_000
 
@@ -26,20 +28,20 @@ export interface Neighbour {
   start (): Promise<void>
   stop (): Promise<void>
   kill (): Promise<void>
-  /** What it has logged, in its lives before as well, as far as that is kept. */
+  /** The output of all its processes so far, as far as that is kept. */
   readonly said: string
 }
 
 export interface Trust {
-  /** 'certificate': each believes the others' certificates; 'dialback': nobody's certificate is worth anything. */
+  /** 'certificate': each trusts the others' certificates; 'dialback': no certificate is trusted. */
   readonly trust: 'certificate' | 'dialback'
-  /** Only direct TLS stands in DNS. */
+  /** True if DNS has records for direct TLS only. */
   readonly direct?: boolean
-  /** What the certificates are for, as object identifiers; left out, for anything. */
+  /** The extended key usages of the certificates, as object identifiers; if left out, there is no restriction. */
   readonly usages?: readonly string[]
 }
 
-/** A quarter of the loopback network, its DNS, and its authority. */
+/** A part of the loopback network, with its DNS and its authority. */
 export class Quarter {
   readonly t: Test
   readonly zone: Zone
@@ -66,20 +68,25 @@ export class Quarter {
     writeFileSync(join(this.folder, 'authorities', 'verona.pem'), authority.certificate)
   }
 
-  /** The authority's certificate, as a file. */
+  /** The folder with the authority's certificate. */
   get authorities (): string { return join(this.folder, 'authorities') }
 
   next (): string { return `${this.#net}.${++this.#last}` }
 
-  /** Puts a server into DNS, and makes its certificate. */
-  async settle (domains: readonly string[], address: string): Promise<{ readonly certificate: string, readonly key: string }> {
-    for (const domain of domains) this.zone.server(domain, address, this.how.direct === true ? { direct: 5270 } : { plain: 5269 })
+  /** Adds a server to DNS, and makes its certificate. */
+  async settle (
+    domains: readonly string[], address: string,
+  ): Promise<{ readonly certificate: string, readonly key: string }> {
+    const ports = this.how.direct === true ? { direct: 5270 } : { plain: 5269 }
+    for (const domain of domains) this.zone.server(domain, address, ports)
     const signer = this.how.trust === 'certificate' ? this.authority : await makeAuthority('nobody knows')
     const names = domains.map(name => new GeneralName({ dNSName: name }))
     return await signer.issue({ subject: 'CN=server', names, ...this.how.usages && { usages: this.how.usages } })
   }
 
-  /** A program that sees this quarter's DNS and no other: what /etc/resolv.conf names is at another place for it alone. */
+  /**
+   * Starts a program that uses this quarter's DNS only: it sees another /etc/resolv.conf than the rest of the machine.
+   */
   inside (name: string, path: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Program {
     const file = join(this.folder, 'resolv.conf')
     writeFileSync(file, `nameserver ${this.zone.address}\noptions timeout:2 attempts:2\n`)
@@ -88,7 +95,7 @@ export class Quarter {
   }
 }
 
-/** Starts a server; it is stopped when the test ends. */
+/** Starts a server that is stopped when the test ends. */
 async function raise<N extends Neighbour> (t: Test, neighbour: N): Promise<N> {
   t.teardown(() => neighbour.stop())
   await neighbour.start()
@@ -99,13 +106,13 @@ export interface SestinaHow {
   readonly domains: readonly string[]
   readonly more?: string
   readonly modules?: string
-  /** Messages that are kept for who is not there, be it a user or another server. */
+  /** The number of messages that are stored for an offline user or an unreachable server. */
   readonly kept?: number
 }
 
 export interface Sestina extends Neighbour {
   readonly pid: number
-  /** What its own command prints. */
+  /** Returns the output of its own command. */
   command (...words: readonly string[]): Promise<string>
 }
 
@@ -141,7 +148,7 @@ tls = "direct"
 trust = "${quarter.how.trust}"
 authorities = "${quarter.authorities}"
 resolver = ["${quarter.zone.address}"]
-private = ["127.0.0.0/8"]
+privateRanges = ["127.0.0.0/8"]
 queue = { stanzas = ${Math.max(1000, kept)} }
 ${more}
 [modules]
@@ -151,7 +158,7 @@ message = true
 offline = { keep = ${kept} }
 disco = true
 ping = true
-limits = { session = 10000, address = 10000, messages = 1000000 }
+limits = { sessionStanzasPerSecond = 10000, addressStanzasPerSecond = 10000, strangerMessagesPerMinute = 1000000 }
 ${modules}`)}${domains.map(domain => `[host."${domain}"]`).join('\n')}
 `)
   let server: Program | undefined
@@ -196,7 +203,7 @@ s2s_secure_auth = ${quarter.how.trust === 'certificate' ? 'true' : 'false'}
 use_ipv6 = false
 ssl = { certificate = "${join(folder, 'cert.pem')}", key = "${join(folder, 'key.pem')}", cafile = "${join(quarter.authorities, 'verona.pem')}", capath = "" }
 authentication = "internal_plain"
-modules_enabled = { "posix", "tls", "saslauth", "dialback", "s2s", "s2s_auth_certs", "s2s_bidi", "roster", "presence", "message", "iq", "disco",
+modules_enabled = { "posix", "tls", "saslauth", "dialback", "s2s", "s2s_auth_certs", "s2s_bidi", "roster", "presence", "message", "iq", "disco", "pep",
   "offline", "register", "ping", "smacks" }
 VirtualHost "${domain}"
 Component "rooms.${domain}" "muc"
@@ -252,6 +259,8 @@ modules:
   mod_disco: {}
   mod_offline: {}
   mod_ping: {}
+  mod_caps: {}
+  mod_pubsub: { plugins: [flat, pep] }
   mod_s2s_dialback: {}
   mod_stream_mgmt: {}
   mod_muc: { host: "rooms.@HOST@", access_create: all, access: all }
@@ -284,7 +293,7 @@ modules:
 /** A user's device on any of the servers, online. */
 export class Device {
   readonly xmpp: Client
-  /** As its server has bound it. */
+  /** The full address that its server has bound. */
   full = ''
   readonly bare: string
   readonly came: Stanza[] = []
@@ -306,25 +315,25 @@ export class Device {
     })
     t.teardown(() => device.leaves())
     device.full = String(await xmpp.start())
-    await xmpp.iqCaller.get(xml('query', { xmlns: 'jabber:iq:roster' }), undefined, PATIENCE) // RFC 6121 §2.2: who asks for it hears of subscriptions
+    await xmpp.iqCaller.get(xml('query', { xmlns: 'jabber:iq:roster' }), undefined, PATIENCE) // RFC 6121 §2.2: a client that asks for the roster gets subscription requests
     await xmpp.send(xml('presence'))
     return device
   }
 
-  /** Its line is cut, without a word. It does not come back. */
+  /** Cuts the connection without a word. The device does not reconnect. */
   cut (): void {
     this.xmpp.reconnect.stop()
     const line = this.xmpp.socket as unknown as { readonly socket?: Socket } | Socket | null
     if (line !== null) (line instanceof Socket ? line : line.socket)?.destroy()
   }
 
-  /** It does not come back. Told twice, the library would take the second time for a broken line. */
+  /** Leaves, and does not reconnect. A second stop would look like a broken connection to the library. */
   async leaves (): Promise<void> {
     this.xmpp.reconnect.stop()
     await this.xmpp.stop()
   }
 
-  /** Resolves with the next that comes, and in so many milliseconds at the latest. */
+  /** Resolves with the next stanza that arrives, or after `ms` milliseconds. */
   async hears (ms: number): Promise<void> {
     await new Promise<void>(resolve => {
       const done = (): void => {
@@ -355,10 +364,10 @@ export class Device {
   }
 }
 
-/** The client library has no setting for it: in this process, what node:tls connects to may be certified by anybody. */
+/** Lets node:tls in this process accept any certificate, as the client library has no setting for it. */
 export function trustAll (t: Test): void {
   const connect = tls.connect
-  tls.connect = ((options: tls.ConnectionOptions) => connect({ ...options, rejectUnauthorized: false })) as typeof tls.connect
+  const unchecked = (options: tls.ConnectionOptions) => connect({ ...options, rejectUnauthorized: false })
+  tls.connect = unchecked as typeof tls.connect
   t.teardown(() => { tls.connect = connect })
 }
-

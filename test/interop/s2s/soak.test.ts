@@ -1,4 +1,4 @@
-/** 200 dead, slow or lying domains among 20 good ones: those that are good do not notice. SOAK=600 makes it ten minutes. */
+/** 200 dead, slow or lying domains among 20 good ones: the good ones do not notice. SOAK=600 makes it ten minutes. */
 import { readFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { xml } from '@xmpp/client'
@@ -10,9 +10,9 @@ const OURS = 'montague.test'
 const GOOD = Array.from({ length: 20 }, (_, n) => `good${n}.test`)
 const BAD = Array.from({ length: 200 }, (_, n) => `bad${n}.test`)
 const SECONDS = Number(process.env['SOAK'] ?? 20)
-/** Pings to each of the good ones before that, to know what is usual. */
+/** The number of pings to each good domain before the attack, to measure the usual time. */
 const BEFORE = 15
-/** Less than this, in milliseconds, is chance on a machine that does other things as well. */
+/** Smaller differences, in milliseconds, are chance on a machine that does other things as well. */
 const NOISE = 5
 const skip = process.getuid?.() !== 0 ? 'needs root, for DNS on port 53' : missing({ unshare: 'util-linux' })
 
@@ -20,18 +20,18 @@ t.setTimeout((SECONDS + 180) * 1000)
 
 const HEADER = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' id='x' version='1.0'>"
 const TLS = "xmlns='urn:ietf:params:xml:ns:xmpp-tls'"
-/** What a server does that is there, and of no use. */
+/** The ways in which a bad server misbehaves. */
 const MANNERS: readonly ((socket: Socket) => void)[] = [
-  () => {}, // takes connections, and says nothing
+  () => {}, // accepts connections, and says nothing
   socket => { drip(socket, HEADER) }, // a byte at a time
-  socket => { socket.write(`${HEADER}<stream:features>`); flood(socket, '<x/>') }, // features without an end
+  socket => { socket.write(`${HEADER}<stream:features>`); flood(socket, '<x/>') }, // endless features
   socket => { socket.write(`${HEADER}<stream:features/>`) }, // offers nothing
   socket => { socket.write('HTTP/1.1 400 Bad Request\r\n\r\n') },
   socket => { socket.write(`${HEADER}<stream:features><starttls ${TLS}/></stream:features><proceed ${TLS}/>no TLS`) },
   socket => { socket.destroy() },
 ]
 
-t.test('domains that are dead, slow or lie cost the good ones neither time nor memory', { skip }, async t => {
+t.test('dead, slow and lying domains cost the good ones neither time nor memory', { skip }, async t => {
   const quarter = await Quarter.build(t, { trust: 'certificate' })
   trustAll(t)
   const ours = await startSestina(quarter, { domains: [OURS] })
@@ -70,7 +70,7 @@ t.test('domains that are dead, slow or lie cost the good ones neither time nor m
 
 const isError = (stanza: Stanza): boolean => stanza.attrs['type'] === 'error'
 
-/** A ping to each of the good ones, one after the other; how long each took, in milliseconds. */
+/** Pings each good domain in turn. Returns how long each ping took, in milliseconds. */
 async function round (romeo: Device, name: string): Promise<readonly number[]> {
   const took: number[] = []
   for (const domain of GOOD) {
@@ -84,7 +84,9 @@ async function round (romeo: Device, name: string): Promise<readonly number[]> {
   return took
 }
 
-/** A quarter of them has nobody at their address; the others have somebody who is of no use. */
+/**
+ * Gives each bad domain a server: a quarter of them have nobody at their address, the others have one that misbehaves.
+ */
 async function raiseBad (t: Test, quarter: Quarter): Promise<void> {
   const addresses = await Promise.all(MANNERS.map(async manner => {
     const address = quarter.next()
@@ -119,7 +121,7 @@ function flood (socket: Socket, text: string): void {
   more()
 }
 
-/** Of its process, in megabytes. */
+/** Returns the memory of the server's process, in megabytes. */
 function memoryOf ({ pid }: Sestina): number {
   return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? NaN) / 1024)
 }

@@ -1,0 +1,305 @@
+/** The engine of publish-subscribe (XEP-0060): answers requests to the services of one host. */
+import type { Maybe } from '../base/maybe.js'
+import type { Request } from '../host/iq.js'
+import type { DiscoItem, DiscoNode } from '../host/disco.js'
+import type { Batch } from '../storage/store.js'
+import { attributeOf, child, childElements, children, localName, namespaceOf, xml, type Element } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { StanzaError } from '../xmpp/errors.js'
+import { formIn } from '../xmpp/form.js'
+import type { Jid } from '../xmpp/jid.js'
+import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
+import { Delivery, type DeliveryHome } from './delivery.js'
+import { pubsubError } from './errors.js'
+import { TO_PARSE, type Item } from './items.js'
+import type { Node } from './node.js'
+import { affiliate, affiliations, configure, create, remove, setSubscriptions, subscriptions } from './owning.js'
+import { newItem, publish, purge, retract } from './publishing.js'
+import { nodeInfo, nodeItems, ownAffiliations, ownSubscriptions, retrieve, type Reading } from './retrieving.js'
+import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
+import type { Trees } from './trees.js'
+import { Work, type PubSubPlace } from './work.js'
+
+/** The parts of an engine. */
+export interface EngineDeps { readonly home: DeliveryHome, readonly place: PubSubPlace, readonly trees: Trees }
+
+/** One who is served, and where. */
+interface Call { readonly service: Jid, readonly asker: Asker, readonly batch: Batch, charge (units: number): void }
+
+type Reply = readonly Element[]
+
+export class PubSubEngine {
+  readonly delivery: Delivery
+  readonly #home: DeliveryHome
+  readonly #place: PubSubPlace
+  readonly #trees: Trees
+
+  constructor ({ home, place, trees }: EngineDeps) {
+    this.#home = home
+    this.#place = place
+    this.#trees = trees
+    this.delivery = new Delivery(home, place, trees)
+  }
+
+  /** Returns the nodes of a service, as they are stored. */
+  nodes (service: Jid): Maybe<ReadonlyMap<string, Node>> { return this.#trees.of(service.toString()) }
+
+  /** Returns who asks. */
+  async asker (service: Jid, jid: Jid): Promise<Asker> {
+    return { jid, standing: await this.#place.standing(service, jid), now: this.#home.now() }
+  }
+
+  /** Answers `<pubsub/>` of either namespace. Rejects with StanzaError. */
+  async answer ({ stanza: { type, from, to }, payload, batch, session }: Request): Promise<Element | undefined> {
+    const asker = await this.asker(to, from)
+    const call: Call = { service: to, asker, batch, charge: units => { session?.charge(units) } }
+    const namespace = namespaceOf(payload) ?? ''
+    try {
+      const isOwners = namespace === NS.PUBSUB_OWNER
+      const reply = type === 'get'
+        ? await (isOwners ? this.#ownerAsks(call, payload) : this.#asks(call, payload))
+        : await (isOwners ? this.#ownerSets(call, payload) : this.#sets(call, payload))
+      return reply.length === 0 ? undefined : xml('pubsub', { xmlns: namespace }, ...reply)
+    } catch (error) {
+      const { isOwner, seesPresence } = asker.standing
+      // A stranger who may not do something gets the answer of an address without an account.
+      if (error instanceof StanzaError && this.#place.hides && !isOwner && !seesPresence) throw new StanzaError('service-unavailable')
+      if (error instanceof StanzaError && await this.#isHidden(call, payload, error)) throw new StanzaError('item-not-found')
+      throw error
+    }
+  }
+
+  /** True if an error would show a node for members alone to somebody else, where such nodes count as missing. */
+  async #isHidden ({ service, asker }: Call, pubsub: Element, { condition, plus }: StanzaError): Promise<boolean> {
+    if (this.#place.hidesClosed !== true) return false
+    if (plus?.name === 'closed-node') return true
+    const name = childElements(pubsub).map(request => attributeOf(request, 'node')).find(name => name !== undefined)
+    const node = condition !== 'forbidden' || name === undefined ? undefined : (await this.nodes(service)).get(name)
+    return node?.config.accessModel === 'whitelist' && !mayRead(node, asker)
+  }
+
+  /** Runs a change of a service, stores it with the batch, and tells others. Rejects with what `run` throws. */
+  async change<T> (
+    { service, asker, batch, charge }: Omit<Call, 'charge'> & Partial<Pick<Call, 'charge'>>, run: (work: Work) => Maybe<T>,
+  ): Promise<T> {
+    await this.delivery.room(service)
+    const change = await this.#trees.change(service.toString(), batch)
+    const work = new Work({ place: this.#place, service, asker, change, ids: this.#home.ids })
+    const result = await run(work)
+    await this.#place.changed?.(work)
+    batch.committed(() => { this.delivery.deliver(service, work.events, count => { charge?.(count) }) })
+    return result
+  }
+
+  // ---- Requests of anybody ------------------------------------------------------------------------------------
+
+  async #asks (call: Call, pubsub: Element): Promise<Reply> {
+    const { service, asker } = call
+    const request = theOne(pubsub, NS.PUBSUB, ['items', 'subscriptions', 'affiliations', 'options', 'default'])
+    const nodes = await this.nodes(service)
+    const name = attributeOf(request, 'node')
+    switch (localName(request)) {
+      case 'subscriptions': return [this.#known(ownSubscriptions(nodes.values(), asker, name), asker)]
+      case 'affiliations': return [this.#known(ownAffiliations(nodes.values(), asker, name), asker)]
+      case 'default': {
+        if (name !== undefined) this.#readable(nodes, name, asker)
+        else if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
+        return [xml('default', { node: name }, optionsForm(DEFAULT_OPTIONS, 'result'))]
+      }
+      case 'options': {
+        const subscription = optionsOf(named(nodes, request), request, asker)
+        return [xml('options', { node: name, jid: subscription.jid, subid: subscription.subid }, optionsForm(subscription, 'form'))]
+      }
+      default: return await this.#retrieve(call, named(nodes, request), request, pubsub)
+    }
+  }
+
+  /** One who loses access while items are read gets none: they may have been published after that. */
+  async #retrieve ({ service, asker }: Call, node: Node, request: Element, pubsub: Element): Promise<Reply> {
+    const reply = await retrieve(this.#reading(service, node, asker), request, pubsub)
+    const now = (await this.nodes(service)).get(node.name)
+    const refusal = now?.key === node.key ? refusalToRead(now, asker) : new StanzaError('item-not-found')
+    if (refusal !== undefined) throw refusal
+    return reply
+  }
+
+  /** A stranger without a subscription or affiliation learns nothing. */
+  #known (list: Element, asker: Asker): Element {
+    if (list.children.length === 0 && !this.#knows(asker)) throw new StanzaError('service-unavailable')
+    return list
+  }
+
+  #knows ({ standing: { isOwner, seesPresence } }: Asker): boolean {
+    return !this.#place.hides || isOwner || seesPresence
+  }
+
+  /** True if disco shows the node: its metadata name owners and publishers, and are for those whom it may concern. */
+  #mayNotice (node: Node, asker: Asker): boolean {
+    return mayRead(node, asker) || this.#knows(asker) && maySubscribe(node, asker)
+  }
+
+  #readable (nodes: ReadonlyMap<string, Node>, name: string, asker: Asker): Node {
+    const node = nodes.get(name)
+    if (node === undefined || !mayRead(node, asker)) throw new StanzaError('item-not-found')
+    return node
+  }
+
+  async #sets (call: Call, pubsub: Element): Promise<Reply> {
+    const request = theOne(pubsub, NS.PUBSUB, ['create', 'publish', 'retract', 'subscribe', 'unsubscribe', 'options'])
+    return await this.change(call, async work => {
+      switch (localName(request)) {
+        case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
+        case 'publish': return await this.#publish(work, request, formOf(pubsub, 'publish-options'))
+        case 'retract': return await this.#retract(work, request)
+        case 'subscribe': return this.#subscribe(work, request, pubsub)
+        case 'unsubscribe': return unsubscribe(work, nodeName(request), request)
+        default:
+          setOptions(work, nodeName(request), request)
+          return []
+      }
+    })
+  }
+
+  async #publish (work: Work, request: Element, options: Element | undefined): Promise<Reply> {
+    const items = children(request, NS.PUBSUB, 'item').map(newItem)
+    const node = nodeName(request)
+    const ids = await publish(work, { node, items, options })
+    return [xml('publish', { node }, ...ids.map(id => xml('item', { id })))]
+  }
+
+  async #retract (work: Work, request: Element): Promise<Reply> {
+    const node = nodeName(request)
+    const ids = children(request, NS.PUBSUB, 'item').map(item => attributeOf(item, 'id') ?? '')
+    if (ids.length === 0 || ids.includes('')) throw pubsubError('bad-request', 'item-required')
+    const notify = attributeOf(request, 'notify')
+    await retract(work, { node, ids, notify: notify === undefined ? undefined : notify === 'true' || notify === '1' })
+    return []
+  }
+
+  #subscribe (work: Work, request: Element, pubsub: Element): Reply {
+    const options = child(pubsub, NS.PUBSUB, 'options')
+    // §6.3.8
+    if (options !== undefined && (attributeOf(options, 'node') ?? attributeOf(options, 'jid')) !== undefined) {
+      throw new StanzaError('bad-request')
+    }
+    // A stranger must not learn that a node waits for subscribers.
+    const node = work.change.node(nodeName(request))
+    if (node?.config.accessModel === 'authorize' && !this.#knows(work.asker) && !mayRead(node, work.asker)) {
+      throw new StanzaError('service-unavailable')
+    }
+    return subscribe(work, nodeName(request), request, options === undefined ? undefined : formIn(options))
+  }
+
+  // ---- Requests of owners -------------------------------------------------------------------------------------
+
+  async #ownerAsks ({ service, asker }: Call, pubsub: Element): Promise<Reply> {
+    const request = theOne(pubsub, NS.PUBSUB_OWNER, ['configure', 'default', 'subscriptions', 'affiliations'])
+    const { form } = this.#place
+    if (localName(request) === 'default') {
+      if (attributeOf(request, 'type') === 'collection') throw new StanzaError('feature-not-implemented')
+      if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
+      return [xml('default', {}, form.show(this.#place.defaultsOf()))]
+    }
+    const node = named(await this.nodes(service), request)
+    mustOwn(node, asker)
+    switch (localName(request)) {
+      case 'configure': return [xml('configure', { node: node.name }, form.show(node.config))]
+      case 'subscriptions': return [subscriptions(node, asker.now)]
+      default: return [affiliations(node)]
+    }
+  }
+
+  async #ownerSets (call: Call, pubsub: Element): Promise<Reply> {
+    const request = theOne(pubsub, NS.PUBSUB_OWNER, ['configure', 'delete', 'purge', 'subscriptions', 'affiliations'])
+    const name = nodeName(request)
+    await this.change(call, async work => {
+      switch (localName(request)) {
+        case 'configure': await configure(work, name, request); break
+        case 'delete': {
+          const redirect = child(request, NS.PUBSUB_OWNER, 'redirect')
+          remove(work, name, redirect === undefined ? undefined : attributeOf(redirect, 'uri'))
+          break
+        }
+        case 'purge': purge(work, name); break
+        case 'subscriptions': setSubscriptions(work, name, request); break
+        default: await affiliate(work, name, request)
+      }
+    })
+    return []
+  }
+
+  // ---- Reading ------------------------------------------------------------------------------------------------
+
+  #reading (service: Jid, node: Node, asker: Asker): Reading {
+    return { owner: service.toString(), node, asker, items: this.#trees.items }
+  }
+
+  /** Returns the disco answers for a node; undefined if there is none that the asker may know of. */
+  async disco (service: Jid, name: string, asker: Asker): Promise<DiscoNode | undefined> {
+    const node = (await this.nodes(service)).get(name)
+    if (node === undefined || !this.#mayNotice(node, asker)) return undefined
+    const { items } = await this.#trees.items.size(service.toString(), node)
+    const listed = await nodeItems(this.#reading(service, node, asker), service)
+    return { info: nodeInfo(node, items, asker.now), items: listed }
+  }
+
+  /** Returns the nodes that the asker may read or subscribe to, for disco#items (§5.2, XEP-0163 §6.2). */
+  async list (service: Jid, asker: Asker): Promise<readonly DiscoItem[]> {
+    const nodes = [...(await this.nodes(service)).values()]
+    const found = nodes.filter(node => this.#mayNotice(node, asker))
+    return found.map(({ name, config: { title } }) => ({ jid: service, node: name, ...title === '' ? {} : { name: title } }))
+  }
+
+  /** Returns the newest item of a node; undefined if there is none. */
+  async newest (service: Jid, node: Node): Promise<Item | undefined> {
+    const query = { limit: 1, bytes: Infinity, newest: true, since: undefined }
+    return (await this.#trees.items.some(service.toString(), node, query)).items[0]
+  }
+
+  /** Yields the items of a node, the oldest first: `size` at a time, and no more than are parsed within a turn. */
+  async * pages (service: Jid, node: Node, size: number): AsyncGenerator<readonly Item[]> {
+    for (let after: string | undefined; ;) {
+      const paging = { max: size, after, before: undefined, index: undefined }
+      const page = await this.#trees.items.some(service.toString(), node, {
+        limit: size, bytes: TO_PARSE, since: undefined, paging,
+      })
+      if (page.items.length > 0) yield page.items
+      after = page.items.at(-1)?.id
+      if (page.isComplete || after === undefined) return
+    }
+  }
+}
+
+/** Returns the child that says what is requested. Throws StanzaError if there is none, or more than one. */
+function theOne (pubsub: Element, namespace: string, known: readonly string[]): Element {
+  const found = childElements(pubsub).filter(one => namespaceOf(one) === namespace && known.includes(localName(one)))
+  // <options/> also follows <subscribe/> (§6.3.8).
+  const [first, second] = found.length > 1 ? found.filter(one => localName(one) !== 'options') : found
+  if (first === undefined) throw new StanzaError('feature-not-implemented')
+  if (second !== undefined) throw new StanzaError('bad-request')
+  return first
+}
+
+/** Returns the form in the element that follows a request (§7.1.5, §8.1.3). Throws bad-request. */
+function formOf (pubsub: Element, name: string): Element | undefined {
+  const element = child(pubsub, NS.PUBSUB, name)
+  if (element === undefined) return undefined
+  if (attributeOf(element, 'node') !== undefined) throw new StanzaError('bad-request') // §8.1.3
+  const form = formIn(element)
+  if (form === undefined && name === 'publish-options') throw new StanzaError('bad-request', 'the form is missing')
+  return form
+}
+
+/** Returns the name of the node. Throws nodeid-required. */
+function nodeName (request: Element): string {
+  const name = attributeOf(request, 'node')
+  if (name === undefined || name === '') throw pubsubError('bad-request', 'nodeid-required')
+  return name
+}
+
+/** Returns the node that is requested. Throws nodeid-required or item-not-found. */
+function named (nodes: ReadonlyMap<string, Node>, request: Element): Node {
+  const node = nodes.get(nodeName(request))
+  if (node === undefined) throw new StanzaError('item-not-found')
+  return node
+}

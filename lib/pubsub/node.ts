@@ -1,0 +1,107 @@
+/** One node of a service: its configuration, affiliations and subscriptions (XEP-0060 §4), and how it is stored. */
+import { hasForm } from '../storage/shape.js'
+import type { Jid } from '../xmpp/jid.js'
+import { isConfig, type NodeConfig } from './config.js'
+
+/** The affiliations (§4.1); 'none' is never stored. */
+export const AFFILIATIONS = ['owner', 'publisher', 'publish-only', 'member', 'none', 'outcast'] as const
+export type Affiliation = typeof AFFILIATIONS[number]
+
+/** A subscription of one address to one node (§4.2). */
+export interface Subscription {
+  /** The subscribed address, bare or full. */
+  readonly jid: string
+  readonly state: 'subscribed' | 'pending'
+  readonly subid: string
+  /** False if the subscriber wants no notifications at the moment (pubsub#deliver). */
+  readonly deliver: boolean
+  /** When the subscription ends, in milliseconds since 1970 (§12.18); undefined if it has no end. */
+  readonly expires?: number
+}
+
+/** A node. A change makes a new value. */
+export interface Node {
+  readonly name: string
+  /** The name of the node in the store of items. Another node that is made later with this name has another one. */
+  readonly key: string
+  readonly config: NodeConfig
+  /** The bare address of who made the node. */
+  readonly creator: string
+  /** In milliseconds since 1970. */
+  readonly created: number
+  readonly affiliations: ReadonlyMap<string, Affiliation>
+  readonly subscriptions: readonly Subscription[]
+}
+
+/** A node as it is stored, under its name. */
+export interface StoredNode {
+  readonly key: string
+  readonly config: NodeConfig
+  readonly creator: string
+  readonly created: number
+  readonly affiliations: Readonly<Record<string, string>>
+  readonly subscriptions: readonly Subscription[]
+}
+
+/** Returns the node in the form in which it is stored. */
+export function storedNode ({ key, config, creator, created, affiliations, subscriptions }: Node): StoredNode {
+  return { key, config, creator, created, affiliations: Object.fromEntries(affiliations), subscriptions }
+}
+
+/** Returns a stored node. */
+export function restoredNode (name: string, stored: StoredNode): Node {
+  const affiliations = new Map<string, Affiliation>()
+  for (const [jid, affiliation] of Object.entries(stored.affiliations)) {
+    if (isAffiliation(affiliation)) affiliations.set(jid, affiliation)
+  }
+  return { ...stored, name, affiliations }
+}
+
+/** True if a value is a stored node. A node with something unknown in it must not count as one without it. */
+export function isStoredNode (value: unknown): boolean {
+  return hasForm(value, { key: 'string', config: 'object', creator: 'string', created: 'number', affiliations: 'object' }) &&
+    isConfig(value['config']) &&
+    Object.values(value['affiliations'] ?? {}).every(one => typeof one === 'string' && isAffiliation(one)) &&
+    Array.isArray(value['subscriptions']) && value['subscriptions'].every(isSubscription)
+}
+
+export function isAffiliation (text: string): text is Affiliation {
+  return AFFILIATIONS.some(one => one === text)
+}
+
+function isSubscription (value: unknown): boolean {
+  return hasForm(value, { jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', expires: 'number?' }) &&
+    (value['state'] === 'subscribed' || value['state'] === 'pending')
+}
+
+/** Bytes of a node, of an affiliation and of a subscription in memory beside their texts, about. */
+const NODE = 1000
+const ENTRY = 150
+
+/** Returns about how many bytes a node takes in memory. */
+export function bytesOfNode ({ name, config, affiliations, subscriptions }: Node): number {
+  const { title, description, language, type, contacts, rosterGroups } = config
+  const texts = [name, title, description, language, type, ...contacts, ...rosterGroups]
+  let bytes = NODE
+  for (const text of texts) bytes += 2 * text.length
+  for (const jid of affiliations.keys()) bytes += ENTRY + jid.length
+  for (const { jid } of subscriptions) bytes += ENTRY + jid.length
+  return bytes
+}
+
+/** Returns the subscription with exactly this address that has not ended; undefined if there is none. */
+export function subscriptionOf (node: Node, jid: string, now: number): Subscription | undefined {
+  return node.subscriptions.find(one => one.jid === jid && isCurrent(one, now))
+}
+
+/** True unless the subscription has ended. */
+export function isCurrent ({ expires }: Subscription, now: number): boolean {
+  return expires === undefined || expires > now
+}
+
+/** True if an address of this account is subscribed to the node. */
+export function isSubscribed (node: Node, asker: Jid, now: number): boolean {
+  const bare = asker.bare.toString()
+  return node.subscriptions.some(one =>
+    one.state === 'subscribed' && isCurrent(one, now) && (one.jid === bare || one.jid.startsWith(`${bare}/`)))
+}

@@ -1,0 +1,198 @@
+/** Requests of owners: to make, configure and delete nodes, and to manage those who use them (XEP-0060 §8). */
+import type { Maybe } from '../base/maybe.js'
+import { attributeOf, children, xml, type Element } from '../xml/element.js'
+import { NS } from '../xml/namespaces.js'
+import { StanzaError } from '../xmpp/errors.js'
+import { formIn } from '../xmpp/form.js'
+import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
+import { affiliationOf, mayRead, mustOwn } from './access.js'
+import type { NodeConfig } from './config.js'
+import { isAffiliation, isCurrent, type Affiliation, type Node, type Subscription } from './node.js'
+import { ownersOf, type Work } from './work.js'
+
+/** Makes a node (§8.1). Without a name it gets one. Returns the reply's content. Throws StanzaError. */
+export function create (work: Work, name: string | undefined, form: Element | undefined): readonly Element[] {
+  const { place, asker, change, ids } = work
+  if (!place.mayCreate(asker)) throw new StanzaError('forbidden')
+  if (name !== undefined && change.node(name) !== undefined) throw new StanzaError('conflict')
+  const isBlank = form === undefined || attributeOf(form, 'type') === 'cancel'
+  const chosen = name ?? ids.next()
+  const defaults = place.defaultsOf(chosen)
+  const node = work.create(chosen, isBlank ? defaults : place.form.read(defaults, form))
+  return name === undefined ? [xml('create', { node: node.name })] : []
+}
+
+/** Changes the configuration (§8.2.4). Throws StanzaError. */
+export async function configure (work: Work, name: string, request: Element): Promise<void> {
+  const { place, asker, events } = work
+  const node = work.node(name)
+  mustOwn(node, asker)
+  const form = formIn(request)
+  if (form === undefined) throw new StanzaError('bad-request', 'the form is missing')
+  if (attributeOf(form, 'type') === 'cancel') return
+  const config = place.form.read(node.config, form)
+  const next = await withoutLost(work, { ...node, config })
+  work.put(next)
+  await fitItems(work, next, config)
+  events.push({ what: 'configuration', node: next })
+}
+
+/** Removes the items for which the new configuration has no room. */
+async function fitItems (
+  { change, place: { limits } }: Work, node: Node, { persistItems, maxItems }: NodeConfig,
+): Promise<void> {
+  if (!persistItems) {
+    change.clear(node)
+    return
+  }
+  const most = maxItems === 'max' ? limits.itemsPerNode : maxItems
+  const over = (await change.size(node)).items - most
+  if (over > 0) await change.drop(node, await change.oldest(node, over))
+}
+
+/** Deletes a node with its items (§8.4). Throws StanzaError. */
+export function remove (work: Work, name: string, redirect: string | undefined): void {
+  const node = work.node(name)
+  mustOwn(node, work.asker)
+  work.change.remove(node)
+  work.events.push({ what: 'delete', node, redirect })
+}
+
+// ---- Affiliations (§8.9) -------------------------------------------------------------------------------------
+
+/** Returns the affiliations of a node. */
+export function affiliations (node: Node): Element {
+  return xml('affiliations', { node: node.name },
+    ...[...node.affiliations].map(([jid, affiliation]) => xml('affiliation', { jid, affiliation })))
+}
+
+/** Sets affiliations, all or none. Throws StanzaError. */
+export async function affiliate (work: Work, name: string, request: Element): Promise<void> {
+  const node = work.node(name)
+  mustOwn(node, work.asker)
+  const wanted = new Map<string, Affiliation>()
+  for (const element of children(request, NS.PUBSUB_OWNER, 'affiliation')) {
+    const jid = addressIn(element).bare
+    const affiliation = attributeOf(element, 'affiliation')
+    if (affiliation === undefined) continue // §8.9.2.1: it is not changed
+    if (!isAffiliation(affiliation) || wanted.has(jid.toString())) throw new StanzaError('bad-request')
+    if (jid.equals(work.service) && affiliation !== 'owner') throw new StanzaError('not-acceptable')
+    wanted.set(jid.toString(), affiliation)
+  }
+  const all = new Map([...node.affiliations, ...wanted])
+  for (const [jid, affiliation] of all) if (affiliation === 'none') all.delete(jid)
+  const next = { ...node, affiliations: all }
+  if (ownersOf(next).length === 0) throw new StanzaError('not-acceptable', 'a node has an owner')
+  if (all.size > work.place.limits.affiliations) throw new StanzaError('resource-constraint', undefined, { type: 'cancel' })
+  work.put(await withoutLost(work, approved(work, next, wanted)))
+}
+
+/** §8.7: those who become owners, publishers or members need no approval any more. */
+function approved (work: Work, node: Node, wanted: ReadonlyMap<string, Affiliation>): Node {
+  const subscriptions = node.subscriptions.map(one => {
+    const affiliation = wanted.get(parseJid(one.jid).bare.toString())
+    const isApproved = one.state === 'pending' && affiliation !== undefined && APPROVED.has(affiliation)
+    if (!isApproved) return one
+    const next = { ...one, state: 'subscribed' as const }
+    work.tell(node, next)
+    return next
+  })
+  return { ...node, subscriptions }
+}
+
+const APPROVED: ReadonlySet<Affiliation> = new Set(['owner', 'publisher', 'member'])
+
+/** Returns the node without the subscriptions of those who may not read it any more; they are told (XEP-0163 §7.1). */
+export async function withoutLost (work: Work, node: Node): Promise<Node> {
+  const { place, service, asker: { now } } = work
+  const kept: Subscription[] = []
+  for (const one of node.subscriptions) {
+    if (!isCurrent(one, now)) continue
+    const jid = parseJid(one.jid)
+    const other = { jid, standing: await place.standing(service, jid), now }
+    const waits = one.state === 'pending' && node.config.accessModel === 'authorize' &&
+      affiliationOf(node, other) === 'none'
+    if (waits || mayRead(node, other)) kept.push(one)
+    else work.tell(node, { jid: one.jid, subid: one.subid, state: 'none' })
+  }
+  return kept.length === node.subscriptions.length ? node : { ...node, subscriptions: kept }
+}
+
+// ---- Subscriptions (§8.8) ------------------------------------------------------------------------------------
+
+/** Returns the subscriptions of a node, without those that wait for approval. */
+export function subscriptions (node: Node, now: number): Element {
+  const current = node.subscriptions.filter(one => one.state === 'subscribed' && isCurrent(one, now))
+  return xml('subscriptions', { node: node.name },
+    ...current.map(({ jid, state, subid }) => xml('subscription', { jid, subscription: state, subid })))
+}
+
+/**
+ * Sets the states of subscriptions, all or none. Nobody is subscribed who neither asked for it nor has an affiliation:
+ * a node must not be used to send messages to strangers. Throws StanzaError.
+ */
+export function setSubscriptions (work: Work, name: string, request: Element): void {
+  let node = work.node(name)
+  mustOwn(node, work.asker)
+  for (const element of children(request, NS.PUBSUB_OWNER, 'subscription')) {
+    const state = attributeOf(element, 'subscription')
+    if (state === undefined) continue
+    if (state !== 'none' && state !== 'subscribed' && state !== 'pending') throw new StanzaError('not-acceptable')
+    node = withSubscription(work, node, addressIn(element), state)
+  }
+  work.put(node)
+}
+
+/** Returns the node with this state of a subscription. Throws not-acceptable if that cannot be. */
+export function withSubscription (work: Work, node: Node, jid: Jid, state: 'none' | 'subscribed' | 'pending'): Node {
+  const known = node.subscriptions.find(one => one.jid === jid.toString())
+  const others = node.subscriptions.filter(one => one !== known)
+  if (state === 'none') {
+    if (known === undefined) throw new StanzaError('not-acceptable', 'there is no such subscription')
+    work.tell(node, { jid: known.jid, subid: known.subid, state })
+    return { ...node, subscriptions: others }
+  }
+  if (known?.state === state) return node
+  const affiliation = node.affiliations.get(jid.bare.toString())
+  const isKnown = known !== undefined || affiliation !== undefined && APPROVED.has(affiliation)
+  if (!isKnown || others.length >= work.place.limits.subscriptions) throw new StanzaError('not-acceptable')
+  const next: Subscription = { ...known ?? { jid: jid.toString(), subid: work.ids.next(), deliver: true }, state }
+  const changed = { ...node, subscriptions: [...others, next] }
+  work.tell(changed, next)
+  if (state === 'subscribed' && node.config.sendLast !== 'never') {
+    work.events.push({ what: 'last', node: changed, to: next.jid })
+  }
+  return changed
+}
+
+/** Answers a request for a subscription (§8.6). Does nothing if it does not wait any more, or the asker is no owner. */
+export function approve (work: Work, name: string, jid: Jid, isAllowed: boolean): void {
+  const node = work.change.node(name)
+  const known = node?.subscriptions.find(one => one.jid === jid.toString() && one.state === 'pending')
+  if (node === undefined || known === undefined || affiliationOf(node, work.asker) !== 'owner') return
+  work.put(withSubscription(work, node, jid, isAllowed ? 'subscribed' : 'none'))
+}
+
+function addressIn (element: Element): Jid {
+  try {
+    return parseJid(attributeOf(element, 'jid') ?? '')
+  } catch (error) {
+    if (error instanceof JidError) throw new StanzaError('bad-request', 'an address is missing or malformed')
+    throw error
+  }
+}
+
+/** Removes the subscriptions of an account that may not read the nodes any more (XEP-0163 §7.1). */
+export function cancelLost (work: Work, account: Jid): Maybe<void> {
+  const bare = account.bare.toString()
+  const concerned = [...work.change.nodes()].filter(node =>
+    node.subscriptions.some(({ jid }) => jid === bare || jid.startsWith(`${bare}/`)))
+  return concerned.length === 0 ? undefined : cancelEach(work, concerned)
+}
+
+async function cancelEach (work: Work, nodes: readonly Node[]): Promise<void> {
+  for (const node of nodes) {
+    const next = await withoutLost(work, node)
+    if (next !== node) work.put(next)
+  }
+}

@@ -1,0 +1,101 @@
+/** XEP-0060 Publish-Subscribe as a service of its own, at a domain such as pubsub.example.org. */
+import {
+  apart, APPROVAL, approve, AUTHORIZATION, defineModule, discovery, formIn, isMessage, itemShape, ItemStore, NodeForm,
+  nodeShape, NS, PubSubEngine, pubsubFeatures, readForm, SERVICE_DEFAULTS, setting, Trees,
+} from '../../lib/api.js'
+import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
+
+/** The most subscriptions and affiliations of one node. */
+const SUBSCRIPTIONS = 10_000
+const AFFILIATIONS = 10_000
+/** The most bytes of a payload; the listener's limit of a stanza is smaller by default. */
+const PAYLOAD = 1024 * 1024
+
+export default defineModule({
+  name: 'pubsub',
+  about: 'Serves publish-subscribe nodes at a domain of its own.',
+  at: 'services',
+  xeps: ['0060 v1.30.0'],
+  features: { host: pubsubFeatures() },
+  requires: ['disco'],
+  settings: {
+    creators: setting.choice('admins', 'local', 'anybody').default('local').says('Who may make nodes: the administrators of the service, all users of this server, or anybody.'),
+    hideClosed: setting.flag().default(false).says('Whether a node that is open to a list of members alone counts as missing for all others.'),
+    nodes: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most nodes of the service.'),
+    nodesPerUser: setting.count({ min: 1, max: 100_000 }).default(50).says('The most nodes that a user may have made, administrators excepted.'),
+    nodeBytes: setting.size({ min: '64KiB', max: '1GiB' }).default('32MiB').says('The most bytes of all nodes with their subscriptions and affiliations, which are in memory.'),
+    itemsPerNode: setting.count({ min: 1, max: 10_000_000 }).default(10_000).says('The most items of a node, also of one whose owner has asked for the maximum. The oldest are removed first.'),
+    bytes: setting.size({ min: '1MiB', max: '1TiB' }).default('1GiB').says('The most bytes of all items.'),
+  },
+  stores: { nodes: nodeShape, items: itemShape },
+
+  setup (host) {
+    const { settings, stores } = host
+    const isAdmin = (jid: Jid): boolean => host.admins.includes(jid.bare.toString())
+    const place: PubSubPlace = {
+      form: new NodeForm(['open', 'authorize', 'whitelist'], PAYLOAD),
+      defaultsOf: () => SERVICE_DEFAULTS,
+      limits: {
+        nodes: settings.nodes, nodesPerCreator: settings.nodesPerUser, nodeBytes: settings.nodeBytes,
+        itemsPerNode: settings.itemsPerNode, items: Infinity, bytes: settings.bytes,
+        subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS,
+      },
+      creates: false,
+      hides: false,
+      hidesClosed: settings.hideClosed,
+      standing: (_, asker) => ({ isOwner: isAdmin(asker), seesPresence: false, groups: [] }),
+      mayCreate: ({ jid, standing }) => standing.isOwner || settings.creators === 'anybody' ||
+        settings.creators === 'local' && host.router.serves(jid.domain),
+    }
+    const engine = new PubSubEngine({
+      home: {
+        ids: host.ids,
+        now: () => host.clock.now(),
+        route: stanza => { host.router.route(stanza) },
+        each: (items, work) => host.router.each(items, work),
+        failed: error => { host.log.warn('notifications not sent', { error }) },
+      },
+      place,
+      trees: new Trees(stores.nodes, new ItemStore(stores.items)),
+    })
+    for (const namespace of [NS.PUBSUB, NS.PUBSUB_OWNER]) {
+      host.iq.get('host', namespace, 'pubsub', request => engine.answer(request))
+      host.iq.set('host', namespace, 'pubsub', request => engine.answer(request))
+    }
+    answerDisco(host, engine)
+    host.serve(message => takeApproval(host, engine, message))
+  },
+})
+
+/** Shows the service and its nodes (XEP-0060 §5). */
+function answerDisco (host: ModuleHost, engine: PubSubEngine): void {
+  host.whileUp(() => {
+    const disco = host.use(discovery)
+    const added = [
+      disco.identity({ category: 'pubsub', type: 'service', name: 'Publish-Subscribe' }),
+      disco.node('host', async (node, { stanza: { from, to } }) => await engine.disco(to, node, await engine.asker(to, from))),
+      disco.items('host', async ({ stanza: { from, to } }) => await engine.list(to, await engine.asker(to, from))),
+    ]
+    return () => { for (const remove of added) remove() }
+  })
+}
+
+/** XEP-0060 §8.6: takes the answer of an owner to a request for a subscription. Other messages are refused as usual. */
+async function takeApproval (host: ModuleHost, engine: PubSubEngine, message: Addressed): Promise<'handled' | undefined> {
+  const form = isMessage(message) && message.type !== 'error' ? formIn(message.element) : undefined
+  if (form === undefined || message.to.local !== '') return undefined
+  const raw = readForm(form)
+  if (raw.formType !== NS.PUBSUB_SUBSCRIBE_AUTHORIZATION) return undefined
+  if (raw.type !== 'submit') return 'handled'
+  const answers = AUTHORIZATION.read(form)
+  const node = answers.get(APPROVAL.node)
+  const jid = answers.get(APPROVAL.subscriber)
+  if (node === undefined || jid === undefined) return 'handled'
+  const asker = await engine.asker(message.to, message.from)
+  await apart(host, async batch => {
+    await engine.change({ service: message.to, asker, batch }, work => {
+      approve(work, node, jid, answers.get(APPROVAL.allow) === true)
+    })
+  })
+  return 'handled'
+}
