@@ -18,6 +18,7 @@ import { MemoryStorage } from '../lib/storage/memory.js'
 import type { Element } from '../lib/xml/element.js'
 import { parseElement } from './parse.js'
 import type { Journal, Records } from '../lib/storage/store.js'
+import type { Table } from '../lib/storage/table.js'
 import type { Schema } from '../lib/config/schema.js'
 import { parseJid, type Jid } from '../lib/xmpp/jid.js'
 import { Device } from './device.js'
@@ -227,7 +228,12 @@ export class Scenario {
     const found: string[] = []
     for (const { module } of this.#wanted()) {
       for (const [name, shape] of Object.entries(module.stores ?? {})) {
-        const store = await this.storage.open(`${module.name}.${name}`, shape) as Partial<Records<unknown> & Journal<unknown>>
+        const opened = await this.storage.open(`${module.name}.${name}`, shape)
+        if (shape.kind === 'table') {
+          if (await (opened as Table<unknown>).count({ owner }) > 0) found.push(`${module.name}.${name}`)
+          continue
+        }
+        const store = opened as Partial<Records<unknown> & Journal<unknown>>
         const isEmpty = store.all === undefined
           ? (await store.page?.(owner, { limit: 1 }))?.entries.length === 0
           : (await store.all(owner)).size === 0

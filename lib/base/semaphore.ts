@@ -20,11 +20,11 @@ export class Semaphore {
 
   /**
    * Runs `work` now or in its turn; settles as `work` does. Returns undefined, and runs nothing, if too many works
-   * wait.
+   * wait, unless the work is urgent: it comes last, but is never refused.
    */
-  run<T> (work: () => Promise<T>): Promise<T> | undefined {
+  run<T> (work: () => Promise<T>, how: { readonly isUrgent?: boolean } = {}): Promise<T> | undefined {
     if (this.#running < this.#atOnce) return this.#start(work)
-    if (this.#waiting.length >= this.#most) return undefined
+    if (this.#waiting.length >= this.#most && how.isUrgent !== true) return undefined
     return new Promise((resolve, reject) => {
       this.#waiting.push(() => { this.#start(work).then(resolve, reject) })
     })

@@ -193,6 +193,12 @@ export const accountCreated = hook<{ readonly account: Jid, readonly batch: Batc
  * elsewhere.
  */
 export const accountRemoved = hook<{ readonly account: Jid, readonly batch: Batch }>('accountRemoved')
+/**
+ * Fired at each host of this server before an account of one of them is removed, and before `accountRemoved`. Handlers
+ * remove what other accounts and services have stored about it, so that a later account of its name does not inherit
+ * that. They may use commits of their own.
+ */
+export const accountLeaving = hook<{ readonly account: Jid, readonly batch: Batch }>('accountLeaving')
 export const passwordChanged = hook<{ readonly account: Jid }>('passwordChanged')
 /**
  * Fired when a device of the account has lost its access: it was revoked (XEP-0494), or gave up its token (XEP-0484).

@@ -2,8 +2,10 @@
 import type { Accounts } from '../auth/accounts.js'
 import type { Clients } from '../auth/clients.js'
 import type { Clock } from '../base/clock.js'
+import type { Hook } from '../base/hook.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import type { Maybe } from '../base/maybe.js'
 import type { Named } from '../base/slot.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { DiscoItem } from './disco.js'
@@ -32,6 +34,8 @@ export interface HostDeps {
   readonly isService: boolean
   /** Returns the services that a host shows, with their names. */
   readonly offeredServices: (host: Jid) => readonly DiscoItem[]
+  /** Fires a hook at all hosts of the server, one after another. */
+  readonly fireEverywhere: <E>(hook: Hook<E>, event: E) => Maybe<void>
   readonly settings: HostSettings
   readonly clock: Clock
   readonly ids: Ids

@@ -25,8 +25,8 @@ import type { Broadcast, BroadcastPart } from './broadcast.js'
 import { broadcastHere } from './broadcast-here.js'
 import { messageToRedeliver } from './delivery-tracker.js'
 import {
-  accountCreated, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound, sessionClosed,
-  sessionDetached, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
+  accountCreated, accountLeaving, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound,
+  sessionClosed, sessionDetached, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
 } from './events.js'
 import type { DiscoItem } from './disco.js'
 import { Entities } from './entities.js'
@@ -86,7 +86,7 @@ export class Host implements Destination, SessionHome {
   readonly services = new Named()
   readonly counters = new Counters()
   readonly #outlets = new Outlets(this)
-  readonly #offeredServices: HostDeps['offeredServices']
+  readonly #neighbours: Pick<HostDeps, 'offeredServices' | 'fireEverywhere'>
   served: Served | undefined
   readonly lanes: AccountLanes
   readonly entities = new Entities(this)
@@ -98,7 +98,7 @@ export class Host implements Destination, SessionHome {
     this.domain = parts.domain
     this.jid = parseJid(parts.domain)
     this.isService = parts.isService
-    this.#offeredServices = parts.offeredServices
+    this.#neighbours = parts
     this.settings = parts.settings
     this.clock = parts.clock
     this.ids = parts.ids
@@ -267,7 +267,7 @@ export class Host implements Destination, SessionHome {
   /** True if the host answers disco#info. */
   get answersInfo (): boolean { return this.handlers.has('host', 'get', NS.DISCO_INFO, 'query') }
 
-  get offeredServices (): readonly DiscoItem[] { return this.#offeredServices(this.jid) }
+  get offeredServices (): readonly DiscoItem[] { return this.#neighbours.offeredServices(this.jid) }
 
   /** Returns the outlet of an address at this host. */
   outlet (from: Jid): Outlet { return this.#outlets.of(from) }
@@ -313,7 +313,8 @@ export class Host implements Destination, SessionHome {
 
   /** Removes an account as part of a batch. The sessions end after the batch is stored and its answer was sent. */
   removingAccount (account: Jid, batch: Batch): Maybe<void> {
-    return follow(this.hooks.fire(accountRemoved, { account, batch }), () => {
+    const left = this.#neighbours.fireEverywhere(accountLeaving, { account, batch })
+    return follow(follow(left, () => this.hooks.fire(accountRemoved, { account, batch })), () => {
       batch.add(this.storage.erasing(account.toString()))
       this.accounts.removingIn(batch, account)
       batch.committed(() => {
@@ -335,7 +336,6 @@ export class Host implements Destination, SessionHome {
   commit (batch: PendingBatch): Promise<void> { return batch.commit(this.storage) }
 
   service<T> (service: Service<T>): T | undefined { return this.services.get(service) }
-
   defect (error: unknown): void { this.log.error('defect', { error }) }
 
   /** Resolves, during a stop, when all that devices sent is handled, and handlers of closed sessions have ended. */

@@ -1,7 +1,9 @@
 /** Server: its hosts on one storage, with start, reload and stop in order. */
 import type { Clock, Timer } from '../base/clock.js'
+import type { Hook } from '../base/hook.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import { follow, type Maybe } from '../base/maybe.js'
 import { Named } from '../base/slot.js'
 import type { Turns } from '../base/turns.js'
 import { Accounts, accountsShape, indexShape, secretShape } from '../auth/accounts.js'
@@ -184,6 +186,11 @@ export class Server {
     if (standing !== undefined && standing.host.isService !== isService) await this.#end(domain, standing)
   }
 
+  #fire<E> (hook: Hook<E>, event: E, hosts = this.hosts): Maybe<void> {
+    const [host, ...others] = hosts
+    if (host !== undefined) return follow(host.hooks.fire(hook, event), () => this.#fire(hook, event, others))
+  }
+
   /** Returns the running services that a host shows. Each of them answers disco#info. */
   #servicesOf (shown: Jid): readonly DiscoItem[] {
     const domains = this.hosts.filter(host => !host.isService).map(host => host.jid.domain)
@@ -212,6 +219,7 @@ export class Server {
       domain: plan.domain,
       isService: plan.isService === true,
       offeredServices: shown => this.#servicesOf(shown),
+      fireEverywhere: (hook, event) => this.#fire(hook, event),
       settings: plan.settings,
       clock,
       ids: this.#ids,

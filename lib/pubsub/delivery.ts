@@ -5,6 +5,7 @@
 import { FairCache } from '../base/fair-cache.js'
 import type { Ids } from '../base/ids.js'
 import { follow, type Maybe } from '../base/maybe.js'
+import type { Batch } from '../storage/store.js'
 import { xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { formatDateTime } from '../xmpp/datetime.js'
@@ -22,6 +23,8 @@ import { ownersOf, type NodeEvent, type PubSubPlace } from './work.js'
 export interface DeliveryHome {
   readonly ids: Ids
   now (): number
+  /** Makes a batch for writes that belong to no stanza. */
+  batch (): Batch & { commit (): Promise<void> }
   route (stanza: Addressed): void
   /** Runs `work` for each of many items, in as many turns of the event loop as needed. */
   each<T> (items: readonly T[], work: (item: T) => void): Maybe<void>
@@ -101,10 +104,11 @@ export class Delivery {
       case 'subscription': {
         const content = subscriptionElement(node.name, event.state)
         const message = this.#message(service, { ...node, config: { ...node.config, notificationType: 'normal' } }, content)
-        for (const to of event.to) this.#send(message, parseJid(to))
-        return event.to.length
+        return await this.#tell(service, event.to, to => { this.#send(message, to) })
       }
-      case 'request': return this.#ask(service, node, event.subscription)
+      case 'request':
+        // §8.6: asks the owners to approve a subscription.
+        return await this.#tell(service, ownersOf(node), to => { this.ask(service, node, event.subscription, to) })
       case 'last': return await this.#sendLast(service, node, parseJid(event.to))
       default: return isTold(event) ? await this.#broadcast(service, node, this.#content(event)) : 0
     }
@@ -197,11 +201,17 @@ export class Delivery {
     return isFresh(node, item, this.#home.now()) ? item : undefined
   }
 
-  /** §8.6: asks the owners to approve a subscription. */
-  #ask (service: Jid, node: Node, subscription: Subscription): number {
-    const owners = ownersOf(node)
-    for (const owner of owners) this.ask(service, node, subscription, parseJid(owner))
-    return owners.length
+  /** Calls `send` for those of these addresses that may be told anything. Resolves with their number. */
+  async #tell (service: Jid, addresses: readonly string[], send: (to: Jid) => void): Promise<number> {
+    let count = 0
+    for (const address of addresses) {
+      const to = parseJid(address)
+      if (await (this.#place.mayTell?.(service, to) ?? true)) {
+        count++
+        send(to)
+      }
+    }
+    return count
   }
 
   /** Asks one owner to approve a subscription (§8.6). */

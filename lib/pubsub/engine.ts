@@ -2,22 +2,26 @@
 import type { Maybe } from '../base/maybe.js'
 import type { Request } from '../host/iq.js'
 import type { DiscoItem, DiscoNode } from '../host/disco.js'
+import { unlessUnreadable } from '../storage/aside.js'
 import type { Batch } from '../storage/store.js'
 import { attributeOf, child, childElements, children, localName, namespaceOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { formIn } from '../xmpp/form.js'
-import type { Jid } from '../xmpp/jid.js'
+import { parseJid, type Jid } from '../xmpp/jid.js'
 import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
 import { Delivery, type DeliveryHome } from './delivery.js'
+import { apart } from './apart.js'
 import { pubsubError } from './errors.js'
 import { TO_PARSE, type Item } from './items.js'
 import type { Node } from './node.js'
-import { affiliate, affiliations, configure, create, remove, setSubscriptions, subscriptions } from './owning.js'
+import {
+  affiliate, affiliations, configure, create, remove, removePerson, setSubscriptions, subscriptions,
+} from './owning.js'
 import { newItem, publish, purge, retract } from './publishing.js'
 import { nodeInfo, nodeItems, ownAffiliations, ownSubscriptions, retrieve, type Reading } from './retrieving.js'
 import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
-import type { Trees } from './trees.js'
+import { ServiceEnded, type Trees } from './trees.js'
 import { Work, type PubSubPlace } from './work.js'
 
 /** The parts of an engine. */
@@ -80,15 +84,44 @@ export class PubSubEngine {
 
   /** Runs a change of a service, stores it with the batch, and tells others. Rejects with what `run` throws. */
   async change<T> (
-    { service, asker, batch, charge }: Omit<Call, 'charge'> & Partial<Pick<Call, 'charge'>>, run: (work: Work) => Maybe<T>,
+    { service, asker, batch, charge, isUrgent }: Omit<Call, 'charge'> & Partial<Pick<Call, 'charge'>> & { readonly isUrgent?: boolean },
+    run: (work: Work) => Maybe<T>,
   ): Promise<T> {
     await this.delivery.room(service)
-    const change = await this.#trees.change(service.toString(), batch)
+    const change = await this.#trees.change(service.toString(), batch, isUrgent)
     const work = new Work({ place: this.#place, service, asker, change, ids: this.#home.ids })
     const result = await run(work)
     await this.#place.changed?.(work)
     batch.committed(() => { this.delivery.deliver(service, work.events, count => { charge?.(count) }) })
     return result
+  }
+
+  /**
+   * Removes an account of this server from the nodes of all services of this host, before it is removed with the batch:
+   * a new account of its name must inherit no affiliation and no subscription. Each service has a commit of its own.
+   * From now on, until the batch is stored or has failed, no node can name the account. A service whose nodes cannot be
+   * read is left as it is. Rejects if something cannot be stored.
+   */
+  async forget (account: Jid, batch: Batch): Promise<void> {
+    const { people } = this.#trees
+    const end = people.leave(account)
+    batch.committed(end)
+    batch.failed(end)
+    await this.#trees.naming(account.bare.toString())
+    for await (const services of people.servicesWith(account)) {
+      await Promise.all(services.map(service => this.#forgetAt(parseJid(service), account)))
+    }
+  }
+
+  async #forgetAt (service: Jid, account: Jid): Promise<void> {
+    try {
+      await unlessUnreadable(apart(this.#home, async batch => {
+        const asker = await this.asker(service, service)
+        await this.change({ service, asker, batch, isUrgent: true }, work => { removePerson(work, account) })
+      }))
+    } catch (error) {
+      if (!(error instanceof ServiceEnded)) throw error
+    }
   }
 
   // ---- Requests of anybody ------------------------------------------------------------------------------------

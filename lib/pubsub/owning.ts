@@ -8,6 +8,7 @@ import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { affiliationOf, mayRead, mustOwn } from './access.js'
 import type { NodeConfig } from './config.js'
 import { isAffiliation, isCurrent, type Affiliation, type Node, type Subscription } from './node.js'
+import { bareOf } from './people.js'
 import { ownersOf, type Work } from './work.js'
 
 /** Makes a node (§8.1). Without a name it gets one. Returns the reply's content. Throws StanzaError. */
@@ -194,5 +195,22 @@ async function cancelEach (work: Work, nodes: readonly Node[]): Promise<void> {
   for (const node of nodes) {
     const next = await withoutLost(work, node)
     if (next !== node) work.put(next)
+  }
+}
+
+/**
+ * Removes the affiliations and subscriptions of an account that will not exist any more. An outcast stays one: nobody
+ * gets rid of that by a new account of the same name.
+ */
+export function removePerson (work: Work, account: Jid): void {
+  const bare = account.bare.toString()
+  for (const node of [...work.change.nodes()]) {
+    const lost = new Set(node.subscriptions.filter(({ jid }) => bareOf(jid) === bare))
+    const affiliations = new Map(node.affiliations)
+    if (affiliations.get(bare) !== 'outcast') affiliations.delete(bare)
+    if (lost.size === 0 && affiliations.size === node.affiliations.size) continue
+    const next = { ...node, affiliations, subscriptions: node.subscriptions.filter(one => !lost.has(one)) }
+    work.put(next)
+    for (const { jid, subid } of lost) work.tell(next, { jid, subid, state: 'none' }, true)
   }
 }

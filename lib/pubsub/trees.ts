@@ -9,6 +9,7 @@ import { records, type Batch, type Records, type Shape } from '../storage/store.
 import { StanzaError } from '../xmpp/errors.js'
 import { TO_PARSE, type Item, type ItemStore, type Size } from './items.js'
 import { bytesOfNode, isStoredNode, restoredNode, storedNode, type Node, type StoredNode } from './node.js'
+import type { People } from './people.js'
 
 /**
  * The shape of the store of nodes. If one node of a service cannot be read, no request to the service is answered: a
@@ -41,17 +42,29 @@ export class Tree {
   }
 }
 
+/** The answer to a change of a service that does not exist any more. */
+export class ServiceEnded extends StanzaError {
+  constructor () { super('service-unavailable') }
+}
+
+/** The stores of the services of a host. */
+export interface TreeStores { readonly nodes: Records<StoredNode>, readonly items: ItemStore, readonly people: People }
+
 /** The nodes of all services of a host. A service is named by its address as text, its `owner`. */
 export class Trees {
   readonly items: ItemStore
+  readonly people: People
   readonly #store: Records<StoredNode>
   readonly #trees: PinnedCache<Tree>
   readonly #locks = new Map<string, Semaphore>()
   /** The locks of services that were removed: what waits for one of them must not be stored any more. */
   readonly #ended = new WeakSet<Semaphore>()
+  /** The changes that are not stored yet, and their ends. */
+  readonly #open = new Map<Change, Promise<void>>()
 
-  constructor (store: Records<StoredNode>, items: ItemStore) {
+  constructor ({ nodes: store, items, people }: TreeStores) {
     this.items = items
+    this.people = people
     this.#store = store
     const read = async (owner: string): Promise<Tree> => {
       const nodes = new Map<string, Node>()
@@ -66,43 +79,58 @@ export class Trees {
 
   /**
    * Begins a change, after those before it are stored. It ends when the batch is stored or has failed, so the caller
-   * must not begin a second one with the same batch. Rejects with resource-constraint if too many changes wait.
+   * must not begin a second one with the same batch. Rejects with resource-constraint if too many changes wait, unless
+   * it is `urgent`; and with ServiceEnded.
    */
-  async change (owner: string, batch: Batch): Promise<Change> {
+  async change (owner: string, batch: Batch, urgent = false): Promise<Change> {
     const lock = this.#locks.get(owner) ?? new Semaphore(1, MOST_WAITING)
     this.#locks.set(owner, lock)
-    const release = await acquired(lock)
+    const release = await acquired(lock, urgent)
     if (this.#ended.has(lock)) {
       release()
-      throw new StanzaError('service-unavailable')
+      throw new ServiceEnded()
     }
+    let change: Change | undefined
+    let ended = (): void => {}
     const end = (): void => {
+      if (change !== undefined) this.#open.delete(change)
+      ended()
       release()
       this.#trees.release(owner)
       queueMicrotask(() => { if (lock.isIdle && this.#locks.get(owner) === lock) this.#locks.delete(owner) })
     }
     try {
       const tree = await this.#trees.hold(owner)
-      const change = new Change(owner, batch, { tree, items: this.items, store: this.#store })
-      batch.answering(() => { change.apply() })
+      const made = new Change(owner, batch, { tree, items: this.items, store: this.#store, people: this.people })
+      change = made
+      this.#open.set(made, new Promise(resolve => { ended = resolve }))
+      batch.answering(() => { made.apply() })
       batch.committed(end)
       batch.failed(end)
-      return change
+      return made
     } catch (error) {
       end()
       throw error
     }
   }
 
+  /** Resolves when the changes that newly name this address, and have begun, are stored or have failed. */
+  async naming (address: string): Promise<void> {
+    await Promise.all([...this.#open].filter(([change]) => change.names(address)).map(([, end]) => end))
+  }
+
   /**
    * Removes the items of a service whose account is removed with the batch, which removes the nodes. The changes before
-   * it are stored first, and those that wait for it fail: an account that is made later with the same name must find
-   * nothing of this one. Rejects with Unreadable if a node cannot be read.
+   * it are stored first, however many wait, and those that wait for it fail: an account that is made later with the
+   * same name must find nothing of this one. Rejects with Unreadable if a node cannot be read.
    */
   async erase (owner: string, batch: Batch): Promise<void> {
-    const change = await this.change(owner, batch)
+    const change = await this.change(owner, batch, true)
     const lock = this.#locks.get(owner)
-    for (const node of change.nodes()) batch.add(this.items.clearing(owner, node))
+    for (const node of change.nodes()) {
+      batch.add(this.items.clearing(owner, node))
+      batch.add(this.people.clearing(owner, node))
+    }
     batch.committed(() => {
       this.#trees.forget(owner)
       if (lock === undefined) return
@@ -113,14 +141,19 @@ export class Trees {
 }
 
 /** Resolves with the function that releases the lock, in turn. */
-function acquired (lock: Semaphore): Promise<() => void> {
+function acquired (lock: Semaphore, isUrgent: boolean): Promise<() => void> {
   return new Promise((resolve, reject) => {
-    const run = lock.run(() => new Promise<void>(release => { resolve(release) }))
+    const run = lock.run(() => new Promise<void>(release => { resolve(release) }), { isUrgent })
     if (run === undefined) reject(new StanzaError('resource-constraint', 'too many changes at once', { type: 'wait' }))
   })
 }
 
-interface ChangeDeps { readonly tree: Tree, readonly items: ItemStore, readonly store: Records<StoredNode> }
+interface ChangeDeps {
+  readonly tree: Tree
+  readonly items: ItemStore
+  readonly store: Records<StoredNode>
+  readonly people: People
+}
 
 /** A change of one service. What it has done is visible to itself at once, and to others when it is stored. */
 export class Change {
@@ -135,6 +168,8 @@ export class Change {
   /** The ids of stored items that this change removes, and the nodes that it empties, by the key of the node. */
   readonly #dropped = new Map<string, Set<string>>()
   readonly #cleared = new Set<string>()
+  /** The addresses that nodes newly name. */
+  readonly #named = new Set<string>()
 
   constructor (owner: string, batch: Batch, parts: ChangeDeps) {
     this.owner = owner
@@ -152,8 +187,14 @@ export class Change {
     for (const node of this.#nodes.values()) if (node !== undefined) yield node
   }
 
-  /** Adds or replaces a node. */
+  /** True if a node newly names this bare address by an affiliation or a subscription. */
+  names (address: string): boolean { return this.#named.has(address) }
+
+  /** Adds or replaces a node. Throws StanzaError if it newly names an account that is being removed. */
   put (node: Node): void {
+    const { added, writes } = this.#parts.people.changing(this.owner, this.node(node.name), node)
+    for (const address of added) this.#named.add(address)
+    for (const write of writes) this.batch.add(write)
     this.#nodes.set(node.name, node)
     this.batch.add(this.#parts.store.putting(this.owner, node.name, storedNode(node)))
   }
@@ -162,6 +203,7 @@ export class Change {
   remove (node: Node): void {
     this.#nodes.set(node.name, undefined)
     this.batch.add(this.#parts.store.putting(this.owner, node.name, undefined))
+    this.batch.add(this.#parts.people.clearing(this.owner, node))
     this.clear(node)
   }
 

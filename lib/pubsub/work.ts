@@ -67,7 +67,7 @@ export interface PubSubPlace {
   mayCreate (asker: Asker): boolean
   /** Calls `tell` for each full address that gets notifications of the node without a subscription (XEP-0163 §4). */
   implicit? (service: Jid, node: Node, tell: (to: Jid) => void): Maybe<void>
-  /** Returns the error for an address that gets no notifications, whatever its subscriptions. */
+  /** True unless an address gets no messages of the service, whatever its subscriptions and affiliations. */
   mayTell? (service: Jid, to: Jid): Maybe<boolean>
   /** Takes part in a change, in its batch: other forms of the same data follow it. */
   changed? (work: Work): Maybe<unknown>

@@ -1,8 +1,8 @@
 /** XEP-0163 Personal Eventing Protocol: each account is a publish-subscribe service (XEP-0060). */
 import {
-  accountRemoved, AUTHORIZATION, APPROVAL, approve, defineModule, discovery, formIn, itemShape, ItemStore,
-  messageArriving, NodeForm, nodeShape, NS, PEP_DEFAULTS, pepChanging, personalEventing, PubSubEngine, readForm,
-  setting, Trees, unlessUnreadable,
+  accountLeaving, accountRemoved, AUTHORIZATION, APPROVAL, approve, defineModule, discovery, formIn, itemShape,
+  ItemStore, messageArriving, NodeForm, nodeShape, NS, People, peopleShape, PEP_DEFAULTS, pepChanging,
+  personalEventing, PubSubEngine, readForm, setting, Trees, unlessUnreadable,
 } from '../../lib/api.js'
 import type {
   Batch, Jid, Maybe, MessageArriving, ModuleHost, NodeConfig, PersonalEventing, PubSubPlace,
@@ -36,12 +36,14 @@ export default defineModule({
     itemsPerNode: setting.count({ min: 10, max: 1_000_000 }).default(2000).says('The most items of a node, also of one whose owner has asked for the maximum. The oldest are removed first.'),
     bytes: setting.size({ min: '64KiB', max: '1GiB' }).default('8MiB').says('The most bytes of all items of an account.'),
   },
-  stores: { nodes: nodeShape, items: itemShape },
+  stores: { nodes: nodeShape, items: itemShape, people: peopleShape },
 
   setup (host) {
     const { settings, stores } = host
     const contacts = new Contacts(host)
-    const trees = new Trees(stores.nodes, new ItemStore(stores.items))
+    const trees = new Trees({
+      nodes: stores.nodes, items: new ItemStore(stores.items), people: new People(stores.people, host.domain),
+    })
     const place: PubSubPlace = {
       form: new NodeForm(['open', 'presence', 'roster', 'authorize', 'whitelist'], PAYLOAD),
       defaultsOf,
@@ -67,6 +69,7 @@ export default defineModule({
     answerDisco(host, engine)
     host.on(messageArriving, event => takeApproval(engine, event), 'screen')
     movePep(host, engine, place.form)
+    host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
     host.on(accountRemoved, event => erase(trees, event), 'record')
   },
 })
@@ -101,6 +104,7 @@ function homeOf (host: ModuleHost): ConstructorParameters<typeof PubSubEngine>[0
   return {
     ids: host.ids,
     now: () => host.clock.now(),
+    batch: () => host.batch(),
     route: stanza => { host.router.route(stanza) },
     each: (items, work) => host.router.each(items, work),
     failed: error => { host.log.warn('notifications not sent', { error }) },

@@ -1,7 +1,8 @@
 /** XEP-0060 Publish-Subscribe as a service of its own, at a domain such as pubsub.example.org. */
 import {
-  apart, APPROVAL, approve, AUTHORIZATION, defineModule, discovery, formIn, isMessage, itemShape, ItemStore, NodeForm,
-  nodeShape, NS, PubSubEngine, pubsubFeatures, readForm, SERVICE_DEFAULTS, setting, Trees,
+  accountLeaving, apart, APPROVAL, approve, AUTHORIZATION, defineModule, discovery, formIn, isMessage, itemShape,
+  ItemStore, NodeForm, nodeShape, NS, People, peopleShape, PubSubEngine, pubsubFeatures, readForm, SERVICE_DEFAULTS,
+  setting, Trees,
 } from '../../lib/api.js'
 import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
 
@@ -27,7 +28,7 @@ export default defineModule({
     itemsPerNode: setting.count({ min: 1, max: 10_000_000 }).default(10_000).says('The most items of a node, also of one whose owner has asked for the maximum. The oldest are removed first.'),
     bytes: setting.size({ min: '1MiB', max: '1TiB' }).default('1GiB').says('The most bytes of all items.'),
   },
-  stores: { nodes: nodeShape, items: itemShape },
+  stores: { nodes: nodeShape, items: itemShape, people: peopleShape },
 
   setup (host) {
     const { settings, stores } = host
@@ -51,18 +52,22 @@ export default defineModule({
       home: {
         ids: host.ids,
         now: () => host.clock.now(),
+        batch: () => host.batch(),
         route: stanza => { host.router.route(stanza) },
         each: (items, work) => host.router.each(items, work),
         failed: error => { host.log.warn('notifications not sent', { error }) },
       },
       place,
-      trees: new Trees(stores.nodes, new ItemStore(stores.items)),
+      trees: new Trees({
+        nodes: stores.nodes, items: new ItemStore(stores.items), people: new People(stores.people, host.domain),
+      }),
     })
     for (const namespace of [NS.PUBSUB, NS.PUBSUB_OWNER]) {
       host.iq.get('host', namespace, 'pubsub', request => engine.answer(request))
       host.iq.set('host', namespace, 'pubsub', request => engine.answer(request))
     }
     answerDisco(host, engine)
+    host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
     host.serve(message => takeApproval(host, engine, message))
   },
 })
