@@ -4,7 +4,7 @@ import { log, type Log, type LogEntry } from '../../lib/storage/log.js'
 import { SLACK } from '../../lib/storage/segments.js'
 import { journal, type Write } from '../../lib/storage/store.js'
 import type { Storage } from '../../lib/storage/storage.js'
-import { failureOf, stored } from './contract.js'
+import { failureOf, stored } from './stored.js'
 
 const shape = log<unknown>(1)
 

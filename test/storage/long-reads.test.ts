@@ -9,8 +9,11 @@ import { performer } from '../../lib/storage/sqlite/statements.js'
 import { register } from '../../lib/storage/sqlite/upgrade.js'
 import { pageOf } from '../../lib/storage/select.js'
 import { journal, records, StorageUnavailable, type Journal, type JournalQuery, type NewEntry } from '../../lib/storage/store.js'
-import { failureOf } from './contract.js'
+import { failureOf } from './stored.js'
 import { staysBelow, TurnMeter } from '../hostile/turns.js'
+import { quickThreads } from '../quick-threads.js'
+
+quickThreads()
 
 const MANY = 45_000
 const LARGE = 200_000

@@ -5,7 +5,8 @@ import { MemoryStorage } from '../../lib/storage/memory.js'
 import { openStorage } from '../../lib/storage/open.js'
 import { records } from '../../lib/storage/store.js'
 import type { Storage } from '../../lib/storage/storage.js'
-import { contract, stored } from './contract.js'
+import { contract } from './contract.js'
+import { stored } from './stored.js'
 import { unreadable } from './unreadable.js'
 
 contract(t, () => openStorage({ driver: 'memory', durability: 'disk', log: silent }))

@@ -21,13 +21,14 @@ import { journal, records, StorageUnavailable, type Journal } from '../../lib/st
 import type { Storage } from '../../lib/storage/storage.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { Cluster, MISSING, PASSWORD } from './cluster.js'
-import { contract, failureOf, stored } from './contract.js'
+import { contract } from './contract.js'
+import { failureOf, stored } from './stored.js'
 import { checkLogCrashes, checkLogRestarts } from './log-contract.js'
 import { checkReindexed } from './table-contract.js'
 import { checkReleased, FIXTURES } from './released.js'
 import { unreadable } from './unreadable.js'
 
-const PATIENCE = 300_000
+const PATIENCE = 1_200_000
 t.setTimeout(PATIENCE)
 
 t.test('an unreachable PostgreSQL is reported without the password', async t => {

@@ -5,7 +5,7 @@ import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { journal, records } from '../../lib/storage/store.js'
 import { table } from '../../lib/storage/table.js'
 import type { Storage } from '../../lib/storage/storage.js'
-import { stored } from './contract.js'
+import { stored } from './stored.js'
 
 export const FIXTURES = join(PACKAGE_ROOT, 'test', 'storage', 'fixtures')
 

@@ -6,6 +6,9 @@ import { silent } from '../../lib/base/logger.js'
 import { openStorage, restoreStorage } from '../../lib/storage/open.js'
 import { records } from '../../lib/storage/store.js'
 import type { Storage } from '../../lib/storage/storage.js'
+import { quickThreads } from '../quick-threads.js'
+
+quickThreads()
 
 const open = (folder: string): Promise<Storage> => openStorage({ driver: 'sqlite', folder, durability: 'os', log: silent })
 

@@ -10,60 +10,26 @@ import { silent, type Fields, type Logger } from '../../lib/base/logger.js'
 import { holdFolder } from '../../lib/storage/lock.js'
 import { openStorage } from '../../lib/storage/open.js'
 import { connect, takeSteps } from '../../lib/storage/sqlite/connection.js'
-import { SqliteStorage, type SqliteSettings } from '../../lib/storage/sqlite/driver.js'
+import { SqliteStorage } from '../../lib/storage/sqlite/driver.js'
 import { log } from '../../lib/storage/log.js'
 import { SLACK } from '../../lib/storage/segments.js'
 import { journal, records } from '../../lib/storage/store.js'
-import type { Storage } from '../../lib/storage/storage.js'
 import { countRows, selectRows, sumRows } from '../../lib/storage/table-sql.js'
 import type { Position } from '../../lib/storage/table-store.js'
-import { contract, failureOf, stored } from './contract.js'
-import { checkLogCrashes, checkLogRestarts } from './log-contract.js'
-import { checkReindexed } from './table-contract.js'
+import { UNMEASURED } from '../interop/process.js'
+import { quickThreads } from '../quick-threads.js'
+import { driver, inFolder } from './sqlite-stage.js'
+import { failureOf, stored } from './stored.js'
 import { checkReleased, FIXTURES } from './released.js'
-import { unreadable } from './unreadable.js'
 
-const COMMITTER = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './committer.ts' : './committer.js', import.meta.url))
+quickThreads(true)
 
-contract(t, async t => {
-  const storage = await openStorage({ driver: 'sqlite', folder: t.testdir(), durability: 'os', log: silent })
-  t.teardown(() => storage.close())
-  return storage
-})
-
-unreadable(t, async t => {
-  const file = join(t.testdir(), 'test.db')
-  const storage = await driver(t, { file })
-  return {
-    storage,
-    async spoil (store, owner, id, text) {
-      await storage.flush()
-      const database = new Database(file)
-      const where = 'store = (SELECT id FROM stores WHERE name = ?) AND owner = ?'
-      database.prepare(`UPDATE records SET value = ? WHERE ${where} AND key = ?`).run(text, store, owner, id)
-      database.prepare(`UPDATE journal SET value = ? WHERE ${where} AND id = ?`).run(text, store, owner, id)
-      database.prepare(`UPDATE table_rows SET value = ? WHERE ${where.replace('owner', 'prefix || host')} AND key = ?`).run(text, store, owner, id)
-      database.prepare('UPDATE log_segments SET entries = replace(entries, ?, ?) WHERE store = (SELECT id FROM stores WHERE name = ?) ' +
-        'AND last = ?').run('{"name":"b"}', text, store, Number(id))
-      database.close()
-    },
-  }
-})
-
-t.test('a table has the indexes with which it is opened, and its rows are upgraded', async t => {
-  const file = join(t.testdir(), 'test.db')
-  await checkReindexed(t, () => driver(t, { file }))
-})
-
-t.test('a log is the same after restarts, and its entries are upgraded', async t => {
-  const file = join(t.testdir(), 'test.db')
-  await checkLogRestarts(t, () => driver(t, { file }))
-})
-
-t.test('a log has what was acknowledged when its writer is killed, also while entries move', async t => {
-  const storage = await driver(t)
-  await checkLogCrashes(t, storage, () => storage.crash())
-})
+const IS_SOURCE = import.meta.url.endsWith('.ts')
+/** The words that start the committer: as source through the tools of this process, compiled without them. */
+const COMMITTER = [
+  ...IS_SOURCE ? process.execArgv : [], fileURLToPath(new URL(`./committer.${IS_SOURCE ? 'ts' : 'js'}`, import.meta.url)),
+]
+const [ENV, ...BARE] = [...UNMEASURED, process.execPath, ...COMMITTER]
 
 t.test('no page, count or sum of a table looks at rows of others, or sorts', async t => {
   const file = join(t.testdir(), 'test.db')
@@ -87,18 +53,6 @@ t.test('no page, count or sum of a table looks at rows of others, or sorts', asy
     }
   }
 })
-
-/** Opens the driver alone, on a file of its own. */
-async function driver (t: Test, more: Partial<SqliteSettings> = {}): Promise<SqliteStorage> {
-  const file = more.file ?? join(t.testdir(), 'test.db') // t.testdir () empties the folder
-  const storage = await SqliteStorage.open({ file, durability: 'os', log: silent, ...more })
-  t.teardown(() => storage.close())
-  return storage
-}
-
-async function inFolder (folder: string): Promise<Storage> {
-  return openStorage({ driver: 'sqlite', folder, durability: 'os', log: silent })
-}
 
 t.test('stored values are there after a stop and a start', async t => {
   const folder = join(t.testdir(), 'new', 'data')
@@ -329,7 +283,7 @@ interface Committer { readonly child: ChildProcess, readonly acked: readonly num
 
 /** Starts a process that commits into the folder; `acked` has the numbers that it has reported as stored. */
 function committer (t: Test, folder: string, ...more: string[]): Committer {
-  const child = spawn(process.execPath, [...process.execArgv, COMMITTER, folder, ...more], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(ENV, [...BARE, folder, ...more], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => { child.kill('SIGKILL') })
   const acked: number[] = []
   let rest = ''
@@ -402,7 +356,7 @@ t.test('with durability "disk" every acknowledgement comes after an fdatasync, w
   for (const durability of ['disk', 'os']) {
     const trace = join(folder, `${durability}.trace`)
     const { status } = spawnSync('strace', ['-f', '-o', trace, '-e', 'trace=fdatasync,fsync,write', '-e', 'signal=none',
-      process.execPath, ...process.execArgv, COMMITTER, join(folder, durability), durability, '20'], { stdio: 'ignore' })
+      ENV, ...BARE, join(folder, durability), durability, '20'], { stdio: 'ignore' })
     t.equal(status, 0)
     const syncs: number[] = [] // before each ack, since the one before it
     let count = 0

@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { UnknownEntry, type Write } from '../../lib/storage/store.js'
 import type { Storage } from '../../lib/storage/storage.js'
 import { table, type Scope, type Table, type TableQuery } from '../../lib/storage/table.js'
-import { failureOf, stored } from './contract.js'
+import { failureOf, stored } from './stored.js'
 
 interface Value {
   readonly due?: number | undefined

@@ -13,7 +13,7 @@ import { hasForm } from '../../lib/storage/shape.js'
 import { journal, readEntries, records } from '../../lib/storage/store.js'
 import { table, type Scope, type Table, type TableQuery } from '../../lib/storage/table.js'
 import type { Storage } from '../../lib/storage/storage.js'
-import { failureOf, stored } from './contract.js'
+import { failureOf, stored } from './stored.js'
 
 export interface Breakable {
   readonly storage: Storage
