@@ -63,7 +63,7 @@ t.test('a negative or fractional number is not written', async t => {
 t.test('a written value parses to the same number', async t => {
   fc.assert(fc.property(fc.maxSafeNat(), n => {
     return readDuration(writeDuration(n)) === n && readSize(writeSize(n)) === n && readRate(writeRate(n)) === n
-  }))
+  }), { seed: 42 })
   t.pass('1 000 numbers there and back')
 })
 
@@ -72,7 +72,7 @@ t.test('a parsed value is written no longer than it was, and parses to the same'
   fc.assert(fc.property(fc.nat(100_000), unit, (n, unit) => {
     const again = writeDuration(readDuration(`${n}${unit}`))
     return readDuration(again) === readDuration(`${n}${unit}`) && (n === 0 || again.length <= `${n}${unit}`.length + 1)
-  }))
+  }), { seed: 42 })
   t.pass('any duration an operator may write')
 })
 
@@ -86,6 +86,6 @@ t.test('any text parses to a unit or throws UnitError, never another error', asy
       }
     }
     return true
-  }))
+  }), { seed: 42 })
   t.pass('any text')
 })

@@ -83,7 +83,7 @@ t.test('a NAT with a timeout of N seconds is learnt within ten connections: then
   const wrong = Array.from({ length: most - least + 1 }, (_, n) => least + n).filter(seconds => !isLearnt(seconds, []))
   t.same(wrong, [])
   const others = fc.array(fc.integer({ min: 0, max: 1900 }), { maxLength: 300 })
-  fc.assert(fc.property(fc.integer({ min: least, max: most }), others, isLearnt), { numRuns: 300 })
+  fc.assert(fc.property(fc.integer({ min: least, max: most }), others, isLearnt), { numRuns: 300, seed: 42 })
   t.end()
 })
 

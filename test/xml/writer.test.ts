@@ -177,12 +177,12 @@ t.test('the cache of names is bounded', async t => {
 
 t.test('octets are UTF-8, one character a byte, and can be turned back', async t => {
   t.equal(toOctets('é'), '\xc3\xa9')
-  fc.assert(fc.property(fc.string({ unit: 'grapheme' }), text => fromOctets(toOctets(text)) === text && /^[\0-\xff]*$/.test(toOctets(text))))
-  fc.assert(fc.property(fc.string({ unit: 'binary' }), text => flatten(text) === text))
+  fc.assert(fc.property(fc.string({ unit: 'grapheme' }), text => fromOctets(toOctets(text)) === text && /^[\0-\xff]*$/.test(toOctets(text))), { seed: 44 })
+  fc.assert(fc.property(fc.string({ unit: 'binary' }), text => flatten(text) === text), { seed: 45 })
   fc.assert(fc.property(fc.string({ unit: 'grapheme' }), fc.nat(20), (text, most) => {
     const short = shortened(text, most)
     return text.startsWith(short) && short.length <= most && short.length >= Math.min(text.length, most - 1) && !/[\ud800-\udbff]$/.test(short)
-  }))
+  }), { seed: 42 })
   t.equal(shortened('ab😀', 3), 'ab', 'half of a character is left out')
   t.equal(flatten('a long text of more than thirteen'), 'a long text of more than thirteen')
   t.equal(flatten('ein langer Text – mit Strich'), 'ein langer Text – mit Strich')

@@ -333,7 +333,7 @@ t.test('any text gives an address that parses to itself, or a JidError', async t
     for (const part of [local, domain,
       resource]) if (Buffer.byteLength(part) > 1023 || /[\0\p{Cs}]/u.test(part)) throw new Error('an impossible part')
     if (jid.bare.toString() !== (local === '' ? domain : `${local}@${domain}`)) throw new Error('another bare address')
-  }), { numRuns: 4000 })
+  }), { numRuns: 4000, seed: 42 })
   t.ok(taken > 200, `${taken} of 4000 texts were accepted`)
 })
 
@@ -342,7 +342,7 @@ t.test('any two addresses are equal exactly if their prepared texts are', async 
     const [a, b] = [attempt(one), attempt(twice ? one : other)]
     if (a === undefined || b === undefined) return
     if (a.equals(b) !== (a.toString() === b.toString()) || a.equals(b) !== b.equals(a)) throw new Error(`${a} ${b}`)
-  }), { numRuns: 1000 })
+  }), { numRuns: 1000, seed: 42 })
   t.pass('1000 pairs')
 })
 
@@ -376,11 +376,11 @@ t.test('Node accepts the same address literals, except for those with zones', as
     { maxLength: 6 }), fc.ipV4()).map(([groups, ip]) => `${groups.join(':')}:${ip}`))
   fc.assert(fc.property(inner, text => {
     if ((attempt(`[${text}]`) !== undefined) !== isIPv6(text)) throw new Error(`${text}: Node says ${isIPv6(text)}`)
-  }), { numRuns: 2000 })
+  }), { numRuns: 2000, seed: 42 })
   const number = fc.oneof(fc.integer({ min: 0, max: 300 }).map(String), fc.constantFrom('00', '01', '255', '256'))
   fc.assert(fc.property(fc.tuple(number, number, number, number).map(numbers => numbers.join('.')), text => {
     if ((attempt(text) !== undefined) !== isIPv4(text)) throw new Error(text)
-  }), { numRuns: 500 })
+  }), { numRuns: 500, seed: 42 })
   t.pass('2500 texts')
 })
 

@@ -53,7 +53,7 @@ t.test('XEP-0082: a time is read in its zone, and written in UTC', async t => {
   fc.assert(fc.property(fc.date({ min, max, noInvalidDate: true }), date => {
     const text = formatDateTime(date.getTime(), { milliseconds: true })
     if (parseDateTime(text) !== date.getTime()) throw new Error(date.toISOString())
-  }))
+  }), { seed: 42 })
 })
 
 t.test('XEP-0202: an offset has its sign and two digits each', async t => {
