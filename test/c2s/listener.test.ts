@@ -202,13 +202,21 @@ void t.test('a failed handshake closes the connection silently', async t => {
 })
 
 void t.test('a TLS handshake that the client does not begin after <proceed/> is ended by the time limit of the negotiation', async t => {
-  const { person, direct, listener } = await listening(t, { limits: { negotiation: 300 } })
+  const clock = new FakeClock()
+  const { person, direct, listener } = await listening(t, { limits: { negotiation: 300 }, world: { clock } })
   const romeo = await person()
   romeo.says(header() + STARTTLS)
   await romeo.gets('<proceed')
+  clock.pass(300)
   t.equal(await romeo.closes(), '')
   await gone(listener)
-  await t.rejects(direct(), 'a TLS handshake on a plain port is no stream')
+  let isRefused = false
+  const refused = t.rejects(direct(), 'a TLS handshake on a plain port is no stream').then(() => { isRefused = true })
+  while (!isRefused) {
+    await new Promise(resolve => { setImmediate(resolve) })
+    clock.pass(300)
+  }
+  await refused
 })
 
 void t.test('a direct handshake that never begins is ended as well', async t => {

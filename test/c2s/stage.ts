@@ -52,7 +52,7 @@ export const LIMITS: ClientDeps['limits'] = {
 }
 const MECHANISMS = ['EXTERNAL', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN']
 /** How long to wait for work in threads, in milliseconds. */
-const PATIENCE = 120_000
+const PATIENCE = 600_000
 let certificate: Promise<Uint8Array> | undefined
 
 /**
