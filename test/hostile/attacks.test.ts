@@ -8,9 +8,10 @@ import { join } from 'node:path'
 import { setTimeout as rest } from 'node:timers/promises'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
-import { HEADER, RawClient, SASL, STARTTLS } from './peer.js'
+import { HEADER, RawClient, SASL, started, STARTTLS } from './peer.js'
 import { DOMAIN, ServerProcess } from './server.js'
 import { AttackedServer } from './town.js'
+import { staysBelow } from './turns.js'
 
 const MIB = 1024 * 1024
 
@@ -21,7 +22,7 @@ const ROOT = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.j
 /** Errors that an earlier element in a file may cause before the parser reaches the fault. */
 const EARLIER: readonly string[] = ['not-authorized', 'unsupported-stanza-type', 'policy-violation']
 
-t.test('the server withstands attacks with the limits of the shipped conf', { timeout: 280_000 }, async t => {
+t.test('the server withstands attacks with the limits of the shipped conf', { timeout: 1_200_000 }, async t => {
   const town = await AttackedServer.open(t)
   const { server } = town
 
@@ -93,23 +94,25 @@ t.test('the server withstands attacks with the limits of the shipped conf', { ti
   const ALONE = new Set(['new passwords'])
   for (const [what, stanza] of Object.entries(FLOODS)) {
     await t.test(`a flood of ${what} slows down only its sender`, async t => {
-      const before = await server.memory()
-      await town.talks(t, async () => {
-        const devices = await Promise.all(Array.from({ length: ALONE.has(what) ? 1 : 4 }, async (_, n) => (await town.visitor(50 + n)).comes(ALONE.has(what) ? 'paris' : 'mallory', `r${n}`)))
-        const until = performance.now() + 1000
-        for (let n = 0; performance.now() < until; n++) {
-          for (const device of devices) {
-            if (device.isClosed) throw new Error(`the flood was ended: ${device.error}`)
-            if (device.socket.writableLength < MIB) device.says(stanza.replaceAll('NUMBER', String(n)))
-            device.heard = ''
+      await staysBelow(t, 150, async () => {
+        const before = await server.memory()
+        await town.talks(t, async () => {
+          const devices = await Promise.all(Array.from({ length: ALONE.has(what) ? 1 : 4 }, async (_, n) => (await town.visitor(50 + n)).comes(ALONE.has(what) ? 'paris' : 'mallory', `r${n}`)))
+          const until = performance.now() + 1000
+          for (let n = 0; performance.now() < until; n++) {
+            for (const device of devices) {
+              if (device.isClosed) throw new Error(`the flood was ended: ${device.error}`)
+              if (device.socket.writableLength < MIB) device.says(stanza.replaceAll('NUMBER', String(n)))
+              device.heard = ''
+            }
+            await rest(stanza.length > 5000 ? 2 : 0)
           }
-          await rest(stanza.length > 5000 ? 2 : 0)
-        }
-        for (const device of devices) device.drops('reset')
-      })
-      const grown = (await server.memory() - before) / MIB
-      t.ok(grown < 150, `memory has grown by ${grown.toFixed(0)} MiB`)
-      await server.quiet(2)
+          for (const device of devices) device.drops('reset')
+        })
+        const grown = (await server.memory() - before) / MIB
+        await server.quiet(2)
+        return grown
+      }, grown => `memory has grown by ${grown.toFixed(0)} MiB`)
     })
   }
 
@@ -218,8 +221,8 @@ t.test('the server withstands attacks with the limits of the shipped conf', { ti
 
   await t.test('an uncaught exception is logged, and the server goes on', async t => {
     for (const kind of ['rejection', 'exception'] as const) await server.ask({ ask: 'fault', kind })
-    await rest(50)
-    const errors = await server.errors()
+    const errors: string[] = []
+    while (errors.length < 2) errors.push(...await server.errors())
     t.equal(errors.length, 2)
     t.match(errors.join(), /a test's rejection.*a test's exception/s)
     await town.talks(t, () => Promise.resolve())
@@ -244,14 +247,10 @@ t.test('a client that sends byte by byte is disconnected when its time is over',
   const { server } = town
   await town.talks(t, async () => {
     const peers = await Promise.all(Object.entries(DRIPS).flatMap(([what, [start, drip]]) => [0, 1, 2].map(async n => {
-      const peer = await town.visitor(n)
-      await start(peer)
-      peer.heard = ''
-      return { what, peer, drip }
+      return { what, peer: await started(() => town.visitor(n), start), drip }
     })))
     const tls = await RawClient.at(server.ports.direct, '127.0.70.1')
-    const asked = await RawClient.at(server.ports.required, '127.0.70.2')
-    await asked.opens()
+    const asked = await started(() => RawClient.at(server.ports.required, '127.0.70.2'), peer => peer.opens())
     asked.says(STARTTLS)
     const hello = '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'
     let n = 0
@@ -260,7 +259,10 @@ t.test('a client that sends byte by byte is disconnected when its time is over',
       for (const peer of [tls, asked]) if (!peer.isClosed && n < hello.length) peer.says(Buffer.from(hello.charAt(n), 'latin1'))
       await rest(50)
     }
-    for (const { what, peer } of peers) t.match(peer.error, /connection-timeout|not-well-formed/, what)
+    for (const { what, peer } of peers) {
+      await peer.closes()
+      t.match(peer.error, /connection-timeout|not-well-formed/, what)
+    }
     t.ok(tls.isClosed && asked.isClosed, 'a slow handshake ends')
     t.ok(n < DRIPPED, 'before the drip ends')
   })
@@ -294,7 +296,7 @@ t.test('a device that does not read its messages is disconnected at a bound', { 
 })
 
 const noPrlimit = spawnSync('prlimit', ['--version']).status === 0 ? false : 'prlimit is missing: apt install util-linux'
-t.test('a server without free file descriptors refuses connections, and accepts them again later', { timeout: 120_000, skip: noPrlimit }, async t => {
+t.test('a server without free file descriptors refuses connections, and accepts them again later', { timeout: 1_200_000, skip: noPrlimit }, async t => {
   const server = await ServerProcess.start(t)
   await server.account('romeo')
   const { files } = await server.report()
@@ -304,13 +306,16 @@ t.test('a server without free file descriptors refuses connections, and accepts 
     const peer = await RawClient.at(server.ports.none, '127.0.0.2').catch(() => undefined)
     if (peer !== undefined) peers.push(peer)
   }
-  await rest(300)
+  await Promise.race(peers.map(async peer => { await peer.gone() }))
   t.ok(peers.some(peer => peer.isClosed), 'some were refused')
   for (const peer of peers) peer.drops()
   await server.quiet()
-  await rest(1100)
-  const romeo = await RawClient.at(server.ports.none, '127.0.0.3')
-  await romeo.comes('romeo', 'orchard')
+  // The connections that the server has not accepted yet are refused first.
+  let romeo: RawClient | undefined
+  while (romeo === undefined) {
+    const peer = await RawClient.at(server.ports.none, '127.0.0.3')
+    romeo = await peer.comes('romeo', 'orchard').catch(() => undefined)
+  }
   await romeo.pings()
   romeo.drops()
 })

@@ -1,5 +1,4 @@
 /** A client on a real socket that sends any bytes. */
-import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { connect as connectTls, TLSSocket, type ConnectionOptions } from 'node:tls'
 import { ScramClient } from '../../bench/scram.js'
@@ -8,7 +7,27 @@ import { DOMAIN, PASSWORD } from './server.js'
 export const SASL = 'urn:ietf:params:xml:ns:xmpp-sasl'
 export const STARTTLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 export const HEADER = `<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='${DOMAIN}'>`
-const PATIENCE = 120_000
+/** Only a hang lasts longer, in milliseconds. */
+const PATIENCE = 600_000
+
+/**
+ * Opens a connection and goes on with `start`. On a busy machine the time to negotiate may be over before that is done;
+ * then begins anew.
+ */
+export async function started (
+  open: () => Promise<RawClient>, start: (peer: RawClient) => Promise<unknown>,
+): Promise<RawClient> {
+  for (;;) {
+    const peer = await open()
+    try {
+      await start(peer)
+      peer.heard = ''
+      return peer
+    } catch (error) {
+      if (peer.error !== 'connection-timeout') throw error
+    }
+  }
+}
 
 export class RawClient {
   socket: Socket
@@ -18,7 +37,8 @@ export class RawClient {
   bytes = 0
   /** Discards what it receives: an attacker does not wait for answers. */
   isDeaf = false
-  #woken = (): void => {}
+  /** Called at each change: a connection, data, an end. */
+  readonly #waiting = new Set<() => void>()
 
   static async at (port: number, from = '127.0.0.1'): Promise<RawClient> {
     const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true })
@@ -29,7 +49,7 @@ export class RawClient {
 
   private constructor (socket: Socket) {
     this.socket = socket
-    socket.on('connect', () => { this.#woken() })
+    socket.on('connect', () => { this.#changed() })
     this.#hear(socket)
   }
 
@@ -66,8 +86,8 @@ export class RawClient {
     this.socket = socket
     this.heard = ''
     let isSecure = false
-    socket.once('secureConnect', () => { isSecure = true; this.#woken() })
-    plain.once('close', () => { this.isClosed = true; this.#woken() })
+    socket.once('secureConnect', () => { isSecure = true; this.#changed() })
+    plain.once('close', () => { this.isClosed = true; this.#changed() })
     this.#hear(socket)
     await this.#happens(() => isSecure || this.isClosed, 'a handshake')
     if (!isSecure) throw new Error('no handshake')
@@ -121,7 +141,8 @@ export class RawClient {
     else this.socket.destroy()
   }
 
-  async gone (): Promise<void> { if (!this.isClosed) await once(this.socket, 'close') }
+  /** Waits until the connection is gone, also by a reset. */
+  async gone (): Promise<void> { await this.#happens(() => this.isClosed, 'the end') }
 
   #hear (socket: Socket): void {
     socket.on('error', () => {})
@@ -129,21 +150,27 @@ export class RawClient {
       this.bytes += chunk.length
       if (this.isDeaf) return
       this.heard += chunk.toString('latin1')
-      this.#woken()
+      this.#changed()
     })
-    socket.on('close', () => { this.isClosed = true; this.#woken() })
+    socket.on('close', () => { this.isClosed = true; this.#changed() })
   }
 
   async #happens (done: () => boolean, what: string): Promise<void> {
     if (done()) return
     await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => { reject(new Error(`waited for ${what}; heard: ${this.heard.slice(-300)}`)) }, PATIENCE)
-      this.#woken = () => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(look)
+        reject(new Error(`waited for ${what}; heard: ${this.heard.slice(-300)}`))
+      }, PATIENCE)
+      const look = (): void => {
         if (!done()) return
         clearTimeout(timer)
-        this.#woken = () => {}
+        this.#waiting.delete(look)
         resolve()
       }
+      this.#waiting.add(look)
     })
   }
+
+  #changed (): void { for (const look of this.#waiting) look() }
 }

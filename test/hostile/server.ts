@@ -1,5 +1,5 @@
 /** Starts a server process for tests of attacks, and asks it for its state. */
-import { fork, spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { only } from '../only.js'
 import type { Listening } from '../../lib/main.js'
+import { UNMEASURED } from '../interop/process.js'
 import type { Turns } from './turns.js'
 
 /** The state of the server after garbage collections. */
@@ -33,7 +34,8 @@ export interface Answer { readonly id: number, readonly value: unknown }
 export const DOMAIN = 'a'
 export const PASSWORD = 'a secret'
 const ENTRY = join(PACKAGE_ROOT, 'dist', 'test', 'hostile', 'entry.js')
-const PATIENCE = 300_000
+/** Only a hang lasts longer, in milliseconds. */
+const PATIENCE = 600_000
 
 export interface ServerHow {
   /** Conf lines besides the listeners, the log and the host. */
@@ -77,11 +79,10 @@ export class ServerProcess {
     this.folder = folder
     const conf = join(folder, 'sestina.toml')
     writeFileSync(conf, confOf(how))
-    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] } // these variables only, because coverage tools for the test must not measure the server
-    const [program, ...args] = how.under ?? []
-    this.child = program === undefined
-      ? fork(ENTRY, [conf], { env, execArgv: ['--expose-gc'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-      : spawn(program, [...args, process.execPath, '--expose-gc', ENTRY, conf], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    const env = { PATH: process.env['PATH'], HOME: process.env['HOME'] }
+    // The coverage tools of the test must not measure the server: they make it slow.
+    const [program, ...args] = [...UNMEASURED, ...how.under ?? []] as [string, ...string[]]
+    this.child = spawn(program, [...args, process.execPath, '--expose-gc', ENTRY, conf], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.child.on('message', ({ id, value }: Answer) => {
       this.#waiting.get(id)?.(value)
       this.#waiting.delete(id)
@@ -105,19 +106,19 @@ export class ServerProcess {
   async errors (): Promise<readonly string[]> { return await this.ask({ ask: 'errors' }) as readonly string[] }
   async account (name: string): Promise<void> { await this.ask({ ask: 'account', jid: `${name}@${DOMAIN}`, password: PASSWORD }) }
 
-  /** Waits until at most `connections` connections are left. Throws if that takes longer than 30 seconds. */
+  /** Waits until at most `connections` connections are left. Throws if that takes longer than `PATIENCE`. */
   async quiet (connections = 0): Promise<void> {
-    for (let turn = 0; turn < 600; turn++) {
-      if (await this.ask({ ask: 'connections' }) as number <= connections) return
-      await new Promise(resolve => { setTimeout(resolve, 50) })
+    const end = performance.now() + PATIENCE
+    while (await this.ask({ ask: 'connections' }) as number > connections) {
+      if (performance.now() > end) throw new Error('connections are left')
+      await new Promise(resolve => { setTimeout(resolve, 20) })
     }
-    throw new Error('connections are left')
   }
 
-  /** Waits until no one-shot timer is left, but 3 seconds at most: some writes happen a moment later. */
+  /** Waits until no one-shot timer is left: some writes happen a moment later. Gives up after a minute. */
   async rested (): Promise<void> {
-    for (let turn = 0; turn < 60; turn++) {
-      if (await this.ask({ ask: 'single timers' }) === 0) return
+    const end = performance.now() + 60_000
+    while (performance.now() < end && await this.ask({ ask: 'single timers' }) !== 0) {
       await new Promise(resolve => { setTimeout(resolve, 50) })
     }
   }
@@ -125,7 +126,7 @@ export class ServerProcess {
   async stop (): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return
     const gone = once(this.child, 'exit')
-    const timer = setTimeout(() => { this.child.kill('SIGKILL') }, 15_000)
+    const timer = setTimeout(() => { this.child.kill('SIGKILL') }, 120_000)
     if (this.child.connected) await this.ask({ ask: 'stop' }).catch(() => {})
     if (this.child.connected) this.child.disconnect()
     await gone

@@ -5,6 +5,7 @@ import { FOR_NEIGHBOURS, Neighbours } from './neighbours.js'
 import type { RawClient } from './peer.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { AttackedServer } from './town.js'
+import { staysBelow } from './turns.js'
 
 const MIB = 1024 * 1024
 const EVIL = 'evil.test'
@@ -46,8 +47,8 @@ const FLOODS: Readonly<Record<string, (n: number) => string>> = {
   'capabilities': n => `<presence from='x${n % 5000}@${EVIL}/x' to='mallory@${DOMAIN}'><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='${'n'.repeat(300)}' ver='${n}'/></presence>`,
 }
 
-t.setTimeout(600_000)
-t.test('another server cannot hold the server', { timeout: 580_000 }, async t => {
+t.setTimeout(1_200_000)
+t.test('another server cannot hold the server', { timeout: 1_200_000 }, async t => {
   const { town, neighbours } = await attacked(t)
   const { server } = town
   for (const [what, stanza] of Object.entries(FLOODS)) {
@@ -68,9 +69,10 @@ t.test('another server cannot hold the server', { timeout: 580_000 }, async t =>
         tybalt.drops()
         peer.drops()
       })
-      const after = await server.report()
-      const grown = (after.heap + after.external - before.heap - before.external) / MIB
-      t.ok(grown < 40, `after ${STANZAS} stanzas, the heap has grown by ${grown.toFixed(1)} MiB`)
+      await staysBelow(t, 40, async () => {
+        const after = await server.report()
+        return (after.heap + after.external - before.heap - before.external) / MIB
+      }, grown => `after ${STANZAS} stanzas, the heap has grown by ${grown.toFixed(1)} MiB`)
     })
   }
 
@@ -89,7 +91,7 @@ t.test('another server cannot hold the server', { timeout: 580_000 }, async t =>
   })
 })
 
-t.test('a domain that floods an account with subscription requests keeps out no other domain, and no request is lost', { timeout: 280_000 }, async t => {
+t.test('a domain that floods an account with subscription requests keeps out no other domain, and no request is lost', { timeout: 1_200_000 }, async t => {
   const { town, neighbours } = await attacked(t)
   const sites = Array.from({ length: 4 }, (_, n) => `s${n}.${EVIL}`)
   const peers = await Promise.all(sites.map(async (site, n) => await neighbours.comes(town.server, site, `127.0.42.${n + 1}`)))
@@ -114,14 +116,16 @@ t.test('a domain that floods an account with subscription requests keeps out no 
   t.same([...waiting].sort((a, b) => a - b), Array.from(waiting, (_, n) => n), 'the first ones: none of them was pushed out')
 })
 
-t.test('a user who sends spam to many does not silence the other users of the same server', { timeout: 280_000 }, async t => {
+t.test('a user who sends spam to many does not silence the other users of the same server', { timeout: 1_200_000 }, async t => {
   const { town, neighbours } = await attacked(t)
   const tybalt = await (await town.visitor(3)).comes('tybalt', 'square')
   tybalt.says('<presence/>')
   await tybalt.pings()
   const peer = await neighbours.comes(town.server, EVIL, '127.0.40.1')
+  let attempts = 0
   await town.talks(t, async () => {
-    await floods(peer, SPAM, n => `<message type='chat' from='spam@${EVIL}/x' to='tybalt@${DOMAIN}'><body>buy ${n}</body></message>`)
+    const spammer = `spam${attempts++}@${EVIL}/x`
+    await floods(peer, SPAM, n => `<message type='chat' from='${spammer}' to='tybalt@${DOMAIN}'><body>buy ${n}</body></message>`)
     peer.says(`<message type='chat' id='sincere' from='rosaline@${EVIL}/x' to='tybalt@${DOMAIN}'><body>Shall we dance?</body></message>`)
     const heard = await tybalt.gets('Shall we dance?')
     const spam = heard.split('<body>buy').length - 1

@@ -1,7 +1,7 @@
 /** Two users who talk on a server while somebody attacks it. */
 import { setTimeout as rest } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { RawClient } from './peer.js'
+import { RawClient, started } from './peer.js'
 import { DOMAIN, ServerProcess, type ServerHow } from './server.js'
 import { turnsStayShort } from './turns.js'
 
@@ -13,9 +13,8 @@ export class AttackedServer {
   static async open (t: Test, how: ServerHow = {}): Promise<AttackedServer> {
     const server = await ServerProcess.start(t, how)
     for (const name of ['romeo', 'juliet', 'mallory', 'tybalt', 'paris']) await server.account(name)
-    const [juliet, romeo] = [await RawClient.at(server.ports.none, '127.0.9.1'), await RawClient.at(server.ports.none, '127.0.9.2')]
-    await juliet.comes('juliet', 'balcony')
-    await romeo.comes('romeo', 'orchard')
+    const juliet = await started(() => RawClient.at(server.ports.none, '127.0.9.1'), peer => peer.comes('juliet', 'balcony'))
+    const romeo = await started(() => RawClient.at(server.ports.none, '127.0.9.2'), peer => peer.comes('romeo', 'orchard'))
     juliet.says(`<presence to='romeo@${DOMAIN}' type='subscribed'/><presence to='romeo@${DOMAIN}' type='subscribe'/>`)
     await juliet.pings()
     romeo.says(`<presence to='juliet@${DOMAIN}' type='subscribed'/><presence to='juliet@${DOMAIN}' type='subscribe'/>`)
