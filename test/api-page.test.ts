@@ -87,7 +87,7 @@ t.test('the modules outside the tree, as printed, are compiled, tested, installe
 
   const server = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js'), 'start', '--conf', join(folder, 'sestina.toml')], { input: '' })
   t.teardown(() => server.stop())
-  await server.says(/server ready/, 60)
+  await server.says(/server ready/)
   const hooks = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'bin', 'sestina.js'), 'hooks', '--conf', join(folder, 'sestina.toml')], { input: '' })
   await hooks.ended
   t.match(hooks.said, 'words')

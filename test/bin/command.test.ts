@@ -40,7 +40,7 @@ async function sestina (conf: string, words: readonly string[], input = ''): Pro
 async function running (t: Test, { conf }: Place): Promise<Program> {
   const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '' })
   t.teardown(() => server.stop())
-  await server.says(/"msg":"server ready"/, 60)
+  await server.says(/"msg":"server ready"/)
   return server
 }
 
@@ -133,13 +133,13 @@ t.test('a conf file is checked before it is used', async t => {
   for (const line of wrong) for (const said of [check.said, reload.said, again.said]) t.match(said, line)
   const before = server.said.length
   server.signal('SIGHUP')
-  await server.says(/"msg":"conf not reloaded"/, 30, before)
+  await server.says(/"msg":"conf not reloaded"/, undefined, before)
   const [refused = ''] = /^.*"msg":"conf not reloaded".*$/m.exec(server.said.slice(before)) ?? []
   t.match(JSON.parse(refused), { problems: wrong })
   t.notMatch(refused, 'stack', 'a mistake of the operator is no defect')
   writeConf(here.conf, here.port, 'format = "json"', 'carbons = true\n')
   server.signal('SIGHUP')
-  await server.says(/"msg":"conf reloaded"/, 30, before)
+  await server.says(/"msg":"conf reloaded"/, undefined, before)
   t.match(await sestina(here.conf, ['reload']), { code: 0, said: 'reloaded\n' })
   const full = new Program(process.execPath, [SESTINA, 'check', here.conf, '--full'], { input: '' })
   t.equal(await full.ended, 0)

@@ -8,7 +8,7 @@ import { SESTINA } from '../sestina.js'
 
 interface Said { readonly code: number | string, readonly said: string }
 
-t.setTimeout(240_000)
+t.setTimeout(1_200_000)
 
 t.test('many accounts are added from CSV at once, invalid lines are reported, and lists are plain lines', async t => {
   const folder = t.testdir({})

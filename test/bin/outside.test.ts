@@ -62,7 +62,7 @@ function starting (t: Test, { folder }: Place): Program {
 
 t.test('a module in a folder without node_modules runs in the started server, with its settings', async t => {
   const here = await place(t, 'path = ["own"]\ndice = { sides = 8 }', { 'own/dice.mjs': DICE })
-  await starting(t, here).says(/"sides":8,"msg":"dice ready"/, 60)
+  await starting(t, here).says(/"sides":8,"msg":"dice ready"/)
 })
 
 t.test('a package by name uses the server\'s own copy of sestina, even if another one is installed beside it', async t => {
@@ -77,7 +77,7 @@ t.test('a package by name uses the server\'s own copy of sestina, even if anothe
     'node_modules/sestina/package.json': '{ "name": "sestina", "type": "module", "exports": "./index.js" }',
     'node_modules/sestina/index.js': "throw new Error('another copy')\n",
   })
-  await starting(t, here).says(/"sides":12,"msg":"dice ready"/, 60)
+  await starting(t, here).says(/"sides":12,"msg":"dice ready"/)
 })
 
 t.test('check --full shows the settings of the module and where they come from; a host can turn it off', async t => {
@@ -165,12 +165,12 @@ t.test('a reload takes new modules, drops removed ones, and says which rebuilt o
   const here = await place(t, 'path = ["own"]', { 'own/dice.mjs': DICE, 'own/part/part.mjs': 'export const a = 1\n' })
   const conf = readFileSync(join(here.folder, 'sestina.toml'), 'utf8')
   const server = starting(t, here)
-  await server.says(/"msg":"server ready"/, 60)
+  await server.says(/"msg":"server ready"/)
   t.match(await command(here, 'reload'), /^reloaded\n/)
 
   here.write({ 'own/coin.mjs': DICE.replaceAll('dice', 'coin').replaceAll('hostOpened', 'offersChanged') })
   t.match(await command(here, 'reload'), /^reloaded\n/)
-  await server.says(/"msg":"coin ready"/, 60)
+  await server.says(/"msg":"coin ready"/)
 
   here.write({ 'own/dice.mjs': DICE.replace('default(6)', 'default(7)'), 'own/part/part.mjs': 'export const a = 1\n' })
   t.match(await command(here, 'reload'), /^reloaded; the changes of modules\.dice need a restart\n/)
@@ -183,7 +183,7 @@ t.test('a reload takes new modules, drops removed ones, and says which rebuilt o
   t.match(await command(here, 'reload'), /own\/cube\.mjs cannot be loaded: TypeError/)
   here.write({ 'own/cube.mjs': DICE.replaceAll('dice', 'cube').replaceAll('hostOpened', 'offersChanged') })
   t.match(await command(here, 'reload'), /^reloaded/)
-  await server.says(/"msg":"cube ready"/, 60)
+  await server.says(/"msg":"cube ready"/)
 
   here.write({ 'sestina.toml': conf.replace('path = ["own"]', '') })
   t.match(await command(here, 'reload'), /^reloaded\n/)
@@ -214,13 +214,13 @@ t.test('a module whose setup throws is reported by check, start and reload with 
   here.write({ 'own/coin.mjs': MENDED })
   t.match(await command(here, 'check'), /sestina\.toml is fine, with one warning\n$/)
   const server = starting(t, here)
-  await server.says(/"msg":"server ready"/, 60)
+  await server.says(/"msg":"server ready"/)
 })
 
 t.test('a reload loads a module again that could not be set up, and says if only a restart can', async t => {
   const here = await place(t, 'path = ["own"]', { 'own/dice.mjs': DICE, 'own/part/part.mjs': 'export const a = 1\n' })
   const server = starting(t, here)
-  await server.says(/"msg":"server ready"/, 60)
+  await server.says(/"msg":"server ready"/)
   here.write({ 'own/coin.mjs': BROKEN })
   const failed = await command(here, 'reload')
   t.match(failed, /^module 'coin' cannot be set up: ReferenceError: hostOpenedX is not defined\n +at .*\/own\/coin\.mjs:4:\d+\)?\n$/)
@@ -230,12 +230,12 @@ t.test('a reload loads a module again that could not be set up, and says if only
   t.match(await command(here, 'reload'), /^module 'coin' [^]*\nits files have changed since they were loaded: restart the server\n$/, 'another file has changed, which it may import')
   here.write({ 'own/part/part.mjs': 'export const a = 1\n' })
   t.match(await command(here, 'reload'), /^reloaded\n/)
-  await server.says(/"msg":"coin ready"/, 60)
+  await server.says(/"msg":"coin ready"/)
 
   // The signal reaches only the server; the command would find the mistake first, in its own process.
   here.write({ 'own/cube.mjs': `import { two } from './part/two.mjs'\ntwo.toString()\n${DICE.replaceAll('dice', 'cube')}`, 'own/part/two.mjs': 'export const two = undefined\n' })
   server.signal('SIGHUP')
-  await server.says(/own\/cube\.mjs cannot be loaded: TypeError.*own\/cube\.mjs:2:\d+.*"msg":"conf not reloaded"/, 60)
+  await server.says(/own\/cube\.mjs cannot be loaded: TypeError.*own\/cube\.mjs:2:\d+.*"msg":"conf not reloaded"/)
   here.write({ 'own/part/two.mjs': 'export const two = 2\n' })
   t.match(await command(here, 'reload'), /own\/cube\.mjs cannot be loaded: TypeError[^]*\nits files have changed since they were loaded: restart the server\n$/)
 })

@@ -16,7 +16,7 @@ t.test('if every other kill is an orderly stop, nothing is lost either, and ever
 t.test('a message on its way to another server when the server is killed arrives, or comes back to its sender', t => plays(t, 'neighbours', 6))
 
 async function plays (t: Test, name: string, kills: number, mode?: 'stops'): Promise<void> {
-  const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills), ...mode === undefined ? [] : [mode]], { input: '' })
+  const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills), ...mode === undefined ? [] : [mode]], { input: '', isMeasured: false })
   t.teardown(() => play.stop())
   t.equal(await play.ended, 0, play.said)
   t.match(play.said, new RegExp(`^${mode === 'stops' ? `${kills / 2} stops, ${kills / 2}` : kills} kills, .* nothing lost, nothing twice`))

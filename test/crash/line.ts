@@ -10,7 +10,7 @@ import { textOf, type Element } from '../../lib/xml/element.js'
 export const DOMAIN = 'localhost'
 export const PASSWORD = 'a secret of Verona'
 const LIMITS = { bytes: 16_777_216, elements: 100_000, depth: 64, attributes: 64, name: 256 }
-const PATIENCE = 120_000
+const PATIENCE = 600_000
 
 export class Line {
   readonly #socket: Socket

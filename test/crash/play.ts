@@ -37,6 +37,8 @@ offline = { keep = 100000 }
 stream-management = true`)}[host.${DOMAIN}]
 `)
 
+/** Only a hang lasts longer, in milliseconds. */
+const PATIENCE = 120_000
 /** How long the server lives, in milliseconds. */
 const SHORTEST = 20
 const LONGEST = 700
@@ -75,8 +77,8 @@ try {
     for (const caller of callers) await arrive(caller, isStop ? Infinity : killed)
   }
   for (const caller of callers) await caller.settles()
-  await quiet()
   for (const caller of callers) doubt(caller.unsure)
+  await quiet()
   check()
   console.log(`${mode === 'stops' ? `${Math.ceil(kills / 2)} stops, ${Math.floor(kills / 2)} kills` : `${kills} kills`}, ${sent.length} messages, ${resumed} sessions resumed, ${anew} anew: nothing lost, nothing twice`)
 } catch (error) {
@@ -117,13 +119,22 @@ function doubt (messages: readonly number[]): void {
   for (const message of messages) (sent[message] as Sent).isSure = false
 }
 
-/** Waits until no more messages arrive. */
+/** Waits until every message has come, or for `PATIENCE`; then half a second for what should not come. */
 async function quiet (): Promise<void> {
-  const total = (): number => callers.flatMap(({ chains }) => chains).reduce((sum, { got }) => sum + got.length, 0)
-  for (let before = -1; before !== total();) {
-    before = total()
-    await sleep(500)
+  const end = Date.now() + PATIENCE
+  while (lost() !== undefined && Date.now() < end) await sleep(20)
+  await sleep(500)
+}
+
+/** Returns what is wrong with the first message that did not come where it had to, or undefined. */
+function lost (): string | undefined {
+  const got = new Map(callers.flatMap(({ chains }) => chains).map(chain => [chain, new Set(chain.got)]))
+  for (const [message, { to, audience, isSure }] of sent.entries()) {
+    if (!isSure) continue
+    if (![...got].some(([{ account }, messages]) => account === to && messages.has(message))) return `message ${message} to ${to} is lost`
+    if (audience.some(chain => chain.isAlive && got.get(chain)?.has(message) !== true)) return `message ${message} did not reach a session of ${to} that was there`
   }
+  return undefined
 }
 
 function check (): void {
@@ -135,11 +146,6 @@ function check (): void {
       if (from.some((message, at) => at > 0 && message < (from[at - 1] ?? 0))) throw new Error(`not in order: ${from.join(' ')}`)
     }
   }
-  sent.forEach(({ to, audience, isSure }, message) => {
-    if (!isSure) return
-    if (!all.some(({ account, got }) => account === to && got.includes(message))) throw new Error(`message ${message} to ${to} is lost`)
-    for (const chain of audience) {
-      if (chain.isAlive && !chain.got.includes(message)) throw new Error(`message ${message} did not reach a session of ${to} that was there`)
-    }
-  })
+  const why = lost()
+  if (why !== undefined) throw new Error(why)
 }

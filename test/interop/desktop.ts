@@ -5,7 +5,7 @@ import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { NOBODY, Program, run } from './process.js'
+import { NOBODY, PATIENCE, Program, run } from './process.js'
 
 export class Desktop {
   /** The environment of a program that is to appear on this desktop, with a home of its own. */
@@ -64,7 +64,7 @@ export class Desktop {
    * Takes pictures until one differs from an earlier one by more than `pixels`, or the time is over. Keeps the last one
    * and returns the difference.
    */
-  async changed (earlier: string, path: string, pixels: number, seconds = 20): Promise<number> {
+  async changed (earlier: string, path: string, pixels: number, seconds = PATIENCE): Promise<number> {
     const end = performance.now() + seconds * 1000
     for (;;) {
       await this.picture(path)

@@ -65,7 +65,7 @@ modules:
     },
   })
   t.teardown(() => server.stop())
-  await server.says(/ejabberd .* is started/, 90)
+  await server.says(/ejabberd .* is started/)
   const asks = async (command: string, args: Readonly<Record<string, string>>): Promise<void> => {
     const response = await fetch(`http://127.0.0.1:${port}/api/${command}`, { method: 'POST', body: JSON.stringify(args) })
     if (!response.ok) throw new Error(`ejabberd: ${command}: ${await response.text()}`)
@@ -120,7 +120,7 @@ t.test('accounts of Prosody and ejabberd can be imported, and their users can lo
     await t.test(`${local} logs in by Gajim with its default settings`, { skip: gajim }, async t => {
       const desktop = await Desktop.open(t, home => { settle(server, home, { local, contact, password: PASSWORD }) })
       const program = desktop.start(t, 'gajim', ['--verbose'])
-      await program.says(/Raise event: signed-in/, 60)
+      await program.says(/Raise event: signed-in/)
       t.match(program.said, /Chosen auth mechanism: SCRAM-SHA-1/)
       await program.stop()
     })

@@ -7,7 +7,7 @@ import type { ServerUnderTest } from './server.js'
 
 export const PASSWORD = 'a secret of Verona'
 /** The longest wait for a stanza or a login, in milliseconds. */
-export const PATIENCE = 120_000
+export const PATIENCE = 600_000
 /**
  * The longest wait of the library for an answer during negotiation, in milliseconds. Its default is two seconds, and a
  * busy machine may need more.

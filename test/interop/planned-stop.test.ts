@@ -12,7 +12,7 @@ import { Stage } from './stops.js'
 const MUCH = 500
 const LITTLE = 100
 
-t.setTimeout(600_000)
+t.setTimeout(1_200_000)
 
 t.test('a planned stop loses no session, no message and no presence, whether the server is idle or in the middle of a burst', async t => {
   await plays(t, 20, 'driver = "sqlite"')

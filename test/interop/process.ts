@@ -11,10 +11,21 @@ export interface Command {
   readonly input?: string
   /** Runs the program as the user nobody if the test runs as root: some programs refuse root. */
   readonly asNobody?: boolean
+  /**
+   * False if the coverage of the program is not measured: it starts in half of the time. Other tests run the same code
+   * in their own process.
+   */
+  readonly isMeasured?: boolean
 }
+
+/** Starts a program without the coverage tools of the test. */
+export const UNMEASURED = ['/usr/bin/env', '-u', 'NODE_OPTIONS'] as const
 
 /** The user nobody, or undefined if the test does not run as root and so cannot change the user. */
 export const NOBODY = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : undefined
+
+/** Only a hang lasts longer, in seconds. */
+export const PATIENCE = 600
 
 /** The number of characters of a program's output that are kept. */
 const KEPT = 1 << 20
@@ -46,7 +57,8 @@ export class Program {
 
   constructor (path: string, args: readonly string[], how: Command = {}) {
     this.name = [path, ...args].join(' ').slice(0, 200)
-    this.#child = spawn(path, args, { cwd: how.cwd, env: { ...process.env, ...how.env }, detached: true, stdio: 'pipe', ...how.asNobody === true ? NOBODY : {} })
+    const [program, ...words] = [...how.isMeasured === false ? UNMEASURED : [], path, ...args] as [string, ...string[]]
+    this.#child = spawn(program, words, { cwd: how.cwd, env: { ...process.env, ...how.env }, detached: true, stdio: 'pipe', ...how.asNobody === true ? NOBODY : {} })
     running.add(this)
     this.ended = new Promise(resolve => {
       this.#child.once('error', error => { this.#hear(`${error.message}\n`); this.#end(127, resolve) })
@@ -68,7 +80,7 @@ export class Program {
    * Waits until the output from `after` on matches. Throws with the last output if the program ends or the time is
    * over.
    */
-  async says (wanted: RegExp, seconds = 120, after = 0): Promise<RegExpExecArray> {
+  async says (wanted: RegExp, seconds = PATIENCE, after = 0): Promise<RegExpExecArray> {
     return await new Promise((resolve, reject) => {
       const done = (): void => { clearTimeout(timer); this.#listeners.delete(look) }
       const fail = (why: string): void => { done(); reject(new Failure(`${this.name} ${why} before it said ${String(wanted)}`, this.#said)) }
@@ -82,10 +94,10 @@ export class Program {
     })
   }
 
-  /** Asks the whole group to end, and kills it after a minute. */
+  /** Asks the whole group to end, and kills it after two minutes. */
   async stop (): Promise<void> {
     this.signal('SIGTERM')
-    const timer = setTimeout(() => { this.signal('SIGKILL') }, 60_000)
+    const timer = setTimeout(() => { this.signal('SIGKILL') }, 120_000)
     await this.ended
     clearTimeout(timer)
     this.signal('SIGKILL') // children that outlived it
@@ -115,9 +127,9 @@ export class Program {
 }
 
 /** Runs a program to its end and returns its output. Throws if it ends with another code than 0, or not in time. */
-export async function run (path: string, args: readonly string[], how: Command = {}, seconds = 240): Promise<string> {
+export async function run (path: string, args: readonly string[], how: Command = {}): Promise<string> {
   const program = new Program(path, args, { input: '', ...how })
-  const timer = setTimeout(() => { program.signal('SIGKILL') }, seconds * 1000)
+  const timer = setTimeout(() => { program.signal('SIGKILL') }, PATIENCE * 1000)
   const ended = await program.ended
   clearTimeout(timer)
   if (ended !== 0) throw new Failure(`${program.name} ended with ${ended}`, program.said)
@@ -143,18 +155,33 @@ function isInstalled (program: string): boolean {
   })
 }
 
+/** The ports for programs that cannot choose one themselves: below those that the system gives to anybody. */
+const FIRST_PORT = 10_000
+const LAST_PORT = 32_000
+/** Each process begins at another place, so that no two of them choose the same port. */
+let nextPort = FIRST_PORT + process.pid * 100 % (LAST_PORT - FIRST_PORT)
+
 /**
- * Returns ports of the loopback interface that were free a moment ago, for programs that cannot choose one themselves.
+ * Returns ports of the loopback interface that are free, for programs that cannot choose one themselves. No other
+ * caller gets them, and nor does a program that asks the system for any port, also while their program is restarted.
  */
 export async function freePorts (count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, async () => {
-    const server = createServer()
-    await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
-    return server
-  }))
-  return await Promise.all(servers.map(async server => {
-    const address = server.address()
-    await new Promise(resolve => { server.close(resolve) })
-    return typeof address === 'object' && address !== null ? address.port : 0
-  }))
+  const found: number[] = []
+  while (found.length < count) {
+    const port = nextPort++
+    if (nextPort > LAST_PORT) nextPort = FIRST_PORT
+    if (await isFree(port)) found.push(port)
+  }
+  return found
+}
+
+async function isFree (port: number): Promise<boolean> {
+  const server = createServer()
+  const outcome = new Promise<boolean>(resolve => {
+    server.once('error', () => { resolve(false) }).once('listening', () => { resolve(true) })
+  })
+  server.listen(port, '127.0.0.1')
+  const isIt = await outcome
+  if (isIt) await new Promise(resolve => { server.close(resolve) })
+  return isIt
 }

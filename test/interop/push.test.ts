@@ -81,7 +81,7 @@ t.test('a phone registers its app server, goes offline, and gets push notificati
     if (Date.now() > until) throw new Error('the registration stays')
     left = await server.asked('push', juliet)
   }
-  t.match(server.said, /push disabled/)
+  await server.says(/push disabled/)
   t.match(await server.asked('mam', juliet), { account: juliet, messages: 2 })
 
   phone.xmpp.reconnect.reconnect().catch((error: unknown) => { t.comment(String(error)) })

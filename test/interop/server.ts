@@ -25,8 +25,10 @@ export interface ServerUnderTest {
   asked (...words: readonly string[]): Promise<unknown>
   /** Stops the server in order (SIGTERM), and starts it again on the same data and ports; only with Sestina. */
   restart (): Promise<void>
-  /** The output of the server so far. */
+  /** The output of the server so far. What it has just logged may still be on its way. */
   readonly said: string
+  /** Waits until the output of the server matches. */
+  says (wanted: RegExp): Promise<unknown>
 }
 
 /**
@@ -50,7 +52,7 @@ async function startSestina (t: Test, folder: string, more: string, listen: stri
   const [port = 0, directPort = 0] = await freePorts(2)
   const conf = join(folder, 'sestina.toml')
   writeFileSync(conf, sestinaConf(port, directPort, more, listen))
-  const start = (): Program => new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
+  const start = (): Program => new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder, isMeasured: false })
   let server = start()
   const secrets = new Secrets()
   t.teardown(async () => {
@@ -58,19 +60,19 @@ async function startSestina (t: Test, folder: string, more: string, listen: stri
     const secret = secrets.inText(server.said)
     if (secret !== undefined) throw new Error(`a log line holds '${secret}'`)
   })
-  await server.says(/\bready\b|server started/i, 60)
+  await server.says(/\bready\b|server started/i)
   return {
     host: '127.0.0.1', port, directPort, domain: DOMAIN, folder,
     certificate: join(folder, 'data', 'certificates', DOMAIN, 'fullchain.pem'),
     addUser: async (local, password) => {
       secrets.add(password)
-      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
+      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n`, isMeasured: false })
     },
     sets: async (local, password) => {
-      await run(process.execPath, [SESTINA, 'user', 'password', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n` })
+      await run(process.execPath, [SESTINA, 'user', 'password', `${local}@${DOMAIN}`, '--password-stdin', '--conf', conf], { input: `${password}\n`, isMeasured: false })
     },
     asked: async (...words) => {
-      const told = await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf])
+      const told = await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf], { isMeasured: false })
       return JSON.parse(told.slice(told.search(/^[[{"]/m))) as unknown // after the lines about its progress
     },
     restart: async () => {
@@ -78,9 +80,10 @@ async function startSestina (t: Test, folder: string, more: string, listen: stri
       const code = await server.ended
       if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${server.said}`)
       server = start()
-      await server.says(/\bready\b|server started/i, 60)
+      await server.says(/\bready\b|server started/i)
     },
     get said () { return server.said },
+    says: wanted => server.says(wanted),
   }
 }
 
@@ -155,7 +158,7 @@ VirtualHost "${DOMAIN}"
 `)
   const server = new Program('prosody', ['--config', conf, '-F'], { cwd: folder })
   t.teardown(() => server.stop())
-  await server.says(new RegExp(`Activated service 'c2s_direct_tls'.*${directPort}`), 30)
+  await server.says(new RegExp(`Activated service 'c2s_direct_tls'.*${directPort}`))
   return {
     host: '127.0.0.1', port, directPort, domain: DOMAIN, folder, certificate,
     addUser: async (local, password) => { await run('prosodyctl', ['--config', conf, '--root', 'register', local, DOMAIN, password]) },
@@ -163,5 +166,6 @@ VirtualHost "${DOMAIN}"
     asked: () => Promise.reject(new Error('Prosody has no such command')),
     restart: () => Promise.reject(new Error('Prosody is not restarted here')),
     get said () { return server.said },
+    says: wanted => server.says(wanted),
   }
 }

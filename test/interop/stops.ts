@@ -51,7 +51,7 @@ export class Stage {
     writeFileSync(join(folder, 'url'), `${url}\n`, { mode: 0o600 })
     writeFileSync(conf, confOf(storage, port, directPort))
     const server = await startServer(conf, port)
-    await server.says(/"server ready"/, 60) // then it accepts admin requests
+    await server.says(/"server ready"/) // then it accepts admin requests
     const stage = new Stage(conf, [port, directPort], server)
     t.teardown(() => stage.#end())
     for (const user of ['romeo', 'juliet', 'mercutio']) await stage.#asks('user add', [`${user}@${DOMAIN}`], PASSWORD)
@@ -103,7 +103,7 @@ export class Stage {
   async #stops (how: Round['how']): Promise<void> {
     const gone = this.#server.ended
     if (how === 'SIGTERM') this.#server.signal('SIGTERM')
-    else if (how === 'command') await run(process.execPath, [SESTINA, 'stop', '--conf', this.#conf])
+    else if (how === 'command') await run(process.execPath, [SESTINA, 'stop', '--conf', this.#conf], { isMeasured: false })
     else await this.#asks('stop')
     const code = await gone
     if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${this.#server.said}`)

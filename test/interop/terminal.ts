@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { Failure, run } from './process.js'
+import { Failure, PATIENCE, run } from './process.js'
 
 export class Terminal {
   readonly #tmux: readonly string[]
@@ -34,7 +34,7 @@ export class Terminal {
   }
 
   /** Waits until the screen matches, and returns it. */
-  async shows (wanted: RegExp, seconds = 20): Promise<string> {
+  async shows (wanted: RegExp, seconds = PATIENCE): Promise<string> {
     const end = performance.now() + seconds * 1000
     for (;;) {
       const screen = await this.screen()

@@ -48,7 +48,7 @@ t.test('people can use clients of the web', async t => {
     await resumed
     await juliet.xmpp.send(xml('message', { to: romeo.full, type: 'chat' }, xml('body', {}, 'after the stop')))
     await romeo.gets(hears('after the stop'))
-    t.match(server.said, /session resumed/)
+    await server.says(/session resumed/)
   })
 
   t.test('@xmpp/client over WebSocket gets not-authorized for a wrong password', async t => {

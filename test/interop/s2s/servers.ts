@@ -6,6 +6,7 @@ import { randomInt } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Socket } from 'node:net'
+import { setTimeout as rest } from 'node:timers/promises'
 import tls from 'node:tls'
 import { GeneralName } from '@peculiar/asn1-x509'
 import { client, xml, type Client } from '@xmpp/client'
@@ -17,7 +18,7 @@ import { Zone } from './dns.js'
 import { SESTINA } from '../../sestina.js'
 
 export const PASSWORD = 'a secret of Verona'
-const PATIENCE = 120_000
+const PATIENCE = 600_000
 
 export type Stanza = Parameters<Client['send']>[0]
 
@@ -167,15 +168,15 @@ ${modules}`)}${domains.map(domain => `[host."${domain}"]`).join('\n')}
     domain, address,
     get said () { return before + (server?.said ?? '') },
     async start () {
-      server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder })
-      await server.says(/\bready\b|server started/i, 60)
+      server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder, isMeasured: false })
+      await server.says(/\bready\b|server started/i)
     },
     async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
     async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
     get pid () { return server?.pid ?? 0 },
-    command: (...words) => run(process.execPath, [SESTINA, ...words, '--conf', conf]),
+    command: (...words) => run(process.execPath, [SESTINA, ...words, '--conf', conf], { isMeasured: false }),
     async addUser (local, at = domain) {
-      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${at}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n` })
+      await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${at}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n`, isMeasured: false })
     },
   })
 }
@@ -218,7 +219,7 @@ Component "rooms.${domain}" "muc"
     get said () { return before + (server?.said ?? '') },
     async start () {
       server = quarter.inside(domain, 'prosody', ['--config', conf, '-F'])
-      for (const service of ['c2s', 's2s', 's2s_direct_tls']) await server.says(new RegExp(`Activated service '${service}'`), 60)
+      for (const service of ['c2s', 's2s', 's2s_direct_tls']) await server.says(new RegExp(`Activated service '${service}'`))
     },
     async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
     async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
@@ -279,7 +280,7 @@ modules:
       server = quarter.inside(domain, 'erl', ['-noinput', '+K', 'true', '-kernel', 'inetrc', `"${inetrc}"`, '-mnesia', 'dir', `"${join(folder, 'mnesia')}"`, '-s', 'ejabberd'], {
         EJABBERD_CONFIG_PATH: conf, EJABBERD_LOG_PATH: join(folder, 'ejabberd.log'), ERL_LIBS: libraries, ERL_CRASH_DUMP_BYTES: '0',
       })
-      await server.says(/Start accepting TLS connections at .*:5270|ejabberd .* is started/, 90)
+      await server.says(/Start accepting TLS connections at .*:5270|ejabberd .* is started/)
     },
     async stop () { await server?.stop(); before += server?.said ?? ''; server = undefined },
     async kill () { server?.signal('SIGKILL'); await server?.ended; before += server?.said ?? ''; server = undefined },
@@ -288,6 +289,15 @@ modules:
       if (!response.ok) throw new Error(`ejabberd did not register ${user}: ${await response.text()}`)
     },
   })
+}
+
+/** Waits until a server has logged something this many times. What it has just logged may still be on its way. */
+export async function logged (server: Neighbour, wanted: string, times = 1): Promise<void> {
+  const end = performance.now() + PATIENCE
+  while (server.said.split(wanted).length <= times) {
+    if (performance.now() > end) throw new Error(`${server.domain} did not log '${wanted}' ${times} times:\n${server.said.slice(-4000)}`)
+    await rest(20)
+  }
 }
 
 /** A user's device on any of the servers, online. */
