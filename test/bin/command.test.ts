@@ -32,7 +32,7 @@ function writeConf (conf: string, port: number, log = 'format = "json"', more = 
 }
 
 async function sestina (conf: string, words: readonly string[], input = ''): Promise<Said> {
-  const program = new Program(process.execPath, [SESTINA, ...words, '--conf', conf], { input })
+  const program = new Program(process.execPath, [SESTINA, ...words, '--conf', conf], { input, isMeasured: false })
   const code = await program.ended
   return { code, said: program.said }
 }

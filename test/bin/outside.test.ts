@@ -39,7 +39,7 @@ function confOf (modules: string, port: number | undefined): string {
 }
 
 async function command ({ folder }: Place, ...words: readonly string[]): Promise<string> {
-  const program = new Program(process.execPath, [SESTINA, ...words, '--conf', join(folder, 'sestina.toml')], { input: '' })
+  const program = new Program(process.execPath, [SESTINA, ...words, '--conf', join(folder, 'sestina.toml')], { input: '', isMeasured: false })
   await program.ended
   return program.said
 }
@@ -47,7 +47,8 @@ async function command ({ folder }: Place, ...words: readonly string[]): Promise
 /** Returns what `check` and `start` say, after testing that both refuse the conf with the same words. */
 async function refusal (t: Test, { folder }: Place): Promise<string> {
   const conf = join(folder, 'sestina.toml')
-  const [checked, started] = [['check', conf], ['start', '--conf', conf]].map(words => new Program(process.execPath, [SESTINA, ...words], { input: '' }))
+  const [checked, started] = [['check', conf], ['start', '--conf', conf]].map(words =>
+    new Program(process.execPath, [SESTINA, ...words], { input: '', isMeasured: words[0] === 'check' }))
   t.equal(await checked?.ended, 78)
   t.equal(await started?.ended, 78)
   t.equal(started?.said, checked?.said, 'check says what a start says')

@@ -18,7 +18,7 @@ interface Said { readonly code: number | string, readonly said: string }
 async function sestina (t: Test, cwd: string, words: readonly string[], input = '', command: readonly [string, ...string[]] = [process.execPath, SESTINA]): Promise<Said> {
   const [path, ...above] = command
   const env = { XDG_CONFIG_HOME: join(cwd, 'user'), SESTINA_CONF: '', HOME: cwd }
-  const program = new Program('/usr/bin/env', ['-u', 'SESTINA_CONF', path, ...above, ...words], { cwd, env, input })
+  const program = new Program('/usr/bin/env', ['-u', 'SESTINA_CONF', path, ...above, ...words], { cwd, env, input, isMeasured: false })
   t.teardown(() => { program.signal('SIGKILL') })
   return { code: await program.ended, said: program.said }
 }

@@ -32,7 +32,7 @@ const words = (conf: string, ...given: readonly string[]): string[] => [SESTINA,
 interface Ended { readonly code: number | string, readonly said: string }
 
 async function sestina (conf: string, ...given: readonly string[]): Promise<Ended> {
-  const program = new Program(process.execPath, words(conf, ...given), { input: '' })
+  const program = new Program(process.execPath, words(conf, ...given), { input: '', isMeasured: false })
   return { code: await program.ended, said: program.said }
 }
 
