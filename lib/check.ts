@@ -63,7 +63,8 @@ async function certificateFindings ({ hosts, server: { tls } }: Config): ReturnT
 async function moduleFindings (config: Config, modules: ReadonlyMap<string, AnyModule>, found: Found): Promise<void> {
   const said = new Set<string>()
   for (const plan of plansOf(config, modules)) {
-    const server = new Server({ clock: systemClock, ids: randomIds, log: silent, storage: new MemoryStorage() })
+    const { data } = config.server
+    const server = new Server({ clock: systemClock, ids: randomIds, log: silent, storage: new MemoryStorage(), data })
     try {
       await server.rehearse(plan)
     } catch (error) {

@@ -121,7 +121,17 @@ export class Running {
     const { iterations } = config.server.authentication
     const shortest = (): number => this.#config.server.authentication.minPasswordLength
     const { log } = parts
-    this.server = new Server({ clock: this.#clock, ids: this.#ids, log, storage, iterations, shortest, turns })
+    this.server = new Server({
+      clock: this.#clock,
+      ids: this.#ids,
+      log,
+      storage,
+      iterations,
+      shortest,
+      turns,
+      data: config.server.data,
+      webOrigins: domain => this.#webOrigins(domain),
+    })
   }
 
   get config (): Config { return this.#config }

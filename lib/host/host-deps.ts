@@ -36,6 +36,10 @@ export interface HostDeps {
   readonly offeredServices: (host: Jid) => readonly DiscoItem[]
   /** Fires a hook at all hosts of the server, one after another. */
   readonly fireEverywhere: <E>(hook: Hook<E>, event: E) => Maybe<void>
+  /** Returns the addresses of the web as the clients of the host reach them: "https://example.org:5281". */
+  readonly webOrigins: () => readonly string[]
+  /** The folder of the server's data. */
+  readonly dataFolder: string
   readonly settings: HostSettings
   readonly clock: Clock
   readonly ids: Ids

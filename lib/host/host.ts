@@ -28,7 +28,6 @@ import {
   accountCreated, accountLeaving, accountRemoved, passwordChanged, sending, sessionAvailable, sessionBound,
   sessionClosed, sessionDetached, sessionPresent, sessionResumed, sessionUnavailable, stanzaBounced,
 } from './events.js'
-import type { DiscoItem } from './disco.js'
 import { Entities } from './entities.js'
 import { IqHandlers, legacySession, PendingRequests, type Asking } from './iq.js'
 import { Logins } from './logins.js'
@@ -86,7 +85,7 @@ export class Host implements Destination, SessionHome {
   readonly services = new Named()
   readonly counters = new Counters()
   readonly #outlets = new Outlets(this)
-  readonly #neighbours: Pick<HostDeps, 'offeredServices' | 'fireEverywhere'>
+  readonly deps: Pick<HostDeps, 'offeredServices' | 'fireEverywhere' | 'webOrigins' | 'dataFolder'>
   served: Served | undefined
   readonly lanes: AccountLanes
   readonly entities = new Entities(this)
@@ -98,7 +97,7 @@ export class Host implements Destination, SessionHome {
     this.domain = parts.domain
     this.jid = parseJid(parts.domain)
     this.isService = parts.isService
-    this.#neighbours = parts
+    this.deps = parts
     this.settings = parts.settings
     this.clock = parts.clock
     this.ids = parts.ids
@@ -267,8 +266,6 @@ export class Host implements Destination, SessionHome {
   /** True if the host answers disco#info. */
   get answersInfo (): boolean { return this.handlers.has('host', 'get', NS.DISCO_INFO, 'query') }
 
-  get offeredServices (): readonly DiscoItem[] { return this.#neighbours.offeredServices(this.jid) }
-
   /** Returns the outlet of an address at this host. */
   outlet (from: Jid): Outlet { return this.#outlets.of(from) }
 
@@ -313,7 +310,7 @@ export class Host implements Destination, SessionHome {
 
   /** Removes an account as part of a batch. The sessions end after the batch is stored and its answer was sent. */
   removingAccount (account: Jid, batch: Batch): Maybe<void> {
-    const left = this.#neighbours.fireEverywhere(accountLeaving, { account, batch })
+    const left = this.deps.fireEverywhere(accountLeaving, { account, batch })
     return follow(follow(left, () => this.hooks.fire(accountRemoved, { account, batch })), () => {
       batch.add(this.storage.erasing(account.toString()))
       this.accounts.removingIn(batch, account)

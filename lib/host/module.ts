@@ -83,6 +83,13 @@ export interface ModuleHost<
   readonly isService: boolean
   /** The running services of this server that the host shows to its clients. Only those that answer disco#info. */
   readonly offeredServices: readonly DiscoItem[]
+  /**
+   * The addresses of the web at which clients reach the routes of this host, such as "https://example.org:5281"; only
+   * those with TLS. Empty if no [[listen]] is for the web.
+   */
+  readonly webOrigins: readonly string[]
+  /** The folder of the server's data. A module that keeps files has a folder of its name in it. */
+  readonly dataFolder: string
   /** Bare addresses of the administrators, as in the current conf. */
   readonly admins: readonly string[]
   readonly settings: Values<C>

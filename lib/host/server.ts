@@ -32,6 +32,10 @@ export interface ServerDeps {
   readonly shortest?: () => number
   /** The most accounts of each host whose state stays in memory. */
   readonly cached?: number
+  /** Returns the addresses of the web as clients of a domain reach them. */
+  readonly webOrigins?: (domain: string) => readonly string[]
+  /** The folder of the server's data; the working directory if absent. */
+  readonly data?: string
   /** Shares the event loop among all streams. */
   readonly turns?: Turns
 }
@@ -66,6 +70,8 @@ export class Server {
   readonly #iterations: number | undefined
   readonly #shortest: (() => number) | undefined
   readonly #cached: number | undefined
+  readonly #webOrigins: (domain: string) => readonly string[]
+  readonly #data: string
   #isOpen = false
 
   constructor (parts: ServerDeps) {
@@ -80,6 +86,8 @@ export class Server {
     this.#iterations = parts.iterations
     this.#shortest = parts.shortest
     this.#cached = parts.cached
+    this.#webOrigins = parts.webOrigins ?? (() => [])
+    this.#data = parts.data ?? '.'
   }
 
   /** The start time, in milliseconds since 1970. */
@@ -220,6 +228,8 @@ export class Server {
       isService: plan.isService === true,
       offeredServices: shown => this.#servicesOf(shown),
       fireEverywhere: (hook, event) => this.#fire(hook, event),
+      webOrigins: () => this.#webOrigins(plan.domain),
+      dataFolder: this.#data,
       settings: plan.settings,
       clock,
       ids: this.#ids,
