@@ -63,6 +63,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0352': 'Client State Indication',
   '0357': 'Push Notifications',
   '0359': 'Unique and Stable Stanza IDs',
+  '0363': 'HTTP File Upload',
   '0368': 'SRV records for XMPP over TLS',
   '0386': 'Bind 2',
   '0388': 'Extensible SASL Profile',

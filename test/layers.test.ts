@@ -72,6 +72,8 @@ const ALLOWED_IN: Readonly<Record<string, readonly string[]>> = {
   'dns-packet': ['lib/s2s/connect', 'lib/s2s/ground'],
   'fastify': ['lib/web'],
   'ws': ['lib/web'],
+  '@fastify/send': ['modules/upload'],
+  'content-disposition': ['modules/upload'],
   'commander': ['bin'],
   '@clack/prompts': ['bin'],
   'cli-table3': ['bin'],
