@@ -11,11 +11,12 @@ import type { SqliteHome } from './home.js'
 import type { EntryRow, Row, SqliteWrite, Value } from './rows.js'
 
 /**
- * The most entries, and bytes of their values, that are read on the main thread (0.5 ms), and the most entries that
- * are looked at there. The reader's thread reads the rest; a request to it costs as much as 40 entries.
+ * The most entries that are read on the main thread, the most bytes of the value of each (together 0.5 ms), and the
+ * most entries that are looked at there. The reader's thread reads the rest; a request to it costs as much as 40
+ * entries.
  */
 const FEW = 128
-const LITTLE = 128 * 1024
+const SMALL = 4096
 const LOOKED_AT = 256
 /** The most entries whose sizes are summed on the main thread. */
 const SUMMED = 1000
@@ -23,7 +24,8 @@ const SUMMED = 1000
 interface Range { readonly from: string, readonly values: readonly Value[] }
 /** `window` selects the entries to look at, in order, so that a read can be divided into steps. */
 interface Asked extends Range { readonly window: Range | undefined }
-type Read = readonly [id: string, at: number, full: string, value: string, bytes: number, seq: number]
+/** `value` is null if it is not `SMALL`. */
+type Read = readonly [id: string, at: number, full: string, value: string | null, bytes: number, seq: number]
 
 /** The matches of a query, while they are collected. */
 class Gathered {
@@ -112,8 +114,9 @@ export class SqliteJournal implements Journal<unknown> {
   }
 
   /**
-   * Reads the first matches on the main thread: at most `FEW`, among the first `LOOKED_AT` entries. Returns the place
-   * up to which it has looked; undefined if nothing more matches.
+   * Reads the first matches on the main thread: at most `FEW`, among the first `LOOKED_AT` entries, and none from the
+   * first one that is not `SMALL`. Returns the place up to which it has looked: undefined if nothing more matches, or
+   * if it has looked at nothing.
    */
   #begin ({ from, values, window }: Asked, gathered: Gathered): number | undefined {
     const isLast = gathered.query.last === true
@@ -121,20 +124,20 @@ export class SqliteJournal implements Journal<unknown> {
     const end = window === undefined ? undefined : this.#endOf(window, order)
     const most = Math.min(gathered.room, FEW)
     const upTo = end === undefined ? '' : ` AND seq ${isLast ? '>=' : '<='} ?`
-    const sql = `SELECT id, at, with_full, value, bytes, seq ${from}${upTo} ${order} ?`
-    const found = this.#storage.prepared(sql).raw().iterate(...values, ...end === undefined ? [] : [end], most)
+    const sql = `SELECT id, at, with_full, iif(bytes <= ${SMALL}, value, NULL), bytes, seq ${from}${upTo} ${order} ?`
+    const found = this.#storage.prepared(sql).raw().all(...values, ...end === undefined ? [] : [end], most) as Read[]
     let seen: number | undefined
-    let count = 0
     let bytes = 0
-    for (const [id, at, full, value, size, seq] of found as IterableIterator<Read>) {
+    let isCut = found.length === most
+    for (const [id, at, full, value, size, seq] of found) {
+      if (value === null) { isCut = true; break }
       gathered.take([id, at, full, value, size])
       seen = seq
-      count++
       bytes += size
-      if (gathered.isOver || bytes > LITTLE) break
+      if (gathered.isOver) break
     }
-    this.#storage.reads.count(count, bytes)
-    if (gathered.isOver || bytes > LITTLE || count === most) return seen
+    this.#storage.reads.count(found.length, bytes)
+    if (gathered.isOver || isCut) return seen
     if (end === undefined) gathered.isOver = true
     return end
   }
