@@ -13,6 +13,7 @@ const PASSWORD = 'wherefore-art-thou'
 const BODY = 'a-body-that-no-log-may-show'
 
 t.setTimeout(1_200_000)
+t.jobs = 2 // each waits for one process after the other
 
 interface Place { readonly folder: string, readonly conf: string, readonly port: number }
 interface Said { readonly code: number | string, readonly said: string }
@@ -46,7 +47,7 @@ async function running (t: Test, { conf }: Place): Promise<Program> {
 
 const add = (conf: string, name: string): Promise<Said> => sestina(conf, ['user', 'add', `${name}@localhost`, '--password-stdin'], `${PASSWORD}\n`)
 
-t.test('accounts are managed with a running server and without one', async t => {
+t.test('accounts are managed with a running server and without one', { buffered: true }, async t => {
   const here = await place(t)
   const { conf } = here
   t.match(await add(conf, 'romeo'), { code: 0, said: 'romeo@localhost added\n' }, 'no server runs')
@@ -83,7 +84,7 @@ t.test('accounts are managed with a running server and without one', async t => 
   }
 })
 
-t.test("the local socket is its owner's alone, and one that is left from a crash does not prevent a start", async t => {
+t.test("the local socket is its owner's alone, and one that is left from a crash does not prevent a start", { buffered: true }, async t => {
   const here = await place(t)
   const first = await running(t, here)
   const socket = join(here.folder, 'data', 'admin.sock')
@@ -97,7 +98,7 @@ t.test("the local socket is its owner's alone, and one that is left from a crash
   t.match(await sestina(here.conf, ['status']), { code: 0 })
 })
 
-t.test('a command to a running server needs no secret of its conf file, and works while the file has mistakes', async t => {
+t.test('a command to a running server needs no secret of its conf file, and works while the file has mistakes', { buffered: true }, async t => {
   const here = await place(t)
   await running(t, here)
   const postgres = (more = ''): void => {
@@ -118,7 +119,7 @@ t.test('a command to a running server needs no secret of its conf file, and work
   t.match(await sestina(here.conf, ['status']), { code: 78, said: /include: 5 is not a file/ })
 })
 
-t.test('a conf file is checked before it is used', async t => {
+t.test('a conf file is checked before it is used', { buffered: true }, async t => {
   const here = await place(t)
   t.equal(await new Program(process.execPath, [SESTINA, 'check', here.conf], { input: '' }).ended, 0)
   const server = await running(t, here)
@@ -146,7 +147,7 @@ t.test('a conf file is checked before it is used', async t => {
   t.match(full.said, /carbons/)
 })
 
-t.test('a backup and an export restore everything', async t => {
+t.test('a backup and an export restore everything', { buffered: true }, async t => {
   const here = await place(t)
   const { conf, folder } = here
   const [backup, exported] = [join(folder, 'backup.db'), join(folder, 'accounts.xml')]
@@ -179,7 +180,7 @@ async function shout (port: number, text: string): Promise<string> {
   })
 }
 
-t.test('no log line shows a password, a token or a message; a failed login is one line that fail2ban reads', async t => {
+t.test('no log line shows a password, a token or a message; a failed login is one line that fail2ban reads', { buffered: true }, async t => {
   const here = await place(t, 'format = "json"\nlevel = "debug"')
   for (const name of ['romeo', 'juliet']) await add(here.conf, name)
   process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0' // the certificate is self-signed by the server
@@ -220,7 +221,7 @@ t.test('no log line shows a password, a token or a message; a failed login is on
   t.match(failed[0], /"account":"juliet@localhost"/)
 })
 
-t.test('systemd accepts the unit', { skip: missing({ 'systemd-analyze': 'systemd' }) }, async t => {
+t.test('systemd accepts the unit', { buffered: true, skip: missing({ 'systemd-analyze': 'systemd' }) }, async t => {
   const unit = readFileSync(join(PACKAGE_ROOT, 'docs', 'sestina.service'), 'utf8').replace(/^ExecStart=.*$/m, `ExecStart=${process.execPath} ${SESTINA} start`)
   const file = join(t.testdir({ 'sestina.service': unit }), 'sestina.service')
   const { stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], { encoding: 'utf8' })

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { missing } from '../interop/process.js'
+import { missing, UNMEASURED } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
 
 t.setTimeout(1_200_000)
@@ -12,7 +12,15 @@ function run (program: string, args: readonly string[], input = ''): { readonly 
   return spawnSync(program, args, { encoding: 'utf8', input })
 }
 
-const script = (shell: string): string => run(process.execPath, [SESTINA, 'completion', shell]).stdout
+const [ENV, ...BARE] = [...UNMEASURED, process.execPath, SESTINA] as const
+
+const scripts = new Map<string, string>()
+/** Returns the script for a shell, which is always the same. */
+function script (shell: string): string {
+  const known = scripts.get(shell) ?? run(ENV, [...BARE, 'completion', shell]).stdout
+  scripts.set(shell, known)
+  return known
+}
 
 /** Returns what bash offers for this line; the last word is the one under the cursor. */
 function offered (line: readonly string[]): readonly string[] {
@@ -47,13 +55,13 @@ t.test('zsh and fish get each command and option with a description', async t =>
   t.match(script('zsh'), /'user '\*\) found=\('add:Add an account[^']*' /)
   t.match(script('fish'), /^complete -c sestina -f -n '__sestina_given "user "' -a add -d 'Add an account[^']*'$/m)
   t.match(script('fish'), /^complete -c sestina -n '__sestina_given "user remove \*"' -l yes /m)
-  t.equal(run(process.execPath, [SESTINA, 'completion', 'tcsh']).status, 64)
+  t.equal(run(ENV, [...BARE, 'completion', 'tcsh']).status, 64)
   return Promise.resolve()
 })
 
 t.test('--help names the conf file in use and the data folder', async t => {
   for (const words of [['--help'], ['user', 'add', '--help']]) {
-    const { stdout } = run(process.execPath, [SESTINA, ...words])
+    const { stdout } = run(ENV, [...BARE, ...words])
     for (const place of ['--conf', '$SESTINA_CONF', 'sestina.toml', 'data/admin.sock', 'data/certificates']) t.match(stdout, place, words.join(' '))
   }
   return Promise.resolve()

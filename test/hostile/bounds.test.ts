@@ -101,7 +101,7 @@ const COLLECTIONS: Readonly<Record<string, (n: number) => string>> = {
   'its block list': n => `<iq type='set' id='q${n}'><block xmlns='urn:xmpp:blocking'>${
     Array.from({ length: 20 }, (_, i) => `<item jid='${'x'.repeat(900)}${n}@b${i}.invalid/${'r'.repeat(900)}'/>`).join('')}</block></iq>`,
   'its archive preferences': n => `<iq type='set' id='q${n}'><prefs xmlns='urn:xmpp:mam:2' default='always'><always>${
-    Array.from({ length: 20 * (n + 1) }, (_, i) => `<jid>${'x'.repeat(900)}@a${i}.invalid</jid>`).join('')}</always><never/></prefs></iq>`,
+    Array.from({ length: 100 * (n + 1) }, (_, i) => `<jid>${'x'.repeat(900)}@a${i}.invalid</jid>`).join('')}</always><never/></prefs></iq>`,
   'its push registrations': n => `<iq type='set' id='q${n}'><enable xmlns='urn:xmpp:push:0' jid='push${n}.invalid' node='${'n'.repeat(900)}'><x xmlns='jabber:x:data' type='submit'>` +
     `<field var='FORM_TYPE'><value>http://jabber.org/protocol/pubsub#publish-options</value></field><field var='secret'><value>${'s'.repeat(900)}</value></field></x></enable></iq>`,
   'its private storage': n => `<iq type='set' id='q${n}'><query xmlns='jabber:iq:private'><n${n} xmlns='a:b'>${'x'.repeat(50_000)}</n${n}></query></iq>`,

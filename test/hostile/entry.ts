@@ -117,7 +117,10 @@ async function answer (question: Question): Promise<unknown> {
 }
 
 process.on('message', (question: Question) => {
-  void answer(question).then(value => process.send?.({ id: question.id, value } satisfies Answer))
+  const send = (answer: Answer): void => { process.send?.(answer) }
+  answer(question).then(value => { send({ id: question.id, value }) }, (error: unknown) => {
+    send({ id: question.id, value: undefined, failure: String(error) })
+  })
 })
 process.on('disconnect', () => { process.exit(0) })
 process.send?.({ id: 0, value: undefined } satisfies Answer)

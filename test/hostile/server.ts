@@ -29,7 +29,7 @@ export type Question = { readonly id: number } & (
   | { readonly ask: 'fault', readonly kind: 'rejection' | 'exception' }
   | { readonly ask: 'account', readonly jid: string, readonly password: string })
 type Asked = Question extends infer Q ? Q extends { readonly id: number } ? Omit<Q, 'id'> : never : never
-export interface Answer { readonly id: number, readonly value: unknown }
+export interface Answer { readonly id: number, readonly value: unknown, readonly failure?: string }
 
 export const DOMAIN = 'a'
 export const PASSWORD = 'a secret'
@@ -60,7 +60,7 @@ export class ServerProcess {
   /** Of the listener for other servers; 0 if the conf has none. */
   serverPort = 0
   #ids = 0
-  readonly #waiting = new Map<number, (value: unknown) => void>()
+  readonly #waiting = new Map<number, (answer: Answer) => void>()
 
   static async start (t: Test, how: ServerHow = {}): Promise<ServerProcess> {
     const server = new ServerProcess(how.folder ?? t.testdir({}), how)
@@ -83,9 +83,9 @@ export class ServerProcess {
     // The coverage tools of the test must not measure the server: they make it slow.
     const [program, ...args] = [...UNMEASURED, ...how.under ?? []] as [string, ...string[]]
     this.child = spawn(program, [...args, process.execPath, '--expose-gc', ENTRY, conf], { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-    this.child.on('message', ({ id, value }: Answer) => {
-      this.#waiting.get(id)?.(value)
-      this.#waiting.delete(id)
+    this.child.on('message', (answer: Answer) => {
+      this.#waiting.get(answer.id)?.(answer)
+      this.#waiting.delete(answer.id)
     })
   }
 
@@ -93,7 +93,11 @@ export class ServerProcess {
     const id = ++this.#ids
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(() => { reject(new Error(`no answer to ${question.ask}`)) }, PATIENCE)
-      this.#waiting.set(id, value => { clearTimeout(timer); resolve(value) })
+      this.#waiting.set(id, ({ value, failure }) => {
+        clearTimeout(timer)
+        if (failure === undefined) resolve(value)
+        else reject(new Error(`${question.ask} failed: ${failure}`))
+      })
       this.child.send({ id, ...question })
     })
   }

@@ -44,7 +44,7 @@ t.test('the listener of the web withstands attacks', { timeout: 1_200_000 }, asy
     await Promise.all(sockets.map(async (socket, n) => {
       for (const piece of pieces(n)) {
         if (socket.destroyed) return
-        if (!socket.write(piece)) await Promise.race([once(socket, 'drain'), once(socket, 'close'), new Promise(resolve => { setTimeout(resolve, 2000) })])
+        if (!socket.write(piece)) await Promise.race([once(socket, 'drain'), once(socket, 'close'), new Promise(resolve => { setTimeout(resolve, 500) })])
       }
     }))
     return sockets
