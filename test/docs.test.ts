@@ -3,6 +3,7 @@ import t from 'tap'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { conformancePage, titlesOf } from '../bin/conformance.js'
 import { configurationPage, CORE, schemaFile, withTable } from '../bin/pages.js'
 import { openLogger } from '../lib/base/logger.js'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
@@ -19,6 +20,21 @@ t.test('the pages that `npm run docs` writes are up to date', async t => {
   t.equal(written('docs/configuration.md'), configurationPage(modules), 'docs/configuration.md')
   t.equal(written('conf/sestina.schema.json'), schemaFile(modules), 'conf/sestina.schema.json')
   t.equal(written('README.md'), withTable(written('README.md'), modules), 'the table in README.md')
+})
+
+t.test('the tables of rules are up to date, and name scenes that exist', async t => {
+  const titles = (file: string): readonly string[] => titlesOf(written(`${file}.test.ts`))
+  for (const name of readdirSync(join(PACKAGE_ROOT, 'docs/conformance')).filter(name => name.endsWith('.rules'))) {
+    const source = written(`docs/conformance/${name}`)
+    t.equal(written(`docs/conformance/${name.replace('.rules', '.md')}`), conformancePage(source, titles), name)
+  }
+  const head = '# XEP-0001 v1 A | 2\n'
+  t.throws(() => conformancePage('', titles), /no specification/)
+  t.throws(() => conformancePage(`${head}1 | 1-2 | rule`, titles), /another form/)
+  t.throws(() => conformancePage(`${head}1 | 1-2 | rule | nodes: none`, titles), /no scene/)
+  t.throws(() => conformancePage(`${head}1 | 1-2 | rule | nodes: §`, titles), /two scenes/)
+  t.throws(() => conformancePage(`${head}1 | 2 | rule | left out: why`, titles), /example 1 is the next/)
+  t.throws(() => conformancePage(`${head}1 | 1 | rule | left out: why`, titles), /example 2 is missing/)
 })
 
 t.test('the README lists every specification that the core or a module declares, with its version and module', async t => {

@@ -12,7 +12,7 @@ import { formatDateTime } from '../xmpp/datetime.js'
 import { DataForm, field } from '../xmpp/form.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, stanza, type Addressed } from '../xmpp/stanza.js'
-import { mayRead } from './access.js'
+import { mayRead, maySubscribe } from './access.js'
 import { bytesOfPayload, storedPayload, type Item } from './items.js'
 import { isCurrent, type Node, type Subscription } from './node.js'
 import { subscriptionElement } from './subscribing.js'
@@ -110,7 +110,7 @@ export class Delivery {
         // §8.6: asks the owners to approve a subscription.
         return await this.#tell(service, ownersOf(node), to => { this.ask(service, node, event.subscription, to) })
       case 'last': return await this.#sendLast(service, node, parseJid(event.to))
-      default: return isTold(event) ? await this.#broadcast(service, node, this.#content(event)) : 0
+      default: return isTold(event) ? await this.#broadcast(service, node, this.#content(event), event.what === 'delete') : 0
     }
   }
 
@@ -131,8 +131,11 @@ export class Delivery {
     }
   }
 
-  /** Sends a message to all who get notifications of the node. Resolves with their number. */
-  async #broadcast (service: Jid, node: Node, content: Element): Promise<number> {
+  /**
+   * Sends a message to all who get notifications of the node. Resolves with their number. `isEnd`: those who wait for
+   * an owner are told as well (§8.4.2).
+   */
+  async #broadcast (service: Jid, node: Node, content: Element, isEnd: boolean): Promise<number> {
     const message = this.#message(service, node, content)
     const told = new Set<string>()
     let count = 0
@@ -144,22 +147,24 @@ export class Delivery {
     }
     await this.#place.implicit?.(service, node, send)
     const now = this.#home.now()
-    const subscribed = node.subscriptions.filter(one => one.state === 'subscribed' && one.deliver && isCurrent(one, now))
+    const subscribed = node.subscriptions.filter(one =>
+      isCurrent(one, now) && (one.state === 'subscribed' ? one.deliver : isEnd))
     const waits: Promise<void>[] = []
-    await this.#home.each(subscribed, ({ jid }) => {
+    await this.#home.each(subscribed, ({ jid, state }) => {
       if (told.has(jid)) return
       const to = parseJid(jid)
-      const wait = follow(this.#maySee(service, node, to), allowed => { if (allowed) send(to) })
+      const may = state === 'pending' ? maySubscribe : mayRead
+      const wait = follow(this.#maySee(service, node, to, may), allowed => { if (allowed) send(to) })
       if (wait instanceof Promise) waits.push(wait)
     })
     await Promise.all(waits)
     return count
   }
 
-  #maySee (service: Jid, node: Node, to: Jid): Maybe<boolean> {
+  #maySee (service: Jid, node: Node, to: Jid, may = mayRead): Maybe<boolean> {
     const place = this.#place
     return follow(place.standing(service, to), standing => {
-      if (!mayRead(node, { jid: to, standing, now: this.#home.now() })) return false
+      if (!may(node, { jid: to, standing, now: this.#home.now() })) return false
       return place.mayTell?.(service, to) ?? true
     })
   }

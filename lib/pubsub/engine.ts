@@ -9,9 +9,11 @@ import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { formIn } from '../xmpp/form.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
+import type { Addressed } from '../xmpp/stanza.js'
 import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
-import { Delivery, type DeliveryHome } from './delivery.js'
 import { apart } from './apart.js'
+import { endBounced, isGone } from './bounces.js'
+import { Delivery, type DeliveryHome } from './delivery.js'
 import { pubsubError } from './errors.js'
 import { TO_PARSE, type Item } from './items.js'
 import type { Node } from './node.js'
@@ -124,6 +126,19 @@ export class PubSubEngine {
     }
   }
 
+  /** True if an error message says that a subscriber of its recipient is gone (§12.4). */
+  async isBounce ({ type, from, to, element }: Addressed): Promise<boolean> {
+    if (type !== 'error' || to.resource !== '' || !isGone(element)) return false
+    const jid = from.toString()
+    return [...(await this.nodes(to)).values()].some(node => node.subscriptions.some(one => one.jid === jid))
+  }
+
+  /** Ends the subscriptions of the sender of such an error, in this batch. */
+  async bounced ({ from, to, element }: Addressed, batch: Batch): Promise<void> {
+    const asker = await this.asker(to, from)
+    await this.change({ service: to, asker, batch }, work => { endBounced(work, from, element) })
+  }
+
   // ---- Requests of anybody ------------------------------------------------------------------------------------
 
   async #asks (call: Call, pubsub: Element): Promise<Reply> {
@@ -179,6 +194,8 @@ export class PubSubEngine {
 
   async #sets (call: Call, pubsub: Element): Promise<Reply> {
     const request = theOne(pubsub, NS.PUBSUB, ['create', 'publish', 'retract', 'subscribe', 'unsubscribe', 'options'])
+    // §6.3.7, §8.1.3: the options and the configuration follow.
+    if (FOLLOWED.has(localName(request)) && childElements(pubsub)[0] !== request) throw new StanzaError('bad-request')
     return await this.change(call, async work => {
       switch (localName(request)) {
         case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
@@ -211,7 +228,7 @@ export class PubSubEngine {
 
   #subscribe (work: Work, request: Element, pubsub: Element): Reply {
     const options = child(pubsub, NS.PUBSUB, 'options')
-    // §6.3.8
+    // §6.3.7
     if (options !== undefined && (attributeOf(options, 'node') ?? attributeOf(options, 'jid')) !== undefined) {
       throw new StanzaError('bad-request')
     }
@@ -254,7 +271,7 @@ export class PubSubEngine {
           break
         }
         case 'purge': purge(work, name); break
-        case 'subscriptions': setSubscriptions(work, name, request); break
+        case 'subscriptions': await setSubscriptions(work, name, request); break
         default: await affiliate(work, name, request)
       }
     })
@@ -303,10 +320,13 @@ export class PubSubEngine {
   }
 }
 
+/** The requests that are followed by a form for them. */
+const FOLLOWED: ReadonlySet<string> = new Set(['create', 'subscribe'])
+
 /** Returns the child that says what is requested. Throws StanzaError if there is none, or more than one. */
 function theOne (pubsub: Element, namespace: string, known: readonly string[]): Element {
   const found = childElements(pubsub).filter(one => namespaceOf(one) === namespace && known.includes(localName(one)))
-  // <options/> also follows <subscribe/> (§6.3.8).
+  // <options/> also follows <subscribe/> (§6.3.7).
   const [first, second] = found.length > 1 ? found.filter(one => localName(one) !== 'options') : found
   if (first === undefined) throw new StanzaError('feature-not-implemented')
   if (second !== undefined) throw new StanzaError('bad-request')

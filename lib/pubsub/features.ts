@@ -4,7 +4,7 @@ import { NS } from '../xml/namespaces.js'
 /** The features that each service has. */
 const COMMON = [
   'access-authorize', 'access-open', 'access-whitelist', 'config-node', 'config-node-max', 'create-and-configure',
-  'create-nodes', 'delete-items', 'delete-nodes', 'instant-nodes', 'item-ids', 'leased-subscription',
+  'create-nodes', 'delete-items', 'delete-nodes', 'instant-nodes', 'item-ids', 'last-published', 'leased-subscription',
   'manage-subscriptions', 'member-affiliation', 'meta-data', 'modify-affiliations', 'multi-items',
   'outcast-affiliation', 'persistent-items', 'publish', 'publish-node-full', 'publish-only-affiliation',
   'publish-options', 'publisher-affiliation', 'purge-nodes', 'retract-items', 'retrieve-affiliations',

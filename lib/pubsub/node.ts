@@ -15,7 +15,7 @@ export interface Subscription {
   readonly subid: string
   /** False if the subscriber wants no notifications at the moment (pubsub#deliver). */
   readonly deliver: boolean
-  /** When the subscription ends, in milliseconds since 1970 (§12.18); undefined if it has no end. */
+  /** When the subscription ends, in milliseconds since 1970 (§12.19); undefined if it has no end. */
   readonly expires?: number
 }
 

@@ -1,6 +1,6 @@
 /** Requests of owners: to make, configure and delete nodes, and to manage those who use them (XEP-0060 §8). */
 import type { Maybe } from '../base/maybe.js'
-import { attributeOf, children, xml, type Element } from '../xml/element.js'
+import { attributeOf, childElements, children, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { formIn } from '../xmpp/form.js'
@@ -71,6 +71,17 @@ export function affiliations (node: Node): Element {
 export async function affiliate (work: Work, name: string, request: Element): Promise<void> {
   const node = work.node(name)
   mustOwn(node, work.asker)
+  await returning(request, entry => xml('affiliation', {
+    jid: attributeOf(entry, 'jid'),
+    affiliation: node.affiliations.get(bareIn(entry)) ?? 'none',
+  }), async () => {
+    const next = affiliated(work, node, request)
+    work.put(await withoutLost(work, next))
+  })
+}
+
+/** Returns the node with the affiliations that are requested. Throws StanzaError. */
+function affiliated (work: Work, node: Node, request: Element): Node {
   const wanted = new Map<string, Affiliation>()
   for (const element of children(request, NS.PUBSUB_OWNER, 'affiliation')) {
     const jid = addressIn(element).bare
@@ -85,10 +96,38 @@ export async function affiliate (work: Work, name: string, request: Element): Pr
   const next = { ...node, affiliations: all }
   if (ownersOf(next).length === 0) throw new StanzaError('not-acceptable', 'a node has an owner')
   if (all.size > work.place.limits.affiliations) throw new StanzaError('resource-constraint', undefined, { type: 'cancel' })
-  work.put(await withoutLost(work, approved(work, next, wanted)))
+  return approved(work, next, wanted)
 }
 
-/** §8.7: those who become owners, publishers or members need no approval any more. */
+/**
+ * Runs a change of several entries, all or none. An error returns each entry as it is and stays (§8.8.2.4, §8.9.2.4):
+ * what is not returned would count as changed.
+ */
+async function returning (
+  request: Element, stayed: (entry: Element) => Element, run: () => Maybe<void>,
+): Promise<void> {
+  try {
+    await run()
+  } catch (error) {
+    if (!(error instanceof StanzaError) || error.condition === 'resource-constraint') throw error
+    const { condition, type, text, plus } = error
+    const list = xml(request.name, { node: attributeOf(request, 'node') }, ...childElements(request).map(stayed))
+    const returned = xml('pubsub', { xmlns: NS.PUBSUB_OWNER }, list)
+    throw new StanzaError(condition, text, { type, returned, ...plus === undefined ? {} : { plus } })
+  }
+}
+
+/** Returns the bare address of an entry; the text as it is if that is none. */
+function bareIn (entry: Element): string {
+  try {
+    return addressIn(entry).bare.toString()
+  } catch (error) {
+    if (error instanceof StanzaError) return attributeOf(entry, 'jid') ?? ''
+    throw error
+  }
+}
+
+/** §8.7.4: those who become owners, publishers or members need no approval any more. */
 function approved (work: Work, node: Node, wanted: ReadonlyMap<string, Affiliation>): Node {
   const subscriptions = node.subscriptions.map(one => {
     const affiliation = wanted.get(parseJid(one.jid).bare.toString())
@@ -132,16 +171,23 @@ export function subscriptions (node: Node, now: number): Element {
  * Sets the states of subscriptions, all or none. Nobody is subscribed who neither asked for it nor has an affiliation:
  * a node must not be used to send messages to strangers. Throws StanzaError.
  */
-export function setSubscriptions (work: Work, name: string, request: Element): void {
-  let node = work.node(name)
+export async function setSubscriptions (work: Work, name: string, request: Element): Promise<void> {
+  const node = work.node(name)
   mustOwn(node, work.asker)
-  for (const element of children(request, NS.PUBSUB_OWNER, 'subscription')) {
-    const state = attributeOf(element, 'subscription')
-    if (state === undefined) continue
-    if (state !== 'none' && state !== 'subscribed' && state !== 'pending') throw new StanzaError('not-acceptable')
-    node = withSubscription(work, node, addressIn(element), state)
-  }
-  work.put(node)
+  await returning(request, entry => {
+    const jid = attributeOf(entry, 'jid')
+    const known = node.subscriptions.find(one => one.jid === jid)
+    return xml('subscription', { jid, subscription: known?.state ?? 'none', subid: known?.subid })
+  }, () => {
+    let next = node
+    for (const element of children(request, NS.PUBSUB_OWNER, 'subscription')) {
+      const state = attributeOf(element, 'subscription')
+      if (state === undefined) continue
+      if (state !== 'none' && state !== 'subscribed' && state !== 'pending') throw new StanzaError('not-acceptable')
+      next = withSubscription(work, next, addressIn(element), state)
+    }
+    work.put(next)
+  })
 }
 
 /** Returns the node with this state of a subscription. Throws not-acceptable if that cannot be. */

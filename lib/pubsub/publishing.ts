@@ -73,7 +73,7 @@ function nodeFor (work: Work, name: string, options: Element | undefined): Node 
   return work.create(name, options === undefined ? defaults : place.form.fromOptions(defaults, options))
 }
 
-/** §7.1.3.6: the request must fit the configuration of the node. */
+/** §7.1.3.7: the request must fit the configuration of the node. */
 function checkRequest ({ persistItems, deliverPayloads, maxPayloadSize }: NodeConfig, items: readonly NewItem[]): void {
   const isSignal = !persistItems && !deliverPayloads
   if (isSignal && items.length > 0) throw pubsubError('bad-request', 'item-forbidden')

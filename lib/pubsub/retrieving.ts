@@ -9,7 +9,7 @@ import type { Jid } from '../xmpp/jid.js'
 import { pagingElement, readPaging, type Paging } from '../xmpp/paging.js'
 import type { DiscoInfo } from '../host/disco.js'
 import { affiliationOf, refusalToRead, type Asker } from './access.js'
-import { unsupported } from './errors.js'
+import { pubsubError, unsupported } from './errors.js'
 import { bytesOfPayload, storedPayload, type Item, type ItemPage, type ItemQuery, type ItemStore } from './items.js'
 import { isCurrent, type Node } from './node.js'
 import { ownersOf } from './work.js'
@@ -33,6 +33,8 @@ export async function retrieve (reading: Reading, request: Element, pubsub: Elem
   const { owner, node, asker, items } = reading
   const refusal = refusalToRead(node, asker)
   if (refusal !== undefined) throw refusal
+  const subid = attributeOf(request, 'subid')
+  if (subid !== undefined && !hasSubid(node, asker, subid)) throw pubsubError('not-acceptable', 'invalid-subid')
   const { persistItems } = node.config
   if (!persistItems) throw unsupported('persistent-items') // §6.5.9.4
   const wanted = children(request, NS.PUBSUB, 'item').map(item => attributeOf(item, 'id'))
@@ -45,6 +47,14 @@ export async function retrieve (reading: Reading, request: Element, pubsub: Elem
     return [itemsElement(node, found.items.filter(({ at }) => since === undefined || at >= since))]
   }
   return await page(reading, newestIn(request), readPaging(pubsub), since)
+}
+
+/** §6.5.9.2: false if the asker is subscribed, and not with this id. */
+function hasSubid (node: Node, { jid, now }: Asker, subid: string): boolean {
+  const bare = jid.bare.toString()
+  const own = node.subscriptions.filter(one =>
+    isCurrent(one, now) && (one.jid === bare || one.jid.startsWith(`${bare}/`)))
+  return own.length === 0 || own.some(one => one.subid === subid)
 }
 
 /** Returns a page of items, with its place in the list if it is not the whole list (§6.5.4). */

@@ -31,7 +31,7 @@ export function optionsForm (options: Options, type: 'form' | 'result'): Element
   return type === 'form' ? FORM.form(filled) : FORM.result(filled)
 }
 
-/** Reads options; what the form does not name stays. Throws invalid-options (§6.3.7.2). */
+/** Reads options; what the form does not name stays. Throws invalid-options (§6.3.6.2). */
 function readOptions (old: Options, form: Element, now: number): Options {
   try {
     const answers = FORM.read(form)

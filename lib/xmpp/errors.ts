@@ -37,6 +37,8 @@ export interface StanzaErrorOptions {
   readonly type?: ErrorType
   /** An application-specific condition that follows the defined one (RFC 6120 §8.3.4). */
   readonly plus?: Element
+  /** Content of the request that the error reply repeats: the entries that were refused (XEP-0060 §8.8.2.4). */
+  readonly returned?: Element
   readonly cause?: unknown
 }
 
@@ -51,6 +53,7 @@ export class StanzaError extends Error {
   readonly type: ErrorType
   readonly text: string | undefined
   readonly plus: Element | undefined
+  readonly returned: Element | undefined
 
   constructor (condition: StanzaCondition, text?: string, options: StanzaErrorOptions = {}) {
     const frames = Error.stackTraceLimit
@@ -61,6 +64,7 @@ export class StanzaError extends Error {
     this.type = options.type ?? CONDITIONS[condition]
     this.text = text
     this.plus = options.plus
+    this.returned = options.returned
   }
 
   /**

@@ -62,6 +62,9 @@ export const field = {
   /** One of these options. */
   choice: <V extends string> (name: string, options: readonly Choice<V>[], how: FieldOptions = {}): FormField<V> =>
     make(name, 'list-single', how, single(oneOf(options)), asOptions(options)),
+  /** One of options that are known when the form is shown. Any value is read: its reader must check it. */
+  option: (name: string, options: readonly string[], how: FieldOptions = {}): FormField<string> =>
+    make(name, 'list-single', how, single(line), asOptions(options)),
   /** Any number of these options. */
   choices: <V extends string> (
     name: string, options: readonly Choice<V>[], how: FieldOptions = {},

@@ -85,14 +85,20 @@ export class DataForm {
     this.#texts = texts
   }
 
-  /** Returns the form to be filled in. `filled` are the current or suggested values. */
+  /**
+   * Returns the form to be filled in. `filled` are the current or suggested values, and options that are known only
+   * now.
+   */
   form (filled: readonly FilledField[] = []): Element {
     const { title, instructions } = this.#texts
     const byName = new Map(filled.map(one => [one.field.name, one]))
     return formElement('form', this.formType, [
       title === undefined ? undefined : xml('title', {}, title),
       instructions === undefined ? undefined : xml('instructions', {}, instructions),
-      ...this.#fields.map(field => fieldElement(field, byName.get(field.name)?.values ?? [], 'described')),
+      ...this.#fields.map(field => {
+        const known = byName.get(field.name)
+        return fieldElement(known?.field ?? field, known?.values ?? [], 'described')
+      }),
     ])
   }
 

@@ -220,7 +220,7 @@ export function addressed<K extends Kind> (stanza: Stanza<K>, to: Jid): Addresse
  * bare address if the stanza had no recipient.
  */
 export function errorReply (stanza: Stanza, error: StanzaError): Addressed {
-  const element = xml(stanza.kind, replyAttributes(stanza, 'error'), error.element())
+  const element = xml(stanza.kind, replyAttributes(stanza, 'error'), error.returned, error.element())
   return addressed(new Stanza(stanza.kind, element, stanza.to ?? stanza.from.bare, stanza.from), stanza.from)
 }
 

@@ -2,6 +2,6 @@
 import { pubsubFeatures } from '../../lib/api.js'
 
 export const FEATURES: readonly string[] = pubsubFeatures([
-  'access-presence', 'access-roster', 'auto-create', 'auto-subscribe', 'filtered-notifications', 'last-published',
+  'access-presence', 'access-roster', 'auto-create', 'auto-subscribe', 'filtered-notifications',
   'presence-notifications', 'presence-subscribe', 'pubsub-on-a-jid',
 ])

@@ -67,7 +67,7 @@ export default defineModule({
     serveOwnDevices(host)
     shareWithOthers(host, engine, contacts)
     answerDisco(host, engine)
-    host.on(messageArriving, event => takeApproval(engine, event), 'screen')
+    host.on(messageArriving, event => event.message.type === 'error' ? takeBounce(engine, event) : takeApproval(engine, event), 'screen')
     movePep(host, engine, place.form)
     host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
     host.on(accountRemoved, event => erase(trees, event), 'record')
@@ -152,10 +152,17 @@ async function approval (engine: PubSubEngine, { message, account, batch }: Mess
   return 'handled'
 }
 
+/** XEP-0060 §12.4: the subscription of an address that is gone ends. Other errors go their way. */
+async function takeBounce (engine: PubSubEngine, { message, batch }: MessageArriving): Promise<'handled' | undefined> {
+  if (!await engine.isBounce(message)) return undefined
+  await engine.bounced(message, batch)
+  return 'handled'
+}
+
 function takeApproval (engine: PubSubEngine, event: MessageArriving): Maybe<'handled' | undefined> {
   const { message, account } = event
   const form = message.from.bare.equals(account) ? formIn(message.element) : undefined
-  if (form === undefined || message.type === 'error' || message.from.resource === '') return undefined
+  if (form === undefined || message.from.resource === '') return undefined
   const raw = readForm(form)
   if (raw.formType !== NS.PUBSUB_SUBSCRIBE_AUTHORIZATION || raw.type === 'form') return undefined
   // A form that is cancelled changes nothing.

@@ -1,8 +1,8 @@
 /** XEP-0060 Publish-Subscribe as a service of its own, at a domain such as pubsub.example.org. */
 import {
-  accountLeaving, apart, APPROVAL, approve, AUTHORIZATION, defineModule, discovery, formIn, isMessage, itemShape,
-  ItemStore, NodeForm, nodeShape, NS, People, peopleShape, PubSubEngine, pubsubFeatures, readForm, SERVICE_DEFAULTS,
-  setting, Trees,
+  accountLeaving, adHocCommands, apart, APPROVAL, approve, AUTHORIZATION, defineModule, discovery, formIn, isMessage,
+  itemShape, ItemStore, NodeForm, nodeShape, NS, pendingCommand, People, peopleShape, PubSubEngine, pubsubFeatures,
+  readForm, SERVICE_DEFAULTS, setting, Trees,
 } from '../../lib/api.js'
 import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
 
@@ -19,6 +19,7 @@ export default defineModule({
   xeps: ['0060 v1.30.0'],
   features: { host: pubsubFeatures() },
   requires: ['disco'],
+  after: ['ad-hoc-commands'],
   settings: {
     creators: setting.choice('admins', 'local', 'anybody').default('local').says('Who may make nodes: the administrators of the service, all users of this server, or anybody.'),
     hideClosed: setting.flag().default(false).says('Whether a node that is open to a list of members alone counts as missing for all others.'),
@@ -68,7 +69,7 @@ export default defineModule({
     }
     answerDisco(host, engine)
     host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
-    host.serve(message => takeApproval(host, engine, message))
+    host.serve(message => takeMessage(host, engine, message))
   },
 })
 
@@ -83,11 +84,31 @@ function answerDisco (host: ModuleHost, engine: PubSubEngine): void {
     ]
     return () => { for (const remove of added) remove() }
   })
+  offerPending(host, engine)
 }
 
-/** XEP-0060 §8.6: takes the answer of an owner to a request for a subscription. Other messages are refused as usual. */
+/** Lets owners ask for waiting subscriptions (XEP-0060 §8.7), if the host has commands. */
+function offerPending (host: ModuleHost, engine: PubSubEngine): void {
+  host.whileUp(() => {
+    const commands = host.find(adHocCommands)
+    if (commands === undefined) return () => {}
+    const command = pendingCommand(engine)
+    const added = [commands.declare(command), host.use(discovery).feature('host', () => [command.node])]
+    return () => { for (const remove of added) remove() }
+  })
+}
+
+/** Takes what is addressed to the service itself. Other messages are refused as usual. */
+async function takeMessage (host: ModuleHost, engine: PubSubEngine, message: Addressed): Promise<'handled' | undefined> {
+  if (!isMessage(message)) return undefined
+  if (message.type !== 'error') return await takeApproval(host, engine, message)
+  if (await engine.isBounce(message)) await apart(host, async batch => { await engine.bounced(message, batch) })
+  return 'handled'
+}
+
+/** XEP-0060 §8.6: takes the answer of an owner to a request for a subscription. */
 async function takeApproval (host: ModuleHost, engine: PubSubEngine, message: Addressed): Promise<'handled' | undefined> {
-  const form = isMessage(message) && message.type !== 'error' ? formIn(message.element) : undefined
+  const form = formIn(message.element)
   if (form === undefined || message.to.local !== '') return undefined
   const raw = readForm(form)
   if (raw.formType !== NS.PUBSUB_SUBSCRIBE_AUTHORIZATION) return undefined

@@ -4,17 +4,15 @@ import { accountExporting, accountImporting } from '../../lib/host/events.js'
 import { itemShape } from '../../lib/pubsub/items.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
-import { attributeOf, clone, type Element } from '../../lib/xml/element.js'
+import { clone, type Element } from '../../lib/xml/element.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
-import { addressed, Stanza, type Addressed, type Kind } from '../../lib/xmpp/stanza.js'
 import type { Device } from '../device.js'
-import { elsewhere, foreigner } from '../elsewhere.js'
 import { parseElement } from '../parse.js'
-import { scenario, startServer, type Scenario } from '../scenario.js'
+import { scenario, startServer } from '../scenario.js'
 import { ENABLE, SM } from '../stanzas.js'
 import {
-  capsOf, capsReplies, declares, form, hears, interested, itemIds, MODULES, options, outcome, publishes, publishing,
-  pubsub, told,
+  abroad, capsOf, capsReplies, declares, form, friends, heardAbroad, hears, interested, itemIds, MODULES, options,
+  outcome, publishes, publishing, pubsub, told,
 } from './stage.js'
 
 const JULIET = 'juliet@capulet.lit'
@@ -22,14 +20,6 @@ const ROMEO = 'romeo@montague.lit'
 const NURSE = 'nurse@capulet.lit'
 const item = (node: string, id: string, from = JULIET): string => `${from} headline: items ${node} item ${id} with payload`
 const last = (node: string, id: string, from = JULIET): string => `${item(node, id, from)} (delayed)`
-
-/** Makes accounts that all see each other's presence. */
-async function friends (s: Scenario, ...addresses: readonly string[]): Promise<void> {
-  for (const address of addresses) await s.account(address)
-  for (const account of addresses) {
-    for (const contact of addresses) if (account !== contact) await s.contact(account, contact)
-  }
-}
 
 t.test('§4.3 each interested device of the account and of its contacts is told once, and no other', async t => {
   const s = await scenario(t, { modules: MODULES })
@@ -159,32 +149,6 @@ t.test('§4.3.3 a blocked contact is told nothing', async t => {
 })
 
 // ---- Other servers --------------------------------------------------------------------------------------------
-
-interface Abroad { readonly heard: Element[], says (stanza: string): Promise<void> }
-
-/** Another server: what it hears, and a way to send it stanzas. */
-function abroad (s: Scenario): Abroad {
-  const heard: Element[] = []
-  s.server.router.remote = elsewhere((stanza: Addressed) => { heard.push(stanza.toElement()) })
-  const arrives = foreigner(s.server)
-  return {
-    heard,
-    async says (text) {
-      const element = parseElement(text)
-      const to = parseJid(attributeOf(element, 'to') ?? '')
-      const stanza = new Stanza(element.getName() as Kind, element, parseJid(attributeOf(element, 'from') ?? ''), to)
-      await arrives(addressed(stanza, to))
-      await s.settled()
-    },
-  }
-}
-
-/** Returns what the other server was told since the last call. */
-function heardAbroad ({ heard }: Abroad): readonly string[] {
-  const found = heard.filter(({ name }) => name === 'message').map(message => `${attributeOf(message, 'to')} ${told([message])[0]}`)
-  heard.length = 0
-  return found
-}
 
 t.test('contacts on other servers are told, get last items once, also while the account is away, and lose them with the subscription', async t => {
   const s = await scenario(t, { modules: MODULES })

@@ -1,12 +1,23 @@
 /** Requests to nodes, devices that are interested in nodes, and what they are told. */
-import { childElements, namespaceOf, textOf, type Element } from '../../lib/xml/element.js'
+import { attributeOf, childElements, namespaceOf, textOf, type Element } from '../../lib/xml/element.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { addressed, Stanza, type Addressed, type Kind } from '../../lib/xmpp/stanza.js'
 import { verificationOf } from '../../modules/caps/verification.js'
 import type { Device } from '../device.js'
+import { elsewhere, foreigner } from '../elsewhere.js'
 import { parseElement } from '../parse.js'
 import type { Scenario } from '../scenario.js'
 
 const PUBSUB = 'http://jabber.org/protocol/pubsub'
 export const MODULES = ['presence', 'message', 'roster', 'disco', 'caps', 'pep']
+
+/** Makes accounts that all see each other's presence. */
+export async function friends (s: Scenario, ...addresses: readonly string[]): Promise<void> {
+  for (const address of addresses) await s.account(address)
+  for (const account of addresses) {
+    for (const contact of addresses) if (account !== contact) await s.contact(account, contact)
+  }
+}
 
 let asked = 0
 
@@ -131,5 +142,34 @@ export function told (stanzas: readonly Element[]): readonly string[] {
 export function hears (device: Device): readonly string[] {
   const found = told(device.unread)
   device.forget()
+  return found
+}
+
+// ---- Other servers ------------------------------------------------------------------------------------------------
+
+/** Another server. */
+export interface Abroad { readonly heard: Element[], says (stanza: string): Promise<void> }
+
+/** Another server: what it hears, and a way to send it stanzas. */
+export function abroad (s: Scenario): Abroad {
+  const heard: Element[] = []
+  s.server.router.remote = elsewhere((stanza: Addressed) => { heard.push(stanza.toElement()) })
+  const arrives = foreigner(s.server)
+  return {
+    heard,
+    async says (text) {
+      const element = parseElement(text)
+      const to = parseJid(attributeOf(element, 'to') ?? '')
+      const stanza = new Stanza(element.getName() as Kind, element, parseJid(attributeOf(element, 'from') ?? ''), to)
+      await arrives(addressed(stanza, to))
+      await s.settled()
+    },
+  }
+}
+
+/** Returns what the other server was told since the last call. */
+export function heardAbroad ({ heard }: Abroad): readonly string[] {
+  const found = heard.filter(({ name }) => name === 'message').map(message => `${attributeOf(message, 'to')} ${told([message])[0]}`)
+  heard.length = 0
   return found
 }
