@@ -79,6 +79,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0480': 'SASL Upgrade Tasks',
   '0484': 'Fast Authentication Streamlining Tokens',
   '0490': 'Message Displayed Synchronization',
+  '0492': 'Chat Notification Settings',
   '0494': 'Client Access Management',
   '0495': 'Happy Eyeballs',
   '0509': 'Initial Authentication Pipelining',

@@ -242,6 +242,20 @@ export interface Bookmarks {
 }
 export const bookmarks = service<Bookmarks>('bookmarks')
 
+/** When a user wants to be notified of messages in a chat (XEP-0492): on devices of one identity, or on all. */
+export interface NotifySetting {
+  readonly when: 'always' | 'on-mention' | 'never'
+  readonly category: string | undefined
+  readonly type: string | undefined
+}
+
+/** The settings of accounts for single chats. */
+export interface ChatSettings {
+  /** Returns the settings for the notifications of a chat; none if the user has chosen nothing. */
+  notify (account: Jid, chat: Jid): Maybe<readonly NotifySetting[]>
+}
+export const chatSettings = service<ChatSettings>('chatSettings')
+
 /** When the server pings silent devices. */
 export interface Heartbeats {
   /**

@@ -306,6 +306,11 @@ export class PubSubEngine {
     return (await this.#trees.items.some(service.toString(), node, query)).items[0]
   }
 
+  /** Returns the item of a node with this id; undefined if there is none. */
+  async item (service: Jid, node: Node, id: string): Promise<Item | undefined> {
+    return (await this.#trees.items.byId(service.toString(), node, [id])).items[0]
+  }
+
   /** Yields the items of a node, the oldest first: `size` at a time, and no more than are parsed within a turn. */
   async * pages (service: Jid, node: Node, size: number): AsyncGenerator<readonly Item[]> {
     for (let after: string | undefined; ;) {

@@ -17,6 +17,8 @@ export interface PersonalEventing {
   pages (account: Jid, node: Node): AsyncIterable<readonly Item[]>
   /** Returns the newest item of a node; undefined if there is none. */
   newest (account: Jid, node: Node): Promise<Item | undefined>
+  /** Returns the item with this id; undefined if there is none. */
+  item (account: Jid, node: Node, id: string): Promise<Item | undefined>
   /**
    * Changes the nodes of an account in its name, after all changes before. The batch stores the change, and others are
    * told after that. One batch has at most one change of an account. Rejects with what `run` throws; then the caller

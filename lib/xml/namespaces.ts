@@ -163,6 +163,7 @@ export const NS = {
   PUBSUB_META_DATA: 'http://jabber.org/protocol/pubsub#meta-data',
   PUBSUB_RSM: 'http://jabber.org/protocol/pubsub#rsm',
   BOOKMARKS: 'urn:xmpp:bookmarks:1', // XEP-0402
+  NOTIFICATION_SETTINGS: 'urn:xmpp:notification-settings:1', // XEP-0492
   BOOKMARKS_COMPAT: 'urn:xmpp:bookmarks:1#compat',
   BOOKMARKS_COMPAT_PEP: 'urn:xmpp:bookmarks:1#compat-pep',
   BOOKMARKS_CONVERSION: 'urn:xmpp:bookmarks-conversion:0', // XEP-0411

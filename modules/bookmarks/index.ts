@@ -8,6 +8,7 @@ import {
 } from '../../lib/api.js'
 import type { Element, Item, Jid, ModuleHost, Node, NodeEvent, Work } from '../../lib/api.js'
 import { bookmarksIn, isSame, roomOf, storageOf, withExtensions, type Bookmark } from './conversion.js'
+import { offerNotifySettings } from './notify.js'
 
 const FEATURES = [NS.BOOKMARKS_COMPAT, NS.BOOKMARKS_COMPAT_PEP, NS.BOOKMARKS_CONVERSION]
 /** The id of the one item of a node with a list of XEP-0048. */
@@ -24,16 +25,7 @@ export default defineModule({
     const own = new WeakSet<Work>()
 
     host.provide(bookmarks, {
-      async read (account, former) {
-        const pep = host.use(personalEventing)
-        const nodes = await pep.nodes(account)
-        const node = nodes.get(NS.BOOKMARKS)
-        if (node === undefined) return undefined
-        const list = nodes.get(NS.STORAGE_BOOKMARKS)
-        const payload = list === undefined ? undefined : (await pep.newest(account, list))?.payload
-        if (payload !== undefined) return storageOf(bookmarksIn(parsedPayload(payload)), former)
-        return storageOf(await allOf(pep.pages(account, node)), former)
-      },
+      read: (account, former) => readList(host, account, former),
       write: (account, storage, batch) => host.use(personalEventing).change(account, batch, async work => {
         own.add(work)
         await takeList(work, storage)
@@ -57,9 +49,22 @@ export default defineModule({
       }
     }, 'record')
 
+    offerNotifySettings(host)
     host.whileUp(() => host.use(discovery).feature('account', () => FEATURES))
   },
 })
+
+/** Returns the bookmarks of an account as a list; undefined if it has no node for them. */
+async function readList (host: ModuleHost, account: Jid, former: Element | undefined): Promise<Element | undefined> {
+  const pep = host.use(personalEventing)
+  const nodes = await pep.nodes(account)
+  const node = nodes.get(NS.BOOKMARKS)
+  if (node === undefined) return undefined
+  const list = nodes.get(NS.STORAGE_BOOKMARKS)
+  const payload = list === undefined ? undefined : (await pep.newest(account, list))?.payload
+  if (payload !== undefined) return storageOf(bookmarksIn(parsedPayload(payload)), former)
+  return storageOf(await allOf(pep.pages(account, node)), former)
+}
 
 /** Makes the items of the bookmarks that are in private storage. */
 async function takeOver (host: ModuleHost, account: Jid, own: WeakSet<Work>): Promise<void> {

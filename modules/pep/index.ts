@@ -95,6 +95,7 @@ function personalOf (engine: PubSubEngine): PersonalEventing {
     nodes: account => engine.nodes(account),
     pages: (account, node) => engine.pages(account, node, PAGE),
     newest: (account, node) => engine.newest(account, node),
+    item: (account, node, id) => engine.item(account, node, id),
     change: async (account, batch, run) =>
       await engine.change({ service: account, asker: await engine.asker(account, account), batch }, run),
   }

@@ -9,6 +9,7 @@ import type { Ending } from './ending.js'
 import { bodyOf, importanceOf, messageIn, type Importance, type Questions } from './importance.js'
 import type { PendingNotifications, Reason } from './notices.js'
 import type { All, Registration, Registrations } from './registrations.js'
+import { wishOf, type Wish } from './wishes.js'
 
 /** The dependencies of Events. `delay` is in milliseconds. */
 export interface EventsDeps {
@@ -20,11 +21,18 @@ export interface EventsDeps {
   readonly delay: number
 }
 
+/** The registrations of an account for which a message has arrived, and the sessions that got it. */
+interface Arrival {
+  readonly account: Jid
+  readonly recipients: readonly Session[]
+  readonly all: readonly Registration[]
+}
+
 /** Passes the events of a host's accounts on to their registrations. */
 export class Events {
   readonly #host: ModuleHost
   readonly #parts: EventsDeps
-  readonly #questions: Omit<Questions, 'nickIn'>
+  readonly #questions: Omit<Questions, 'nickIn' | 'wish'>
 
   constructor (host: ModuleHost, parts: EventsDeps) {
     const rules = urgencyRules({ urgentNamespaces: [], delayedNamespaces: [] })
@@ -39,7 +47,7 @@ export class Events {
   /** Takes a message that was delivered to these sessions. */
   delivered (message: Message, account: Jid, recipients: readonly Session[]): Maybe<void> {
     return this.#parts.registrations.ifAny(account, all => {
-      this.#arrived(message, account, recipients, all.values())
+      this.#arrived(message, account, recipients, [...all.values()])
     })
   }
 
@@ -49,7 +57,7 @@ export class Events {
     for (const session of recipients) {
       const { account, jid } = session
       this.quietly(this.#parts.registrations.ifAny(account, all => {
-        this.#arrived(addressed(stanza.with({ to: jid }), jid), account, [session], all.values())
+        this.#arrived(addressed(stanza.with({ to: jid }), jid), account, [session], [...all.values()])
       }))
     }
   }
@@ -121,9 +129,14 @@ export class Events {
     if (work instanceof Promise) work.catch((error: unknown) => { this.#host.log.warn('push registrations not read', { error }) })
   }
 
-  #arrived (message: Message, account: Jid, recipients: readonly Session[], all: Iterable<Registration>): void {
-    const kind = this.#importance(message, account)
-    if (kind === undefined) return
+  /** The settings of a chat may have to be read: nobody waits for that. */
+  #arrived (message: Message, account: Jid, recipients: readonly Session[], all: readonly Registration[]): void {
+    this.quietly(follow(this.#importance(message, account), kind => {
+      if (kind !== undefined) this.#notify(kind, message, { account, recipients, all })
+    }))
+  }
+
+  #notify (kind: Importance, message: Message, { account, recipients, all }: Arrival): void {
     const { devices, ending, notices } = this.#parts
     const archived = archiveIdIn(message.children(), account)
     const isStored = archived !== undefined || recipients.length === 0 && waits(message)
@@ -147,15 +160,21 @@ export class Events {
     if (mine.length === 0) return
     for (const text of texts()) {
       const message = messageIn(text)
-      const kind = message === undefined ? undefined : this.#importance(message, account)
-      if (message === undefined || kind === undefined) continue
-      const reason = reasonOf(kind, message, archiveIdIn(message.children(), account))
-      for (const registration of mine) notices.add(account, registration, reason, delay)
+      if (message === undefined) continue
+      this.quietly(follow(this.#importance(message, account), kind => {
+        if (kind === undefined) return
+        const reason = reasonOf(kind, message, archiveIdIn(message.children(), account))
+        for (const registration of mine) notices.add(account, registration, reason, delay)
+      }))
     }
   }
 
-  #importance (message: Message, account: Jid): Importance | undefined {
-    return importanceOf(message, account, { ...this.#questions, nickIn: room => this.#nickIn(account, room) })
+  /** Asks for the settings of a chat only if they matter. */
+  #importance (message: Message, account: Jid): Maybe<Importance | undefined> {
+    const questions = { ...this.#questions, nickIn: (room: Jid) => this.#nickIn(account, room) }
+    const kind = (wish: Wish | undefined): Importance | undefined =>
+      importanceOf(message, account, { ...questions, wish })
+    return kind('always') === undefined ? undefined : follow(wishOf(this.#host, account, message.from), kind)
   }
 
   /** Returns the resource with which a device joined the room: its nickname (XEP-0045 §7.2). */

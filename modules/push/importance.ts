@@ -4,6 +4,7 @@ import {
   textOf,
 } from '../../lib/api.js'
 import type { Jid, Message, Urgency } from '../../lib/api.js'
+import { roomsFor, type Rooms, type Wish } from './wishes.js'
 
 /** 'call': the device rings. 'message': there is something to read. */
 export type Importance = 'call' | 'message'
@@ -12,7 +13,9 @@ export type Importance = 'call' | 'message'
 export interface Questions {
   urgencyOf (stanza: Stanza): Urgency
   /** Which messages of a group chat count. */
-  readonly rooms: 'never' | 'mentions' | 'all'
+  readonly rooms: Rooms
+  /** When the user wants to be notified of the chat; undefined if the user has not chosen. */
+  readonly wish: Wish | undefined
   /** Returns the account's nickname in a room, if it is known. */
   nickIn (room: Jid): string | undefined
 }
@@ -27,7 +30,10 @@ export function importanceOf (message: Message, account: Jid, questions: Questio
   if (questions.urgencyOf(message) !== 'now') return undefined
   if (message.has(NS.JINGLE_MESSAGE, 'propose')) return 'call'
   // Other call signalling concerns only the device that is in the call.
-  return message.has(NS.JINGLE_MESSAGE) && !message.has(NS.CLIENT, 'body') ? undefined : 'message'
+  if (message.has(NS.JINGLE_MESSAGE) && !message.has(NS.CLIENT, 'body')) return undefined
+  // Calls ring also in a chat whose messages notify of nothing.
+  const isWanted = questions.wish !== 'never' && (questions.wish !== 'on-mention' || isReferred(message, account, undefined))
+  return isWanted ? 'message' : undefined
 }
 
 /**
@@ -51,7 +57,7 @@ export function bodyOf (message: Message): string | undefined {
 }
 
 function isSaidToUs (message: Message, account: Jid, questions: Questions): boolean {
-  const { rooms } = questions
+  const rooms = roomsFor(questions.rooms, questions.wish)
   const body = message.child(NS.CLIENT, 'body')
   // A message with a delay is history from before the device joined.
   if (rooms === 'never' || body === undefined && !isEncrypted(message) || message.has(NS.DELAY, 'delay')) return false

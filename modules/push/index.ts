@@ -21,12 +21,12 @@ import { isStored, Registrations, type Stored } from './registrations.js'
 export default defineModule({
   name: 'push',
   about: 'Wakes devices that are away through the server of their app.',
-  xeps: ['0357 v0.4.1'],
+  xeps: ['0357 v0.4.1', '0492 v0.2.0'],
   features: { account: [NS.PUSH] },
   after: ['message', 'roster', 'carbons', 'mam', 'offline', 'stream-management', 'csi'],
   settings: {
     content: setting.choice('nothing', 'counts', 'senders', 'bodies').default('counts').says('The information that app servers get, which others run: only that there is something; the number of messages and subscription requests; also the sender of the last message; also its text.'),
-    rooms: setting.choice('never', 'mentions', 'all').default('mentions').says('Which group-chat messages trigger a push notification.'),
+    rooms: setting.choice('never', 'mentions', 'all').default('mentions').says('Which group-chat messages trigger a push notification: never, mentions, all. A user may choose otherwise for a chat (XEP-0492), except if this is "never".'),
     inactive: setting.choice('always', 'unacknowledged', 'never').default('always').says('Whether a connected but inactive device is notified: of each important message, of those that it has not acknowledged within `delay`, or not at all.'),
     delay: setting.duration({ min: '0s', max: '10m' }).default('3s').says('How long a notification waits if the message may be read on another device in use, or if the device itself may come back.'),
     collapse: setting.duration({ min: '1s', max: '1h' }).default('30s').says('After a notification, a device that does not come back gets no other for this time, except for calls. Then one notification covers everything since.'),
