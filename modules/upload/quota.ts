@@ -40,9 +40,12 @@ export class Quota {
     const slots = await day.count({ owner }, { by: 'due', from })
     const over = await day.sum({ owner }, 'size') + size - bytesPerDay
     if (slots < filesPerDay && over <= 0) return
+    // Rows that are over count in the sum until they are removed.
+    const past = await day.page({ owner }, { by: 'due', to: now, limit: LOOKED_AT })
+    const left = over - past.rows.reduce((sum, { value }) => sum + value.size, 0)
+    if (slots < filesPerDay && left <= 0) return
     const { rows } = await day.page({ owner }, { by: 'due', from, limit: LOOKED_AT })
-    const at = roomAt(rows.map(({ value }) => value), over, slots + 1 - filesPerDay)
-    if (at !== undefined) throw full('no more files may be sent today', at)
+    throw full('no more files may be sent today', roomAt(rows.map(({ value }) => value), left, slots + 1 - filesPerDay))
   }
 
   async #checkAccount (owner: string, { size, purpose }: Wanted, now: number): Promise<void> {

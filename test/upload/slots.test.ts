@@ -144,6 +144,21 @@ t.test('what an account may send in a day is bounded in bytes and files, and the
   t.equal(conditionOf(await asksForSlot(juliet, 9999)), 'resource-constraint')
 })
 
+t.test('what was sent a day ago makes room once, also before its rows are removed', async t => {
+  const { s, put } = await uploadStage(t, { settings: { bytesPerDay: '10000B', filesPerDay: 2 } })
+  const romeo = await s.device('romeo@capulet.lit/orchard')
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  for (const device of [romeo, juliet]) t.equal((await put(await slot(device, 10_000), 'x'.repeat(10_000))).status, 201)
+  // One look of the service falls into this time, at its beginning: the rows of the day are still there.
+  await s.pass('24h')
+  await slot(romeo, 6000)
+  t.equal(conditionOf(await asksForSlot(romeo, 6000)), 'resource-constraint', 'bytes')
+  await slot(romeo, 4000)
+  await slot(juliet, 1)
+  await slot(juliet, 1)
+  t.equal(conditionOf(await asksForSlot(juliet, 1)), 'resource-constraint', 'files')
+})
+
 t.test('slots that nobody used do not count any more after their time', async t => {
   const stage = await uploadStage(t, { settings: { bytesPerDay: '10000B', slotTimeout: '60s' } })
   const { s } = stage
