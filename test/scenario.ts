@@ -65,7 +65,7 @@ export interface Arriving {
 export interface Line { readonly level: string, readonly event: string, readonly fields: Fields }
 
 const FOLDER = join(PACKAGE_ROOT, import.meta.url.endsWith('.ts') ? 'modules' : 'dist/modules')
-const WORLD = { folder: '/', env: () => undefined, file: () => '' }
+const WORLD = { folder: '/', env: () => undefined, file: (path: string) => `the secret in ${path}` }
 let known: Promise<ReadonlyMap<string, AnyModule>> | undefined
 
 /** Modules by the domain of the service. */
