@@ -7,6 +7,7 @@ import { Turns } from './base/turns.js'
 import { Throttle } from './auth/throttle.js'
 import { ClientListener } from './c2s/listener.js'
 import type { ClientDeps } from './c2s/settings.js'
+import { ComponentListener } from './component/listener.js'
 import { UnavailableLogins } from './c2s/unavailable.js'
 import { loadConfig, type Config, type Environment } from './config/load.js'
 import { writePlace } from './config/problem.js'
@@ -51,7 +52,7 @@ function fixed (settings: ServerSettings, name: typeof TAKE_A_RESTART[number]): 
 
 /** An address that a listener of the conf listens at. */
 export interface Listening {
-  readonly for: 'clients' | 'servers' | 'web'
+  readonly for: ListenSettings['for']
   readonly address: string
   readonly port: number
   readonly tls: 'required' | 'direct' | 'none'
@@ -92,6 +93,8 @@ export function goesOn (log: Logger): void {
   process.on('uncaughtException', error => { log.error('defect', { error, uncaught: 'exception' }) })
 }
 
+type AnyListener = ClientListener | ServerListener | WebListener | ComponentListener
+
 /** A running server. */
 export class Running {
   readonly server: Server
@@ -101,6 +104,7 @@ export class Running {
   readonly #storage: Storage
   readonly #listeners: ClientListener[] = []
   readonly #web: WebListener[] = []
+  readonly #components: ComponentListener[] = []
   #config: Config
   /** The settings at the start. */
   readonly #started: ServerSettings
@@ -150,7 +154,7 @@ export class Running {
 
   /** Refused client connections, by reason. */
   get turnedAway (): Iterable<Count> {
-    return [...this.#listeners, ...this.#web].flatMap(listener => [...listener.turnedAway])
+    return [...this.#listeners, ...this.#web, ...this.#components].flatMap(listener => [...listener.turnedAway])
   }
 
   async raise (): Promise<void> {
@@ -233,13 +237,14 @@ export class Running {
   }
 
   async #stop (): Promise<void> {
-    for (const listener of [...this.#listeners, ...this.#web]) listener.rest()
+    for (const listener of [...this.#listeners, ...this.#web, ...this.#components]) listener.rest()
     // A host that a reload starts later would not be stored at its end.
     await this.#reloading
     await this.server.stop(async () => { await this.#federation?.rest() })
     // After the hosts have saved their sessions: closing a stream ends its session (XEP-0198 §5).
     await Promise.all([...this.#listeners, ...this.#web].map(listener => listener.close()))
-    // After the sessions: their last presence still goes to other servers.
+    // After the sessions: their last presence still goes to components and other servers.
+    await Promise.all(this.#components.map(listener => listener.close()))
     await this.#federation?.close()
     await this.#certificates?.close()
     await this.#storage.close()
@@ -290,14 +295,26 @@ export class Running {
     return listening
   }
 
-  #listenerFor (settings: ListenSettings, world: ClientDeps): ClientListener | ServerListener | WebListener {
+  #listenerFor (settings: ListenSettings, world: ClientDeps): AnyListener {
     const { for: whom, tls, maxStanzaSize: stanza, rate } = settings
     if (whom === 'web') return this.#webListener(settings, world)
+    if (whom === 'components') return this.#componentListener(settings, world)
     if (whom === 'servers' && this.#federation !== undefined) {
       return this.#federation.listener({ tls, stanza, rate: rate ?? SERVER_RATE })
     }
     const listener = new ClientListener(world, { tls, stanza, rate: rate ?? CLIENT_RATE })
     this.#listeners.push(listener)
+    return listener
+  }
+
+  #componentListener (settings: ListenSettings, { clock, ids, log, certificates }: ClientDeps): ComponentListener {
+    const { server } = this
+    const listener = new ComponentListener({
+      clock, ids, log, certificates, pipeline: server.pipeline, doors: server.doors,
+      host: domain => server.host(domain),
+      limits: () => limitsOfClients(this.#config),
+    }, { tls: settings.tls === 'none' ? 'none' : 'direct', stanza: settings.maxStanzaSize, rate: settings.rate ?? SERVER_RATE })
+    this.#components.push(listener)
     return listener
   }
 
@@ -328,11 +345,11 @@ export class Running {
 
   /** Listens at one address. A machine without IPv6 still starts if there are other addresses. */
   async #listenAt (
-    listener: ClientListener | ServerListener | WebListener, address: string, settings: ListenSettings,
-    hasOthers: boolean,
+    listener: AnyListener, address: string, settings: ListenSettings, hasOthers: boolean,
   ): Promise<readonly Listening[]> {
     const { for: whom, port } = settings
-    const tls = whom === 'web' && settings.tls === 'required' ? 'direct' : settings.tls
+    const hasStartTls = whom === 'clients' || whom === 'servers'
+    const tls = !hasStartTls && settings.tls === 'required' ? 'direct' : settings.tls
     try {
       const taken = await listener.listen(address, port)
       this.#parts.log.info('listener started', { for: whom, address, port: taken, tls })

@@ -105,7 +105,9 @@ t.test('each conf file in the documentation is valid', async t => {
   t.ok(blocks.length >= 6)
   for (const { page, text } of blocks) {
     const file = join(t.testdir({}), 'sestina.toml')
-    writeFileSync(file, text.includes('[host.') ? text : `${text}[host.localhost]\n`)
+    // the reader has other secrets: here each is the text of the conf file itself
+    const conf = text.replaceAll(/\{ (?:env|file) = "[^"]*" \}/g, '{ file = "sestina.toml" }')
+    writeFileSync(file, conf.includes('[host.') ? conf : `${conf}[host.localhost]\n`)
     const { formerNames } = loadConfig(file, new Map([...modules, ...OWN, ...SERVICES]))
     t.same(formerNames, [], `${page} has the present names`)
   }

@@ -19,7 +19,7 @@ export interface SrvRecord {
 export interface RecordLine { readonly record: string, readonly today: string, readonly verdict: string }
 
 /** A port that clients or other servers connect to. Those of the web have no SRV record. */
-export interface Offered { readonly for: 'clients' | 'servers' | 'web', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
+export interface Offered { readonly for: 'clients' | 'servers' | 'web' | 'components', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
 
 /** The most queries that are open at a time. */
 const AT_ONCE = 8
@@ -31,7 +31,7 @@ const AT_ONCE = 8
 export async function dnsRecords (
   domains: readonly string[], offered: readonly Offered[], resolver: Resolver,
 ): Promise<readonly RecordLine[]> {
-  const services = offered.filter(({ for: whom, tls, port }) => whom !== 'web' && tls !== 'none' && port !== 0)
+  const services = offered.filter(({ for: whom, tls, port }) => (whom === 'clients' || whom === 'servers') && tls !== 'none' && port !== 0)
     .map(({ for: whom, tls, port }) => ({ prefix: `${tls === 'direct' ? '_xmpps' : '_xmpp'}-${whom === 'clients' ? 'client' : 'server'}`, port }))
   const once = new Map(services.map(service => [`${service.prefix} ${service.port}`, service]))
   const wanted = domains.flatMap(domain => [...once.values()].map(({ prefix, port }) => ({ name: `${prefix}._tcp.${domain}`, domain, port })))

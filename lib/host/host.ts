@@ -87,6 +87,8 @@ export class Host implements Destination, SessionHome {
   readonly #outlets = new Outlets(this)
   readonly deps: Pick<HostDeps, 'offeredServices' | 'fireEverywhere' | 'webOrigins' | 'dataFolder'>
   served: Served | undefined
+  /** False while the module that serves the whole host does not answer; undefined if there is none that may not. */
+  servedUp: (() => boolean) | undefined
   readonly lanes: AccountLanes
   readonly entities = new Entities(this)
   readonly #redelivery: Redelivery
@@ -264,7 +266,7 @@ export class Host implements Destination, SessionHome {
   exists (account: Jid): Maybe<boolean> { return this.accounts.exists(account) }
 
   /** True if the host answers disco#info. */
-  get answersInfo (): boolean { return this.handlers.has('host', 'get', NS.DISCO_INFO, 'query') }
+  get answersInfo (): boolean { return this.servedUp?.() ?? this.handlers.has('host', 'get', NS.DISCO_INFO, 'query') }
 
   /** Returns the outlet of an address at this host. */
   outlet (from: Jid): Outlet { return this.#outlets.of(from) }

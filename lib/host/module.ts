@@ -15,6 +15,7 @@ import type { InlineFeature, StreamFeature } from '../stream/negotiation.js'
 import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Message } from '../xmpp/stanza.js'
+import type { ComponentDoor } from './components.js'
 import type { DiscoItem } from './disco.js'
 import type { EntityBehaviour, EntityKind } from './entity.js'
 import type { Command, NonzaHandler, Served } from './host.js'
@@ -146,9 +147,11 @@ export interface ModuleHost<
   entities<E> (kind: EntityKind<E>, behaviour: EntityBehaviour<E>): EntityTable<E>
   /**
    * Handles every stanza to this host and to any address at it: rooms, pubsub, components. Only one module of a host
-   * may do so.
+   * may do so. `isUp` returns false while nobody answers: then the service is not shown to clients.
    */
-  serve (handler: Served): void
+  serve (handler: Served, isUp?: () => boolean): void
+  /** Lets programs connect as this host (XEP-0114), if a [[listen]] is for components. Only one module may do so. */
+  component (door: ComponentDoor): void
   /** Answers HTTP requests, if a [[listen]] is for the web. No other route may have the same method and path. */
   web (route: WebRoute): void
   /** Adds a command: `sestina NAME …` runs it and prints its result. */

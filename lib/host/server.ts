@@ -10,6 +10,7 @@ import { Accounts, accountsShape, indexShape, secretShape } from '../auth/accoun
 import { Clients, clientsShape } from '../auth/clients.js'
 import type { Storage } from '../storage/storage.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
+import { componentDoorsIn, type ComponentDoors } from './components.js'
 import type { DiscoItem } from './disco.js'
 import { hostOpened, hostRaised, offersChanged } from './events.js'
 import { Host, type HostSettings } from './host.js'
@@ -99,6 +100,9 @@ export class Server {
     const host = this.host(account.domain)
     return host?.isService === true ? undefined : host
   }
+
+  /** The ways in for external components of all hosts. */
+  get doors (): ComponentDoors { return componentDoorsIn(this.#shared) }
 
   /** The routes of the web of all hosts. */
   get routes (): WebRoutes { return webRoutesIn(this.#shared) }

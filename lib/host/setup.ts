@@ -6,6 +6,7 @@ import type { Shapes, Stores } from '../storage/store.js'
 import type { Schema } from '../config/schema.js'
 import { PendingBatch } from '../storage/batch.js'
 import { StanzaError } from '../xmpp/errors.js'
+import { componentDoorsIn } from './components.js'
 import type { EntityBehaviour, EntityKind } from './entity.js'
 import type { Host, Served } from './host.js'
 import type { Answering, EntityAnswering, Featured, Handling, IqTable, OwnAnswering } from './iq.js'
@@ -132,7 +133,7 @@ export class Setup {
   }
 
   /** Returns the methods that register something at the host while the module is installed. */
-  #registrations (): Pick<View, 'iq' | 'on' | 'offer' | 'offerInline' | 'nonza' | 'serve' | 'web' | 'command' | 'count'> {
+  #registrations (): Pick<View, 'iq' | 'on' | 'offer' | 'offerInline' | 'nonza' | 'serve' | 'component' | 'web' | 'command' | 'count'> {
     const host = this.#host
     const { name } = this.module
     return {
@@ -143,7 +144,8 @@ export class Setup {
       nonza: (namespace, element, handler) => {
         this.#put(() => keyed(host.nonzas, `${namespace} ${element}`, handler))
       },
-      serve: handler => { this.#put(() => serving(host, handler)) },
+      serve: (handler, isUp) => { this.#put(() => serving(host, handler, isUp)) },
+      component: door => { this.#put(() => componentDoorsIn(host.shared).add(host.jid.domain, door)) },
       web: route => { this.#put(() => webRoutesIn(host.shared).add(route)) },
       command: (command, run) => { this.#put(() => keyed(host.commands, command, run)) },
       count: (metric, by, labels) => { host.counters.count(`${name}.${metric}`, by, labels) },
@@ -242,10 +244,11 @@ function batchOf (host: Host): ReturnType<View['batch']> {
 }
 
 /** Makes a handler serve all stanzas of the host. Throws if there is one already. */
-function serving (host: Host, handler: Served): () => void {
+function serving (host: Host, handler: Served, isUp: (() => boolean) | undefined): () => void {
   if (host.served !== undefined) throw new Error(`two modules serve ${host.domain}`)
   host.served = handler
-  return () => { host.served = undefined }
+  host.servedUp = isUp
+  return () => { host.served = host.servedUp = undefined }
 }
 
 function added<T> (list: T[], item: T): () => void {

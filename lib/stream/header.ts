@@ -26,6 +26,11 @@ const LONGEST_LANGUAGE = 64
 /** Reads the peer's header. Throws StreamError. */
 export function readHeader (root: ParsedElement): StreamHeader {
   checkVersion(attributeOf(root, 'version'))
+  return readUnversionedHeader(root)
+}
+
+/** Reads the header of a peer whose protocol has no version (XEP-0114). Throws StreamError. */
+export function readUnversionedHeader (root: ParsedElement): StreamHeader {
   const lang = attributeOf(root, 'xml:lang')
   const id = attributeOf(root, 'id')
   return {

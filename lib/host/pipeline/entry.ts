@@ -7,7 +7,7 @@ import { addressIn, type ClientHome } from './from-client.js'
 import type { ServerHome } from './from-server.js'
 import { Passage, type Place } from './passage.js'
 import type { Pipeline } from './pipeline.js'
-import { FROM_CLIENT, FROM_SERVER } from './steps.js'
+import { FROM_CLIENT, FROM_COMPONENT, FROM_SERVER } from './steps.js'
 
 export interface ClientEntryHome extends ClientHome { readonly pipeline: Pipeline }
 
@@ -59,4 +59,12 @@ export function takeFromServer (
   pipeline: Pipeline, home: ServerHome, stanza: Addressed, arrival?: Place,
 ): Maybe<void> {
   return pipeline.run(new Passage(stanza, { peer: home.stream, arrival }), FROM_SERVER[stanza.kind], home)
+}
+
+/**
+ * Takes one stanza of an external component, whose addresses were checked. Returns a promise while a step waits. Throws
+ * StreamError if the stream must end.
+ */
+export function takeFromComponent (pipeline: Pipeline, home: ServerHome, stanza: Addressed): Maybe<void> {
+  return pipeline.run(new Passage(stanza, { peer: home.stream, arrival: undefined }), FROM_COMPONENT[stanza.kind], home)
 }

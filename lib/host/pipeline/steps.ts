@@ -42,6 +42,11 @@ export const FROM_SERVER: Steps<ServerHome> = {
   iq: [mustBeServed, mustBeProved, addPeerLanguage, takePing, chargePeer, dropForeignForged, fireFromServer, route],
 }
 
+/** From an external component, as far as the router. */
+export const FROM_COMPONENT: Steps<ServerHome> = {
+  message: [dropForeignForged, route], presence: [dropForeignForged, route], iq: [dropForeignForged, route],
+}
+
 const MESSAGE_IN_LANE: readonly Step<AccountHome>[] = [
   mustExist, fireMessageArriving, fireMessageAddressed, deliverMessage,
 ]
