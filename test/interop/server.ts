@@ -39,19 +39,22 @@ export const AGAINST_PROSODY = process.env['INTEROP_SERVER'] === 'prosody'
 
 /**
  * Starts a server with data and ports of its own; it is stopped when the test ends. `more` has lines for [modules] of
- * Sestina, `listen` further listeners.
+ * Sestina, `listen` further listeners, `hosts` further hosts.
  */
-export async function startServer (t: Test, more = '', listen = ''): Promise<ServerUnderTest> {
+export async function startServer (t: Test, more = '', listen = '', hosts = ''): Promise<ServerUnderTest> {
   const folder = t.testdir({})
-  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder, more, listen)
+  return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder, { more, listen, hosts })
 }
 
 const DOMAIN = 'localhost'
 
-async function startSestina (t: Test, folder: string, more: string, listen: string): Promise<ServerUnderTest> {
+/** Parts of the conf file that a test adds. */
+interface Added { readonly more: string, readonly listen: string, readonly hosts: string }
+
+async function startSestina (t: Test, folder: string, added: Added): Promise<ServerUnderTest> {
   const [port = 0, directPort = 0] = await freePorts(2)
   const conf = join(folder, 'sestina.toml')
-  writeFileSync(conf, sestinaConf(port, directPort, more, listen))
+  writeFileSync(conf, sestinaConf(port, directPort, added))
   const start = (): Program => new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { cwd: folder, isMeasured: false })
   let server = start()
   const secrets = new Secrets()
@@ -87,7 +90,7 @@ async function startSestina (t: Test, folder: string, more: string, listen: stri
   }
 }
 
-function sestinaConf (port: number, directPort: number, more: string, listen: string): string {
+function sestinaConf (port: number, directPort: number, { more, listen, hosts }: Added): string {
   return `
 data = "data"
 
@@ -129,7 +132,8 @@ time = true
 ping = true
 register = true
 ${more}`)}[host.${DOMAIN}]
-`
+
+${hosts}`
 }
 
 async function startProsody (t: Test, folder: string): Promise<ServerUnderTest> {
