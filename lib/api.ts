@@ -67,7 +67,7 @@ export type { Entity, EntityBehaviour, EntityKind, Loading, ToEntity } from './h
 export * from './host/ad-hoc.js'
 export { agenda, timers } from './host/agenda.js'
 export type { Agenda, AgendaHost, DueTimer, NewTimer, StoredTimer, TimerRun, TimerRuns } from './host/agenda.js'
-export type { DiscoInfo, DiscoItem, DiscoNode, Identity } from './host/disco.js'
+export type { DiscoInfo, DiscoItem, DiscoNode, DiscoPage, Identity } from './host/disco.js'
 export { follow } from './base/maybe.js'
 export type { Maybe } from './base/maybe.js'
 

@@ -3,10 +3,11 @@
  * who may see its presence.
  */
 import {
-  attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, mayKnow, NS, rosters, StanzaError, xml,
+  attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, mayKnow, NS, pagingElement, rosters,
+  StanzaError, xml,
 } from '../lib/api.js'
 import type {
-  DiscoInfo, DiscoItem, DiscoNode, Element, Identity, Maybe, ModuleHost, Request,
+  DiscoInfo, DiscoItem, DiscoNode, DiscoPage, Element, Identity, Maybe, ModuleHost, Request,
 } from '../lib/api.js'
 
 type Place = 'host' | 'account' | 'entity'
@@ -56,6 +57,9 @@ export default defineModule({
 /** XEP-0030 §3.1: each entity has an identity. This is that of a service whose module names none. */
 const UNKNOWN: Identity = { category: 'component', type: 'generic' }
 
+/** A list, and the place of its page if it has pages. */
+interface Listed { readonly items: readonly DiscoItem[], readonly set: Element | undefined }
+
 interface NodeAnswers { readonly answer: NodeAnswer, readonly isForStrangers: boolean }
 interface AtPlace { readonly features: (() => readonly string[])[], readonly nodes: NodeAnswers[] }
 
@@ -66,7 +70,7 @@ class Additions {
   }
 
   /** Makes what is listed for whoever asks. */
-  readonly listing: Readonly<Record<'host' | 'account', ((request: Request) => Maybe<readonly DiscoItem[]>)[]>> = {
+  readonly listing: Readonly<Record<'host' | 'account', ((request: Request) => Maybe<readonly DiscoItem[] | DiscoPage>)[]>> = {
     host: [], account: [],
   }
 
@@ -83,10 +87,13 @@ class Additions {
   }
 
   /** Returns what is listed for one who asks. */
-  listed (of: 'host' | 'account', request: Request, index = 0): Maybe<readonly DiscoItem[]> {
+  listed (of: 'host' | 'account', request: Request, index = 0): Maybe<Listed> {
     const make = this.listing[of][index]
-    if (make === undefined) return []
-    return follow(make(request), items => follow(this.listed(of, request, index + 1), more => [...items, ...more]))
+    if (make === undefined) return { items: [], set: undefined }
+    return follow(make(request), list => follow(this.listed(of, request, index + 1), more => {
+      const { items, page } = 'items' in list ? list : { items: list, page: undefined }
+      return { items: [...items, ...more.items], set: page === undefined ? more.set : pagingElement(page) }
+    }))
   }
 
   find (of: Place, node: string, request: Request, isStranger = false): Maybe<DiscoNode> {
@@ -119,7 +126,7 @@ function answerForHost (
     const node = nodeOf(request.payload)
     if (node !== undefined) return more.items('host', node, request)
     return follow(more.listed('host', request), listed =>
-      itemsElement(undefined, [...host.offeredServices, ...items, ...listed]))
+      itemsElement(undefined, [...host.offeredServices, ...items, ...listed.items], listed.set))
   })
 }
 
@@ -154,7 +161,7 @@ function answerForAccounts (
     if (node !== undefined) return more.items('account', node, request)
     // RFC 6120 §8.2.3 allows one answer only: the account itself gets a list of its available resources.
     const devices = from.bare.equals(to) ? host.sessions.of(to).filter(device => device.available) : []
-    return follow(more.listed('account', request), items => itemsElement(undefined, [...devices, ...items]))
+    return follow(more.listed('account', request), ({ items, set }) => itemsElement(undefined, [...devices, ...items], set))
   }))
 }
 
@@ -202,8 +209,8 @@ function nodeInfo (node: string, { identities, features = [], forms = [] }: Disc
     ...identities.map(identityElement), ...features.map(featureElement), ...forms)
 }
 
-function itemsElement (node: string | undefined, items: readonly DiscoItem[]): Element {
-  return xml('query', { xmlns: NS.DISCO_ITEMS, node }, ...items.map(itemElement))
+function itemsElement (node: string | undefined, items: readonly DiscoItem[], set?: Element): Element {
+  return xml('query', { xmlns: NS.DISCO_ITEMS, node }, ...items.map(itemElement), set)
 }
 
 function identityElement ({ category, type, name }: Identity): Element {

@@ -104,6 +104,8 @@ export interface ModuleHost<
   readonly router: {
     route (stanza: Addressed): void
     serves (domain: string): boolean
+    /** True if a session of this server has this full address. Restored sessions are there at `hostOpened`. */
+    isHere (device: Jid): boolean
     /**
      * Runs `work` for each item in order. Takes as many turns of the event loop as needed; few items are done at once.
      */

@@ -6,7 +6,7 @@ import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Message, Presence, Stanza } from '../xmpp/stanza.js'
 import type { Urgency } from '../xmpp/urgency.js'
-import type { DiscoItem, DiscoNode, Identity } from './disco.js'
+import type { DiscoItem, DiscoNode, DiscoPage, Identity } from './disco.js'
 import type { Answer, Featured, Request } from './iq.js'
 import type { Session } from './session.js'
 
@@ -191,8 +191,8 @@ export interface Discovery {
     of: Featured, answer: (node: string, request: Request) => Maybe<DiscoNode | undefined>,
     how?: { readonly forStrangers?: boolean },
   ): () => void
-  /** Lists items of the host, or of an account, for whoever asks, strangers included. */
-  items (of: 'host' | 'account', make: (request: Request) => Maybe<readonly DiscoItem[]>): () => void
+  /** Lists items of the host, or of an account, for whoever asks, strangers included. Only one list has pages. */
+  items (of: 'host' | 'account', make: (request: Request) => Maybe<readonly DiscoItem[] | DiscoPage>): () => void
   /** The name of the host: that of its first identity, if it has one. */
   readonly name: string | undefined
   /** The disco#info answer of the host itself. Its caps hash is computed from it. */

@@ -1,0 +1,139 @@
+/** Changes of affiliations, and what they mean for those who are in the room (XEP-0045 §9, §10.3 to §10.8). */
+import { parseJid, StanzaError } from '../../lib/api.js'
+import type { Batch, Jid } from '../../lib/api.js'
+import { sendInvitation, tooMany } from './inviting.js'
+import { depart, departures, type Departure } from './leaving.js'
+import { spread, userElement } from './presences.js'
+import type { Belonging, Occupant, Room } from './room.js'
+import type { MucService } from './service.js'
+import { checkAffiliation, roleAfter, type Affiliation, type Role } from './standing.js'
+import { belongingWrite, deviceWrites } from './stored.js'
+
+/** One change of an affiliation. `nick`: the nick to reserve, '' for none; undefined if it stays. */
+export interface BelongingChange {
+  readonly jid: Jid
+  readonly affiliation: Affiliation
+  readonly nick?: string | undefined
+  readonly reason: string
+}
+
+/** The fate of an occupant whose affiliation changes. */
+interface Fate { readonly occupant: Occupant, readonly role: Role, readonly departure: Departure | undefined }
+
+/**
+ * Changes affiliations: all of them or none. `asker`: who wants it. Rejects with the errors of `checkAffiliation`, and
+ * with conflict if no owner would be left, or if a nick belongs to somebody else.
+ */
+export async function changeAffiliations (
+  service: MucService, room: Room, batch: Batch, asker: Jid, changes: readonly BelongingChange[],
+): Promise<void> {
+  const by = room.affiliationOf(asker)
+  const after = new Map<string, Belonging>()
+  for (const { jid, affiliation, nick, reason } of changes) {
+    const who = jid.bare.toString() // §10.3: a full address means its bare address
+    const old = after.get(who) ?? room.belongings.get(who)
+    checkAffiliation({ by, from: old?.affiliation ?? 'none', to: affiliation, isOwn: jid.bare.equals(asker.bare) })
+    if (nick !== undefined && nick !== '' && room.isTaken(nick, jid.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
+    // §9.1: who is banned has no nick; who is nothing to the room has none either
+    const kept = affiliation === 'outcast' || affiliation === 'none' ? '' : nick ?? old?.nick ?? ''
+    after.set(who, { affiliation, nick: kept, reason })
+  }
+  await applyBelongings(service, room, batch, after, room.of(asker)?.nick)
+}
+
+/** Stores belongings, and tells everybody what has changed. Rejects with conflict if no owner would be left (§10.6). */
+export async function applyBelongings (
+  service: MucService, room: Room, batch: Batch, after: ReadonlyMap<string, Belonging>, actor: string | undefined,
+): Promise<void> {
+  checkOwners(room, after)
+  const more = [...after].filter(([who, { affiliation }]) => affiliation !== 'none' && !room.belongings.has(who)).length
+  if (room.belongings.size + more > service.settings.affiliations) throw tooMany()
+  const before = new Map([...after.keys()].map(who => [who, room.affiliationOf(parseJid(who))]))
+  const fates = fatesOf(room, after, before)
+  await service.store([
+    ...[...after].map(([who, belonging]) => belongingWrite(service.stores, room, who, belonging)),
+    ...fates.flatMap(({ occupant, role, departure }) => departure !== undefined
+      ? departures(service, room, occupant.devices.values())
+      : deviceWrites(service.stores, room, { nick: occupant.nick, devices: occupant.devices, role })),
+  ])
+  for (const [who, belonging] of after) {
+    if (belonging.affiliation === 'none' && belonging.nick === '') room.belongings.delete(who)
+    else room.belongings.set(who, belonging)
+  }
+  tell(service, room, batch, { after, before, fates, actor })
+}
+
+function checkOwners (room: Room, after: ReadonlyMap<string, Belonging>): void {
+  for (const [who] of room.withAffiliation('owner')) {
+    const then = after.get(who)
+    if (then === undefined || then.affiliation === 'owner') return
+  }
+  if ([...after.values()].some(({ affiliation }) => affiliation === 'owner')) return
+  throw new StanzaError('conflict', 'a room needs an owner')
+}
+
+/** Returns what becomes of those who are in the room and whose affiliation changes. */
+function fatesOf (
+  room: Room, after: ReadonlyMap<string, Belonging>, before: ReadonlyMap<string, Affiliation>,
+): readonly Fate[] {
+  const fates: Fate[] = []
+  for (const occupant of room.occupants) {
+    const bare = occupant.bare.toString()
+    const own = after.get(bare)
+    const domain = room.belongings.has(bare) ? undefined : after.get(occupant.bare.domain)
+    if (own === undefined && domain?.affiliation !== 'outcast') continue
+    const affiliation = own?.affiliation ?? 'outcast'
+    const code = codeOf(affiliation, room.config.isMembersOnly)
+    const role = roleAfter(occupant.role, before.get(bare) ?? 'none', affiliation, room.config.isModerated)
+    const reason = (own ?? domain)?.reason ?? ''
+    fates.push({ occupant, role, departure: code === undefined ? undefined : { codes: [code], reason } })
+  }
+  return fates
+}
+
+/** §9.1, §9.4: the code with which somebody is removed; undefined for one who stays. */
+function codeOf (affiliation: Affiliation, isMembersOnly: boolean): number | undefined {
+  if (affiliation === 'outcast') return 301
+  return isMembersOnly && affiliation === 'none' ? 321 : undefined
+}
+
+interface Changed {
+  readonly after: ReadonlyMap<string, Belonging>
+  readonly before: ReadonlyMap<string, Affiliation>
+  readonly fates: readonly Fate[]
+  readonly actor: string | undefined
+}
+
+function tell (service: MucService, room: Room, batch: Batch, { after, before, fates, actor }: Changed): void {
+  const told = new Set<string>()
+  const by = actor === undefined ? {} : { actor }
+  for (const { occupant, role, departure } of fates) {
+    const who = occupant.bare.toString()
+    told.add(who)
+    if (departure !== undefined) {
+      depart(service, room, batch, occupant, { ...departure, ...by })
+      continue
+    }
+    const belonging = after.get(who)
+    if (belonging === undefined || belonging.affiliation === before.get(who)) continue
+    const wasShown = room.isShown(occupant)
+    occupant.role = role
+    spread(service, room, batch, occupant, { notice: { reason: belonging.reason, ...by }, toAll: wasShown })
+  }
+  for (const [who, { affiliation }] of after) {
+    if (told.has(who) || affiliation === before.get(who)) continue
+    tellOfAbsent(service, room, batch, parseJid(who), affiliation)
+    // §9.5: a new member of a members-only room is invited
+    if (affiliation === 'member' && before.get(who) === 'none' && room.config.isMembersOnly) {
+      sendInvitation(service, room, batch, parseJid(who), {})
+    }
+  }
+}
+
+/** §9.3, §10.3: tells those who may see real addresses that somebody who is not there has another affiliation. */
+function tellOfAbsent (service: MucService, room: Room, batch: Batch, jid: Jid, affiliation: Affiliation): void {
+  const seeing = [...room.occupants].filter(one => room.seesAddresses(one))
+    .flatMap(({ devices }) => [...devices.values()].map(device => device.jid))
+  if (seeing.length === 0) return
+  service.announce(room, batch, seeing, userElement({ affiliation, role: 'none', jid }))
+}
