@@ -29,15 +29,19 @@ export class FairRoom {
    * and takes nothing, if that is not enough.
    */
   take (names: readonly string[], bytes: number): boolean {
-    if (!this.#isFree(names, bytes)) return false
+    if (!this.isFree(names, bytes)) return false
     this.#change(names, bytes)
     return true
   }
 
+  /** Takes room for a sender who is not refused. Without names, nobody's share grows. */
+  add (names: readonly string[], bytes: number): void { this.#change(names, bytes) }
+
   /** Gives back what a sender has taken. */
   giveBack (names: readonly string[], bytes: number): void { this.#change(names, -bytes) }
 
-  #isFree (names: readonly string[], bytes: number): boolean {
+  /** True if `take` would take this room. */
+  isFree (names: readonly string[], bytes: number): boolean {
     if (this.isLittle(names, bytes)) return this.#bytes + bytes <= 2 * this.#most
     let left = this.#most - this.#bytes
     for (const key of keysOf(names)) {

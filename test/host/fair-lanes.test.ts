@@ -97,6 +97,26 @@ scene('a user of another server who floods an account keeps out neither another 
   t.ok(came.length < FLOOD, `${came.length} messages came`)
 })
 
+scene('a user of another server whose messages to a slow account are too many is refused, and the stream is acknowledged', async (t, net) => {
+  const { module, gate } = slow()
+  const ours = await net.town(OURS, { scene: { modules: [...MODULES, module] }, cost: 1_000_000 })
+  const nurse = await ours.s.device(`${NURSE}/house`)
+  const romeo = await ours.s.device(`romeo@${OURS}/orchard`)
+  const line = await (await net.peer(THEIRS)).enters(ours, THEIRS, OURS)
+  await line.says("<enable xmlns='urn:xmpp:sm:3'/>")
+  const spam = (n: number): string => chat(`flood ${n}`, `from='spam@${THEIRS}/x' id='f${n}'`)
+  await line.says(Array.from({ length: 510 }, (_, n) => spam(n)).join(''))
+  await line.says(`<message from='rosaline@${THEIRS}/x' to='romeo@${OURS}' type='chat'><body>sincere</body></message>`)
+  await net.settled()
+  await net.pass(1000)
+  t.same(bodies(romeo), ['sincere'])
+  await line.says("<r xmlns='urn:xmpp:sm:3'/>")
+  t.match(line.heard, /<a [^>]*h="511"/, 'all of it is acknowledged')
+  gate.open()
+  await net.settled()
+  t.same(bodies(nurse), Array.from({ length: 500 }, (_, n) => `flood ${n}`))
+})
+
 t.test('messages that a device left unacknowledged all wait for the next one, however many they are', async t => {
   const { module, gate } = slow('again')
   t.teardown(() => { gate.open() })
@@ -126,9 +146,10 @@ t.test('the lanes of all accounts have a bound, which takes nothing from an acco
     while (lanes.after(account, { bytes: 976, sender: [sender] }, () => {})) taken++ // each counts as 2000 bytes
     return taken
   }
-  t.same([fill('a', 'one'), fill('b', 'one'), fill('c', 'one')], [5, 5, 5], 'each account has a bound')
-  t.equal(fill('d', 'one'), 1, 'all of them together have one, and an account with little has room')
-  t.ok(lanes.after('a', { bytes: 400, sender: ['two'] }, () => {}), 'a sender with little too')
+  t.same([fill('a', 'one'), fill('b', 'one')], [5, 3], 'each account has a bound, and a sender one over all of them')
+  t.same([fill('a', 'two'), fill('b', 'two')], [3, 1], 'which leaves room to others, and less and less of it')
+  t.equal(fill('d', 'one'), 1, 'an account with little has room')
+  t.ok(lanes.after('a', { bytes: 400, sender: ['three'] }, () => {}), 'a sender with little too')
   t.notOk(lanes.after('a', { bytes: 400, sender: ['one'] }, () => {}))
   t.ok(lanes.after('a', { bytes: 100_000, sender: undefined }, () => {}), 'what waited for a device before is never refused')
   t.notOk(lanes.after('e', { bytes: 3000, sender: ['two'] }, () => {}))

@@ -3,12 +3,12 @@
  * for a second at most.
  */
 import type { Maybe } from '../../base/maybe.js'
-import { siteOf } from '../../base/network.js'
 import { StanzaError } from '../../xmpp/errors.js'
 import type { Jid } from '../../xmpp/jid.js'
 import type { Arrival } from '../arrivals.js'
 import { Lanes, type Waiting } from './lanes.js'
 import { NEXT, type Hold, type Outcome, type Passage } from './passage.js'
+import { sendersOf } from './senders.js'
 import { Transfers, type TransfersHome } from './transfers.js'
 
 export interface AccountLanesHome extends TransfersHome {
@@ -124,14 +124,8 @@ export class AccountLanes {
 
 function keyOf ({ addressed: { to } }: Passage): string { return to.bare.toString() }
 
-/**
- * The senders that share the room of an account: an account or entity of this server, or a user of another one. A
- * domain's owner can make any number of subdomains and of users, so they are one group.
- */
-function waitingOf ({ stanza, addressed: { from }, session, peer, at }: Passage): Waiting {
-  const bytes = stanza.octets().length
-  if (at !== undefined) return { bytes, sender: undefined }
-  if (session !== undefined) return { bytes, sender: [session.account.toString()] }
-  const bare = from.bare.toString()
-  return { bytes, sender: peer === undefined ? [bare] : [siteOf(from.domain), bare] }
+/** The senders that share the room of an account. What was found stored at the start is never refused. */
+function waitingOf (passage: Passage): Waiting {
+  const bytes = passage.stanza.octets().length
+  return { bytes, sender: passage.at === undefined ? sendersOf(passage) : undefined }
 }

@@ -13,8 +13,8 @@ export interface LanesHome {
 
 /**
  * The most bytes that may wait, for one account and over all. An account with less than `least` waiting is never
- * refused. A sender (another account, or the site of another domain) with less than `leastOfSender` is refused only if
- * twice as much waits.
+ * refused. A sender (another account, or the site of another domain) may fill half of what others leave, for one
+ * account and over all; with less than `leastOfSender` it is refused only if twice as much waits.
  */
 export interface LaneBounds {
   readonly account: number
@@ -24,6 +24,7 @@ export interface LaneBounds {
 }
 
 const BOUNDS = { account: BACKLOG, overAll: 8 * BACKLOG, least: BACKLOG / 32, leastOfSender: BACKLOG / 256 }
+const NOBODY: readonly string[] = []
 /** The bytes that a waiting stanza needs besides its octets, about. */
 const OVERHEAD = 1024
 
@@ -45,8 +46,8 @@ export class Lanes {
   readonly #home: LanesHome
   readonly #bounds: LaneBounds
   readonly #lanes = new Map<string, Lane>()
-  /** Bytes that wait in all lanes. */
-  #bytes = 0
+  /** The room of all lanes. */
+  readonly #all: FairRoom
   /** By account: stanzas that have left the lane, and are submitted after earlier stanzas of the same sender. */
   readonly #unsubmitted = new Map<string, Set<Promise<void>>>()
   #idle: (() => void)[] = []
@@ -54,6 +55,7 @@ export class Lanes {
   constructor (home: LanesHome, bounds: LaneBounds = BOUNDS) {
     this.#home = home
     this.#bounds = bounds
+    this.#all = new FairRoom(bounds.overAll, bounds.leastOfSender)
   }
 
   /** Resolves when nothing waits in any lane. */
@@ -74,18 +76,16 @@ export class Lanes {
     const { queue, room } = this.#lane(account)
     const size = bytes + OVERHEAD
     if (sender !== undefined && !this.#take(room, sender, size)) return false
-    this.#bytes += size
+    this.#all.add(sender ?? NOBODY, size)
     return queue.run(() => {
-      this.#bytes -= size
+      this.#all.giveBack(sender ?? NOBODY, size)
       if (sender !== undefined) room.giveBack(sender, size)
       return work()
     })
   }
 
   #take (room: FairRoom, sender: readonly string[], size: number): boolean {
-    const { overAll, least } = this.#bounds
-    const most = room.isLittle(sender, size) ? 2 * overAll : overAll
-    const isFree = this.#bytes + size <= most || room.bytes + size <= least
+    const isFree = this.#all.isFree(sender, size) || room.bytes + size <= this.#bounds.least
     return isFree && room.take(sender, size)
   }
 

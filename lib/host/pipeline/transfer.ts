@@ -4,11 +4,14 @@
  */
 import type { Clock, Timer } from '../../base/clock.js'
 import type { Write } from '../../storage/store.js'
+import { StanzaError } from '../../xmpp/errors.js'
 import type { Jid } from '../../xmpp/jid.js'
 import type { Addressed } from '../../xmpp/stanza.js'
 import type { Arrival } from '../arrivals.js'
 import { handled, type Passage, type Transit } from './passage.js'
 import type { Pipeline } from './pipeline.js'
+import { sendersOf } from './senders.js'
+import type { Taken, TransferRoom } from './transfer-room.js'
 
 /** How long a stanza may delay its sender's later stanzas, in milliseconds. */
 const LONGEST = 1000
@@ -21,9 +24,8 @@ export interface TransferHome {
   readonly isOver: boolean
   /** True if a crash must not lose the stanza. */
   isStored (stanza: Addressed): boolean
-  /** Reserves room for a row. Returns false if there is none. */
-  reserve (sender: string, bytes: number): boolean
-  giveBack (sender: string, bytes: number): void
+  /** The room for rows. */
+  readonly room: TransferRoom
   row (stanza: Addressed): { readonly id: string, readonly appending: Write }
   removing (account: Jid, id: string): Write
   remove (account: Jid, id: string): void
@@ -98,7 +100,9 @@ export class Transfer implements Arrival, Transit {
   #offer (): void {
     this.#timer = undefined
     if (!this.#passage.isUnderWay) return
-    if (this.#home.isStored(this.#stanza) && !this.#reserve()) {
+    const taken = this.#home.isStored(this.#stanza) ? this.#takeRoom() : 'taken'
+    if (taken === 'never') { this.#refuse(); return }
+    if (taken === 'later') {
       // There is no room for the row: the sender waits until there is.
       this.#timer = this.#home.clock.after(LONGEST, () => { this.#offer() })
       return
@@ -111,14 +115,23 @@ export class Transfer implements Arrival, Transit {
 
   get #stanza (): Addressed { return this.#passage.addressed }
 
-  #reserve (): boolean {
+  #takeRoom (): Taken {
     const bytes = this.#stanza.octets().length
-    if (!this.#home.reserve(this.#sender, bytes)) return false
-    this.#bytes = bytes
-    return true
+    const taken = this.#home.room.take(this.#sender, bytes)
+    if (taken === 'taken') this.#bytes = bytes
+    return taken
   }
 
-  get #sender (): string { return this.#passage.session?.account.toString() ?? this.#stanza.from.domain }
+  get #sender (): readonly string[] { return sendersOf(this.#passage) }
+
+  /** Answers with an error, so that the stanza keeps no other sender of its stream waiting. It is not delivered. */
+  #refuse (): void {
+    const sent = this.#passage.part(this.#arrival)
+    this.#state = 'failed'
+    const error = new StanzaError('resource-constraint', 'too many stanzas of this sender wait', { type: 'wait' })
+    this.#home.pipeline.replies.refuse(sent, error)
+    this.#offered?.()
+  }
 
   /** Called when the stanza's turn among its sender's stanzas has come. */
   #comes (): void {
@@ -178,7 +191,7 @@ export class Transfer implements Arrival, Transit {
 
   #giveBack (): void {
     if (this.#bytes === 0) return
-    this.#home.giveBack(this.#sender, this.#bytes)
+    this.#home.room.giveBack(this.#sender, this.#bytes)
     this.#bytes = 0
   }
 }

@@ -9,7 +9,6 @@ import type { Logger } from '../../base/logger.js'
 import { ownersAt } from '../../storage/owner.js'
 import { hasForm } from '../../storage/shape.js'
 import { checkedPage, journal, type Entry, type Journal, type Write } from '../../storage/store.js'
-import { BACKLOG } from '../../stream/bounds.js'
 import { attributeOf } from '../../xml/element.js'
 import { parseElement } from '../../xml/parse-element.js'
 import { fromOctets, toOctets } from '../../xml/writer.js'
@@ -19,6 +18,7 @@ import { isLasting } from '../lasting.js'
 import type { Passage } from './passage.js'
 import type { Pipeline } from './pipeline.js'
 import { Transfer, type TransferHome } from './transfer.js'
+import { TransferRoom } from './transfer-room.js'
 
 interface Row { readonly text: string }
 
@@ -28,12 +28,6 @@ export const transfersShape = journal<Row>(1, undefined, {
 })
 export type TransferRows = Journal<Row>
 
-/** The most rows of one sender: an account of this server, or another domain. */
-const MOST = 1000
-/** The most bytes of rows, for one sender and over all. A sender with less than LEAST always gets room. */
-const MOST_BYTES = BACKLOG / 8
-const MOST_OVER_ALL = 4 * BACKLOG
-const LEAST = BACKLOG / 256
 /** Rows that are read at a time. */
 const PAGE = 100
 /** After this time a failed removal is tried again, in milliseconds. */
@@ -51,18 +45,13 @@ export interface TransfersHome {
 /** A stanza that the previous process left. `at` is when it was stored, in milliseconds since 1970. */
 export interface LeftStanza { readonly id: string, readonly at: number, readonly stanza: Addressed }
 
-/** The rows and bytes of one sender. */
-interface Share { rows: number, bytes: number }
-
 export class Transfers implements TransferHome {
   readonly #home: TransfersHome
   /** All transfers that wait. */
   readonly #waiting = new Set<Transfer>()
   /** The number of stanzas between their two commits, by sender and recipient. */
   readonly #parted = new Map<string, number>()
-  readonly #shares = new Map<string, Share>()
-  /** The bytes of all rows. */
-  #bytes = 0
+  readonly room = new TransferRoom()
   /** Rows whose removal has failed, by owner. */
   #left = new Map<string, string[]>()
   #retry: Timer | undefined
@@ -109,26 +98,6 @@ export class Transfers implements TransferHome {
     if (stanza.kind === 'message') return isLasting(stanza)
     // RFC 6121 §3: both sides of a subscription change, or neither.
     return stanza.kind === 'presence' && SUBSCRIPTION.has(stanza.type)
-  }
-
-  reserve (sender: string, bytes: number): boolean {
-    const share = this.#shares.get(sender) ?? { rows: 0, bytes: 0 }
-    if (share.rows >= MOST || share.bytes + bytes > MOST_BYTES) return false
-    if (this.#bytes + bytes > MOST_OVER_ALL && share.bytes + bytes > LEAST) return false
-    share.rows++
-    share.bytes += bytes
-    this.#bytes += bytes
-    this.#shares.set(sender, share)
-    return true
-  }
-
-  giveBack (sender: string, bytes: number): void {
-    const share = this.#shares.get(sender)
-    if (share === undefined) return
-    share.rows--
-    share.bytes -= bytes
-    this.#bytes -= bytes
-    if (share.rows === 0) this.#shares.delete(sender)
   }
 
   row (stanza: Addressed): { readonly id: string, readonly appending: Write } {
