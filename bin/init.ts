@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 import { isCancel, text } from '@clack/prompts'
 import { checkAccount } from '../lib/admin/commands.js'
 import { CommandError } from '../lib/admin/talk.js'
-import { SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
+import { COMMAND, SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
 
 /** The answers that `sestina init` needs. Undefined ones are asked for at the terminal. */
 export interface InitSettings {
@@ -45,10 +45,10 @@ export async function init ({ folder, domain, admin, password, add }: InitSettin
     await add(conf, jid, secret)
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
-    throw new CommandError(`${conf} is written, but ${jid} was not added (${why}). Add it by hand: sestina user add ${jid} --conf ${conf}`, { cause: error })
+    throw new CommandError(`${conf} is written, but ${jid} was not added (${why}). Add it by hand: ${COMMAND} user add ${jid} --conf ${conf}`, { cause: error })
   }
   const named = folder === undefined ? '' : ` --conf ${conf}`
-  return `conf file: ${conf}\ndata folder: ${data}\nadministrator: ${jid}\nstart the server: sestina start${named}`
+  return `conf file: ${conf}\ndata folder: ${data}\nadministrator: ${jid}\nstart the server: ${COMMAND} start${named}`
 }
 
 function placesFor (folder: string | undefined): readonly [conf: string, data: string] {

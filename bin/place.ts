@@ -17,6 +17,9 @@ export const env = (name: string): string | undefined => process.env[name]
 /** Returns the folder for this user's conf file (XDG Base Directory Specification). */
 export const userConfFolder = (): string => join(process.env['XDG_CONFIG_HOME'] ?? join(homedir(), '.config'), 'sestina')
 
+/** The name of this command: a checkout is not on the PATH. */
+export const COMMAND = PACKAGE_ROOT.includes('node_modules') ? 'sestina' : 'npx sestina'
+
 /** The folder for a conf file of the whole machine. */
 export const SYSTEM_CONF_FOLDER = '/etc/sestina'
 

@@ -75,7 +75,7 @@ function build () {
   const newest = Math.max(...[join(ROOT, 'tsconfig.json'), join(ROOT, 'node_modules', '.package-lock.json'), ...sources].map(written))
   prune(new Set(sources.map(path => relative(ROOT, path))))
   if (written(STAMP) > newest) return true
-  const done = step('Building (after each change; some seconds)')
+  const done = step('Building (half a minute the first time, more on a slow machine; some seconds after a change)')
   if (!run(process.execPath, [join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', ROOT, '--pretty', 'false'])) return false
   chmodSync(join(ROOT, 'dist', 'bin', 'sestina.js'), 0o755)
   name()

@@ -7,14 +7,14 @@ import type { AdminDeps } from '../lib/admin/world.js'
 import type { Metric } from '../lib/admin/world.js'
 import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
 import { openLogger, type Fields, type Logger, type LogLevel } from '../lib/base/logger.js'
-import { PACKAGE_ROOT, VERSION } from '../lib/base/package.js'
+import { VERSION } from '../lib/base/package.js'
 import { loadConfig } from '../lib/config/load.js'
 import { ConfigProblems, writePlace } from '../lib/config/problem.js'
 import { goesOn, Library, start, type Running } from '../lib/main.js'
 import { explain } from './explain.js'
 import { greeting } from './greeting.js'
 import { serverOutput, watchTerminal } from './output.js'
-import { env, foundConf, MODULES, socketIn } from './place.js'
+import { COMMAND, env, foundConf, MODULES, socketIn } from './place.js'
 
 /** With fewer file descriptors, a server with many clients would run out of them. */
 const FEW_FILES = 4096
@@ -166,7 +166,7 @@ function greet (running: Running, file: string): string {
   const domains = [...config.hosts.keys()]
   const made = certificates?.report().find(({ domain, selfSigned }) => domain === domains[0] && selfSigned)
   const conf = isFound(file) ? '' : ` --conf ${relative(process.cwd(), file)}`
-  const command = (words: string): string => `${PACKAGE_ROOT.includes('node_modules') ? 'sestina' : 'npx sestina'} ${words}${conf}`
+  const command = (words: string): string => `${COMMAND} ${words}${conf}`
   return greeting({ version: VERSION, domains, listening, fingerprint: made?.fingerprint, command })
 }
 

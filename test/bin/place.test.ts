@@ -33,7 +33,7 @@ t.test('init creates a conf file, a data folder and the first administrator; the
   const cwd = t.testdir({ user: {} })
   const made = ['init', 'user/sestina', '--domain', 'example.org', '--admin', 'romeo', '--password-stdin']
   t.match(await sestina(t, cwd, ['init', 'user/sestina']), { code: 1, said: /there is no terminal to ask at; use --domain/ })
-  t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 0, said: /administrator: romeo@example\.org/ })
+  t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 0, said: /administrator: romeo@example\.org\nstart the server: npx sestina start --conf / })
   t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 1, said: /sestina\.toml exists already; nothing was changed/ })
   const conf = join(cwd, 'user', 'sestina', 'sestina.toml')
   t.equal(statSync(join(cwd, 'user', 'sestina', 'data')).mode & 0o777, 0o700)
