@@ -144,9 +144,9 @@ async function threads (): Promise<void> {
   for (let turn = 0; turn < 300; turn++) await new Promise(resolve => { setImmediate(resolve) })
 }
 
-/** Waits until something is so. Keys are derived in threads, which depend on the machine. */
+/** Waits until something is so, or for a while: what is checked after it holds at any time. */
 async function until (s: Stage, done: () => boolean): Promise<void> {
-  while (!done()) await new Promise(resolve => { setImmediate(resolve) })
+  for (let turn = 0; turn < 20_000 && !done(); turn++) await new Promise(resolve => { setImmediate(resolve) })
   await threads()
   await s.settled()
 }
