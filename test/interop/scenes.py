@@ -13,6 +13,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 PATIENCE = 15
 BOOKMARKS = 'storage:bookmarks'
+ITEMS = 'urn:xmpp:bookmarks:1'
 
 
 class Device(ClientXMPP):
@@ -278,6 +279,31 @@ async def private_storage(stage):
     assert conference is not None and conference.get('name') == 'Verona', answer
 
 
+async def bookmarks(stage):
+    """bookmarks that one device keeps as items (XEP-0402) are a list for another (XEP-0048), and the other way round"""
+    newer = await stage.device('juliet', 'balcony', plugins=('0004', '0060')).online()
+    older = await stage.device('juliet', 'chamber', plugins=('0048', '0223')).online()
+    payload = ET.fromstring(f"<conference xmlns='{ITEMS}' name='Hall' autojoin='true'><nick>J</nick></conference>")
+    options = newer['xep_0004'].make_form(ftype='submit')
+    options.add_field(var='FORM_TYPE', ftype='hidden', value='http://jabber.org/protocol/pubsub#publish-options')
+    options.add_field(var='pubsub#max_items', value='max')
+    options.add_field(var='pubsub#access_model', value='whitelist')
+    await newer['xep_0060'].publish(newer.boundjid.bare, ITEMS, id='hall@rooms.example', payload=payload,
+                                    options=options, timeout=PATIENCE)
+    for method in ('xep_0049', 'xep_0223'):
+        answer = await older['xep_0048'].get_bookmarks(method=method, timeout=PATIENCE)
+        (conference,) = answer.xml.iter(f'{{{BOOKMARKS}}}conference')
+        assert dict(conference.attrib) == {'jid': 'hall@rooms.example', 'name': 'Hall', 'autojoin': 'true'}, answer
+        assert conference.findtext(f'{{{BOOKMARKS}}}nick') == 'J', answer
+    for method, room in (('xep_0049', 'cell@rooms.example'), ('xep_0223', 'tomb@rooms.example')):
+        written = older['xep_0048'].stanza.Bookmarks()
+        written.add_conference(room, 'J', name='Place')
+        await older['xep_0048'].set_bookmarks(written, method=method, timeout=PATIENCE)
+        answer = await newer['xep_0060'].get_items(newer.boundjid.bare, ITEMS, timeout=PATIENCE)
+        (item,) = answer.xml.iter('{http://jabber.org/protocol/pubsub}item')
+        assert item.get('id') == room and item.find(f'{{{ITEMS}}}conference').get('name') == 'Place', answer
+
+
 async def questions(stage):
     """the server answers disco, ping, version and time, and an unknown request with an error"""
     romeo = await stage.device('romeo', 'orchard').online()
@@ -466,7 +492,7 @@ async def password_change(stage):
 
 
 SCENES = [starttls, direct_tls, wrong_password, roster_handshake, presence, chat, carbons, offline, blocking, vcard,
-          private_storage, questions, survival, history, resting, password_change]
+          private_storage, bookmarks, questions, survival, history, resting, password_change]
 
 # Played only if they are named: their caller has to do something meanwhile.
 ON_REQUEST = [planned_stop]

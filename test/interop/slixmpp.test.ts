@@ -14,7 +14,7 @@ const skip = missing({ [PYTHON]: 'python3', '/usr/lib/python3/dist-packages/slix
 t.setTimeout(1_200_000)
 
 t.test('a person can use slixmpp', { skip }, async t => {
-  const server = await startServer(t)
+  const server = await startServer(t, 'pep = true\nbookmarks = true')
   const password = 'a secret of Verona'
   for (const local of ['romeo', 'juliet']) await server.addUser(local, password)
 
