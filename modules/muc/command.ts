@@ -1,29 +1,32 @@
 /** `sestina room list|show|destroy`: the operator's view of rooms. */
 import { parseJid, StanzaError } from '../../lib/api.js'
+import type { Maybe } from '../../lib/api.js'
 import { destroy } from './leaving.js'
-import type { Room } from './room.js'
+import type { Room, Venue } from './room.js'
 import type { MucService } from './service.js'
 
-const USAGE = 'room list · room show ADDRESS · room destroy ADDRESS'
 /** The most rooms that are listed. */
 const MOST_LISTED = 10_000
 
-/**
- * Runs the command. Throws JidError or StanzaError for arguments that cannot be read, and for a room that is not
- * there.
- */
-export async function command (service: MucService, args: readonly string[]): Promise<unknown> {
-  const [what, address, more] = args
-  if (what === 'list' && address === undefined) return await list(service)
-  if (address === undefined || more !== undefined) throw new StanzaError('bad-request', USAGE)
-  const jid = parseJid(address).bare
-  if (what === 'show') return await service.table?.with(jid, ({ room }) => shown(found(room)))
-  if (what !== 'destroy') throw new StanzaError('bad-request', USAGE)
-  await service.table?.with(jid, async venue => {
-    found(venue.room)
-    await destroy(service, venue, {})
+/** Adds the commands. They throw JidError or StanzaError for an address that cannot be read, or has no room. */
+export function addCommands (service: MucService): void {
+  const { host } = service
+  host.command('room list', () => list(service))
+  host.command('room show', ([address]) => at(service, address, ({ room }) => shown(found(room))))
+  host.command('room destroy', async ([address]) => {
+    await at(service, address, async venue => {
+      found(venue.room)
+      await destroy(service, venue, {})
+    })
+    return 'destroyed'
   })
-  return { destroyed: jid.toString() }
+}
+
+async function at<T> (
+  service: MucService, address: string | undefined, work: (venue: Venue) => Maybe<T>,
+): Promise<T | undefined> {
+  if (address === undefined) throw new StanzaError('bad-request', 'the address of the room is missing')
+  return await service.table?.with(parseJid(address).bare, work)
 }
 
 async function list ({ host, stores: { rooms } }: MucService): Promise<unknown> {

@@ -4,7 +4,7 @@ import type { EntityTable, Maybe, ModuleHost, Request, ToEntity } from '../../li
 import { change, list } from './admin.js'
 import { takeIq } from './asking.js'
 import { card, setCard } from './avatar.js'
-import { command } from './command.js'
+import { addCommands } from './command.js'
 import { infoOf, listRooms, occupantsOf, ROOM_FEATURES } from './discovering.js'
 import { decline, invitationIn, invite } from './inviting.js'
 import { join, joinElement, refuseStray } from './joining.js'
@@ -62,7 +62,7 @@ export default defineModule({
     answerRequests(service, table)
     showService(host, service)
     watchGhosts(service, host.settings.pingAfter)
-    host.command('room', args => command(service, args))
+    addCommands(service)
   },
 })
 

@@ -111,3 +111,16 @@ t.test('a device whose session ends leaves the room; the last one ends a tempora
   await s.settled()
   t.same(await s.traces(HALL), [])
 })
+
+t.test('an operator lists, sees and destroys rooms', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { roomname: 'Hall', passwordprotectedroom: '1', roomsecret: 'cauldron' })
+  const { commands } = s.host(SERVICE)
+  t.match(await commands.get('room list')?.([]), [{ room: HALL, name: 'Hall', creator: 'juliet@capulet.lit' }])
+  const shown = await commands.get('room show')?.([HALL])
+  t.match(shown, { room: HALL, hasPassword: true, occupants: [{ nick: 'juliet', devices: ['juliet@capulet.lit/balcony'] }] })
+  t.notMatch(JSON.stringify(shown), /cauldron/)
+  t.equal(await commands.get('room destroy')?.([HALL]), 'destroyed')
+  t.equal(juliet.unread.at(-1)?.attrs['type'], 'unavailable')
+  await t.rejects(async () => await commands.get('room show')?.([HALL]), /item-not-found/)
+})
