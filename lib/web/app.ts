@@ -2,6 +2,7 @@
  * Answers requests by the table of routes: who may call, which pages' scripts may (CORS), and the headers that protect
  * every answer. Fastify finds the route. After a change of the table its router is made anew.
  */
+import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from '../base/logger.js'
@@ -102,6 +103,7 @@ export class WebApp {
     const route = here.find(route => route.method === method)
     if (here.length === 0) return this.#send(reply, { status: 404 })
     if (route === undefined) return this.#send(reply, { status: 405, headers: { allow: allowed(here) } })
+    if (method === 'GET') await turnOf(reply.raw)
     const common = crossOriginHeaders(route, origin, origins)
     const answer = await this.#called(route, request, reply)
     return this.#send(reply, { ...answer, headers: { ...common, ...answer.headers } })
@@ -153,6 +155,15 @@ export class WebApp {
 export function plainly (response: ServerResponse, status: number): void {
   response.writeHead(status, { ...PROTECTION, 'connection': 'close', 'content-length': 0 })
   response.end()
+}
+
+/**
+ * Resolves when the answers before this one, on its connection, are complete (RFC 9112 §9.3.2); never if the connection
+ * ends before. So a connection has one file open, and leaves none: Node does not tell an answer that waits for its turn
+ * of the end. A POST does not wait: in BOSH it ends the one before it.
+ */
+async function turnOf (response: ServerResponse): Promise<void> {
+  if (response.socket === null) await once(response, 'socket')
 }
 
 /**

@@ -215,6 +215,26 @@ t.test('a client that does not read its answer is cut, and the body of the answe
   t.ok(made < 1000, 'the body is made only as far as it is taken')
 })
 
+t.test('of requests that come together one body is open at a time, and it goes with the connection', async t => {
+  let opened = 0
+  let destroyed = 0
+  const body = (): Readable => {
+    opened++
+    return new Readable({
+      read () { this.push(Buffer.alloc(65_536)) },
+      destroy (_error, done) { destroyed++; done(null) },
+    })
+  }
+  const route = { ...hello, answer: () => ({ status: 200, body: body() }) }
+  const { line, listener } = await webStage(t, { routes: [route] })
+  const client = await line()
+  client.says(get('/hello').repeat(20))
+  await client.gets(/ 200 OK/)
+  client.destroy()
+  await until(() => destroyed === opened && listener.counts.connections === 0)
+  t.equal(opened, 1)
+})
+
 t.test('one address may have a bounded number of connections, and a listed proxy any number', async t => {
   const proxies = { ranges: new Ranges(['127.0.0.2']), header: 'x-forwarded-for' } as const
   const { line, listener } = await webStage(t, { routes: [hello], limits: { connections: 2 }, web: { proxies } })
