@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
+import { metricsOf } from '../lib/admin/metrics.js'
 import type { AdminDeps } from '../lib/admin/world.js'
 import type { Metric } from '../lib/admin/world.js'
 import { serveAdmin, type AdminSocket } from '../lib/admin/socket.js'
@@ -51,7 +52,9 @@ export async function serve (file: string): Promise<void> {
   })
 
   const setLogLevel = (level: LogLevel): void => { log.setLevel(level) }
-  const up = raise(async () => await start({ file, modules, library, log, setLogLevel, env }), () => stop(), log)
+  const metrics = (running: Running, isOpenMetrics: boolean): string => metricsOf(worldOf(running, stop), isOpenMetrics)
+  const begin = async (): Promise<Running> => await start({ file, modules, library, log, setLogLevel, metrics, env })
+  const up = raise(begin, () => stop(), log)
   const { running } = await up
   goesOn(log)
   warnOfRoot(log)

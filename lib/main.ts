@@ -20,6 +20,7 @@ import { SetupError } from './host/setup-error.js'
 import { federationPlan, limitsOfClients, loginSettings, plansOf, webOriginOf, webSettings } from './plans.js'
 import type { HostMetaDeps } from './web/host-meta.js'
 import { WebListener } from './web/listener.js'
+import { monitorRoutes } from './web/monitor.js'
 import { openStorage, restoreStorage } from './storage/open.js'
 import { Federation } from './s2s/federation.js'
 import type { ServerListener } from './s2s/streams/listener.js'
@@ -38,6 +39,8 @@ export interface StartDeps {
   readonly env?: Environment
   readonly clock?: Clock
   readonly ids?: Ids
+  /** Returns all metrics as text, of OpenMetrics or in the format of Prometheus. */
+  readonly metrics?: (running: Running, isOpenMetrics: boolean) => string
   /** True for no listeners: for a command while no server runs. */
   readonly quiet?: boolean
 }
@@ -297,7 +300,7 @@ export class Running {
 
   #listenerFor (settings: ListenSettings, world: ClientDeps): AnyListener {
     const { for: whom, tls, maxStanzaSize: stanza, rate } = settings
-    if (whom === 'web') return this.#webListener(settings, world)
+    if (whom === 'web' || whom === 'monitors') return this.#webListener(settings, world)
     if (whom === 'components') return this.#componentListener(settings, world)
     if (whom === 'servers' && this.#federation !== undefined) {
       return this.#federation.listener({ tls, stanza, rate: rate ?? SERVER_RATE })
@@ -324,12 +327,16 @@ export class Running {
       domains: () => this.server.hosts.filter(({ isService }) => !isService).map(({ domain }) => domain),
       origins: domain => this.#webOrigins(domain),
     }
+    const only = settings.for !== 'monitors' ? undefined : monitorRoutes({
+      metrics: isOpenMetrics => this.#parts.metrics?.(this, isOpenMetrics) ?? '',
+      isReady: () => this.#stopping === undefined && this.server.isOpen && this.#storage.trouble === undefined,
+    })
     const listener = new WebListener(
-      { clock: this.#clock, ids: this.#ids, log: this.#parts.log, clients, routes, hostMeta },
+      { clock: this.#clock, ids: this.#ids, log: this.#parts.log, clients, routes, hostMeta, ...only && { only } },
       webSettings(settings, settings.rate ?? CLIENT_RATE),
     )
     this.#web.push(listener)
-    this.#listeners.push(listener.clients)
+    if (only === undefined) this.#listeners.push(listener.clients)
     return listener
   }
 

@@ -113,7 +113,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   's2s': world => Promise.resolve(listLinks(world)),
   's2s test': (world, [domain, from]) => testLink(world, domain, from),
-  'metrics': world => Promise.resolve(metricsOf(world)),
+  'metrics': world => Promise.resolve(metricsOf(world).trimEnd()),
   'trace': async ({ server }, words, { talk }) => {
     const { host, jid } = addressOf(server, words.find(word => !word.startsWith('--')))
     // An entity of a service may begin to exist while it is traced.

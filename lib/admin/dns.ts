@@ -19,7 +19,7 @@ export interface SrvRecord {
 export interface RecordLine { readonly record: string, readonly today: string, readonly verdict: string }
 
 /** A port that clients or other servers connect to. Those of the web have no SRV record. */
-export interface Offered { readonly for: 'clients' | 'servers' | 'web' | 'components', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
+export interface Offered { readonly for: 'clients' | 'servers' | 'web' | 'components' | 'monitors', readonly tls: 'required' | 'direct' | 'none', readonly port: number }
 
 /** The most queries that are open at a time. */
 const AT_ONCE = 8

@@ -1,25 +1,28 @@
-/** Writes metrics in the text format of Prometheus, version 0.0.4. */
+/** Writes metrics in the text format of Prometheus, version 0.0.4, or of OpenMetrics, version 1.0. */
 import type { Metric } from './world.js'
 
 /**
  * Returns the text: for each name its help, its type and a line for each set of labels. Equal labels have one line: of
- * counters with their sum, of gauges with the last value.
+ * counters with their sum, of gauges with the last value. In OpenMetrics the family of a counter has no `_total`, and
+ * the text has an end.
  */
-export function expositionOf (metrics: Iterable<Metric>): string {
+export function expositionOf (metrics: Iterable<Metric>, isOpenMetrics = false): string {
   const families = new Map<string, { readonly head: string, readonly samples: Map<string, number> }>()
   for (const { name, kind, help, value, labels } of metrics) {
     let family = families.get(name)
     if (family === undefined) {
-      family = { head: `# HELP ${name} ${escaped(help)}\n# TYPE ${name} ${kind}\n`, samples: new Map() }
+      const title = isOpenMetrics && kind === 'counter' ? name.replace(/_total$/, '') : name
+      family = { head: `# HELP ${title} ${escaped(help)}\n# TYPE ${title} ${kind}\n`, samples: new Map() }
       families.set(name, family)
     }
     const sample = name + labelsOf(labels)
     const before = kind === 'counter' ? family.samples.get(sample) ?? 0 : 0
     family.samples.set(sample, before + value)
   }
-  return [...families.values()].map(({ head, samples }) => (
+  const text = [...families.values()].map(({ head, samples }) => (
     head + [...samples].map(([sample, value]) => `${sample} ${numberOf(value)}\n`).join('')
   )).join('')
+  return isOpenMetrics ? `${text}# EOF\n` : text
 }
 
 /** A help text and the value of a label end at a line feed, so it is escaped; so is the backslash itself. */

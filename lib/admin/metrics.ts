@@ -6,10 +6,10 @@ import type { AdminDeps, FederationAdmin, Metric } from './world.js'
 /**
  * Returns all metrics as text. Names follow Prometheus: they end with the unit, and those of counters with `_total`.
  */
-export function metricsOf (world: AdminDeps): string {
+export function metricsOf (world: AdminDeps, isOpenMetrics = false): string {
   const { server, federation } = world
   const ofPeers = federation === undefined ? [] : ofLinks(federation)
-  return expositionOf([...ofServer(server), ...ofModules(server), ...ofPeers, ...world.measures()]).trimEnd()
+  return expositionOf([...ofServer(server), ...ofModules(server), ...ofPeers, ...world.measures()], isOpenMetrics)
 }
 
 function * ofServer ({ pipeline, hosts, storage }: Server): Iterable<Metric> {

@@ -6,16 +6,16 @@ import {
 } from './schema.js'
 
 /** The peers a listener may serve in this version. */
-const SERVED = ['clients', 'servers', 'web', 'components'] as const
+const SERVED = ['clients', 'servers', 'web', 'components', 'monitors'] as const
 
 const listener = {
-  for: choice(...SERVED).says('The peers that connect here: clients, other servers, clients that come over the web ("web": HTTP with WebSocket), or programs that serve a domain ("components").'),
+  for: choice(...SERVED).says('The peers that connect here: clients, other servers, clients that come over the web ("web": HTTP with WebSocket), programs that serve a domain ("components"), or programs that watch the server over HTTP ("monitors": metrics, health).'),
   port: port().says('The TCP port. 0 lets the system choose one.'),
   address: list(address(), { min: 1, max: 64 }).default(['::', '0.0.0.0'])
     .says('The IP addresses to listen on. By default all of them: IPv6 ("::") and IPv4 ("0.0.0.0").'),
   tls: choice('required', 'direct', 'none').default('required')
     .says('"required": STARTTLS before anything else. "direct": TLS from the first byte. "none": no TLS, on loopback addresses only. ' +
-      'For the web, "required" and "direct" both mean HTTPS, and "none" is also allowed behind `proxies`. For components, both mean TLS from the first byte.'),
+      'For the web, "required" and "direct" both mean HTTPS, and "none" is also allowed behind `proxies`. For components and monitors, both mean TLS from the first byte.'),
   maxStanzaSize: size({ min: '10000B', max: '16MiB' }).default('256KiB').was('stanza')
     .says('The largest stanza that is accepted. A larger one ends the stream.'),
   rate: optional(rate({ min: '1KiB/s' }))

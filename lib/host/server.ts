@@ -93,6 +93,8 @@ export class Server {
 
   /** The start time, in milliseconds since 1970. */
   get since (): number { return this.#since }
+  /** True once the listeners accept connections. */
+  get isOpen (): boolean { return this.#isOpen }
   get hosts (): readonly Host[] { return [...this.#standing.values()].map(({ host }) => host) }
   host (domain: string): Host | undefined { return this.#standing.get(domain)?.host }
   /** Returns the host of an account; undefined if there is none, or if it is a service. */

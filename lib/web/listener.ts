@@ -8,7 +8,7 @@ import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
 import { ClientListener, type ListenerCounts } from '../c2s/listener.js'
 import type { ClientDeps } from '../c2s/settings.js'
-import { WebRoutes } from '../host/web-routes.js'
+import { WebRoutes, type WebRoute } from '../host/web-routes.js'
 import { Acceptor } from '../stream/acceptor.js'
 import { plainly, WebApp } from './app.js'
 import { Bosh } from './bosh/bosh.js'
@@ -38,6 +38,8 @@ export interface WebDeps {
   readonly routes: WebRoutes
   /** The answers about where clients find the web. */
   readonly hostMeta: HostMetaDeps
+  /** If given, the listener answers these routes alone, and carries no streams. */
+  readonly only?: readonly WebRoute[]
 }
 
 /** The most connections at once, and the most of them whose clients have proved nothing. */
@@ -80,7 +82,8 @@ export class WebListener {
       clock, ids, clients: this.clients, stanza, unproven: () => deps.clients.limits.unauthenticated.stanza,
     })
     const own = this.#ownRoutes()
-    this.#app = new WebApp({ log, routes: [own, routes], origins, callerOf: request => this.#callerOf(request) })
+    const tables = deps.only === undefined ? [own, routes] : [own]
+    this.#app = new WebApp({ log, routes: tables, origins, callerOf: request => this.#callerOf(request) })
     this.#sockets = new WebSockets({ clock, clients: this.clients, origins, stanza })
     this.#http = this.#makeHttp()
     this.#acceptor = this.#makeAcceptor()
@@ -141,7 +144,8 @@ export class WebListener {
       if (!(body instanceof IncomingMessage)) throw new Error('a request that is none of HTTP')
       return this.#callerOf(body)
     })
-    for (const route of [health, ...hostMetaRoutes(this.#deps.hostMeta), bosh]) own.add(route)
+    const { hostMeta, only = [health, ...hostMetaRoutes(hostMeta), bosh] } = this.#deps
+    for (const route of only) own.add(route)
     return own
   }
 
@@ -198,7 +202,7 @@ export class WebListener {
 
   #upgrade (request: IncomingMessage, wire: Duplex, head: Buffer): void {
     const connection = this.#connections.get(wire)
-    if (this.#isResting || connection === undefined) { wire.destroy(); return }
+    if (this.#isResting || connection === undefined || this.#deps.only !== undefined) { wire.destroy(); return }
     const caller = this.#callerOf(request)
     if (this.#sockets.upgrade(request, wire, head, caller, () => { connection.prove() })) connection.upgraded()
   }

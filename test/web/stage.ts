@@ -18,6 +18,8 @@ import { auth, bind, DOMAIN, openFrame, OTHER, PASSWORD, Stage, type StageSettin
 export interface Wanted extends StageSettings {
   readonly web?: Partial<WebSettings>
   readonly routes?: readonly WebRoute[]
+  /** If given, the listener answers these routes alone. */
+  readonly only?: readonly WebRoute[]
   readonly address?: string
   /** True if requests come as a listed proxy passes them on from HTTPS. */
   readonly isProxied?: boolean
@@ -55,7 +57,10 @@ export async function webStage (t: Test, how: Wanted = {}) {
   const { clock, server: { routes }, world: { log, ids } } = s
   const hostMeta = { domains: () => [DOMAIN, OTHER], origins: how.origins ?? (() => []) }
   const unique = { next: () => randomBytes(12).toString('hex') + ids.next() }
-  const listener = new WebListener({ clock, ids: unique, log, clients, routes, hostMeta }, settings)
+  const listener = new WebListener(
+    { clock, ids: unique, log, clients, routes, hostMeta, ...how.only === undefined ? {} : { only: how.only } },
+    settings,
+  )
   const port = await listener.listen(how.address ?? '127.0.0.1', 0)
   const lines = new Set<Hearing>()
   t.teardown(async () => {
