@@ -55,7 +55,12 @@ export const uploadStores = {
       // The files that make room for others, the oldest first.
       age: ({ state, purpose, made }) => state === 'file' && shareOf(purpose) === 'message' ? made : undefined,
     },
-    sum: { message: sizeIn('message'), profile: sizeIn('profile'), permanent: sizeIn('permanent') },
+    sum: {
+      message: sizeIn('message'),
+      profile: sizeIn('profile'),
+      permanent: sizeIn('permanent'),
+      file: ({ state, size }) => state === 'file' ? size : 0,
+    },
   }, undefined, { check: isUpload, unreadable: 'moved' }),
   day: table<DaySlot>(1, { by: { due: ({ due }) => due }, sum: { size: ({ size }) => size } }, undefined, {
     check: value => hasForm(value, { size: 'number', due: 'number' }), unreadable: 'moved',

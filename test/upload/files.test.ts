@@ -175,6 +175,17 @@ t.test('the oldest files make room for others, and those of profiles stay', asyn
   t.same(statuses, [200, 404, 404, 200])
 })
 
+t.test('no file makes room for slots that nobody has used', async t => {
+  const { s, romeo, put, ask } = await withRomeo(t, { settings: { bytes: '1MiB' } })
+  const given = await slot(romeo, 5)
+  await put(given, '12345')
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  for (let n = 0; n < 3; n++) await slot(juliet, 1_000_000)
+  // The service looks each minute, at last for slots that are over.
+  while (await rowsOf({ s }, 'juliet@capulet.lit') > 0) await s.pass('1m')
+  t.equal((await ask(given.get)).status, 200)
+})
+
 t.test('the files of an account go with it, also one that is coming, and a new owner of the name has none', async t => {
   const { s, romeo, port, put, ask, files } = await withRomeo(t)
   const given = await slot(romeo, 5)
