@@ -141,7 +141,7 @@ montague = true
     "sestina.toml:6:9: log.level: 'wran' is not one of debug, info, warn, error; did you mean 'warn'?",
     "sestina.toml:7:1: log has no setting 'fromat'; did you mean 'format'?",
     'sestina.toml:11:14: storage.durability: true is not one of disk, os',
-    "sestina.toml:18:7: listen[1].for: 'everybody' is not one of clients, servers, web",
+    "sestina.toml:18:7: listen[1].for: 'everybody' is not one of clients, servers, web, components, monitors",
     'sestina.toml:19:8: listen[1].port: 99999 is more than 65535',
     "sestina.toml:20:11: listen[1].address: '::' is not a list, in [ and ]",
     'sestina.toml:22:1: listen[2].for is missing',

@@ -51,7 +51,7 @@ t.test('a module that is on by default says so in its description', t => {
 })
 
 /** The modules that are on by default and require `disco`, in the order of the report. */
-const REQUIRE_DISCO = ['bookmarks', 'caps', 'contact-addresses', 'pep']
+const REQUIRE_DISCO = ['bookmarks', 'caps', 'contact-addresses', 'external-services', 'pep']
 
 t.test('a module that is off although others require it is reported, with its place and each of the others', t => {
   t.equal(
