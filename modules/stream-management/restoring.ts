@@ -157,7 +157,7 @@ interface StoredState { readonly id: string, readonly state: SessionState, reado
 
 /** Hands back the broadcasts that a session was owed and that have no other row than the one of their body. */
 function giveBackShared (
-  { undelivered }: Heir, broadcasts: PastBroadcasts, account: Jid, { id, state, count }: StoredState,
+  heir: Heir, broadcasts: PastBroadcasts, account: Jid, { id, state, count }: StoredState,
   rows: ReadonlyMap<string, readonly Entry<Row>[]>,
 ): void {
   if (!broadcasts.has(id)) return
@@ -166,7 +166,7 @@ function giveBackShared (
   const own = rows.get(device.toString()) ?? []
   const past = own.map(entry => ({ entry, handed: new DeliveryTracker(), body: undefined }))
   for (const item of broadcasts.owed(id, count ?? { in: 0, out: 0 }, numberingOf(state), past)) {
-    if (!('entry' in item)) undelivered(octetsOf(item, device), item.body.at, undefined)
+    if (!('entry' in item)) heir.undelivered(octetsOf(item, device), item.body.at, undefined)
   }
 }
 

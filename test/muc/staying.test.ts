@@ -49,6 +49,23 @@ t.test('those whose sessions survive a planned stop are in the room after it, an
   t.same(back === undefined ? [] : told(back.unread), ['romeo says I live'])
 })
 
+t.test('after a crash a session that cannot be resumed does not keep the others of its account from it', async t => {
+  const storage = new MemoryStorage()
+  const scene = { ...SCENE, storage, modules: [...SCENE.modules ?? [], 'stream-management'] }
+  const first = await startServer(scene)
+  const juliet = await hall(first)
+  await enable(juliet, `<enable ${SM}/>`)
+  const chamber = await first.device('juliet@capulet.lit/chamber')
+  const id = await enable(chamber)
+  const romeo = await guest(first, 'romeo@montague.lit/orchard')
+  await romeo.says(says('I live'))
+  await first.settled()
+  const s = await scenario(t, { ...scene, ids: 'second', hosts: ['capulet.lit', 'montague.lit'] })
+  const { answer } = await s.resume('juliet@capulet.lit', `<resume ${SM} previd='${id}' h='0'/>`)
+  t.equal(answer.name, 'resumed')
+  await first.end()
+})
+
 t.test('after a crash the room is as it was, and those of this server who are gone leave it', async t => {
   const storage = new MemoryStorage()
   const first = await startServer({ ...SCENE, storage })
