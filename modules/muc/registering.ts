@@ -44,12 +44,14 @@ export async function register (
 
 /**
  * Who belongs to the room may register. Others may if that gives them no right that only an admin gives: to enter a
- * members-only room, or to speak in a moderated one.
+ * members-only room, or to speak in a moderated one. Who is in a room with a password has shown that they know it;
+ * members read its archive without.
  */
 function checkAllowed (room: Room, from: Request['stanza']['from']): void {
   const affiliation = room.affiliationOf(from)
-  const { isMembersOnly, isModerated } = room.config
-  if (affiliation === 'outcast' || affiliation === 'none' && (isMembersOnly || isModerated)) throw new StanzaError('not-allowed')
+  const { isMembersOnly, isModerated, password } = room.config
+  const isClosed = isMembersOnly || isModerated || password !== '' && room.ofUser(from.bare).length === 0
+  if (affiliation === 'outcast' || affiliation === 'none' && isClosed) throw new StanzaError('not-allowed')
 }
 
 function prepared ({ address }: Room, nick: string): string {

@@ -116,6 +116,21 @@ t.test('§7.2.17 the errors of entering', async t => {
   t.equal(conditionOf(romeo.unread.at(-1)), 'jid-malformed', '§7.2.2')
 })
 
+t.test('§7.10 a nick makes nobody a member who has not shown the password, and opens no archive', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { passwordprotectedroom: '1', roomsecret: 'cauldron' })
+  await juliet.says(says('secret'))
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const registering = asking("<query xmlns='jabber:iq:register'><username>montague</username></query>")
+  t.equal(conditionOf(await romeo.asks(registering)), 'not-allowed')
+  t.equal(conditionOf(await romeo.asks(asking("<query xmlns='jabber:iq:register'/>", 'get'))), 'not-allowed')
+  t.equal(conditionOf(await romeo.asks(asking("<query xmlns='urn:xmpp:mam:2'/>"))), 'forbidden')
+  await romeo.says(entering('romeo', '<password>cauldron</password>'))
+  t.equal((await romeo.asks(registering)).attrs['type'], 'result')
+  await romeo.says(`<presence to='${HALL}/romeo' type='unavailable'/>`)
+  t.equal((await romeo.asks(asking("<query xmlns='urn:xmpp:mam:2'/>"))).attrs['type'], 'result')
+})
+
 t.test('§10.1.1 who may not make rooms gets not-allowed; who has too many, resource-constraint of type wait', async t => {
   const s = await stage(t, { settings: { muc: { roomsPerUser: 1 } } })
   await hall(s)
