@@ -105,6 +105,7 @@ async function rejoin (
   room.update(occupant, device, presence, bytes)
   if (occupant.nick !== to.resource) await changeNick(service, room, occupant, arrival)
   welcome(service, room, occupant, device, wanted, [])
+  arrival.payer?.charge(2 * room.deviceCount, from)
   spread(service, room, arrival.batch, occupant, { but: device })
 }
 
