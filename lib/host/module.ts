@@ -104,6 +104,8 @@ export interface ModuleHost<
   readonly router: {
     route (stanza: Addressed): void
     serves (domain: string): boolean
+    /** True if the addresses of this domain are accounts of this server, not those of a service or component. */
+    hasAccounts (domain: string): boolean
     /** True if a session of this server has this full address. Restored sessions are there at `hostOpened`. */
     isHere (device: Jid): boolean
     /**

@@ -10,6 +10,8 @@ import type { Session } from './session.js'
 export interface Destination extends Onward, Partial<BroadcastTaker> {
   /** Called with each error reply made for a stanza of this domain. */
   bounced (stanza: Addressed, error: StanzaError): void
+  /** False for a host with accounts, true for a service; absent for other servers. */
+  readonly isService?: boolean
   /** Returns the session with this full address, if there is one; absent if there are no sessions. */
   sessionAt? (address: Jid): Session | undefined
   /** Returns the room for stanzas between two domains; absent if nothing waits there. */

@@ -225,6 +225,7 @@ function routerOf (host: Host): View['router'] {
   return {
     route: stanza => { host.pipeline.route(stanza) },
     serves: domain => host.router.serves(domain),
+    hasAccounts: domain => host.router.local(domain)?.isService === false,
     isHere: device => host.router.sessionAt(device) !== undefined,
     each: (items, work) => inTurns(host.turns, items, work),
     redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },

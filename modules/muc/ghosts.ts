@@ -21,8 +21,8 @@ export function watchGhosts (service: MucService, after: number): void {
     let left = AT_ONCE
     for (const room of service.loaded) {
       for (const jid of lost(service, room)) void remove(service, room.address, jid).catch(failed)
-      for (const device of silent(service, room, after)) {
-        if (left-- <= 0) return
+      if (left > 0) for (const device of silent(service, room, after)) {
+        if (left-- <= 0) break
         device.heard = service.now
         void ask(service, room, device).catch(failed)
       }
@@ -31,11 +31,11 @@ export function watchGhosts (service: MucService, after: number): void {
   host.defer(() => { timer.cancel() })
 }
 
-/** The devices of other servers from which nothing has come. */
+/** The devices of other servers and of components from which nothing has come. */
 function * silent ({ host, now }: MucService, room: Room, after: number): Iterable<Device> {
   for (const { devices } of room.occupants) {
     for (const device of devices.values()) {
-      if (device.heard + after <= now && !host.router.serves(device.jid.domain)) yield device
+      if (device.heard + after <= now && !host.router.hasAccounts(device.jid.domain)) yield device
     }
   }
 }
@@ -45,7 +45,7 @@ function * silent ({ host, now }: MucService, room: Room, after: number): Iterab
  * killed, nobody may have said that they are gone.
  */
 function lost ({ host }: MucService, room: Room): readonly Jid[] {
-  return [...room.devices()].filter(jid => host.router.serves(jid.domain) && !host.router.isHere(jid))
+  return [...room.devices()].filter(jid => host.router.hasAccounts(jid.domain) && !host.router.isHere(jid))
 }
 
 async function ask (service: MucService, room: Room, device: Device): Promise<void> {

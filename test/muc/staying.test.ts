@@ -3,6 +3,8 @@ import t from 'tap'
 import { enable } from '../managed.js'
 import { scenario, startServer } from '../scenario.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { stanza } from '../../lib/xmpp/stanza.js'
 import { conditionOf, SM } from '../stanzas.js'
 import { asking, changing, configuring, entering, guest, hall, HALL, itemsOf, listing, says, SCENE, SERVICE, stage, subject, told } from './stage.js'
 
@@ -82,6 +84,27 @@ t.test('after a crash the room is as it was, and those of this server who are go
   await nurse.says(entering('nurse'))
   t.same(told(nurse.unread), ['nurse none/participant 110', '(room) subject'], 'nobody is a ghost')
   await first.end()
+})
+
+t.test('an occupant of a component stays in the room while the component is there', async t => {
+  const gateway = 'irc.capulet.lit'
+  const s = await stage(t, {
+    services: { ...SCENE.services, [gateway]: ['disco', 'component'] }, settings: { component: { secret: { file: 'irc' } } },
+  })
+  const juliet = await hall(s)
+  const sent: string[] = []
+  const leave = s.server.doors.at(gateway)?.enter({
+    address: '192.0.2.7', backlog: 0, send: stanza => { sent.push(stanza.octets()) }, end () {},
+  })
+  const puppet = parseJid(`puck@${gateway}/wood`)
+  const room = parseJid(`${HALL}/puck`)
+  s.server.pipeline.route(stanza(s.element(entering('puck')), puppet, room))
+  await s.pass('2m')
+  t.same(told(juliet.unread), ['puck none/participant'], 'nobody has left')
+  await s.pass('15m')
+  t.ok(sent.some(text => text.includes('urn:xmpp:ping')), 'it is asked whether it is there')
+  t.same(told(juliet.unread).slice(1), ['puck unavailable none/none 333'], 'and has not answered')
+  leave?.()
 })
 
 t.test('a room that is unloaded is loaded as it was, with its history from the archive', async t => {
