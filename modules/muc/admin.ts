@@ -3,6 +3,7 @@ import { attributeOf, child, children, NS, StanzaError, textOf, xml } from '../.
 import type { Element, Jid, Request } from '../../lib/api.js'
 import { changeAffiliations, type BelongingChange } from './affiliating.js'
 import { addressIn } from './inviting.js'
+import { preparedNick } from './nicks.js'
 import { actorOf, changeRoles, type RoleChange } from './roles.js'
 import type { Room } from './room.js'
 import type { MucService } from './service.js'
@@ -77,7 +78,7 @@ function readBelongingChange (room: Room, item: Element): BelongingChange {
   if (isByNick && nick !== undefined && occupant === undefined) throw new StanzaError('item-not-found', 'there is nobody with that nick')
   return {
     jid: occupant?.bare ?? addressIn(item, 'jid'), affiliation: readAffiliation(affiliation), reason: reasonIn(item),
-    nick: isByNick ? undefined : nick,
+    nick: isByNick || nick === undefined ? undefined : nick === '' ? '' : preparedNick(room, nick),
   }
 }
 

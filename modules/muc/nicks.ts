@@ -1,5 +1,5 @@
 /** Nick changes and availability of occupants (XEP-0045 §7.6, §7.7). */
-import { jidOf, StanzaError } from '../../lib/api.js'
+import { JidError, jidOf, StanzaError } from '../../lib/api.js'
 import type { Jid, ToEntity } from '../../lib/api.js'
 import { onlookers, presenceFrom, spread, type Showing } from './presences.js'
 import type { Occupant, Room } from './room.js'
@@ -58,4 +58,16 @@ export async function changeNick (
 export function checkNick ({ resource }: Jid): void {
   if (resource === '') throw new StanzaError('jid-malformed', 'the nick is missing')
   if (!/[\p{L}\p{N}\p{P}\p{S}]/u.test(resource)) throw new StanzaError('jid-malformed', 'the nick cannot be seen')
+}
+
+/** Returns a nick as it is in the address of an occupant. Throws not-acceptable if it cannot be in one. */
+export function preparedNick ({ address }: Room, nick: string): string {
+  try {
+    const jid = jidOf(address.local, address.domain, nick)
+    checkNick(jid)
+    return jid.resource
+  } catch (error) {
+    if (error instanceof JidError) throw new StanzaError('not-acceptable', 'the nick is not valid')
+    throw error
+  }
 }

@@ -1,8 +1,8 @@
 /** Registration of nicks, and how somebody learns of their own (XEP-0045 §7.10, §7.12). */
-import { child, DataForm, field, formIn, JidError, jidOf, NS, StanzaError, textOf, xml } from '../../lib/api.js'
+import { child, DataForm, field, formIn, NS, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Element, Request } from '../../lib/api.js'
 import { applyBelongings } from './affiliating.js'
-import { checkNick } from './nicks.js'
+import { preparedNick } from './nicks.js'
 import type { Belonging, Room } from './room.js'
 import type { MucService } from './service.js'
 
@@ -36,7 +36,7 @@ export async function register (
   const plain = child(payload, NS.REGISTER, 'username')
   if (form === undefined && plain === undefined) throw new StanzaError('bad-request', 'the form is missing')
   const wanted = form === undefined ? textOf(plain ?? payload) : FORM.read(form).get(NICK)
-  const nick = prepared(room, wanted ?? '')
+  const nick = preparedNick(room, wanted ?? '')
   if (room.isTaken(nick, from.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
   const affiliation = old.affiliation === 'none' ? 'member' : old.affiliation
   await applyBelongings(service, room, batch, new Map([[who, { ...old, affiliation, nick }]]), undefined)
@@ -52,15 +52,4 @@ function checkAllowed (room: Room, from: Request['stanza']['from']): void {
   const { isMembersOnly, isModerated, password } = room.config
   const isClosed = isMembersOnly || isModerated || password !== '' && room.ofUser(from.bare).length === 0
   if (affiliation === 'outcast' || affiliation === 'none' && isClosed) throw new StanzaError('not-allowed')
-}
-
-function prepared ({ address }: Room, nick: string): string {
-  try {
-    const jid = jidOf(address.local, address.domain, nick)
-    checkNick(jid)
-    return jid.resource
-  } catch (error) {
-    if (error instanceof JidError) throw new StanzaError('not-acceptable', 'the nick is not valid')
-    throw error
-  }
 }

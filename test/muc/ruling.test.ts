@@ -6,6 +6,16 @@ import { asking, changing, codesIn, configuring, entering, guest, hall, HALL, it
 const INFO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
 const ITEMS = 'http://jabber.org/protocol/disco#items'
 
+t.test('§9.3 a nick that is reserved for somebody is one that they can have', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s)
+  const reserving = (nick: string): string => changing(`<item affiliation='member' jid='romeo@montague.lit' nick='${nick}'/>`)
+  for (const nick of ['n'.repeat(1024), '\u2060', ' ']) t.equal((await juliet.asks(reserving(nick))).getChild('error')?.attrs['type'], 'modify', nick.slice(0, 4))
+  t.same(itemsOf(await juliet.asks(listing("<item affiliation='member'/>"))), [])
+  await juliet.asks(reserving('romeo'))
+  t.equal(itemsOf(await juliet.asks(listing("<item affiliation='member'/>")))[0]?.['nick'], 'romeo')
+})
+
 t.test('§8.2 a kick: the one who is kicked first, then the moderator, then the others', async t => {
   const s = await stage(t)
   const juliet = await hall(s)
