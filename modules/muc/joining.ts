@@ -24,8 +24,17 @@ export function refuseStray (service: MucService, { stanza: { from, to } }: Arri
 
 /** Lets a device enter, or sends all anew to one that is in the room (§17.3). Rejects with the errors of §7.2.17. */
 export async function join (service: MucService, venue: Venue, arrival: Arrival, x: Element): Promise<void> {
-  const { stanza: { from, to } } = arrival
+  const { to } = arrival.stanza
   checkNick(to)
+  try {
+    await enter(service, venue, arrival, x)
+  } finally {
+    service.making.delete(to.bare.toString())
+  }
+}
+
+async function enter (service: MucService, venue: Venue, arrival: Arrival, x: Element): Promise<void> {
+  const { stanza: { from, to } } = arrival
   const isNew = venue.room === undefined
   const room = venue.room ?? await newRoom(service, from, to.bare)
   const wanted = readWanted(child(x, NS.MUC, 'history'), room.config.history, service.now)
@@ -61,10 +70,14 @@ async function newRoom (service: MucService, creator: Jid, address: Jid): Promis
   if (!isAdmin && settings.creators !== 'anybody' && (settings.creators === 'admins' || !host.router.serves(creator.domain))) {
     throw new StanzaError('not-allowed', 'you may not create rooms')
   }
-  if (!isAdmin && await stores.rooms.count({ host: domain }, { by: 'creator', from: who, to: who }) >= settings.roomsPerUser) {
+  // One user can enter many rooms at once: those that are not stored yet count as well.
+  service.making.set(address.toString(), who)
+  const making = [...service.making.values()]
+  const own = making.filter(one => one === who).length
+  if (!isAdmin && await stores.rooms.count({ host: domain }, { by: 'creator', from: who, to: who }) + own > settings.roomsPerUser) {
     throw new StanzaError('resource-constraint', 'you have too many rooms', { type: 'wait' })
   }
-  if (await stores.rooms.count({ host: domain }) >= settings.rooms) {
+  if (await stores.rooms.count({ host: domain }) + making.length > settings.rooms) {
     throw new StanzaError('resource-constraint', 'there are too many rooms', { type: 'wait' })
   }
   const room = new Room({

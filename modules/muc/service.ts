@@ -25,6 +25,8 @@ export class MucService {
   readonly settings: MucSettings
   table: EntityTable<Venue> | undefined
   archive: EntityArchive | undefined
+  /** Who makes a room now: by its address, until it is stored. */
+  readonly making = new Map<string, string>()
   /** The rooms with somebody in them, as far as they are loaded. */
   readonly #busy = new Set<Room>()
 
