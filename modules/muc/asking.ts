@@ -9,6 +9,8 @@ import { withoutAddress } from './whispering.js'
 
 type Arrival = ToEntity<'iq'>
 
+/** The most characters of the id of a request that is sent on: it is kept until the answer comes. */
+const LONGEST_ID = 1024
 /** Requests that the account of a user answers, not one of its devices. */
 const OF_ACCOUNT: readonly string[] = [NS.VCARD, NS.VCARD4, NS.PUBSUB]
 
@@ -39,6 +41,7 @@ function ask (service: MucService, venue: Venue, arrival: Arrival): 'handled' {
     service.host.outlet(room.address).sendWith(batch, stanza(xml('iq', { type: 'result', id: arrival.stanza.id }), to, from))
     return 'handled'
   }
+  if ((arrival.stanza.id?.length ?? 0) > LONGEST_ID) throw new StanzaError('policy-violation', 'the id is too long')
   if (!room.config.queries && !isPing) throw new StanzaError('not-allowed', 'requests to occupants are not allowed')
   payer?.charge(1, from)
   sendOn(service, room, arrival, asker, whom)

@@ -2,6 +2,7 @@
 import { child, DataForm, field, formIn, NS, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Element, Request } from '../../lib/api.js'
 import { applyBelongings } from './affiliating.js'
+import { tooMany } from './inviting.js'
 import { preparedNick } from './nicks.js'
 import type { Belonging, Room } from './room.js'
 import type { MucService } from './service.js'
@@ -38,6 +39,8 @@ export async function register (
   const wanted = form === undefined ? textOf(plain ?? payload) : FORM.read(form).get(NICK)
   const nick = preparedNick(room, wanted ?? '')
   if (room.isTaken(nick, from.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
+  // Half of the room is for those whom admins make members, or ban.
+  if (old.affiliation === 'none' && room.belongings.size >= service.settings.affiliations / 2) throw tooMany()
   const affiliation = old.affiliation === 'none' ? 'member' : old.affiliation
   await applyBelongings(service, room, batch, new Map([[who, { ...old, affiliation, nick }]]), undefined)
 }

@@ -176,6 +176,7 @@ t.test('§17.4 requests to occupants are sent on with another id, and neither ad
   const juliet = await hall(s)
   const romeo = await guest(s, 'romeo@montague.lit/orchard')
   juliet.forget()
+  t.equal(conditionOf(await romeo.asks(asking("<query xmlns='jabber:iq:version'/>", 'get', `${HALL}/juliet`).replace("id='a'", `id='${'i'.repeat(1025)}'`))), 'policy-violation', 'an id that is kept is not long')
   await romeo.says(`<iq to='${HALL}/juliet' type='get' id='mine'><query xmlns='jabber:iq:version'/></iq>`)
   const [asked] = juliet.unread
   t.equal(asked?.attrs['from'], `${HALL}/romeo`)
@@ -214,6 +215,18 @@ t.test('§18.1.2 an error that means gone removes just that device, with 333; ot
   juliet.forget()
   await street.says(error('gone'))
   t.same(told(juliet.unread).filter(text => text.startsWith('romeo')), ['romeo unavailable none/none 333'])
+})
+
+t.test('§7.10 those who register leave room for those whom admins ban', async t => {
+  const s = await stage(t, { settings: { muc: { affiliations: 10 } } })
+  const juliet = await hall(s)
+  const conditions: (string | undefined)[] = []
+  for (let i = 0; i < 5; i++) {
+    const device = await s.device(`user${i}@montague.lit/street`)
+    conditions.push(conditionOf(await device.asks(asking(`<query xmlns='jabber:iq:register'><username>nick${i}</username></query>`))))
+  }
+  t.same(conditions, [undefined, undefined, undefined, undefined, 'resource-constraint'])
+  t.equal((await juliet.asks(changing("<item affiliation='outcast' jid='montague.lit'/>"))).attrs['type'], 'result')
 })
 
 t.test('§7.10, §7.12 a nick is registered: nobody else may use it, and its owner learns of it', async t => {
