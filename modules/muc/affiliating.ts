@@ -47,7 +47,7 @@ export async function applyBelongings (
 ): Promise<void> {
   checkOwners(room, after)
   const more = [...after].filter(([who, { affiliation }]) => affiliation !== 'none' && !room.belongings.has(who)).length
-  if (room.belongings.size + more > service.settings.affiliations) throw tooMany()
+  if (more > 0 && room.belongings.size + more > service.settings.affiliations) throw tooMany()
   const before = new Map([...after.keys()].map(who => [who, room.affiliationOf(parseJid(who))]))
   const fates = fatesOf(room, after, before)
   await service.store([

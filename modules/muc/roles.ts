@@ -39,6 +39,8 @@ export async function changeRoles (
     checkRole(by, { role: whom.role, affiliation: room.affiliationOf(whom.bare) }, change.role)
     return { ...change, whom }
   })
+  // Who has left by one item must not come back by the next.
+  if (new Set(all.map(({ whom }) => whom)).size < all.length) throw new StanzaError('bad-request', 'an occupant is named twice')
   const changing = all.filter(({ whom, role }) => whom.role !== role)
   await service.store(changing.flatMap(({ whom, role }) => role === 'none'
     ? departures(service, room, whom.devices.values())

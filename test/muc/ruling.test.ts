@@ -6,6 +6,15 @@ import { asking, changing, codesIn, configuring, entering, guest, hall, HALL, it
 const INFO = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
 const ITEMS = 'http://jabber.org/protocol/disco#items'
 
+t.test('§17.4 an occupant who is removed by one item does not come back by the next', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s)
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  juliet.forget()
+  t.equal(conditionOf(await juliet.asks(changing("<item nick='romeo' role='none'/>", "<item nick='ROMEO' role='visitor'/>"))), 'bad-request')
+  t.same([juliet.unread, romeo.unread], [[], []])
+})
+
 t.test('§9.3 a nick that is reserved for somebody is one that they can have', async t => {
   const s = await stage(t)
   const juliet = await hall(s)
