@@ -15,6 +15,8 @@ type Arrival = ToEntity<'presence'>
 
 /** How many admins and owners may enter a full room (§7.2.10). */
 const MORE_RULERS = 20
+/** The most devices of an account of another server in one room: nobody fills it alone. */
+const MOST_DEVICES = 20
 
 /** §7.2.18: tells somebody who sends presence, and is not in the room, that they are not. */
 export function refuseStray (service: MucService, { stanza: { from, to } }: Arrival): void {
@@ -100,9 +102,17 @@ function checkEntry (service: MucService, room: Room, who: Jid, nick: string, x:
     throw new StanzaError('not-authorized', 'the password is missing or wrong')
   }
   if (room.isTaken(nick, who.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
+  checkDevices(service, room, who)
   const most = Math.min(config.maxUsers || Infinity, service.settings.occupants)
   const bound = most + (isRuling(affiliation) ? MORE_RULERS : 0)
   if (room.occupantCount >= bound || room.deviceCount >= 2 * bound) throw new StanzaError('service-unavailable', 'the room is full', { type: 'wait' })
+}
+
+/** Throws resource-constraint if an account of another server has too many devices in the room. */
+function checkDevices (service: MucService, room: Room, who: Jid): void {
+  if (service.host.router.serves(who.domain)) return
+  const own = room.ofUser(who.bare).reduce((sum, { devices }) => sum + devices.size, 0)
+  if (own >= MOST_DEVICES) throw new StanzaError('resource-constraint', 'too many of your devices are in the room', { type: 'wait' })
 }
 
 /** §7.2.2: sends all anew to a device that has lost track. Others see at most another presence, or another nick. */

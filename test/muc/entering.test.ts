@@ -1,5 +1,7 @@
 /** XEP-0045 §7.1 and §7.2: entering a room, and §10.1: making one. */
 import t from 'tap'
+import { parseJid } from '../../lib/xmpp/jid.js'
+import { stanza } from '../../lib/xmpp/stanza.js'
 import { conditionOf } from '../stanzas.js'
 import { asking, codesIn, configuring, entering, guest, hall, HALL, itemIn, OWNER, says, SERVICE, stage, subject, told } from './stage.js'
 
@@ -144,6 +146,21 @@ t.test('§10.1.1 who may not make rooms gets not-allowed; who has too many, reso
   const romeo = await s.device('romeo@montague.lit/orchard')
   await romeo.says(entering('romeo', '', `crypt@${SERVICE}`))
   t.equal(conditionOf(romeo.unread[0]), 'not-allowed')
+})
+
+t.test('§7.2.17 an account of another server has a bounded number of devices in a room', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s)
+  s.server.router.remote = { place: 'other servers', accept: passage => { passage.settle() }, bounced () {} }
+  const enters = (device: number, nick: string): void => {
+    s.server.pipeline.route(stanza(s.element(entering(nick)), parseJid(`user@far.lit/${device}`), parseJid(`${HALL}/${nick}`)))
+  }
+  for (let i = 0; i < 25; i++) {
+    enters(i, i < 10 ? 'user' : `user${i}`)
+    await s.settled()
+  }
+  const nicks = new Set(told(juliet.unread).filter(text => !text.includes('unavailable')).map(text => text.split(' ')[0]))
+  t.same([nicks.has('user19'), nicks.has('user20')], [true, false])
 })
 
 t.test('§7.2.18 presence without <x/> of somebody who is not in the room is no join', async t => {
