@@ -47,7 +47,7 @@ export function infoOf (
   return {
     identities: [{ category: 'conference', type: 'text', name: config.name === '' ? room.address.local : config.name }],
     features: [...ROOM_FEATURES, ...config.isArchived ? service.archive?.features ?? [] : [], ...kindsOf(room)],
-    forms: [infoForm(room)],
+    forms: [infoForm(room, asker)],
   }
 }
 
@@ -61,11 +61,12 @@ function kindsOf ({ config }: Room): readonly string[] {
   ]
 }
 
-function infoForm (room: Room): Element {
+/** The subject is for those who may enter: it is a part of what is said in the room. */
+function infoForm (room: Room, asker: Jid): Element {
   const { config, subject, avatar } = room
   return INFO_FORM.result([
     INFO.name.is(config.name), INFO.description.is(config.description), INFO.occupants.is(room.occupantCount),
-    INFO.subject.is(subject.text), INFO.subjectChange.is(config.changeSubject),
+    ...room.admits(asker) ? [INFO.subject.is(subject.text)] : [], INFO.subjectChange.is(config.changeSubject),
     INFO.configSubject.is(config.changeSubject),
     INFO.invites.is(config.invites), INFO.privateMessages.is(config.privateMessages), INFO.lang.is(config.lang),
     INFO.avatar.is(avatar), INFO.history.is(config.history), INFO.queries.is(config.queries),

@@ -50,3 +50,19 @@ t.test('whatever happens in a semi-anonymous room, nobody learns the address of 
   t.notMatch(all.replaceAll('to="nurse@capulet.lit/room"', ''), SECRET)
   t.ok([...juliet.unread].some(element => SECRET.test(octets(element))), 'a moderator does see addresses')
 })
+
+t.test('the subject of a room is told to those who may enter it, and to no others', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s)
+  await juliet.says(subject('elopement'))
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const isTold = async (): Promise<boolean> =>
+    octets(await romeo.asks(asking("<query xmlns='http://jabber.org/protocol/disco#info'/>", 'get'))).includes('elopement')
+  t.equal(await isTold(), true, 'an open room')
+  await juliet.asks(configuring({ membersonly: '1' }))
+  t.equal(await isTold(), false, 'a members-only room')
+  await juliet.asks(changing("<item affiliation='member' jid='romeo@montague.lit'/>"))
+  t.equal(await isTold(), true, 'a member')
+  await juliet.asks(changing("<item affiliation='outcast' jid='romeo@montague.lit'/>"))
+  t.equal(await isTold(), false, 'somebody who is banned')
+})
