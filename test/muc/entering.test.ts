@@ -186,6 +186,17 @@ t.test('§17.3 who enters again is sent all anew; the others see neither a leave
   t.same(told(juliet.unread), ['romeo none/participant'])
 })
 
+t.test('§17.3 who enters again pays for all who are told', async t => {
+  const s = await stage(t)
+  await hall(s)
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  let charged = 0
+  const session = s.host('montague.lit').sessions.at(parseJid('romeo@montague.lit/orchard'))
+  if (session !== undefined) session.charge = units => { charged += units }
+  await romeo.says(entering('romeo'))
+  t.ok(charged >= 4, 'what romeo is sent, and what is sent of romeo')
+})
+
 t.test('§7.2.9 two devices under one nick: each is told for itself, others see one occupant', async t => {
   const s = await stage(t)
   const juliet = await hall(s)
