@@ -7,7 +7,7 @@ import { card, setCard } from './avatar.js'
 import { addCommands } from './command.js'
 import { infoOf, listRooms, occupantsOf, ROOM_FEATURES } from './discovering.js'
 import { decline, invitationIn, invite } from './inviting.js'
-import { join, joinElement, refuseStray } from './joining.js'
+import { join, joinElement, refusal, refuseStray } from './joining.js'
 import { endIfEmpty, leave } from './leaving.js'
 import { changePresence } from './nicks.js'
 import { form, own } from './owner.js'
@@ -137,9 +137,13 @@ async function takePresence (service: MucService, venue: Venue, arrival: ToEntit
   const device = occupant?.devices.get(presence.from.toString())
   if (presence.type === 'available') {
     const x = joinElement(presence)
-    if (x !== undefined) await join(service, venue, arrival, x)
-    else if (room === undefined || occupant === undefined) refuseStray(service, arrival)
-    else await changePresence(service, room, occupant, arrival)
+    try {
+      if (x !== undefined) await join(service, venue, arrival, x)
+      else if (room === undefined || occupant === undefined) refuseStray(service, arrival)
+      else await changePresence(service, room, occupant, arrival)
+    } catch (error) {
+      throw error instanceof StanzaError ? refusal(error) : error
+    }
     return
   }
   // §17.3: all else of those who are not in the room is ignored, and no other type ends anything

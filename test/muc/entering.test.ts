@@ -99,6 +99,7 @@ t.test('§7.2.17 the errors of entering', async t => {
     romeo.forget()
     await romeo.says(entering(nick, inside))
     const [error] = romeo.unread
+    t.ok(error?.getChild('x', 'http://jabber.org/protocol/muc'), 'slixmpp waits for ever without it')
     return [conditionOf(error), error?.getChild('error')?.attrs['type']]
   }
   const password = '<password>cauldron</password>'
