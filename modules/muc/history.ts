@@ -1,6 +1,6 @@
 /** The history of a room: the last messages, which somebody who enters is sent (XEP-0045 §7.2.13, §7.2.14). */
 import { attributeOf, fromOctets, parseDateTime, StanzaError } from '../../lib/api.js'
-import type { Element, Stanza } from '../../lib/api.js'
+import type { Element, Jid, Stanza } from '../../lib/api.js'
 
 /** A message as it was said, with all that the room has added. `at`: in milliseconds since 1970. */
 export interface Said { readonly message: Stanza<'message'>, readonly at: number, readonly id: string | undefined }
@@ -40,6 +40,11 @@ export class History {
       const entry = this.#said[i]
       if (entry !== undefined && matches(entry.said)) this.#drop(i)
     }
+  }
+
+  /** True if an occupant has said something with this id of the sender's. */
+  holds (from: Jid, id: string): boolean {
+    return this.#said.some(({ said: { message } }) => message.id === id && message.from.equals(from))
   }
 
   find (id: string): Said | undefined { return this.#said.find(({ said }) => said.id === id)?.said }

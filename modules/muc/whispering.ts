@@ -46,20 +46,27 @@ export function saysGone (element: Element): boolean {
   return error?.children.some(node => typeof node !== 'string' && node.getNS() === NS.STANZAS && GONE.has(node.getName())) === true
 }
 
-/** Takes a message of type error: who is gone leaves, and who wrote a private message is told. */
+/**
+ * Takes a message of type error: who is gone leaves, and who wrote a private message is told. What is said to all has
+ * not failed because one of them did not get it.
+ */
 export function bounce (service: MucService, room: Room, { stanza: message, batch }: Arrival): void {
   const occupant = room.of(message.from)
   const device = occupant?.devices.get(message.from.toString())
   if (occupant === undefined || device === undefined) return
   const sender = message.to.resource === '' ? undefined : room.called(message.to.resource)
   const error = child(message.element, NS.CLIENT, 'error')
-  if (sender !== undefined && error !== undefined) {
+  const wasForAll = message.id !== undefined && room.history.holds(message.to, message.id)
+  if (sender !== undefined && error !== undefined && !wasForAll) {
     const element = xml('message', { type: 'error', id: message.id }, withoutAddress(error))
     const from = room.addressOf(occupant)
     const outlet = service.host.outlet(room.address)
     for (const { jid } of sender.devices.values()) outlet.sendWith(batch, stanza(element, from, jid))
   }
-  if (saysGone(message.element)) leave(service, room, batch, device, { codes: [333] })
+  const { router } = service.host
+  // A device that is not back after the server was killed.
+  const isLost = router.hasAccounts(device.jid.domain) && !router.isHere(device.jid)
+  if (isLost || saysGone(message.element)) leave(service, room, batch, device, { codes: [333] })
 }
 
 /** Returns an error with its condition alone: `by`, the text and an address to go to may hold the real address. */

@@ -107,6 +107,22 @@ t.test('an occupant of a component stays in the room while the component is ther
   leave?.()
 })
 
+t.test('the first message after a crash finds out who is gone', async t => {
+  const storage = new MemoryStorage()
+  const first = await startServer({ ...SCENE, storage })
+  await hall(first, { persistentroom: '1' })
+  await guest(first, 'romeo@montague.lit/orchard')
+  await first.settled()
+  const s = await stage(t, { storage, ids: 'second', hosts: ['capulet.lit', 'montague.lit'] })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  await juliet.says(entering('juliet'))
+  t.ok(told(juliet.unread).includes('romeo none/participant'))
+  juliet.forget()
+  await juliet.says(says('Romeo?'))
+  t.same(told(juliet.unread), ['juliet says Romeo?', 'romeo unavailable none/none 333'])
+  await first.end()
+})
+
 t.test('a room that is unloaded is loaded as it was, with its history from the archive', async t => {
   const s = await stage(t)
   const juliet = await hall(s, { persistentroom: '1' })
