@@ -498,9 +498,9 @@ SCENES = [starttls, direct_tls, wrong_password, roster_handshake, presence, chat
 ON_REQUEST = [planned_stop]
 
 
-async def main(args):
+async def play(args, scenes, on_request):
     stage = Stage(args)
-    chosen = [scene for scene in [*SCENES, *ON_REQUEST] if scene.__name__ in args.scenes] if args.scenes else SCENES
+    chosen = [scene for scene in [*scenes, *on_request] if scene.__name__ in args.scenes] if args.scenes else scenes
     print(f'1..{len(chosen)}', flush=True)
     failed = 0
     for number, scene in enumerate(chosen, 1):
@@ -519,13 +519,14 @@ async def main(args):
     return failed
 
 
-if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(description, scenes, on_request=()):
+    """Plays scenes as the command line says, and exits: those of `on_request` only if they are named."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--host', default='127.0.0.1')
     parser.add_argument('--port', type=int, required=True)
     parser.add_argument('--direct-port', type=int, required=True)
     parser.add_argument('--domain', default='localhost')
-    parser.add_argument('--password', required=True, help='of romeo and juliet, whose accounts exist')
+    parser.add_argument('--password', required=True, help='of the accounts, which exist')
     parser.add_argument('--ca', required=True, help='the certificate to trust, in PEM')
     parser.add_argument('--debug', action='store_true')
     parser.add_argument('scenes', nargs='*')
@@ -533,4 +534,8 @@ if __name__ == '__main__':
     logging.basicConfig(level=logging.DEBUG if arguments.debug else logging.CRITICAL, stream=sys.stderr)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    sys.exit(1 if loop.run_until_complete(main(arguments)) else 0)
+    sys.exit(1 if loop.run_until_complete(play(arguments, scenes, on_request)) else 0)
+
+
+if __name__ == '__main__':
+    main(__doc__, SCENES, ON_REQUEST)

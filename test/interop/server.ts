@@ -23,8 +23,10 @@ export interface ServerUnderTest {
   sets (local: string, password: string): Promise<void>
   /** Returns the answer of the command with `--json`; only with Sestina. */
   asked (...words: readonly string[]): Promise<unknown>
-  /** Stops the server in order (SIGTERM), and starts it again on the same data and ports; only with Sestina. */
-  restart (): Promise<void>
+  /**
+   * Stops the server in order (SIGTERM) or kills it, and starts it again on the same data and ports; only with Sestina.
+   */
+  restart (by?: 'SIGTERM' | 'SIGKILL'): Promise<void>
   /** The output of the server so far. What it has just logged may still be on its way. */
   readonly said: string
   /** Waits until the output of the server matches. */
@@ -78,10 +80,10 @@ async function startSestina (t: Test, folder: string, added: Added): Promise<Ser
       const told = await run(process.execPath, [SESTINA, ...words, '--json', '--conf', conf], { isMeasured: false })
       return JSON.parse(told.slice(told.search(/^[[{"]/m))) as unknown // after the lines about its progress
     },
-    restart: async () => {
-      server.signal('SIGTERM')
+    restart: async (by = 'SIGTERM') => {
+      server.signal(by)
       const code = await server.ended
-      if (code !== 0) throw new Error(`stopped, the server ended with ${code}: ${server.said}`)
+      if (code !== 0 && code !== by) throw new Error(`stopped, the server ended with ${code}: ${server.said}`)
       server = start()
       await server.says(/\bready\b|server started/i)
     },
