@@ -355,7 +355,9 @@ export class ManagedSession implements StreamManager, SharedItemHome {
   /** The number of handled stanzas. */
   get count (): number { return this.#inbound.count }
   /** True if that number and the numbers of outgoing stanzas are stored, so that no crash changes them. */
-  get isStored (): boolean { return this.#inbound.isStored && this.#stored.hasNumbers }
+  get isStored (): boolean {
+    return this.#inbound.isStored && this.#stored.hasNumbers && !this.#stored.isInherited
+  }
 
   /** Ends the session: hands back the stanzas that the device did not acknowledge (XEP-0198 §4). */
   end (batch: Batch): void {

@@ -32,10 +32,12 @@ export class StoredSession {
   #isUrgent = false
   #stateBytes = 0
   #numbering: number
+  #isInherited: boolean
 
-  /** `id`: the key of the session. `numbering`: as it was stored. */
-  constructor (home: StoredSessionHome, session: Session, id: string, numbering = 0) {
-    this.#numbering = numbering
+  /** `id`: the key of the session. `numbering`: as the previous process stored it; undefined for a new session. */
+  constructor (home: StoredSessionHome, session: Session, id: string, numbering: number | undefined) {
+    this.#numbering = numbering ?? 0
+    this.#isInherited = numbering !== undefined
     this.#home = home
     this.#session = session
     this.#id = id
@@ -43,6 +45,12 @@ export class StoredSession {
 
   /** True if the number of each stanza is stored. */
   get hasNumbers (): boolean { return this.#moved.size === 0 }
+
+  /**
+   * True if the stored state is that of the previous process. It may say that it is known what was sent, which is wrong
+   * as soon as more is sent.
+   */
+  get isInherited (): boolean { return this.#isInherited }
 
   /** `SessionState.numbering`. */
   get numbering (): number { return this.#numbering }
@@ -114,6 +122,7 @@ export class StoredSession {
     const value = state()
     this.#stateBytes = sizeOf(value)
     batch.add(sessions.putting(this.#owner, this.#id, value))
+    batch.committed(() => { this.#isInherited = false })
     batch.failed(() => { this.changed(false) })
   }
 

@@ -168,6 +168,25 @@ t.test('after a planned restart and two crashes a message keeps the number that 
   t.same(bodies(await resumed(fourth, id, 1)), [])
 })
 
+t.test('a crash right after a session was resumed, after a planned restart, makes neither its count impossible nor loses a message', async t => {
+  const hosts = ['montague.lit', 'capulet.lit']
+  const nearby = "<presence to='juliet@capulet.lit/balcony'/>"
+  const s = await stage(t)
+  const { id } = await managedCouple(s)
+  await s.end()
+  const second = await scenario(t, { modules: MODULES, hosts, storage: s.storage, ids: 'second' })
+  const juliet = await resumed(second, id, 0)
+  const romeo = await second.device('romeo@montague.lit/other')
+  await romeo.says(nearby, nearby, toJuliet('one'), nearby)
+  t.same(juliet.unread.filter(({ name }) => name !== 'r').length, 4)
+  // The presences are stored nowhere: the device alone knows that it got the first of them, and not the message.
+  const third = await scenario(t, { modules: MODULES, hosts, storage: second.storage.remains(), ids: 'third' })
+  t.same(bodies(await resumed(third, id, 1)), ['one'])
+  // Now the device got all.
+  const other = await scenario(t, { modules: MODULES, hosts, storage: second.storage.remains(), ids: 'other' })
+  t.same(bodies(await resumed(other, id, 4)), [])
+})
+
 t.test('after a crash, outbound sequence numbers are stored before <resumed/>, so that they survive a second crash', async t => {
   const s = await stage(t)
   const { romeo, juliet, id } = await managedCouple(s)
