@@ -57,36 +57,55 @@ t.test('an account that has logged in from a network before is not delayed by th
     t.ok(failures(guessers) < 40 * 4, `the guessers still wait: they heard ${failures(guessers)} answers`)
     peer.drops()
   }
-  for (const name of ['tybalt', 'paris']) {
-    const peer = await opened(NAT)
-    peer.says(plain(name, PASSWORD))
-    await peer.gets('<success')
-    peer.drops()
+  let attempts = 0
+  /** Returns two new accounts that have logged in from a new network: each attempt needs its own. */
+  const known = async (): Promise<Known> => {
+    const n = ++attempts
+    const nat = `127.${n}.80.1`
+    const names = [`tybalt${n}`, `paris${n}`] as const
+    for (const name of names) {
+      await town.server.account(name)
+      const peer = await opened(nat)
+      peer.says(plain(name, PASSWORD))
+      await peer.gets('<success')
+      peer.drops()
+    }
+    return { nat, names, elsewhere: `127.${n}` }
   }
 
   await t.test('in its network', async t => {
     await town.talks(t, async () => {
-      const guessers = await guess(n => `nobody${n}`, () => NAT)
-      await isLetIn(t, guessers, 'tybalt', NAT)
+      const { nat, names: [name] } = await known()
+      const guessers = await guess(n => `nobody${n}`, () => nat)
+      await isLetIn(t, guessers, name, nat)
       for (const peer of guessers) peer.drops()
     })
   })
 
   await t.test('or elsewhere, for its own name', async t => {
     await town.talks(t, async () => {
-      const guessers = await guess(() => 'tybalt', n => `127.0.${100 + n}.9`)
-      await isLetIn(t, guessers, 'tybalt', NAT)
+      const { nat, names: [name], elsewhere } = await known()
+      const guessers = await guess(() => name, n => `${elsewhere}.${100 + n}.9`)
+      await isLetIn(t, guessers, name, nat)
       for (const peer of guessers) peer.drops()
     })
   })
 
   await t.test('and another account is not delayed by a phone that retries an old password in its network', async t => {
     await town.talks(t, async () => {
-      const guessers = await guess(() => 'paris', () => NAT, 1)
-      await isLetIn(t, guessers, 'tybalt', NAT)
+      const { nat, names: [name, other] } = await known()
+      const guessers = await guess(() => other, () => nat, 1)
+      await isLetIn(t, guessers, name, nat)
       for (const peer of guessers) peer.drops()
     })
   })
 })
+
+interface Known {
+  readonly nat: string
+  readonly names: readonly [string, string]
+  /** The first octets of addresses that nobody else has used. */
+  readonly elsewhere: string
+}
 
 type Tap = Parameters<AttackedServer['talks']>[0]
