@@ -19,6 +19,11 @@ import { SESTINA } from '../../sestina.js'
 
 export const PASSWORD = 'a secret of Verona'
 const PATIENCE = 600_000
+/**
+ * How long the client library waits for each answer of a server, in milliseconds. It also waits for connections that
+ * are gone, and its timers keep the process from ending.
+ */
+const ANSWER = 90_000
 
 export type Stanza = Parameters<Client['send']>[0]
 
@@ -317,7 +322,7 @@ export class Device {
   static async of (t: Test, server: Neighbour, local: string, resource = 'orchard'): Promise<Device> {
     const xmpp = client({ service: `xmpp://${server.address}:5222`, domain: server.domain, username: local, password: PASSWORD, resource })
     const device = new Device(xmpp, local, server.domain)
-    Object.assign(xmpp, { timeout: PATIENCE })
+    Object.assign(xmpp, { timeout: ANSWER })
     xmpp.on('error', () => {})
     xmpp.on('stanza', stanza => {
       device.came.push(stanza)
