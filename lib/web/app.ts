@@ -176,10 +176,10 @@ function bodyRefusal ({ largestBody = 0 }: WebRoute, { headers }: IncomingMessag
   return length > largestBody ? 413 : undefined
 }
 
-/** True if nothing of the request's body is left to read. */
-function isComplete (request: IncomingMessage): boolean {
-  if (request.complete) return true
-  return request.headers['transfer-encoding'] === undefined && Number(request.headers['content-length'] ?? 0) === 0
+/** True if nothing of the request's body is left to read, and everybody agrees where it ends (RFC 9112 §6.3). */
+function isComplete ({ complete, headers }: IncomingMessage): boolean {
+  if (headers['transfer-encoding'] !== undefined) return false
+  return complete || Number(headers['content-length'] ?? 0) === 0
 }
 
 /** The value of Allow (RFC 9110 §10.2.1). */

@@ -3,13 +3,17 @@ import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock } from '../base/clock.js'
+import type { Turns } from '../base/turns.js'
 import type { AcceptedHome, AcceptedStream } from '../stream/acceptor.js'
 import { commonInfoOf, serverTls } from '../stream/server-tls.js'
 import { plainAddress, type TlsInfo, type TlsSettings } from '../stream/transport.js'
+import { PacedWire } from './paced-wire.js'
 
 /** The needs of a connection, met by its listener. */
 export interface ConnectionDeps {
   readonly clock: Clock
+  /** Shares the event loop among connections. */
+  readonly turns: Turns
   /** Parses HTTP on the connections that it is given. */
   readonly http: Server
   /** Undefined for a listener without TLS. */
@@ -53,6 +57,8 @@ export class HttpConnection implements AcceptedStream {
   readonly #deps: ConnectionDeps
   readonly #home: AcceptedHome<HttpConnection>
   #socket: Socket
+  /** Carries HTTP; undefined until the handshake is over. */
+  #wire: PacedWire | undefined
   #tls: TlsInfo | undefined
   #turn: Turn
   #requests = 0
@@ -93,7 +99,7 @@ export class HttpConnection implements AcceptedStream {
   cut (reason: Error): void { this.#plain.destroy(reason) }
 
   /** Ends the connection after what was written. */
-  end (): void { this.#socket.end() }
+  end (): void { this.#wire?.end() }
 
   /** Takes note that the client has proved who it is, so the connection is not cut to make room. */
   prove (): void { this.#home.established(this) }
@@ -130,15 +136,20 @@ export class HttpConnection implements AcceptedStream {
     if (turn.at === 'upgraded' || this.#deps.clock.now() < turn.until) return
     if (turn.at === 'waiting') { this.cut(new Error('no request came in time')); return }
     const isSlow = this.#isReceiving && this.#socket.bytesRead - turn.read < PACE_BYTES
-    const isStuck = turn.unsent > 0 && this.#socket.writableLength > 0 && this.#sent - turn.sent < PACE_BYTES
+    const isStuck = turn.unsent > 0 && this.#unsent > 0 && this.#sent - turn.sent < PACE_BYTES
     if (isSlow || isStuck) this.cut(new Error('the peer is too slow'))
     else this.#pace()
   }
 
   #pace (): void {
-    const { bytesRead: read, writableLength: unsent } = this.#socket
-    this.#turn = { at: 'request', until: this.#deps.clock.now() + PACE_TIME, read, sent: this.#sent, unsent }
+    this.#turn = {
+      at: 'request', until: this.#deps.clock.now() + PACE_TIME,
+      read: this.#socket.bytesRead, sent: this.#sent, unsent: this.#unsent,
+    }
   }
+
+  /** The bytes that wait until the system takes them. */
+  get #unsent (): number { return this.#wire?.writableLength ?? 0 }
 
   /** The bytes that the system has taken. */
   get #sent (): number { return this.#socket.bytesWritten - this.#socket.writableLength }
@@ -160,8 +171,9 @@ export class HttpConnection implements AcceptedStream {
 
   #open (socket: Socket): void {
     if (socket.destroyed) return
-    this.#deps.opened(this, socket)
-    this.#deps.http.emit('connection', socket)
+    this.#wire = new PacedWire(socket, this.#deps.turns)
+    this.#deps.opened(this, this.#wire)
+    this.#deps.http.emit('connection', this.#wire)
   }
 
   #wait (ms: number): Promise<void> {

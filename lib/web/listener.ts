@@ -6,6 +6,7 @@ import type { Clock, Timer } from '../base/clock.js'
 import type { Count } from '../base/counters.js'
 import type { Ids } from '../base/ids.js'
 import type { Logger } from '../base/logger.js'
+import { Turns } from '../base/turns.js'
 import { ClientListener, type ListenerCounts } from '../c2s/listener.js'
 import type { ClientDeps } from '../c2s/settings.js'
 import { WebRoutes, type WebRoute } from '../host/web-routes.js'
@@ -154,6 +155,7 @@ export class WebListener {
     const { clock, log, clients } = this.#deps
     const deps: ConnectionDeps = {
       clock,
+      turns: clients.turns ?? new Turns(),
       http: this.#http,
       tls: tls === 'none' ? undefined : { contextFor: name => clients.certificates.contextFor(name) },
       patience: () => clients.limits.negotiation,

@@ -6,8 +6,8 @@ import type { Test } from 'tap'
 /** The turns since the last call. */
 export interface Turns {
   /**
-   * The CPU time of the main thread in the longest turn, in milliseconds. Other threads and waits for a CPU do not
-   * count.
+   * The CPU time of the main thread in the longest turn, in milliseconds of a machine of usual speed. Other threads and
+   * waits for a CPU do not count.
    */
   readonly worst: number
   /** The CPU time of all turns, in milliseconds. */
@@ -45,6 +45,24 @@ export async function turnsStayShort (t: Test, attempt: () => Promise<number>): 
 
 const NANOSECONDS = 1e6
 
+/** The CPU time of the sample on a machine of usual speed, in nanoseconds. */
+const SAMPLE = 1_200_000
+/** How long samples are taken, in nanoseconds. The system may count the CPU time in steps of 4 ms. */
+const SAMPLING = 24_000_000
+const PARTS = Array.from({ length: 600 }, (_, n) => `part ${n} of the sample`)
+
+/** Does what a server does most: it makes texts and objects, and looks them up. */
+function sample (): number {
+  const found = new Map<string, { readonly text: string, readonly length: number }>()
+  for (const part of PARTS) {
+    const text = part.replaceAll(' ', '-').toUpperCase() + JSON.stringify({ part })
+    found.set(text, { text, length: text.length })
+  }
+  let sum = 0
+  for (const { text } of found.values()) sum += found.get(text)?.length ?? 0
+  return sum
+}
+
 export class TurnMeter {
   /** On Linux the first field is the CPU time in nanoseconds. The main thread's id is the id of the process. */
   readonly #file = openSync(`/proc/self/task/${process.pid}/schedstat`, 'r')
@@ -60,6 +78,7 @@ export class TurnMeter {
   })
 
   start (): void {
+    this.#slowness() // the sample is compiled
     this.#collections.observe({ entryTypes: ['gc'] })
     this.#next()
   }
@@ -75,7 +94,7 @@ export class TurnMeter {
   take (): Turns {
     this.#mark()
     const turns = {
-      worst: this.#worst / NANOSECONDS, total: this.#total / NANOSECONDS,
+      worst: this.#worst / NANOSECONDS / this.#slowness(), total: this.#total / NANOSECONDS,
       count: this.#count, collection: this.#collection,
     }
     this.#worst = this.#total = this.#count = this.#collection = 0
@@ -98,6 +117,18 @@ export class TurnMeter {
     this.#worst = Math.max(this.#worst, used)
     this.#total += used
     this.#count++
+  }
+
+  /** Returns how many times as long as usual the machine takes now; 1 at least. */
+  #slowness (): number {
+    const began = this.#read()
+    let samples = 0
+    while (this.#read() - began < SAMPLING) {
+      sample()
+      samples++
+    }
+    this.#last = this.#read()
+    return Math.max(1, (this.#last - began) / samples / SAMPLE)
   }
 
   #read (): number {

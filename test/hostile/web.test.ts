@@ -1,6 +1,7 @@
 /** Attacks on the listener of the web of a started server: no turn of its event loop is long, and its memory stays. */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { setTimeout as rest } from 'node:timers/promises'
 import t from 'tap'
 import type { Listening } from '../../lib/main.js'
 import { DOMAIN, ServerProcess } from './server.js'
@@ -44,7 +45,11 @@ t.test('the listener of the web withstands attacks', { timeout: 1_200_000 }, asy
     await Promise.all(sockets.map(async (socket, n) => {
       for (const piece of pieces(n)) {
         if (socket.destroyed) return
-        if (!socket.write(piece)) await Promise.race([once(socket, 'drain'), once(socket, 'close'), new Promise(resolve => { setTimeout(resolve, 500) })])
+        if (socket.write(piece)) continue
+        const over = new AbortController() // ends the other waits
+        const { signal } = over
+        await Promise.race([once(socket, 'drain', { signal }), once(socket, 'close', { signal }), rest(500, undefined, { signal })])
+        over.abort()
       }
     }))
     return sockets
