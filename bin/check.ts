@@ -71,6 +71,7 @@ async function dnsOf (config: Config, server: string | undefined): Promise<reado
   } catch (error) {
     throw new CommandError(`'${String(server)}' is not the IP address of a DNS server`, { cause: error })
   }
+  const services = [...config.hosts].filter(([, { service }]) => service !== undefined).map(([domain]) => domain)
   return await dnsRecords([...config.hosts.keys()], config.server.listen, {
     srv: name => dns.resolveSrv(name),
     addresses: async name => {
@@ -78,5 +79,5 @@ async function dnsOf (config: Config, server: string | undefined): Promise<reado
       if (four.status === 'rejected' && six.status === 'rejected') throw four.reason
       return [four, six].flatMap(found => found.status === 'fulfilled' ? found.value : [])
     },
-  })
+  }, new Set(services))
 }

@@ -3,6 +3,7 @@
  * administrator.
  */
 import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { isCancel, text } from '@clack/prompts'
@@ -78,5 +79,14 @@ certificates = ${JSON.stringify(join(data, 'certificates'))}
 
 [host.${JSON.stringify(host)}]
 admins = [${JSON.stringify(jid)}]
+${isIP(host.replace(/^\[|\]$/g, '')) === 0 ? roomsConf(`conference.${host}`) : ''}`
+}
+
+/** An IP address has no subdomain for rooms. */
+function roomsConf (domain: string): string {
+  return `
+# Group chat: the rooms have a domain of their own.
+[host.${JSON.stringify(domain)}]
+service = "muc"
 `
 }

@@ -166,7 +166,9 @@ function * measuresOf ({ connections, turnedAway, federation, certificates, serv
 function greet (running: Running, file: string): string {
   const { config, certificates } = running
   const listening = running.listening.filter(({ for: whom }) => whom === 'clients')
-  const domains = [...config.hosts.keys()]
+  // A user is added at a host with accounts: these come first.
+  const isService = (domain: string): boolean => config.hosts.get(domain)?.service !== undefined
+  const domains = [...config.hosts.keys()].sort((a, b) => Number(isService(a)) - Number(isService(b)))
   const made = certificates?.report().find(({ domain, selfSigned }) => domain === domains[0] && selfSigned)
   const conf = isFound(file) ? '' : ` --conf ${relative(process.cwd(), file)}`
   const command = (words: string): string => `${COMMAND} ${words}${conf}`

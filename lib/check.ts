@@ -53,10 +53,20 @@ async function storageFindings ({ server: { storage } }: Config, found: Found): 
   }
 }
 
-async function certificateFindings ({ hosts, server: { tls } }: Config): ReturnType<typeof checkCertificates> {
+async function certificateFindings (config: Config): ReturnType<typeof checkCertificates> {
+  const { hosts, server: { tls } } = config
   return await checkCertificates({
-    folder: tls.certificates, oldest: tls.minVersion, domains: [...hosts.keys()], now: systemClock.now(),
+    folder: tls.certificates, oldest: tls.minVersion, domains: [...hosts.keys()], unseen: unseenServices(config),
+    now: systemClock.now(),
   })
+}
+
+/** Returns the services that only this server's own users reach, through the domain of their account. */
+function unseenServices ({ hosts, server: { listen } }: Config): ReadonlySet<string> {
+  const isOpen = (whom: string): boolean => listen.some(one => one.for === whom)
+  const found = [...hosts].filter(([, { service, federation }]) =>
+    service !== undefined && !isOpen('web') && (!isOpen('servers') || federation === 'off'))
+  return new Set(found.map(([domain]) => domain))
 }
 
 /** Runs the setup of each module on a host that nobody can reach, with empty stores in memory. */

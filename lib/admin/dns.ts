@@ -25,16 +25,19 @@ export interface Offered { readonly for: 'clients' | 'servers' | 'web' | 'compon
 const AT_ONCE = 8
 
 /**
- * Returns a line for each record of each domain, in order. If DNS does not answer, each group of AT_ONCE records takes
- * the resolver's timeout.
+ * Returns a line for each record of each domain, in order. No client connects to those of `services`. If DNS does not
+ * answer, each group of AT_ONCE records takes the resolver's timeout.
  */
 export async function dnsRecords (
   domains: readonly string[], offered: readonly Offered[], resolver: Resolver,
+  services: ReadonlySet<string> = new Set(),
 ): Promise<readonly RecordLine[]> {
-  const services = offered.filter(({ for: whom, tls, port }) => (whom === 'clients' || whom === 'servers') && tls !== 'none' && port !== 0)
-    .map(({ for: whom, tls, port }) => ({ prefix: `${tls === 'direct' ? '_xmpps' : '_xmpp'}-${whom === 'clients' ? 'client' : 'server'}`, port }))
-  const once = new Map(services.map(service => [`${service.prefix} ${service.port}`, service]))
-  const wanted = domains.flatMap(domain => [...once.values()].map(({ prefix, port }) => ({ name: `${prefix}._tcp.${domain}`, domain, port })))
+  const doors = offered.filter(({ for: whom, tls, port }) => (whom === 'clients' || whom === 'servers') && tls !== 'none' && port !== 0)
+    .map(({ for: whom, tls, port }) => ({ whom, prefix: `${tls === 'direct' ? '_xmpps' : '_xmpp'}-${whom === 'clients' ? 'client' : 'server'}`, port }))
+  const once = new Map(doors.map(door => [`${door.prefix} ${door.port}`, door]))
+  const wanted = domains.flatMap(domain => [...once.values()]
+    .filter(({ whom }) => whom === 'servers' || !services.has(domain))
+    .map(({ prefix, port }) => ({ name: `${prefix}._tcp.${domain}`, domain, port })))
   const lines: RecordLine[] = []
   for (let from = 0; from < wanted.length; from += AT_ONCE) {
     const group = wanted.slice(from, from + AT_ONCE)

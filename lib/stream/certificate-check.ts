@@ -19,6 +19,8 @@ interface Asked {
   /** A folder that holds one folder per domain. */
   readonly folder: string
   readonly domains: readonly string[]
+  /** Those of the domains to which nobody connects. They need no certificate; one that is there must be right. */
+  readonly unseen?: ReadonlySet<string>
   readonly oldest: 'TLSv1.2' | 'TLSv1.3'
   /** In milliseconds since 1970. */
   readonly now: number
@@ -56,15 +58,16 @@ async function heldIn (folder: string, { oldest }: Asked): Promise<Held | undefi
 }
 
 async function findingsOn (
-  domain: string, all: ReadonlyMap<string, Held>, { folder, now }: Asked,
+  domain: string, all: ReadonlyMap<string, Held>, { folder, now, unseen }: Asked,
 ): Promise<CertificateFinding[]> {
   const ascii = asciiOf(domain) ?? domain
   const own = [...all].find(([name]) => name === domain || asciiOf(name) === ascii)
   const place = join(folder, own?.[0] ?? ascii)
   const held = own?.[1] ?? coveringIn(all, ascii)
   if (held === undefined) {
+    if (unseen?.has(domain) === true) return []
     const text = `there is no certificate for ${domain}: the server makes a self-signed one, ` +
-      `which clients warn about; put fullchain.pem and privkey.pem into ${place}`
+      `which clients warn about and other servers may refuse; put fullchain.pem and privkey.pem into ${place}`
     return [{ domain, isError: false, text }]
   }
   if ('trouble' in held) {

@@ -224,6 +224,11 @@ t.test('dns reports each record, its current value, and what is wrong with it', 
   t.strictSame((await dnsRecords(['example.org'], servers, { srv: failing('x'), addresses: failing('x') })).map(({ record }) => record), [
     '_xmpp-server._tcp.example.org. 3600 IN SRV 5 0 5269 example.org.', '_xmpps-server._tcp.example.org. 3600 IN SRV 5 0 5270 example.org.',
   ])
+  const rooms = await dnsRecords(['example.org', 'conference.example.org'], [...offered, ...servers], { srv: failing('x'), addresses: failing('x') }, new Set(['conference.example.org']))
+  t.strictSame(rooms.map(({ record }) => record).filter(record => record.includes('conference')), [
+    '_xmpp-server._tcp.conference.example.org. 3600 IN SRV 5 0 5269 conference.example.org.',
+    '_xmpps-server._tcp.conference.example.org. 3600 IN SRV 5 0 5270 conference.example.org.',
+  ], 'no client connects to a service')
   let open = 0
   let most = 0
   await dnsRecords(Array.from({ length: 50 }, (_, n) => `${n}.lit`), offered, {

@@ -150,6 +150,20 @@ t.test('a problem that makes a server useless ends the check with 78, and a warn
   t.match(JSON.parse(refused.said), { problems: [{ place: /:10:7$/, level: 'error', text: /the key belongs to another certificate/ }, { level: 'warning' }] })
 })
 
+t.test('rooms that only users of this server reach need no certificate, and others do', async t => {
+  const here = place(t)
+  const rooms = '[host."conference.one.example"]\nservice = "muc"\n'
+  const conf = join(here.folder, 'sestina.toml')
+  const [serverPort = 0] = await freePorts(1)
+  const federated = RIGHT.replace('[limits]', `[[listen]]\nfor = "servers"\nport = ${serverPort}\naddress = ["127.0.0.1"]\n[limits]`)
+  writeFileSync(conf, RIGHT + rooms)
+  t.equal(await told(here.folder), '')
+  writeFileSync(conf, federated + rooms)
+  t.match(await told(here.folder), /warning: there is no certificate for conference\.one\.example: /)
+  writeFileSync(conf, `${federated}${rooms}federation = "off"\n`)
+  t.equal(await told(here.folder), '')
+})
+
 t.test('a certificate chain whose other certificates are not the issuers of the first is reported', async t => {
   const here = place(t)
   writeFileSync(here.of('two.example', 'fullchain.pem'), `${issued.certificate}\n${one.certificate}\n`)

@@ -41,6 +41,7 @@ t.test('init creates a conf file, a data folder and the first administrator; the
   t.match(listed, { code: 0, said: /romeo@example\.org/ })
   t.ok(listed.said.startsWith(`conf file: ${conf}\n`), 'the path of a default conf file is printed')
   t.match(readFileSync(conf, 'utf8'), /\[host\."example\.org"\]\nadmins = \["romeo@example\.org"\]/)
+  t.match(readFileSync(conf, 'utf8'), /\[host\."conference\.example\.org"\]\nservice = "muc"\n/)
 
   for (const [path, mode] of [[conf, 0o666], [join(cwd, 'user', 'sestina'), 0o777]] as const) {
     const before = statSync(path).mode

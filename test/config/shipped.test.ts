@@ -16,7 +16,7 @@ t.test('the conf file that we ship', async t => {
 
   t.test('is valid, and turns each module on or off', async t => {
     const config = loadConfig(file, modules)
-    t.same([...config.hosts.keys()], ['localhost'])
+    t.same([...config.hosts.keys()], ['localhost', 'conference.localhost'])
     const { modules: named = {} } = config.source.root
     // A module that serves hosts of its own is named there.
     const wanted = [...modules.values()].filter(({ at }) => at !== 'services').map(({ name }) => name)
@@ -27,8 +27,17 @@ t.test('the conf file that we ship', async t => {
     const bare = describe(loadConfig(join(t.testdir({ 'sestina.toml': HOST }), 'sestina.toml'), modules))
     const values = new Map(describe(loadConfig(file, modules)).map(({ path, value }) => [path, value]))
     for (const { path, value } of bare.filter(({ path }) => !path.startsWith('host.'))) t.equal(values.get(path), value, path)
-    const running = (settings: Config): unknown => [...settings.hosts.values()].map(host => [...host.modules])
+    const running = (settings: Config): unknown =>
+      [...settings.hosts.values()].filter(host => host.service === undefined).map(host => [...host.modules])
     t.same(running(loadConfig(file, modules)), running(loadConfig(join(t.testdir({ 'sestina.toml': HOST }), 'sestina.toml'), modules)))
+  })
+
+  t.test('gives each host with accounts rooms, at a domain that has nothing else', async t => {
+    const { hosts } = loadConfig(file, modules)
+    for (const [domain, { service }] of hosts) {
+      if (service === undefined) t.match(hosts.get(`conference.${domain}`), { service: ['muc'], parent: undefined }, domain)
+      else t.equal(service.length, 1, 'some clients find no uploads at a domain with rooms')
+    }
   })
 
   t.test('has the JSON Schema that `npm run docs` writes', async t => {
