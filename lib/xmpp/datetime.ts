@@ -7,9 +7,30 @@ import { StanzaError } from './errors.js'
  * a year outside 0000 to 9999.
  */
 export function formatDateTime (moment: number, how: { readonly milliseconds?: boolean } = {}): string {
+  const at = Math.trunc(moment)
+  const day = Math.floor(at / DAY)
+  if (day !== lastDay.number) lastDay = { number: day, text: dateOf(at) }
+  const rest = at - day * DAY
+  const seconds = Math.floor(rest / 1000)
+  const minutes = Math.floor(seconds / 60)
+  const hours = Math.floor(minutes / 60)
+  const time = `${lastDay.text}${digits(hours)}:${digits(minutes - hours * 60)}:${digits(seconds - minutes * 60)}`
+  return how.milliseconds === true ? `${time}.${String(rest - seconds * 1000).padStart(3, '0')}Z` : `${time}Z`
+}
+
+/** The last day that was formatted. A page of an archive has many moments of few days, and Date is slow. */
+let lastDay = { number: NaN, text: '' }
+const DAY = 86_400_000
+const DIGITS = Array.from({ length: 60 }, (_, number) => two(number))
+
+function digits (number: number): string { return DIGITS[number] ?? '' }
+
+/** Returns the date of a moment with the T after it. */
+function dateOf (moment: number): string {
   const text = new Date(moment).toISOString()
   if (text.length !== WRITTEN) throw new RangeError('the year is not between 0000 and 9999')
-  return how.milliseconds === true ? text : `${text.slice(0, -5)}Z`
+  const [date = ''] = text.split('T', 1)
+  return `${date}T`
 }
 
 /**

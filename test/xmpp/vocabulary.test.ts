@@ -20,6 +20,28 @@ function refuses (t: Test, attempt: () => unknown, condition: string, name: stri
   t.fail(`not refused: ${name}`)
 }
 
+t.test('XEP-0082: a moment is written as Date writes it, whichever was written before', t => {
+  const from = Date.UTC(0, 0) - 1900 * 366 * 86_400_000, to = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
+  const near = fc.integer({ min: -200_000_000, max: 200_000_000 }), far = fc.integer({ min: from, max: to })
+  fc.assert(fc.property(fc.array(fc.oneof(near, far)), moments => {
+    for (const moment of moments) {
+      const text = new Date(moment).toISOString()
+      const written = (milliseconds: boolean): string | undefined => {
+        try {
+          return formatDateTime(moment, { milliseconds })
+        } catch {
+          return undefined
+        }
+      }
+      const isYear = text.length === 24
+      if (written(true) !== (isYear ? text : undefined)) return false
+      if (written(false) !== (isYear ? text.replace(/\.\d+Z$/, 'Z') : undefined)) return false
+    }
+    return true
+  }))
+  t.end()
+})
+
 t.test('XEP-0082: a text that is not a time is refused', async t => {
   for (const text of [
     '', 'Z', '1969-07-21', '02:56:15Z', '1969-07-21T02:56:15', '1969-07-21 02:56:15Z', '1969-07-21T02:56Z', '1969-07-21t02:56:15Z',
