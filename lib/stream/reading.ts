@@ -8,6 +8,9 @@ import type { Transport } from './transport.js'
 export const WORK = 1, SLOW_READER = 2, OWNER = 4
 const RATE = 8, TURN = 16
 
+/** After a piece of this many bytes, more has probably come already. */
+const LONG = 16 * 1024
+
 /** The reading side of one stream. */
 export class Reading {
   readonly #transport: Transport
@@ -34,10 +37,11 @@ export class Reading {
   }
 
   /** Called before each piece of input is parsed: yields if the turn of the event loop is used up. */
-  begin (): void {
+  begin (bytes: number): void {
+    const isHeld = (this.#holds & TURN) !== 0
+    if (!isHeld) this.yield()
     // The later turn usually comes before more input. To pause the connection each time would cost more than it saves.
-    if ((this.#holds & TURN) !== 0) this.#pause()
-    else this.yield()
+    if (isHeld || bytes >= LONG && (this.#holds & TURN) !== 0) this.#pause()
   }
 
   /** Reads on in a later turn of the event loop if this one is used up. */

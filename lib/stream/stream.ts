@@ -227,7 +227,7 @@ export class Stream<T = unknown> {
     this.lastRead = this.#how.clock.now()
     this.#watch?.hear()
     this.#tally.chunk(chunk)
-    this.#reading.begin()
+    this.#reading.begin(chunk.length)
     try {
       this.#reader.write(chunk)
     } catch (error) {

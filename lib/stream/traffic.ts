@@ -62,6 +62,12 @@ export interface TrafficLine {
   readonly outBytes: number
 }
 
+/**
+ * The most bytes that are examined for a keepalive, which is one space (RFC 6120 §4.6.1). Longer pieces of spaces count
+ * as a part of the stream: to look at each byte of what many peers send would take too long.
+ */
+const LONGEST_KEEPALIVE = 16
+
 /** Adds the traffic of one stream to a meter. */
 export class Tally {
   readonly #meter: Meter
@@ -71,8 +77,9 @@ export class Tally {
   constructor (meter: Meter) { this.#meter = meter }
 
   chunk (chunk: Uint8Array): void {
-    if (isSpace(chunk[0]) && chunk.every(isSpace)) this.#meter.in.add(KEEPALIVE, chunk.length)
-    else this.#rest += chunk.length
+    const { length } = chunk
+    if (length <= LONGEST_KEEPALIVE && isSpace(chunk[0]) && chunk.every(isSpace)) this.#meter.in.add(KEEPALIVE, length)
+    else this.#rest += length
   }
 
   element (element: ParsedElement, { octets }: Source, isEstablished: boolean): void {

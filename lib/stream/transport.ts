@@ -52,7 +52,7 @@ export interface ClientTlsSettings {
 
 /** The handlers of a transport. None of them is called during `write`, `end` or `destroy`. */
 export interface TransportHandlers {
-  /** Data has come: from a transport of frames, one whole frame. */
+  /** Data has come: from a transport of frames, one whole frame. The receiver may keep `chunk`. */
   data (chunk: Uint8Array): void
   /** The system has taken all that was written. Called once after each `awaitDrain`. */
   drained (): void

@@ -63,7 +63,8 @@ export class Parser {
 
   /**
    * Parses a chunk and calls the handlers. Throws XmlError, or what a handler throws. After an error, and after the end
-   * of the stream, all further input is ignored. While the parser is stopped it keeps up to 1 MiB of input.
+   * of the stream, all further input is ignored. While the parser is stopped it keeps up to 1 MiB of input, without a
+   * copy: nobody may change a chunk later.
    */
   write (chunk: Uint8Array): void {
     if (this.#isOver) return
@@ -132,7 +133,7 @@ export class Parser {
       this.#end()
       excessive('too much input while the parser was stopped')
     }
-    this.#waiting.push(new Uint8Array(chunk))
+    this.#waiting.push(chunk)
   }
 
   #end (): void {

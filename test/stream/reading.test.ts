@@ -39,13 +39,21 @@ t.test('a stream reads on when the last reason to stop is gone', async t => {
 
 t.test('a stream that waits for the next turn pauses its connection only if more input arrives', async t => {
   const { reading, calls } = scene(true)
-  reading.begin()
+  reading.begin(1000)
   t.same(calls.splice(0), ['stop'])
   await nextTurn()
   t.same(calls.splice(0), ['go on'])
-  reading.begin()
-  reading.begin()
-  reading.begin()
+  reading.begin(1000)
+  reading.begin(1000)
+  reading.begin(1000)
+  t.same(calls.splice(0), ['stop', 'pause'])
+  await nextTurn()
+  t.same(calls, ['go on', 'resume'])
+})
+
+t.test('a stream that waits for the next turn with much input pauses its connection: more has probably come', async t => {
+  const { reading, calls } = scene(true)
+  reading.begin(64 * 1024)
   t.same(calls.splice(0), ['stop', 'pause'])
   await nextTurn()
   t.same(calls, ['go on', 'resume'])
