@@ -15,6 +15,8 @@ export interface StockDeps {
 
 /** The most rows that are read at a time. */
 const PAGE = 100
+/** The log event for files that stay on the disk until a later start. */
+const NOT_REMOVED = 'files of a removed account not removed'
 
 /**
  * Keeps rows and bytes together: a file is on the disk before its row says so, and is gone from the disk before
@@ -111,7 +113,7 @@ export class Stock {
 
   /** Lets all that an account has go with the batch. The bytes go after it is stored, if need be after a restart. */
   async removeAccount (account: string, batch: Batch): Promise<void> {
-    const { stores: { uploads, day, leaving }, domain, log } = this.#deps
+    const { stores: { uploads, day, leaving }, domain } = this.#deps
     const owner = this.ownerOf(account)
     const leave = await this.lanes.enter(owner)
     this.#leaving.add(owner)
@@ -125,17 +127,26 @@ export class Stock {
     batch.add(day.clearing(owner))
     batch.add(leaving.putting(domain, owner, true))
     batch.committed(() => {
-      this.#removeFiles(owner)
-        .catch((error: unknown) => { log.error('files of a removed account not removed', { error }) })
-        .finally(stays)
+      void this.#attempt(NOT_REMOVED, () => this.#removeFiles(owner)).finally(stays)
     })
   }
 
   /** Ends what a former process has left: bytes that were still coming, and the files of removed accounts. */
   async recover (): Promise<void> {
     const { stores: { leaving }, domain } = this.#deps
-    await this.files.begin()
-    for (const owner of (await leaving.all(domain)).keys()) await this.#removeFiles(owner)
+    await this.#attempt('unfinished files not removed', () => this.files.begin())
+    for (const owner of (await leaving.all(domain)).keys()) {
+      await this.#attempt(NOT_REMOVED, () => this.#removeFiles(owner))
+    }
+  }
+
+  /** Logs an error of `work`: the next start tries again. */
+  async #attempt (failure: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      this.#deps.log.error(failure, { error })
+    }
   }
 
   async #removeFiles (owner: string): Promise<void> {

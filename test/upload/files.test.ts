@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { NS } from '../../lib/xml/namespaces.js'
 import { Disk } from '../../modules/upload/disk.js'
+import { folderOf, uploadStores } from '../../modules/upload/uploads.js'
 import { endless } from './endless.js'
 import { rowsOf, SERVICE, slot, until, uploadStage, type Slot, type UploadStage } from './stage.js'
 
@@ -232,6 +233,34 @@ t.test('a start removes what a crash has left: half files, and the files of remo
   await s.raise(['capulet.lit'])
   await until(() => files().length === 1)
   t.equal((await ask(given.get)).body, '12345', 'whole files stay')
+})
+
+t.test('a start goes on after files that cannot be removed, and a later one removes them', async t => {
+  const folder = t.testdir({})
+  const first = await uploadStage(t, { folder })
+  const leaving = await first.s.storage.open('upload.leaving', uploadStores.leaving)
+  for (const owner of ['one', 'two']) {
+    mkdirSync(join(folder, SERVICE, folderOf(owner)), { recursive: true })
+    writeFileSync(join(folder, SERVICE, folderOf(owner), 'file'), owner)
+    await leaving.put(SERVICE, owner, true)
+  }
+  const { storage } = first.s
+  await first.s.server.stop()
+
+  const removeAll = t.capture(Disk.prototype, 'removeAll', async function (this: Disk, name: string) {
+    if (name === folderOf('one')) throw new Error('a busy folder')
+    rmSync(join(folder, SERVICE, name), { recursive: true })
+  })
+  const second = await uploadStage(t, { folder, scene: { storage, ids: 'second' } })
+  second.s.expectedErrors.push(['files of a removed account not removed', 'Error: a busy folder'])
+  await second.s.raise(['capulet.lit'])
+  await until(() => second.files().length === 1)
+  await second.s.server.stop()
+  removeAll.restore()
+
+  const third = await uploadStage(t, { folder, scene: { storage, ids: 'third' } })
+  await third.s.raise(['capulet.lit'])
+  await until(() => third.files().length === 0)
 })
 
 t.test('a file that has vanished from the disk is not found, and its row can be removed', async t => {
