@@ -3,7 +3,7 @@
  * who may see its presence.
  */
 import {
-  attributeOf, CAPS_NODE, childElements, defineModule, discovery, follow, mayKnow, NS, pagingElement, rosters,
+  attributeOf, CAPS_NODE, child, childElements, defineModule, discovery, follow, mayKnow, NS, pagingElement, rosters,
   StanzaError, xml,
 } from '../lib/api.js'
 import type {
@@ -123,7 +123,7 @@ function answerForHost (
   })
 
   host.iq.get('host', NS.DISCO_ITEMS, 'query', request => {
-    const node = nodeOf(request.payload)
+    const node = listedNode(host, 'host', request)
     if (node !== undefined) return more.items('host', node, request)
     return follow(more.listed('host', request), listed =>
       itemsElement(undefined, [...host.offeredServices, ...items, ...listed.items], listed.set))
@@ -157,7 +157,7 @@ function answerForAccounts (
     if (!allowed && name !== undefined) {
       return follow(more.ask('account', name, request, true), found => itemsElement(name, found?.items ?? []))
     }
-    const node = allowed ? nodeOf(payload) : undefined
+    const node = allowed ? listedNode(host, 'account', request) : undefined
     if (node !== undefined) return more.items('account', node, request)
     // RFC 6120 §8.2.3 allows one answer only: the account itself gets a list of its available resources.
     const devices = from.bare.equals(to) ? host.sessions.of(to).filter(device => device.available) : []
@@ -200,7 +200,14 @@ function added<T> (list: T[], one: T): () => void {
 }
 
 function nodeOf (payload: Element): string | undefined {
-  if (childElements(payload).some(child => child.getName() !== 'set')) throw new StanzaError('bad-request')
+  if (childElements(payload).some(one => one.getName() !== 'set')) throw new StanzaError('bad-request')
+  return attributeOf(payload, 'node')
+}
+
+/** Returns the node whose items are queried. A filter (XEP-0462) is for services that obey it. */
+function listedNode (host: ModuleHost, of: Place, { payload }: Request): string | undefined {
+  const filter = host.features(of).includes(NS.PUBSUB_FILTER) ? child(payload, NS.PUBSUB_FILTER, 'filter') : undefined
+  if (childElements(payload).some(one => one !== filter && one.getName() !== 'set')) throw new StanzaError('bad-request')
   return attributeOf(payload, 'node')
 }
 

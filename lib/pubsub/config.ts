@@ -5,6 +5,7 @@ import { NS } from '../xml/namespaces.js'
 import {
   DataForm, field, FormAnswers, FormError, readForm, type FilledField, type FormField,
 } from '../xmpp/form.js'
+import { SUGGESTED } from './caching.js'
 import { pubsubError } from './errors.js'
 
 export type AccessModel = 'open' | 'presence' | 'roster' | 'authorize' | 'whitelist'
@@ -43,6 +44,8 @@ export interface NodeConfig {
   readonly sendLast: 'never' | 'on_sub' | 'on_sub_and_presence'
   /** 'publisher': each item names who published it. */
   readonly itemReply: 'none' | 'publisher'
+  /** True if clients may suggest the node to users who do not know it (XEP-0460). */
+  readonly suggested: boolean
 }
 
 /** The defaults of a node on the address of an account (XEP-0163 §5, and what clients rely on). */
@@ -52,7 +55,7 @@ export const PEP_DEFAULTS: NodeConfig = {
   deliverNotifications: true, deliverPayloads: true, notificationType: 'headline',
   notifyConfig: false, notifyDelete: true, notifyRetract: true, notifySub: false,
   persistItems: true, maxItems: 1, itemExpire: 'max', maxPayloadSize: 262_144, publishNodeFull: 'discard-oldest',
-  sendLast: 'on_sub_and_presence', itemReply: 'none',
+  sendLast: 'on_sub_and_presence', itemReply: 'none', suggested: false,
 }
 
 /** The defaults of a node of a service host (XEP-0060 §4.5: open). */
@@ -125,6 +128,7 @@ function optionsOf (models: readonly AccessModel[], mostPayload: number): readon
     option('publishNodeFull', field.choice('pubsub#publish_node_full', ['retract-oldest', 'discard-oldest', 'reject'], { label: 'What happens when the node is full' })),
     option('sendLast', field.choice('pubsub#send_last_published_item', ['never', 'on_sub', 'on_sub_and_presence'], { label: 'When the last item is sent' })),
     option('itemReply', field.choice('pubsub#itemreply', ['none', 'publisher'], { label: 'Whether an item names its publisher' })),
+    option('suggested', SUGGESTED),
   ]
 }
 
@@ -239,7 +243,7 @@ export function isConfig (value: unknown): value is NodeConfig {
     accessModel: 'string', rosterGroups: 'strings', publishModel: 'string', subscribe: 'boolean',
     deliverNotifications: 'boolean', deliverPayloads: 'boolean', notificationType: 'string', notifyConfig: 'boolean',
     notifyDelete: 'boolean', notifyRetract: 'boolean', notifySub: 'boolean', persistItems: 'boolean',
-    maxPayloadSize: 'number', publishNodeFull: 'string', sendLast: 'string', itemReply: 'string',
+    maxPayloadSize: 'number', publishNodeFull: 'string', sendLast: 'string', itemReply: 'string', suggested: 'boolean?',
   }) && isCountOrMax(value['maxItems']) && isCountOrMax(value['itemExpire']) && MODELS.has(String(value['accessModel']))
 }
 

@@ -15,6 +15,7 @@ import { apart } from './apart.js'
 import { endBounced, isGone } from './bounces.js'
 import { Delivery, type DeliveryHome } from './delivery.js'
 import { pubsubError } from './errors.js'
+import { typeFilter } from './filtering.js'
 import { TO_PARSE, type Item } from './items.js'
 import type { Node } from './node.js'
 import {
@@ -290,13 +291,17 @@ export class PubSubEngine {
     if (node === undefined || !this.#mayNotice(node, asker)) return undefined
     const { items } = await this.#trees.items.size(service.toString(), node)
     const listed = await nodeItems(this.#reading(service, node, asker), service)
-    return { info: nodeInfo(node, items, asker.now), items: listed }
+    return { info: nodeInfo(node, { items, most: this.#place.limits.itemsPerNode }, asker.now), items: listed }
   }
 
-  /** Returns the nodes that the asker may read or subscribe to, for disco#items (§5.2, XEP-0163 §6.2). */
-  async list (service: Jid, asker: Asker): Promise<readonly DiscoItem[]> {
+  /**
+   * Returns the nodes that the asker may read or subscribe to, for disco#items (§5.2, XEP-0163 §6.2), as far as the
+   * query wants them (XEP-0462). Rejects with StanzaError if its filter is malformed.
+   */
+  async list (service: Jid, asker: Asker, query: Element): Promise<readonly DiscoItem[]> {
+    const isWanted = typeFilter(query)
     const nodes = [...(await this.nodes(service)).values()]
-    const found = nodes.filter(node => this.#mayNotice(node, asker))
+    const found = nodes.filter(node => isWanted(node) && this.#mayNotice(node, asker))
     return found.map(({ name, config: { title } }) => ({ jid: service, node: name, ...title === '' ? {} : { name: title } }))
   }
 

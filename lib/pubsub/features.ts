@@ -12,7 +12,7 @@ const COMMON = [
   'subscription-notifications', 'subscription-options',
 ] as const
 
-/** Returns the features that each service has, and these, by their names without the namespace. */
+/** Returns the features that each service has, and these of XEP-0060, by their names without the namespace. */
 export function pubsubFeatures (more: readonly string[] = []): readonly string[] {
-  return [NS.PUBSUB, ...[...COMMON, ...more].sort().map(name => `${NS.PUBSUB}#${name}`)]
+  return [NS.PUBSUB, NS.PUBSUB_CACHING, NS.PUBSUB_FILTER, ...[...COMMON, ...more].sort().map(name => `${NS.PUBSUB}#${name}`)]
 }

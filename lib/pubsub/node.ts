@@ -1,7 +1,7 @@
 /** One node of a service: its configuration, affiliations and subscriptions (XEP-0060 §4), and how it is stored. */
 import { hasForm } from '../storage/shape.js'
 import type { Jid } from '../xmpp/jid.js'
-import { isConfig, type NodeConfig } from './config.js'
+import { isConfig, PEP_DEFAULTS, type NodeConfig } from './config.js'
 
 /** The affiliations (§4.1); 'none' is never stored. */
 export const AFFILIATIONS = ['owner', 'publisher', 'publish-only', 'member', 'none', 'outcast'] as const
@@ -33,10 +33,14 @@ export interface Node {
   readonly subscriptions: readonly Subscription[]
 }
 
+/** The options that were added after nodes had been stored. */
+type Added = 'suggested'
+
 /** A node as it is stored, under its name. */
 export interface StoredNode {
   readonly key: string
-  readonly config: NodeConfig
+  /** A configuration that was stored before an option existed lacks it. */
+  readonly config: Omit<NodeConfig, Added> & Partial<Pick<NodeConfig, Added>>
   readonly creator: string
   readonly created: number
   readonly affiliations: Readonly<Record<string, string>>
@@ -54,7 +58,7 @@ export function restoredNode (name: string, stored: StoredNode): Node {
   for (const [jid, affiliation] of Object.entries(stored.affiliations)) {
     if (isAffiliation(affiliation)) affiliations.set(jid, affiliation)
   }
-  return { ...stored, name, affiliations }
+  return { ...stored, name, config: { suggested: PEP_DEFAULTS.suggested, ...stored.config }, affiliations }
 }
 
 /** True if a value is a stored node. A node with something unknown in it must not count as one without it. */

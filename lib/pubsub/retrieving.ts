@@ -9,6 +9,7 @@ import type { Jid } from '../xmpp/jid.js'
 import { pagingElement, readPaging, type Paging } from '../xmpp/paging.js'
 import type { DiscoInfo } from '../host/disco.js'
 import { affiliationOf, refusalToRead, type Asker } from './access.js'
+import { CACHING_FIELDS, cachingHints } from './caching.js'
 import { pubsubError, unsupported } from './errors.js'
 import { bytesOfPayload, storedPayload, type Item, type ItemPage, type ItemQuery, type ItemStore } from './items.js'
 import { isCurrent, type Node } from './node.js'
@@ -162,24 +163,31 @@ const META = {
   access: field.text('pubsub#access_model', { label: 'Who may subscribe and read items' }),
   publish: field.text('pubsub#publish_model', { label: 'Who may publish' }),
   most: field.text('pubsub#max_items', { label: 'The most items that are stored, or max' }),
+  expire: field.text('pubsub#item_expire', { label: 'The age at which items are removed, in seconds, or max' }),
   items: field.text('pubsub#num_items', { label: 'The number of items' }),
   owners: field.texts('pubsub#owner', { label: 'The owners' }),
   publishers: field.texts('pubsub#publisher', { label: 'The publishers' }),
   subscribers: field.text('pubsub#num_subscribers', { label: 'The number of subscribers' }),
 }
-const META_FORM = new DataForm(NS.PUBSUB_META_DATA, Object.values(META))
+const META_FORM = new DataForm(NS.PUBSUB_META_DATA, [...Object.values(META), ...CACHING_FIELDS])
+
+/** The number of items of a node, and the most that any node of the service has. */
+interface Stock { readonly items: number, readonly most: number }
 
 /** Returns the disco#info of a node with its metadata (§5.3, §5.4). */
-export function nodeInfo (node: Node, items: number, now: number): DiscoInfo {
+export function nodeInfo (node: Node, { items, most }: Stock, now: number): DiscoInfo {
   const { config, affiliations, subscriptions } = node
   const publishers = [...affiliations].filter(([, one]) => one === 'publisher' || one === 'owner').map(([jid]) => jid)
   const filled = [
     META.type.is(config.type), META.creator.is(node.creator), META.created.is(formatDateTime(node.created)),
     META.title.is(config.title), META.description.is(config.description), META.language.is(config.language),
     META.contacts.is(config.contacts), META.access.is(config.accessModel), META.publish.is(config.publishModel),
-    META.most.is(String(config.maxItems)), META.items.is(String(items)), META.owners.is(ownersOf(node)),
+    // XEP-0460 §6: the limit, if it is known.
+    META.most.is(String(config.maxItems === 'max' && most !== Infinity ? most : config.maxItems)),
+    META.expire.is(String(config.itemExpire)), META.items.is(String(items)), META.owners.is(ownersOf(node)),
     META.publishers.is(publishers),
     META.subscribers.is(String(subscriptions.filter(one => one.state === 'subscribed' && isCurrent(one, now)).length)),
+    ...cachingHints(config),
   ]
   const name = config.title === '' ? {} : { name: config.title }
   return {

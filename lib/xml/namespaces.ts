@@ -162,6 +162,8 @@ export const NS = {
   PUBSUB_SUBSCRIBE_AUTHORIZATION: 'http://jabber.org/protocol/pubsub#subscribe_authorization',
   PUBSUB_META_DATA: 'http://jabber.org/protocol/pubsub#meta-data',
   PUBSUB_RSM: 'http://jabber.org/protocol/pubsub#rsm',
+  PUBSUB_CACHING: 'urn:xmpp:pubsub-caching:0', // XEP-0460
+  PUBSUB_FILTER: 'urn:xmpp:pubsub-filter:0', // XEP-0462
   BOOKMARKS: 'urn:xmpp:bookmarks:1', // XEP-0402
   NOTIFICATION_SETTINGS: 'urn:xmpp:notification-settings:1', // XEP-0492
   BOOKMARKS_COMPAT: 'urn:xmpp:bookmarks:1#compat',

@@ -26,7 +26,7 @@ const PAYLOAD = 1024 * 1024
 export default defineModule({
   name: 'pep',
   about: 'Makes each account a publish-subscribe service: avatars, OMEMO keys, bookmarks, moods.',
-  xeps: ['0060 v1.30.0', '0163 v1.2.2', '0222 v1.0', '0223 v1.1.1'],
+  xeps: ['0060 v1.30.0', '0163 v1.2.2', '0222 v1.0', '0223 v1.1.1', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
   features: { account: FEATURES },
   requires: ['disco', 'caps', 'roster', 'presence'],
   after: ['blocking'],
@@ -134,7 +134,7 @@ function answerDisco (host: ModuleHost, engine: PubSubEngine): void {
         await engine.disco(to, node, await engine.asker(to, from)), { forStrangers: true }),
       // XEP-0398 §2: the module of vCards converts avatars.
       disco.feature('account', () => host.features('account').includes(NS.VCARD) ? [NS.PEP_VCARD_CONVERSION] : []),
-      disco.items('account', async ({ stanza: { from, to } }) => await engine.list(to, await engine.asker(to, from))),
+      disco.items('account', async ({ stanza: { from, to }, payload }) => await engine.list(to, await engine.asker(to, from), payload)),
     ]
     return () => { for (const remove of added) remove() }
   })

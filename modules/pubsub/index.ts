@@ -16,8 +16,8 @@ export default defineModule({
   name: 'pubsub',
   about: 'Serves publish-subscribe nodes at a domain of its own.',
   at: 'services',
-  xeps: ['0060 v1.30.0'],
-  features: { host: pubsubFeatures() },
+  xeps: ['0060 v1.30.0', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
+  features: { host: [...pubsubFeatures(), NS.MAM] },
   requires: ['disco'],
   after: ['ad-hoc-commands'],
   settings: {
@@ -80,7 +80,7 @@ function answerDisco (host: ModuleHost, engine: PubSubEngine): void {
     const added = [
       disco.identity({ category: 'pubsub', type: 'service', name: 'Publish-Subscribe' }),
       disco.node('host', async (node, { stanza: { from, to } }) => await engine.disco(to, node, await engine.asker(to, from))),
-      disco.items('host', async ({ stanza: { from, to } }) => await engine.list(to, await engine.asker(to, from))),
+      disco.items('host', async ({ stanza: { from, to }, payload }) => await engine.list(to, await engine.asker(to, from), payload)),
     ]
     return () => { for (const remove of added) remove() }
   })
