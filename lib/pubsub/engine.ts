@@ -13,7 +13,7 @@ import type { Addressed } from '../xmpp/stanza.js'
 import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
 import { apart } from './apart.js'
 import { endBounced, isGone } from './bounces.js'
-import { Delivery, type DeliveryHome } from './delivery.js'
+import { Delivery, isFresh, type DeliveryHome } from './delivery.js'
 import { pubsubError } from './errors.js'
 import { typeFilter } from './filtering.js'
 import { TO_PARSE, type Item } from './items.js'
@@ -281,6 +281,18 @@ export class PubSubEngine {
 
   // ---- Reading ------------------------------------------------------------------------------------------------
 
+  /** Returns a node for one who may read its items. Rejects with StanzaError for others. */
+  async reading (service: Jid, name: string | undefined, jid: Jid): Promise<Reading> {
+    if (name === undefined || name === '') throw pubsubError('bad-request', 'nodeid-required')
+    const asker = await this.asker(service, jid)
+    const node = (await this.nodes(service)).get(name)
+    const refusal = node === undefined ? new StanzaError('item-not-found') : refusalToRead(node, asker)
+    if (node !== undefined && refusal === undefined) return this.#reading(service, node, asker)
+    if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
+    const isHidden = this.#place.hidesClosed === true && node?.config.accessModel === 'whitelist'
+    throw isHidden || refusal === undefined ? new StanzaError('item-not-found') : refusal
+  }
+
   #reading (service: Jid, node: Node, asker: Asker): Reading {
     return { owner: service.toString(), node, asker, items: this.#trees.items }
   }
@@ -305,10 +317,11 @@ export class PubSubEngine {
     return found.map(({ name, config: { title } }) => ({ jid: service, node: name, ...title === '' ? {} : { name: title } }))
   }
 
-  /** Returns the newest item of a node; undefined if there is none. */
+  /** Returns the newest item of a node; undefined if there is none, or if it has expired. */
   async newest (service: Jid, node: Node): Promise<Item | undefined> {
     const query = { limit: 1, bytes: Infinity, newest: true, since: undefined }
-    return (await this.#trees.items.some(service.toString(), node, query)).items[0]
+    const { items: [item] } = await this.#trees.items.some(service.toString(), node, query)
+    return isFresh(node, item, this.#home.now()) ? item : undefined
   }
 
   /** Returns the item of a node with this id; undefined if there is none. */

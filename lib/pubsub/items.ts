@@ -55,6 +55,14 @@ export interface ItemQuery {
   readonly since: number | undefined
 }
 
+/** Selects items by time, in milliseconds since 1970, and by the ids that they come after and before. */
+export interface ItemFilter {
+  readonly since?: number
+  readonly until?: number
+  readonly after: readonly string[]
+  readonly before: readonly string[]
+}
+
 /** The store of items, for all nodes. `owner` is the address of the service as text. */
 export class ItemStore {
   readonly #journal: Journal<StoredItem>
@@ -93,19 +101,29 @@ export class ItemStore {
   async some (owner: string, node: Node, { limit, bytes, newest, paging, since }: ItemQuery): Promise<ItemPage> {
     const place = placeOf(owner, node)
     const { after, before } = paging ?? {}
-    try {
-      return this.#items(place, await this.#journal.page(place, {
-        limit,
-        bytes,
-        ...since === undefined ? {} : { since },
-        ...newest === true || before !== undefined ? { last: true } : {},
-        ...after === undefined ? {} : { after: keyOf(after) },
-        ...before === undefined || before === '' ? {} : { before: keyOf(before) },
-      }))
-    } catch (error) {
-      if (error instanceof UnknownEntry) throw new StanzaError('item-not-found')
-      throw error
-    }
+    return await knownIds(async () => this.#items(place, await this.#journal.page(place, {
+      limit,
+      bytes,
+      ...since === undefined ? {} : { since },
+      ...newest === true || before !== undefined ? { last: true } : {},
+      ...after === undefined ? {} : { after: keyOf(after) },
+      ...before === undefined || before === '' ? {} : { before: keyOf(before) },
+    })))
+  }
+
+  /** Returns the first or last matching items, the oldest first. Throws item-not-found if an id is missing. */
+  async matching (
+    owner: string, node: Node,
+    { limit, bytes, last, ...filter }: ItemFilter & Pick<ItemQuery, 'limit' | 'bytes'> & { readonly last: boolean },
+  ): Promise<ItemPage> {
+    const place = placeOf(owner, node)
+    return await knownIds(async () =>
+      this.#items(place, await this.#journal.page(place, { ...keyed(filter), limit, bytes, last })))
+  }
+
+  /** Returns the number of matching items. Throws as `matching`. */
+  async countOf (owner: string, node: Node, filter: ItemFilter): Promise<number> {
+    return await knownIds(async () => await this.#journal.count(placeOf(owner, node), keyed(filter)))
   }
 
   /** Returns items that were published before a time, in milliseconds since 1970; at most `limit`. */
@@ -120,6 +138,20 @@ export class ItemStore {
 }
 
 function itemOf ({ at, value }: Entry<StoredItem>): Item { return { ...value, at } }
+
+function keyed (filter: ItemFilter): ItemFilter {
+  return { ...filter, after: filter.after.map(keyOf), before: filter.before.map(keyOf) }
+}
+
+/** Reads something; an item that is named and missing is item-not-found. */
+async function knownIds<T> (read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof UnknownEntry) throw new StanzaError('item-not-found')
+    throw error
+  }
+}
 
 /** Returns the owner of a node's items. Addresses contain no space, and a key no other node ever has. */
 function placeOf (owner: string, { key }: Node): string { return `${owner} ${key}` }

@@ -13,9 +13,11 @@ import type { Work } from './work.js'
 export interface PersonalEventing {
   /** Returns the nodes of an account as they are stored. */
   nodes (account: Jid): Maybe<ReadonlyMap<string, Node>>
+  /** True if somebody may read the items of a node. */
+  mayRead (account: Jid, node: Node, asker: Jid): Promise<boolean>
   /** Yields the items of a node, the oldest first: in pages that can be parsed within a turn of the event loop. */
   pages (account: Jid, node: Node): AsyncIterable<readonly Item[]>
-  /** Returns the newest item of a node; undefined if there is none. */
+  /** Returns the newest item of a node; undefined if there is none, or if it has expired. */
   newest (account: Jid, node: Node): Promise<Item | undefined>
   /** Returns the item with this id; undefined if there is none. */
   item (account: Jid, node: Node, id: string): Promise<Item | undefined>

@@ -94,7 +94,7 @@ async function countOf ({ owner, node, items }: Reading, since: number | undefin
 }
 
 /** Leaves items out until the answer is not too long with ids and publishers; at least one item stays. */
-function fitting ({ items, isComplete }: ItemPage, fromEnd: boolean): ItemPage {
+export function fitting ({ items, isComplete }: ItemPage, fromEnd: boolean): ItemPage {
   let bytes = 0
   let kept = 0
   for (const { id, payload } of fromEnd ? items.toReversed() : items) {
@@ -107,7 +107,7 @@ function fitting ({ items, isComplete }: ItemPage, fromEnd: boolean): ItemPage {
 }
 
 /** Returns when the oldest item that is still there was published; undefined if items do not expire. */
-function sinceOf ({ config: { itemExpire } }: Node, now: number): number | undefined {
+export function sinceOf ({ config: { itemExpire } }: Node, now: number): number | undefined {
   return itemExpire === 'max' ? undefined : now - itemExpire * 1000
 }
 
@@ -122,6 +122,13 @@ function newestIn (request: Element): number | undefined {
 
 function itemsElement (node: Node, items: readonly Item[]): Element {
   return xml('items', { node: node.name }, ...items.map(item => itemElement(node, item)))
+}
+
+/** Returns `<items/>` as a notification has it: with one item, and this payload. */
+export function itemsWith (node: Node, { id, publisher }: Item, payload: Element | undefined): Element {
+  const { name, config } = node
+  return xml('items', { node: name },
+    xml('item', { id, publisher: config.itemReply === 'publisher' ? publisher : undefined }, payload))
 }
 
 /** Returns `<item/>` with its stored payload. */

@@ -1,6 +1,6 @@
 /** Answers archive queries of accounts (XEP-0313 §4). */
-import { NS, StanzaError, xml } from '../../lib/api.js'
-import type { ModuleHost } from '../../lib/api.js'
+import { attributeOf, nodeArchives, NS, StanzaError, xml } from '../../lib/api.js'
+import type { Element, ModuleHost, Request } from '../../lib/api.js'
 import { metadata, readAsked, readPage, tooSlow } from './answering.js'
 import { queryForm, resultStanzas, type Archive } from './query.js'
 
@@ -8,7 +8,16 @@ import { queryForm, resultStanzas, type Archive } from './query.js'
 export function answerQueries (host: ModuleHost, archive: Archive, most: number): void {
   host.iq.get('self', NS.MAM, 'query', () => queryForm())
 
-  host.iq.set('self', NS.MAM, 'query', async ({ session, payload }) => {
+  // XEP-0442: a query with a node is for the items of that node.
+  const atNode = (request: Request): Promise<Element> => {
+    const nodes = host.find(nodeArchives)
+    if (nodes === undefined) throw new StanzaError('feature-not-implemented')
+    return nodes.query(request)
+  }
+
+  host.iq.set('self', NS.MAM, 'query', async request => {
+    if (attributeOf(request.payload, 'node') !== undefined) return await atNode(request)
+    const { session, payload } = request
     const asked = readAsked(payload)
     const { account, jid } = session
     const { shown, fin } = await readPage(host, archive, most, asked, account, units => { session.charge(units) })
@@ -27,7 +36,10 @@ export function answerQueries (host: ModuleHost, archive: Archive, most: number)
 
   // §7.1: only the owner can query an archive.
   const forbidden = (): never => { throw new StanzaError('forbidden') }
-  for (const name of ['query', 'metadata', 'prefs']) {
+  host.iq.set('account', NS.MAM, 'query', request =>
+    attributeOf(request.payload, 'node') === undefined ? forbidden() : atNode(request))
+  host.iq.get('account', NS.MAM, 'query', forbidden)
+  for (const name of ['metadata', 'prefs']) {
     host.iq.get('account', NS.MAM, name, forbidden)
     host.iq.set('account', NS.MAM, name, forbidden)
   }

@@ -1,8 +1,8 @@
 /** XEP-0163 Personal Eventing Protocol: each account is a publish-subscribe service (XEP-0060). */
 import {
   accountLeaving, accountRemoved, AUTHORIZATION, APPROVAL, approve, defineModule, discovery, formIn, itemShape,
-  ItemStore, messageArriving, NodeForm, nodeShape, NS, People, peopleShape, PEP_DEFAULTS, pepChanging,
-  personalEventing, PubSubEngine, readForm, setting, Trees, unlessUnreadable,
+  ItemStore, mayRead, messageArriving, nodeArchives, NodeForm, nodeShape, NS, People, peopleShape, PEP_DEFAULTS,
+  pepChanging, personalEventing, PubSubEngine, queryArchive, readForm, setting, Trees, unlessUnreadable,
 } from '../../lib/api.js'
 import type {
   Batch, Jid, Maybe, MessageArriving, ModuleHost, NodeConfig, PersonalEventing, PubSubPlace,
@@ -58,6 +58,7 @@ export default defineModule({
     }
     const engine = new PubSubEngine({ home: homeOf(host), place, trees })
     host.provide(personalEventing, personalOf(engine))
+    host.provide(nodeArchives, { query: request => queryArchive(engine, from => host.outlet(from), request) })
 
     for (const namespace of [NS.PUBSUB, NS.PUBSUB_OWNER]) {
       host.iq.get('account', namespace, 'pubsub', request => engine.answer(request))
@@ -93,6 +94,7 @@ function defaultsOf (node?: string): NodeConfig {
 function personalOf (engine: PubSubEngine): PersonalEventing {
   return {
     nodes: account => engine.nodes(account),
+    mayRead: async (account, node, asker) => mayRead(node, await engine.asker(account, asker)),
     pages: (account, node) => engine.pages(account, node, PAGE),
     newest: (account, node) => engine.newest(account, node),
     item: (account, node, id) => engine.item(account, node, id),

@@ -1,8 +1,8 @@
 /** XEP-0060 Publish-Subscribe as a service of its own, at a domain such as pubsub.example.org. */
 import {
-  accountLeaving, adHocCommands, apart, APPROVAL, approve, AUTHORIZATION, defineModule, discovery, formIn, isMessage,
-  itemShape, ItemStore, NodeForm, nodeShape, NS, pendingCommand, People, peopleShape, PubSubEngine, pubsubFeatures,
-  readForm, SERVICE_DEFAULTS, setting, Trees,
+  accountLeaving, adHocCommands, apart, APPROVAL, approve, archiveForm, AUTHORIZATION, defineModule, discovery, formIn,
+  isMessage, itemShape, ItemStore, NodeForm, nodeShape, NS, pendingCommand, People, peopleShape, PubSubEngine,
+  pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, Trees,
 } from '../../lib/api.js'
 import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
 
@@ -63,15 +63,21 @@ export default defineModule({
         nodes: stores.nodes, items: new ItemStore(stores.items), people: new People(stores.people, host.domain),
       }),
     })
-    for (const namespace of [NS.PUBSUB, NS.PUBSUB_OWNER]) {
-      host.iq.get('host', namespace, 'pubsub', request => engine.answer(request))
-      host.iq.set('host', namespace, 'pubsub', request => engine.answer(request))
-    }
+    answerRequests(host, engine)
     answerDisco(host, engine)
     host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
     host.serve(message => takeMessage(host, engine, message))
   },
 })
+
+function answerRequests (host: ModuleHost, engine: PubSubEngine): void {
+  for (const namespace of [NS.PUBSUB, NS.PUBSUB_OWNER]) {
+    host.iq.get('host', namespace, 'pubsub', request => engine.answer(request))
+    host.iq.set('host', namespace, 'pubsub', request => engine.answer(request))
+  }
+  host.iq.get('host', NS.MAM, 'query', () => archiveForm())
+  host.iq.set('host', NS.MAM, 'query', request => queryArchive(engine, from => host.outlet(from), request))
+}
 
 /** Shows the service and its nodes (XEP-0060 §5). */
 function answerDisco (host: ModuleHost, engine: PubSubEngine): void {

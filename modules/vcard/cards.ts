@@ -47,8 +47,18 @@ export class Cards {
 
   /** Stores a vCard with the batch. Throws StanzaError if it is too large. */
   keep (account: Jid, name: string, card: Element, batch: Batch): void {
-    if (!this.fits(card)) throw new StanzaError('resource-constraint', 'the vCard is too large', { type: 'cancel' })
+    this.check(card)
     batch.add(this.#store.putting(account.toString(), name, fromOctets(octets(card))))
+  }
+
+  /** Throws StanzaError if a vCard is too large. */
+  check (card: Element): void {
+    if (!this.fits(card)) throw new StanzaError('resource-constraint', 'the vCard is too large', { type: 'cancel' })
+  }
+
+  /** Removes a stored vCard with the batch. */
+  drop (account: Jid, name: string, batch: Batch): void {
+    batch.add(this.#store.putting(account.toString(), name, undefined))
   }
 
   /** Returns which picture is shown, as it was noted; undefined if nothing was. */

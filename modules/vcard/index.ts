@@ -5,6 +5,7 @@ import {
 } from '../../lib/api.js'
 import { Avatars } from './avatars.js'
 import { Cards } from './cards.js'
+import { Profiles } from './vcard4.js'
 
 /** The two formats, with element name and namespace. */
 const FORMS = [
@@ -27,19 +28,22 @@ export default defineModule({
     const cards = new Cards(host.stores.cards, host.settings.bytes)
     const avatars = new Avatars(host, cards)
     avatars.follow()
+    const profiles = new Profiles(host, cards)
+    profiles.follow()
 
     for (const { name, namespace } of FORMS) {
       host.iq.get('account', namespace, name, async ({ stanza }) => {
-        const kept = await cards.of(stanza.to, { name, namespace })
+        const isNew = namespace === NS.VCARD4
+        const kept = isNew ? await profiles.of(stanza.to, stanza.from) : await cards.of(stanza.to, { name, namespace })
         if (kept !== undefined) return kept
         // XEP-0054 §3.1: the owner gets an empty vCard.
         if (stanza.from.bare.equals(stanza.to)) return xml(name, { xmlns: namespace })
         throw new StanzaError('service-unavailable') // the same error as for an account that does not exist
       })
       host.iq.set('self', namespace, name, ({ session, payload, batch }) => {
-        if (namespace === NS.VCARD) return avatars.setCard(session.account, payload, batch)
-        cards.keep(session.account, name, payload, batch)
-        return undefined
+        return namespace === NS.VCARD4
+          ? profiles.set(session.account, payload, batch)
+          : avatars.setCard(session.account, payload, batch)
       })
       // XEP-0054 §3.2: nobody sets another account's vCard.
       host.iq.set('account', namespace, name, () => { throw new StanzaError('forbidden') })
