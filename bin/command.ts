@@ -90,6 +90,8 @@ interface Needs {
   readonly offline?: boolean
   /** The number of words, from the first one, that are paths of files. */
   readonly files?: number
+  /** The word that is the path of a file, counted from 0. */
+  readonly fileAt?: number
   /** Options that are sent to the server as words. */
   readonly flags?: Readonly<Partial<Record<'strict' | 'merge' | 'bodies', string>>>
   /** Options with a value that are sent to the server as words. */
@@ -126,6 +128,9 @@ ask(room, 'destroy', '<jid>', 'Remove a room with its archive, and tell everybod
 const upload = program.command('upload').description('The files that people have sent over HTTP')
 ask(upload, 'list', '<jid>', 'List the files of an account: id, name, bytes, type, when it was sent, when it ends, address')
 ask(upload, 'remove', '<jid> <file>', 'Remove a file of an account by its id, or all of them ("all")')
+const nodes = program.command('pubsub').description('The nodes of publish-subscribe services')
+ask(nodes, 'export', '<domain> <file>', 'Write the nodes of a service to a file: one JSON value a line, for each node and each item', { offline: true, fileAt: 1 })
+ask(nodes, 'import', '<domain> <file>', 'Import nodes from such a file; run it again to continue an interrupted import', { offline: true, fileAt: 1 })
 ask(program, 'push', '<jid>', 'List the app servers that send push notifications for an account')
 ask(program, 'reload', '', 'Apply the changed conf file')
 ask(program, 'stop', '', 'Stop the server, and wait until it has stopped')
@@ -167,7 +172,7 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
     const input = await inputOf(how, options)
     const question: CommandRequest = {
       command: parent === program ? name : `${parent.name()} ${name}`,
-      args: [...words.map((word, index) => index < (how.files ?? 0) ? resolve(word) : word), ...wordsOf(options)],
+      args: [...words.map((word, index) => isPath(how, index) ? resolve(word) : word), ...wordsOf(options)],
       ...input === undefined ? {} : { input },
     }
     const said = await put(question, conf, how.offline === true, options.json)
@@ -177,6 +182,9 @@ function ask (parent: Command, name: string, args: string, about: string, how: N
   })
   return command
 }
+
+/** True if the word at this place is the path of a file. */
+function isPath ({ files = 0, fileAt }: Needs, index: number): boolean { return index < files || index === fileAt }
 
 /** Ends the command if its words cannot be right. This comes before the operator types a password twice. */
 function checkWords (command: Command, words: readonly string[], { password }: Needs, { csv }: Asking): void {

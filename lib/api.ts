@@ -1,6 +1,7 @@
 /** The only file of lib/ that a module may import. */
 
 // ---- Addresses and stanzas ------------------------------------------------
+export { linesOf } from './base/lines.js'
 export { jidOf, parseJid, JidError } from './xmpp/jid.js'
 export type { Jid } from './xmpp/jid.js'
 export { jidAt, readJid } from './xmpp/read-jid.js'
@@ -82,6 +83,8 @@ export { PubSubEngine } from './pubsub/engine.js'
 export { pubsubFeatures } from './pubsub/features.js'
 export { itemShape, ItemStore, parsedPayload } from './pubsub/items.js'
 export type { Item } from './pubsub/items.js'
+export { exportNodes, importNodes } from './pubsub/moving.js'
+export type { Moved, Moving } from './pubsub/moving.js'
 export type { Node, Subscription } from './pubsub/node.js'
 export { affiliate, affiliations, approve, cancelLost } from './pubsub/owning.js'
 export { archiveForm, nodeArchives, queryArchive } from './pubsub/archive.js'

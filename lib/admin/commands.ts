@@ -150,10 +150,13 @@ export async function runCommand (
   }
 }
 
-/** Returns the host whose module runs the command: the host of the address in the first word, or the first able one. */
+/**
+ * Returns the host whose module runs the command: the host of the address or domain in the first word, or the first
+ * able one.
+ */
 function hostFor ({ hosts }: Server, command: string, address: string | undefined): Host | undefined {
   const able = hosts.filter(host => host.commands.has(command))
-  const domain = address?.includes('@') === true ? parseJid(address).domain : undefined
+  const domain = address?.includes('@') === true ? parseJid(address).domain : address
   return able.find(host => host.domain === domain) ?? able[0]
 }
 

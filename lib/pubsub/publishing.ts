@@ -91,7 +91,8 @@ function itemOf ({ ids, asker: { jid, now } }: Work, id: string | undefined, pay
   return payload === undefined ? stored : { ...stored, payload: payloadOf(payload) }
 }
 
-function mostItems ({ place: { limits } }: Work, { maxItems }: NodeConfig): number {
+/** Returns the most items that a node of this configuration holds. */
+export function mostItems ({ place: { limits } }: Work, { maxItems }: NodeConfig): number {
   return maxItems === 'max' ? limits.itemsPerNode : Math.min(maxItems, limits.itemsPerNode)
 }
 
@@ -110,7 +111,7 @@ async function store ({ change }: Work, node: Node, item: Item, limit: number): 
 }
 
 /** Removes the items for which there is no room (§7.1.2.5), once for all that are published together. */
-async function dropOldest ({ change, events }: Work, node: Node, limit: number): Promise<void> {
+export async function dropOldest ({ change, events }: Work, node: Node, limit: number): Promise<void> {
   const { publishNodeFull, notifyRetract } = node.config
   const over = (await change.size(node)).items - limit
   if (over <= 0) return
@@ -120,7 +121,8 @@ async function dropOldest ({ change, events }: Work, node: Node, limit: number):
   for (const { id } of oldest) events.push({ what: 'retract', node, id, isQuiet })
 }
 
-async function checkRoom ({ change, place: { limits } }: Work): Promise<void> {
+/** Throws StanzaError if the service has no room for its items. */
+export async function checkRoom ({ change, place: { limits } }: Work): Promise<void> {
   if (limits.items === Infinity && limits.bytes === Infinity) return
   const { items, bytes } = await change.total()
   if (items > limits.items || bytes > limits.bytes) {

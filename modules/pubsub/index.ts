@@ -1,10 +1,11 @@
 /** XEP-0060 Publish-Subscribe as a service of its own, at a domain such as pubsub.example.org. */
 import {
   accountLeaving, adHocCommands, apart, APPROVAL, approve, archiveForm, AUTHORIZATION, defineModule, discovery, formIn,
-  isMessage, itemShape, ItemStore, NodeForm, nodeShape, NS, pendingCommand, People, peopleShape, PubSubEngine,
+  isMessage, itemShape, ItemStore, NodeForm, nodeShape, NS, parseJid, pendingCommand, People, peopleShape, PubSubEngine,
   pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, Trees,
 } from '../../lib/api.js'
 import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
+import { moveNodes } from './moving.js'
 
 /** The most subscriptions and affiliations of one node. */
 const SUBSCRIPTIONS = 10_000
@@ -65,6 +66,7 @@ export default defineModule({
     })
     answerRequests(host, engine)
     answerDisco(host, engine)
+    moveNodes(host, { engine, service: parseJid(host.domain), form: place.form })
     host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
     host.serve(message => takeMessage(host, engine, message))
   },

@@ -1,0 +1,52 @@
+/** Nodes and items of an export, as they were. */
+import { StanzaError } from '../xmpp/errors.js'
+import { bytesOfPayload, type Item } from './items.js'
+import type { NodeLine } from './lines.js'
+import { checkRoom, dropOldest, mostItems } from './publishing.js'
+import { checkedId, type Work } from './work.js'
+
+/**
+ * Makes a node with its configuration, affiliations and subscriptions. Returns when the newest item was published that
+ * an earlier, interrupted import has stored, in milliseconds since 1970; undefined if the node was made now. Throws
+ * StanzaError if another node has the name, or if there is no room.
+ */
+export async function restore (work: Work, { name, config, ...others }: NodeLine): Promise<number | undefined> {
+  const { change, place: { limits } } = work
+  const known = change.node(name)
+  if (known !== undefined) {
+    const isOther = known.created !== others.created || known.creator !== others.creator
+    if (isOther) throw new StanzaError('conflict', 'there is another node of this name')
+    return (await change.newest(known))?.at ?? 0
+  }
+  const { affiliations, subscriptions } = others
+  if (affiliations.size > limits.affiliations || subscriptions.length > limits.subscriptions) {
+    throw new StanzaError('resource-constraint', 'too many affiliations or subscriptions', { type: 'cancel' })
+  }
+  work.put({ ...work.create(name, config), ...others })
+  return undefined
+}
+
+/**
+ * Stores items after those that are there, with their publishers and times, except those whose ids are there. Returns
+ * the number of stored ones, and the ids of those that are too large. Throws StanzaError if there is no room.
+ */
+export async function restoreItems (
+  work: Work, name: string, items: readonly Item[],
+): Promise<{ readonly added: number, readonly refused: readonly string[] }> {
+  const { change } = work
+  const node = work.node(name)
+  const refused: string[] = []
+  let added = 0
+  if (!node.config.persistItems) return { added, refused }
+  for (const item of items) {
+    const id = checkedId(item.id)
+    if (bytesOfPayload(item.payload) > node.config.maxPayloadSize) refused.push(id)
+    else if (await change.item(node, id) === undefined) {
+      await change.append(node, { ...item, id })
+      added++
+    }
+  }
+  await dropOldest(work, node, mostItems(work, node.config))
+  await checkRoom(work)
+  return { added, refused }
+}
