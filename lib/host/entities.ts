@@ -7,7 +7,9 @@ import { PendingBatch } from '../storage/batch.js'
 import type { Batch } from '../storage/store.js'
 import { BACKLOG } from '../stream/bounds.js'
 import { StanzaError } from '../xmpp/errors.js'
+import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
+import { isAddressed, isPresence, type Addressed } from '../xmpp/stanza.js'
 import type { EntityBehaviour, EntityKind, Loading, ToEntity } from './entity.js'
 import { KindAtHost, type LoadedEntity } from './loaded-entity.js'
 
@@ -37,7 +39,10 @@ export interface EntityBounds { readonly most?: number | undefined, readonly byt
 const BOUNDS = { most: 20_000, bytes: 16 * BACKLOG }
 
 /** A kind of entities, as this table uses it. */
-interface Loader { load (address: Jid, loading: Loading): Maybe<LoadedEntity | undefined> }
+interface Loader {
+  readonly behaviour: { returned? (presence: Addressed<'presence'>): Element | undefined } | undefined
+  load (address: Jid, loading: Loading): Maybe<LoadedEntity | undefined>
+}
 
 export class Entities {
   readonly #home: EntitiesHome
@@ -101,6 +106,16 @@ export class Entities {
   forget (address: Jid): void {
     const entity = this.#loaded.get(address.bare.toString())
     if (entity !== undefined) this.#drop(entity)
+  }
+
+  /** Returns what the error reply to a stanza holds besides the error, whether its entity is loaded or not. */
+  returned (stanza: Addressed): Element | undefined {
+    if (!isPresence(stanza) || !isAddressed(stanza)) return undefined
+    for (const { behaviour } of this.#kinds) {
+      const element = behaviour?.returned?.(stanza)
+      if (element !== undefined) return element
+    }
+    return undefined
   }
 
   // ---- Stanzas ----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /** Entities: addresses at a service that are no accounts, such as rooms and nodes. This file says what they can do. */
 import type { Maybe } from '../base/maybe.js'
 import type { Batch } from '../storage/store.js'
+import type { Element } from '../xml/element.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed, Kind } from '../xmpp/stanza.js'
 import type { Payer } from './cost.js'
@@ -52,6 +53,11 @@ export interface EntityBehaviour<E> {
   message? (entity: E, arrival: ToEntity<'message'>): Maybe<void>
   /** Takes presence. Without it, presence is ignored. */
   presence? (entity: E, arrival: ToEntity<'presence'>): Maybe<void>
+  /**
+   * Returns what the error reply to a presence holds besides the error, whoever refuses it and whether the entity is
+   * loaded or not. Without it, nothing.
+   */
+  returned? (presence: Addressed<'presence'>): Element | undefined
   /** Takes a reply, a request to a full address, or one without a handler. Unless 'handled', a request is refused. */
   iq? (entity: E, arrival: ToEntity<'iq'>): Maybe<'handled' | undefined | void>
   /** Returns what disco#info says to the asker; undefined if there is no such node. */

@@ -205,6 +205,7 @@ export class Host implements Destination, SessionHome {
   sessionAt (address: Jid): Session | undefined { return this.sessions.at(address) }
 
   bounced (stanza: Addressed, error: StanzaError): void { this.tell(stanzaBounced, { stanza, error }) }
+  returned (stanza: Addressed): Element | undefined { return this.entities.returned(stanza) }
 
   // ---- From sessions ----------------------------------------------------------------
 

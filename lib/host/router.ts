@@ -4,12 +4,15 @@ import type { Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import type { BroadcastTaker } from './broadcast.js'
 import type { Onward, Outcome } from './pipeline/passage.js'
+import type { Element } from '../xml/element.js'
 import type { Session } from './session.js'
 
 /** The place that stanzas for a domain are delivered to. It may take broadcasts. */
 export interface Destination extends Onward, Partial<BroadcastTaker> {
   /** Called with each error reply made for a stanza of this domain. */
   bounced (stanza: Addressed, error: StanzaError): void
+  /** Returns what the error reply to a stanza for this domain holds besides the error; absent if that is nothing. */
+  returned? (stanza: Addressed): Element | undefined
   /** False for a host with accounts, true for a service; absent for other servers. */
   readonly isService?: boolean
   /** Returns the session with this full address, if there is one; absent if there are no sessions. */

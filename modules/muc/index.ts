@@ -1,5 +1,5 @@
 /** XEP-0045 Multi-User Chat as a service: rooms at a domain such as conference.example.org. */
-import { defineModule, discovery, entityArchives, entityKind, NS, setting, StanzaError } from '../../lib/api.js'
+import { defineModule, discovery, entityArchives, entityKind, NS, setting, StanzaError, xml } from '../../lib/api.js'
 import type { EntityTable, Maybe, ModuleHost, Request, ToEntity } from '../../lib/api.js'
 import { change, list } from './admin.js'
 import { takeIq } from './asking.js'
@@ -7,7 +7,7 @@ import { card, setCard } from './avatar.js'
 import { addCommands } from './command.js'
 import { infoOf, listRooms, occupantsOf, ROOM_FEATURES } from './discovering.js'
 import { decline, invitationIn, invite } from './inviting.js'
-import { join, joinElement, refusal, refuseStray } from './joining.js'
+import { join, joinElement, refuseStray } from './joining.js'
 import { endIfEmpty, leave } from './leaving.js'
 import { changePresence } from './nicks.js'
 import { form, own } from './owner.js'
@@ -51,6 +51,7 @@ export default defineModule({
       isBusy: ({ room }) => room !== undefined && (!room.isEmpty || room.isLocked),
       message: (venue, arrival) => takeMessage(service, venue, arrival),
       presence: (venue, arrival) => takePresence(service, venue, arrival),
+      returned: () => xml('x', { xmlns: NS.MUC }), // §7.2.5 to §7.2.9, §7.6
       iq: (venue, arrival) => takeIq(service, venue, arrival),
       info: (venue, node, asker) => infoOf(service, venue, node, asker),
       items: (venue, node, asker) => occupantsOf(venue, node, asker),
@@ -137,13 +138,9 @@ async function takePresence (service: MucService, venue: Venue, arrival: ToEntit
   const device = occupant?.devices.get(presence.from.toString())
   if (presence.type === 'available') {
     const x = joinElement(presence)
-    try {
-      if (x !== undefined) await join(service, venue, arrival, x)
-      else if (room === undefined || occupant === undefined) refuseStray(service, arrival)
-      else await changePresence(service, room, occupant, arrival)
-    } catch (error) {
-      throw error instanceof StanzaError ? refusal(error) : error
-    }
+    if (x !== undefined) await join(service, venue, arrival, x)
+    else if (room === undefined || occupant === undefined) refuseStray(service, arrival)
+    else await changePresence(service, room, occupant, arrival)
     return
   }
   // §17.3: all else of those who are not in the room is ignored, and no other type ends anything

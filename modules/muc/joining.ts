@@ -24,11 +24,6 @@ export function refuseStray (service: MucService, { stanza: { from, to } }: Arri
   service.host.outlet(to.bare).send(stanza(xml('presence', { type: 'unavailable' }, x), to, from))
 }
 
-/** §7.2.5 to §7.2.9, §7.6: the error holds `<x/>`, without which clients do not know that a room refuses them. */
-export function refusal ({ condition, text, type, plus, cause }: StanzaError): StanzaError {
-  return new StanzaError(condition, text, { type, cause, returned: xml('x', { xmlns: NS.MUC }), ...plus === undefined ? {} : { plus } })
-}
-
 /** Lets a device enter, or sends all anew to one that is in the room (§17.3). Rejects with the errors of §7.2.17. */
 export async function join (service: MucService, venue: Venue, arrival: Arrival, x: Element): Promise<void> {
   const { to } = arrival.stanza

@@ -119,6 +119,21 @@ t.test('§7.2.17 the errors of entering', async t => {
   t.equal(conditionOf(romeo.unread.at(-1)), 'jid-malformed', '§7.2.2')
 })
 
+t.test('§7.2, §7.6 every refusal of presence to a room holds <x/>, whoever refuses it', async t => {
+  const s = await stage(t, { host: { entities: { most: 1 } } })
+  const juliet = await hall(s)
+  const refused = async (presence: string): Promise<unknown> => {
+    juliet.forget()
+    await juliet.says(presence)
+    return juliet.unread.map(error => [error.name, conditionOf(error), error.getChild('x', 'http://jabber.org/protocol/muc') !== undefined])
+  }
+  t.same(await refused(entering('juliet', '', `cellar@${SERVICE}`)), [['presence', 'resource-constraint', true]], 'there is no place for a room')
+  t.same(await refused(entering('juliet', '', 'hall@rooms.elsewhere.lit')), [['presence', 'remote-server-not-found', true]], 'there is no such server')
+  s.storage.failing = new Error('the disk is full')
+  t.same(await refused(`<presence to='${HALL}/nurse'/>`), [['presence', 'resource-constraint', true]], 'a nick that cannot be stored')
+  s.storage.failing = undefined
+})
+
 t.test('§7.10 a nick makes nobody a member who has not shown the password, and opens no archive', async t => {
   const s = await stage(t)
   const juliet = await hall(s, { passwordprotectedroom: '1', roomsecret: 'cauldron' })

@@ -46,6 +46,7 @@ export class Pipeline implements Runner {
     this.replies = new Replies({
       log,
       route: stanza => { this.route(stanza) },
+      returned: stanza => router.local(stanza.to.domain)?.returned?.(stanza),
       bounced: (domain, stanza, error) => { router.local(domain)?.bounced(stanza, error) },
     })
     this.commits = new Commits(storage, this.replies, this.watch)

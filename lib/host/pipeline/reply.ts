@@ -3,8 +3,10 @@ import type { Logger } from '../../base/logger.js'
 import type { PendingBatch } from '../../storage/batch.js'
 import { Unreadable } from '../../storage/aside.js'
 import { StorageUnavailable } from '../../storage/store.js'
+import { xml, type Element } from '../../xml/element.js'
+import { NS } from '../../xml/namespaces.js'
 import { StanzaError, StreamError } from '../../xmpp/errors.js'
-import { errorReply, isAddressed, type Addressed } from '../../xmpp/stanza.js'
+import { errorReply, isAddressed, type Addressed, type Stanza } from '../../xmpp/stanza.js'
 import { costOfBytes } from '../cost.js'
 import type { Passage } from './passage.js'
 
@@ -14,6 +16,8 @@ export interface RepliesHome {
   route (stanza: Addressed): void
   /** Called with each error reply made for a stanza of this domain. */
   bounced (domain: string, stanza: Addressed, error: StanzaError): void
+  /** Returns what the recipient of a refused stanza wants in the error reply besides the error. */
+  returned (stanza: Addressed): Element | undefined
 }
 
 export class Replies {
@@ -64,10 +68,26 @@ export class Replies {
 
   #answer (passage: Passage, error: StanzaError): void {
     try {
-      this.#send(passage, errorReply(passage.stanza, error))
+      this.#send(passage, errorReply(passage.stanza, this.#completed(passage.stanza, error)))
     } catch (thrown) {
       this.#defect(passage, thrown)
     }
+  }
+
+  /**
+   * XEP-0045 §7.2: the error of a presence to a room holds `<x/>`, without which clients do not know that the room
+   * refuses them. That also holds for a room on a server that cannot be reached.
+   */
+  #completed (stanza: Stanza, error: StanzaError): StanzaError {
+    if (stanza.kind !== 'presence' || error.returned !== undefined) return error
+    const returned = stanza.child(NS.MUC, 'x') === undefined ? this.#returned(stanza) : xml('x', { xmlns: NS.MUC })
+    if (returned === undefined) return error
+    const { condition, text, type, plus, cause } = error
+    return new StanzaError(condition, text, { type, cause, returned, ...plus === undefined ? {} : { plus } })
+  }
+
+  #returned (stanza: Stanza): Element | undefined {
+    return isAddressed(stanza) ? this.#home.returned(stanza) : undefined
   }
 
   #giveBack (batch: PendingBatch, thrown: unknown): void {
