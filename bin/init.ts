@@ -3,11 +3,11 @@
  * administrator.
  */
 import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { isCancel, text } from '@clack/prompts'
 import { checkAccount } from '../lib/admin/commands.js'
+import { hasSubdomains } from '../lib/admin/dns.js'
 import { CommandError } from '../lib/admin/talk.js'
 import { COMMAND, SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
 
@@ -79,10 +79,9 @@ certificates = ${JSON.stringify(join(data, 'certificates'))}
 
 [host.${JSON.stringify(host)}]
 admins = [${JSON.stringify(jid)}]
-${isIP(host.replace(/^\[|\]$/g, '')) === 0 ? roomsConf(`conference.${host}`) : ''}`
+${hasSubdomains(host) ? roomsConf(`conference.${host}`) : ''}`
 }
 
-/** An IP address has no subdomain for rooms. */
 function roomsConf (domain: string): string {
   return `
 # Group chat: the rooms have a domain of their own.

@@ -1,5 +1,10 @@
 /** Compares the SRV records that clients and other servers need (RFC 6120 §3.2, XEP-0368) with those in DNS now. */
 
+import { isIP } from 'node:net'
+
+/** True unless the domain is an IP address. */
+export function hasSubdomains (domain: string): boolean { return isIP(domain.replace(/^\[|\]$/g, '')) === 0 }
+
 /** Queries to DNS. Both reject with an error that has a `code`, such as ENOTFOUND or ETIMEOUT. */
 export interface Resolver {
   srv (name: string): Promise<readonly SrvRecord[]>
