@@ -76,6 +76,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0411': 'Bookmarks Conversion',
   '0421': 'Occupant Identifiers for Semi-Anonymous MUCs',
   '0424': 'Message Retraction',
+  '0425': 'Moderated Message Retraction',
   '0431': 'Full Text Search in MAM',
   '0440': 'SASL Channel-Binding Type Capability',
   '0441': 'Message Archive Management Preferences',

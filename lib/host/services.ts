@@ -141,6 +141,15 @@ export interface EntityArchive {
   add (address: Jid, message: Message, batch: Batch): Maybe<Message>
   /** Returns the last messages, the oldest first: at most `limit`. */
   last (address: Jid, limit: number): Promise<readonly ArchivedMessage[]>
+  /** Returns a message by the archive's id; undefined if there is none. */
+  find (address: Jid, id: string): Promise<ArchivedMessage | undefined>
+  /**
+   * Returns the messages with this id of their senders, and the corrections of such messages (XEP-0308), whoever sent
+   * them: a few at a time, and no more than one retraction may remove.
+   */
+  versions (address: Jid, messageId: string): AsyncIterable<readonly ArchivedMessage[]>
+  /** Puts a tombstone in the place of a message with the batch (XEP-0424 §4). After that no search finds it. */
+  replace (address: Jid, id: string, tombstone: Message, batch: Batch): void
   /** Removes the whole archive, and its preferences, with the batch. */
   clear (address: Jid, batch: Batch): void
 }

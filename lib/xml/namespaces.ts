@@ -118,7 +118,9 @@ export const NS = {
   CORRECT: 'urn:xmpp:message-correct:0', // XEP-0308
   RETRACT: 'urn:xmpp:message-retract:1', // XEP-0424
   RETRACT_TOMBSTONE: 'urn:xmpp:message-retract:1#tombstone',
+  RETRACT_OLD: 'urn:xmpp:message-retract:0', // XEP-0424 v0.3
   MODERATE: 'urn:xmpp:message-moderate:1', // XEP-0425
+  MODERATE_OLD: 'urn:xmpp:message-moderate:0', // XEP-0425 v0.2
   REACTIONS: 'urn:xmpp:reactions:0', // XEP-0444
   REPLY: 'urn:xmpp:reply:0', // XEP-0461
   FALLBACK: 'urn:xmpp:fallback:0', // XEP-0428

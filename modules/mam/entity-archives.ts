@@ -3,14 +3,14 @@ import {
   addressed, errorReply, follow, fromOctets, NS, stanza, StanzaError, StorageUnavailable, storingOf, toOctets, xml,
 } from '../../lib/api.js'
 import type {
-  Addressed, ArchivedMessage, ArchiveRules, Batch, Element, EntityArchive, EntityArchives, Jid, Journal, Maybe,
-  Message, ModuleHost, Request, RequestsToEntities,
+  Addressed, ArchivedMessage, ArchiveRules, Batch, Element, EntityArchive, EntityArchives, Entry, Jid, Journal,
+  Maybe, Message, ModuleHost, Request, RequestsToEntities,
 } from '../../lib/api.js'
 import { metadata, readAsked, readPage, tooSlow, type Asked } from './answering.js'
 import { preferencesElement, wishFor } from './preferences.js'
 import { queryForm, resultStanzas } from './query.js'
 import type { Retention } from './retention.js'
-import { aliasOf } from './retraction.js'
+import { aliasOf, versionsIn } from './retraction.js'
 import { wishIn, type Wishes } from './wishes.js'
 import { textIn } from './worth.js'
 
@@ -50,6 +50,11 @@ export class ArchivesOfEntities implements EntityArchives {
       features: FEATURES,
       add: (address, message, batch) => this.#add(address, message, batch),
       last: (address, limit) => this.#last(address, limit),
+      find: (address, id) => this.#find(address, id),
+      versions: (address, messageId) => this.#versions(address, messageId),
+      replace: (address, id, tombstone, batch) => {
+        batch.add(this.#parts.messages.replacing(address.toString(), id, valueOf(tombstone)))
+      },
       clear: (address, batch) => {
         batch.add(this.#parts.messages.clearing(address.toString()))
         this.#parts.wishes.clear(address, batch)
@@ -76,9 +81,8 @@ export class ArchivesOfEntities implements EntityArchives {
     const owner = address.toString()
     // The time is that of the commit, so that a client that pages by time does not miss a message that waited (§4.1.2).
     batch.submitting(() => {
-      const { head, tail } = message.frame()
       batch.add(messages.appending(owner, {
-        id, at: this.#host.clock.now(), with: message.from.toString(), value: fromOctets(head + tail),
+        id, at: this.#host.clock.now(), with: message.from.toString(), value: valueOf(message),
         ...aliasOf(message), ...textIn(message),
       }))
     })
@@ -87,7 +91,16 @@ export class ArchivesOfEntities implements EntityArchives {
 
   async #last (address: Jid, limit: number): Promise<readonly ArchivedMessage[]> {
     const { entries } = await this.#parts.messages.page(address.toString(), { limit, last: true })
-    return entries.map(({ id, at, with: from, value }) => ({ id, at, from, octets: toOctets(value) }))
+    return entries.map(archivedIn)
+  }
+
+  async #find (address: Jid, id: string): Promise<ArchivedMessage | undefined> {
+    const { entries: [entry] } = await this.#parts.messages.page(address.toString(), { ids: [id], limit: 1 })
+    return entry === undefined ? undefined : archivedIn(entry)
+  }
+
+  async * #versions (address: Jid, messageId: string): AsyncIterable<readonly ArchivedMessage[]> {
+    for await (const page of versionsIn(this.#parts.messages, address, messageId)) yield page.map(archivedIn)
   }
 
   // ---- Requests -------------------------------------------------------------------------------------------------
@@ -167,6 +180,16 @@ export class ArchivesOfEntities implements EntityArchives {
     this.#host.log.error('archive request failed', { error })
     return new StanzaError('internal-server-error')
   }
+}
+
+function archivedIn ({ id, at, with: from, value }: Entry<string>): ArchivedMessage {
+  return { id, at, from, octets: toOctets(value) }
+}
+
+/** The stored form of a message, without its recipient: it is sent to many. */
+function valueOf (message: Message): string {
+  const { head, tail } = message.frame()
+  return fromOctets(head + tail)
 }
 
 /** Returns the result of a request, with its payload. */

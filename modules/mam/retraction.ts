@@ -35,6 +35,27 @@ export function aliasOf (message: Message): { readonly alias?: string } {
   return id === undefined || id === '' ? {} : { alias: nameOf(message, id) }
 }
 
+/**
+ * Returns the messages to, or of, a bare address with this message id, and their corrections: the oldest first, a few
+ * at a time, because the caller parses them on the main thread.
+ */
+export async function * versionsIn (
+  archive: Journal<string>, address: Jid, messageId: string,
+): AsyncIterable<readonly Entry<string>[]> {
+  const alias = nameOf({ from: address }, messageId)
+  let after: string | undefined
+  for (let [left, bytes] = [MOST, MOST_READ]; left > 0 && bytes > 0;) {
+    const { entries, complete } = await archive.page(address.toString(), {
+      alias, limit: Math.min(left, FEW), bytes: PAGE, ...after === undefined ? {} : { after },
+    })
+    yield entries
+    after = entries.at(-1)?.id
+    if (complete || after === undefined) return
+    left -= entries.length
+    bytes -= entries.reduce((sum, { value }) => sum + value.length, 0)
+  }
+}
+
 /** A retraction of an earlier message of the same sender: `target` is that message's id. */
 export interface Retraction { readonly from: Jid, readonly id: string, readonly target: string }
 

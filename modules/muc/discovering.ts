@@ -1,6 +1,6 @@
 /** The answers of service discovery about rooms (XEP-0045 §6). */
 import { DataForm, field, NS, parseJid, readPaging, StanzaError, UnknownEntry } from '../../lib/api.js'
-import type { DiscoInfo, DiscoItem, DiscoPage, Element, Jid, Paging, Request, TableQuery } from '../../lib/api.js'
+import type { DiscoInfo, DiscoItem, DiscoPage, Element, EntityArchive, Jid, Paging, Request, TableQuery } from '../../lib/api.js'
 import type { Room, Venue } from './room.js'
 import { roomOf, type MucService } from './service.js'
 import { ROOM } from './stored.js'
@@ -14,6 +14,7 @@ const TRAFFIC = 'http://jabber.org/protocol/muc#traffic'
 /** The features of all rooms. */
 export const ROOM_FEATURES: readonly string[] = [
   NS.MUC, NS.MUC_STABLE_ID, NS.MUC_SELF_PING, NS.OCCUPANT_ID, NS.REGISTER, NS.STANZA_ID, NS.VCARD,
+  NS.RETRACT, NS.MODERATE, NS.MODERATE_OLD,
 ]
 
 const INFO = {
@@ -46,9 +47,14 @@ export function infoOf (
   const { config } = room
   return {
     identities: [{ category: 'conference', type: 'text', name: config.name === '' ? room.address.local : config.name }],
-    features: [...ROOM_FEATURES, ...config.isArchived ? service.archive?.features ?? [] : [], ...kindsOf(room)],
+    features: [...ROOM_FEATURES, ...config.isArchived ? featuresOf(service.archive) : [], ...kindsOf(room)],
     forms: [infoForm(room, asker)],
   }
+}
+
+/** XEP-0424 §4: the archive has tombstones. */
+function featuresOf (archive: EntityArchive | undefined): readonly string[] {
+  return archive === undefined ? [] : [...archive.features, NS.RETRACT_TOMBSTONE]
 }
 
 /** §15.3: one of each pair. */

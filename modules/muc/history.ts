@@ -1,6 +1,6 @@
 /** The history of a room: the last messages, which somebody who enters is sent (XEP-0045 §7.2.13, §7.2.14). */
 import { attributeOf, fromOctets, parseDateTime, StanzaError } from '../../lib/api.js'
-import type { Element, Jid, Stanza } from '../../lib/api.js'
+import type { Batch, Element, Jid, Stanza } from '../../lib/api.js'
 
 /** A message as it was said, with all that the room has added. `at`: in milliseconds since 1970. */
 export interface Said { readonly message: Stanza<'message'>, readonly at: number, readonly id: string | undefined }
@@ -47,6 +47,13 @@ export class History {
     return this.#said.some(({ said: { message } }) => message.id === id && message.from.equals(from))
   }
 
+  get all (): readonly Said[] { return this.#said.map(({ said }) => said) }
+
+  /** Puts a message in the place of another, as long as the batch does not fail. */
+  replace (old: Said, said: Said, batch: Batch): void {
+    if (this.#put(old, said)) batch.failed(() => { this.#put(said, old) })
+  }
+
   find (id: string): Said | undefined { return this.#said.find(({ said }) => said.id === id)?.said }
 
   /**
@@ -64,6 +71,16 @@ export class History {
       found.push(said)
     }
     return found.reverse()
+  }
+
+  #put (old: Said, said: Said): boolean {
+    const index = this.#said.findIndex(entry => entry.said === old)
+    const entry = this.#said[index]
+    if (entry === undefined) return false
+    const bytes = said.message.octets().length
+    this.#said[index] = { said, bytes }
+    this.#bytes += bytes - entry.bytes
+    return true
   }
 
   #drop (index: number): void {

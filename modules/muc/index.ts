@@ -12,6 +12,7 @@ import { endIfEmpty, leave } from './leaving.js'
 import { changePresence } from './nicks.js'
 import { form, own } from './owner.js'
 import { register, registration } from './registering.js'
+import { moderate, moderationIn, oldModerationIn, retract, retractedBy } from './retracting.js'
 import type { Room, Venue } from './room.js'
 import { MucService, roomOf } from './service.js'
 import { STORES, readPresence } from './stored.js'
@@ -26,7 +27,7 @@ export default defineModule({
   name: 'muc',
   about: 'Serves rooms for group chat at a domain of its own.',
   at: 'services',
-  xeps: ['0045 v1.35.5', '0410 v1.1.0', '0421 v1.0.1', '0486 v0.1.0'],
+  xeps: ['0045 v1.35.5', '0410 v1.1.0', '0421 v1.0.1', '0424 v0.4.2', '0425 v0.3.0', '0486 v0.1.0'],
   features: { host: [NS.MUC, NS.MUC_STABLE_ID, NS.OCCUPANT_ID, NS.RSM, NS.VCARD], entity: ROOM_FEATURES },
   requires: ['disco'],
   after: ['mam', 'ping'],
@@ -81,6 +82,8 @@ function answerRequests (service: MucService, table: EntityTable<Venue>): void {
   set(NS.MUC_ADMIN, 'query', (_, room, request) => change(service, room, request))
   table.get(NS.MUC_OWNER, 'query', (venue, request) => form(roomOf(venue, request.stanza.from), request))
   set(NS.MUC_OWNER, 'query', (venue, room, request) => own(service, venue, room, request))
+  set(NS.MODERATE, 'moderate', (_, room, request) => moderate(service, room, request, moderationIn(request.payload)))
+  set(NS.FASTEN, 'apply-to', (_, room, request) => moderate(service, room, request, oldModerationIn(request.payload)))
   table.get(NS.REGISTER, 'query', (venue, request) => registration(roomOf(venue, request.stanza.from), request))
   set(NS.REGISTER, 'query', (_, room, request) => register(service, room, request))
   table.get(NS.VCARD, 'vCard', (venue, { stanza: { from } }) => card(service, roomOf(venue, from)))
@@ -110,7 +113,9 @@ function takeMessage (service: MucService, venue: Venue, arrival: ToEntity<'mess
   if (message.type === 'headline' && venue.room === undefined) return undefined
   const room = roomOf(venue, message.from)
   if (message.to.resource !== '') return whisper(service, room, arrival)
-  return message.type === 'groupchat' ? talk(service, room, arrival) : takeOther(service, room, arrival)
+  if (message.type !== 'groupchat') return takeOther(service, room, arrival)
+  const retracted = retractedBy(message)
+  return retracted === undefined ? talk(service, room, arrival) : retract(service, room, arrival, retracted)
 }
 
 /** §7.4, §17.2: what is neither an invitation nor about voice must be of type groupchat. */

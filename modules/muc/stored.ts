@@ -1,7 +1,7 @@
 /** The stored form of rooms, and how a room is made from it. */
 import {
-  attributeOf, childElements, clone, fromOctets, hasForm, isElementText, NS, octets, parseElement, parseJid, records,
-  shortened, Stanza, table, toOctets, xml,
+  attributeOf, childElements, clone, fromOctets, hasForm, isElementText, localName, NS, octets, parseElement,
+  parseJid, records, shortened, Stanza, table, toOctets, xml,
 } from '../../lib/api.js'
 import type { ArchivedMessage, Element, Jid, Records, Table, Write } from '../../lib/api.js'
 import { isConfig, type RoomConfig } from './config.js'
@@ -129,13 +129,20 @@ export function readPresence (children: Iterable<Element>): Pick<Device, 'presen
   return { presence: basic.slice(0, 8), bytes: basic.reduce((sum, element) => sum + octets(element).length, 0) }
 }
 
-/** True unless only a room may say this of an occupant: roles, ids, hats, delays of rooms. */
+/** True unless only a room may say this: roles, ids, hats, delays of rooms, tombstones and moderations. */
 export function isPassed (element: Element): boolean {
   switch (element.getNS()) {
+    case NS.MODERATE: case NS.MODERATE_OLD: return false
+    case NS.RETRACT: return localName(element) !== 'retracted' && !holds(element, NS.MODERATE)
+    case NS.FASTEN: return !holds(element, NS.MODERATE_OLD)
     case NS.MUC: case NS.MUC_USER: case NS.MUC_ADMIN: case NS.MUC_OWNER: return false
     case NS.OCCUPANT_ID: case NS.HATS: case NS.ADDRESS: return false
     default: return true
   }
+}
+
+function holds (element: Element, namespace: string): boolean {
+  return childElements(element).some(one => one.getNS() === namespace)
 }
 
 /** Returns an archived message as it was said, and its id; undefined if it is no part of the history. */

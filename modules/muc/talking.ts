@@ -17,12 +17,18 @@ export function speakerOf (room: Room, from: Jid): Occupant {
   return occupant
 }
 
+/** Returns the occupant who speaks to all. Throws forbidden if they have no voice (§7.4). */
+export function speakerWithVoice (service: MucService, room: Room, from: Jid): Occupant {
+  const speaker = speakerOf(room, from)
+  hear(service, speaker, from)
+  if (speaker.role === 'visitor') throw new StanzaError('forbidden', 'you have no voice')
+  return speaker
+}
+
 /** Takes a message of type groupchat to the room. */
 export function talk (service: MucService, room: Room, arrival: Arrival): Maybe<void> {
   const { stanza: message, batch, payer } = arrival
-  const speaker = speakerOf(room, message.from)
-  hear(service, speaker, message.from)
-  if (speaker.role === 'visitor') throw new StanzaError('forbidden', 'you have no voice') // §7.4
+  const speaker = speakerWithVoice(service, room, message.from)
   if (isSubjectChange(message)) return changeSubject(service, room, speaker, arrival)
   payer?.charge(room.deviceCount, message.from)
   const said = reflected(room, speaker, message)
