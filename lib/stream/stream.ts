@@ -3,7 +3,7 @@ import type { Timer } from '../base/clock.js'
 import { follow, type Maybe } from '../base/maybe.js'
 import { Queue } from '../base/queue.js'
 import type { TokenBucket } from '../base/rate.js'
-import { localName, type ParsedElement, type Source } from '../xml/element.js'
+import { localName, weightOf, type ParsedElement, type Source } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { XmlError, type Limits } from '../xml/parser.js'
 import { octets } from '../xml/writer.js'
@@ -289,7 +289,7 @@ export class Stream<T = unknown> {
     // During negotiation, bytes after an element may belong to another stream, so they are not even parsed.
     if (this.#state.at !== 'established') this.#reading.hold(WORK)
     else if (this.#queue.busy) this.#handlers.waits?.()
-    const bytes = source.octets.length
+    const bytes = weightOf(source)
     this.#queued += bytes
     this.#queue.run(() => {
       this.#queued -= bytes

@@ -275,4 +275,15 @@ export interface Source {
    * has no prefix, and nothing inside depends on the root of the stream or on its content namespace.
    */
   readonly portable: boolean
+  /** The number of elements, including this one. */
+  readonly elements: number
 }
+
+/** The bytes of memory that an element takes besides its texts, about. */
+const ELEMENT = 160
+
+/**
+ * Returns about how many bytes of memory a received element takes while it waits. Many small elements take far more
+ * than their octets.
+ */
+export function weightOf ({ octets, elements }: Source): number { return Math.max(octets.length, ELEMENT * elements) }

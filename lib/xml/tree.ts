@@ -202,7 +202,7 @@ export class Tree {
     const element = this.#current as ParsedElement
     const octets = data.slice(this.#from, end)
     const all = this.#octets === '' ? octets : this.#octets + octets
-    const source = { octets: all, head: this.#head, portable: this.#portable }
+    const source = { octets: all, head: this.#head, portable: this.#portable, elements: this.#elements }
     this.#current = this.#top = null
     this.#octets = ''
     this.#portable = true

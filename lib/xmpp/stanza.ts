@@ -3,7 +3,7 @@
  * changes.
  */
 import {
-  attributeOf, child, clone, define, has, namespaceOf, withAttributes, xml, type Element, type Source,
+  attributeOf, child, clone, define, has, namespaceOf, weightOf, withAttributes, xml, type Element, type Source,
 } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { escapeAttribute, flatten, stanzaContent, stanzaTag, toOctets, type StanzaTag } from '../xml/writer.js'
@@ -102,6 +102,12 @@ export class Stanza<K extends Kind = Kind> {
     copy.#tag = this.#tag
     if (from === this.from) copy.#head = this.#start()
     return copy
+  }
+
+  /** Returns about how many bytes of memory the stanza takes while it waits. */
+  weight (): number {
+    const { length } = this.octets()
+    return this.#source === undefined ? length : Math.max(length, weightOf(this.#source))
   }
 
   /** Returns a copy that refers to no network chunk, so that it can be kept after the stanza is delivered. */

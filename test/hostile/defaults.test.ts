@@ -126,7 +126,8 @@ async function streaming (): Promise<Streaming> {
 }
 
 t.test('the elements of a stream that wait for an earlier one are bounded in number, and in bytes', async t => {
-  for (const [content, most] of [['x', 34], [text(60 * KIB), 7]] as const) {
+  const elements = '<a/>'.repeat(900) // 3,600 bytes of XML, and far more in memory
+  for (const [content, most] of [['x', 34], [text(60 * KIB), 7], [elements, 4]] as const) {
     const { peer, says } = await streaming()
     let read = 0
     for (; read < 100 && peer.backlog === 0; read++) await says(`<message>${content}</message>`)

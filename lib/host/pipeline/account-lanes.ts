@@ -126,6 +126,5 @@ function keyOf ({ addressed: { to } }: Passage): string { return to.bare.toStrin
 
 /** The senders that share the room of an account. What was found stored at the start is never refused. */
 function waitingOf (passage: Passage): Waiting {
-  const bytes = passage.stanza.octets().length
-  return { bytes, sender: passage.at === undefined ? sendersOf(passage) : undefined }
+  return { bytes: passage.stanza.weight(), sender: passage.at === undefined ? sendersOf(passage) : undefined }
 }

@@ -1,6 +1,6 @@
 /** The entry of the pipeline: takes stanzas of clients and of other servers. */
 import type { Maybe } from '../../base/maybe.js'
-import { attributeOf, type ParsedElement, type Source } from '../../xml/element.js'
+import { attributeOf, weightOf, type ParsedElement, type Source } from '../../xml/element.js'
 import { Stanza, type Addressed, type Kind } from '../../xmpp/stanza.js'
 import type { Session } from '../session.js'
 import { addressIn, type ClientHome } from './from-client.js'
@@ -21,7 +21,7 @@ export function takeFromClient (
   const { input } = session
   const counted = session.manager?.arrive()
   if (input.isBusy) {
-    return input.after(source.octets.length, () => {
+    return input.after(weightOf(source), () => {
       if (!isObsolete(session, kind)) return enter(home, session, kind, element, source, counted)
       counted?.settle(() => {})
       return undefined
