@@ -51,20 +51,22 @@ export class Turns {
 const AT_ONCE = 32
 
 /**
- * Runs `work` for each item in order, in as many turns of the event loop as needed. Few items, or all without `turns`,
- * are processed at once, without a promise. Throws, or rejects with, what `work` throws; the items after that one are
- * skipped.
+ * Runs `work` for each item in order, in as many turns of the event loop as needed. `atOnce` items, or all without
+ * `turns`, are processed at once, without a promise. Throws, or rejects with, what `work` throws; the items after that
+ * one are skipped.
  */
-export function inTurns<T> (turns: Turns | undefined, items: readonly T[], work: (item: T) => void): Maybe<void> {
-  const first = turns === undefined ? items.length : Math.min(items.length, AT_ONCE)
+export function inTurns<T> (
+  turns: Turns | undefined, items: readonly T[], work: (item: T) => void, atOnce: number = AT_ONCE,
+): Maybe<void> {
+  const first = turns === undefined ? items.length : Math.min(items.length, atOnce)
   for (const item of items.slice(0, first)) work(item)
-  return turns === undefined || first === items.length ? undefined : goOn(turns, items, first, work)
+  return turns === undefined || first === items.length ? undefined : goOn(turns, items.slice(first), work, atOnce)
 }
 
-async function goOn<T> (turns: Turns, items: readonly T[], from: number, work: (item: T) => void): Promise<void> {
-  for (let next = from; next < items.length; next += AT_ONCE) {
+async function goOn<T> (turns: Turns, items: readonly T[], work: (item: T) => void, atOnce: number): Promise<void> {
+  for (let next = 0; next < items.length; next += atOnce) {
     await Promise.resolve() // work that the last items have begun continues first, and counts
     if (turns.isSpent) await new Promise<void>(resolve => { turns.later(resolve) })
-    for (const item of items.slice(next, next + AT_ONCE)) work(item)
+    for (const item of items.slice(next, next + atOnce)) work(item)
   }
 }

@@ -1,6 +1,7 @@
 /** Drawing: one long answer, while it is sent piece by piece to one recipient, as fast as that reads. */
 import type { Clock } from '../base/clock.js'
 import type { Maybe } from '../base/maybe.js'
+import type { Turns } from '../base/turns.js'
 import { LARGEST_ANSWER } from '../stream/bounds.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import type { StreamManager } from './delivery-tracker.js'
@@ -15,9 +16,13 @@ const ACK_TIMEOUT = 60_000
 /** How often the way to another server is looked at while a long answer waits, in milliseconds. */
 const LOOK_AGAIN = 1000
 
+/** How many pieces are sent between two looks at the time that this turn of the event loop has taken. */
+const AT_ONCE = 16
+
 /** One long answer, while it is sent to one recipient. */
 export class Drawing {
   readonly #recipient: Recipient | undefined
+  readonly #turns: Turns | undefined
   readonly #send: (stanza: Addressed) => void
   readonly #next: () => Maybe<IteratorResult<Addressed, unknown>>
   readonly #stop: () => unknown
@@ -28,17 +33,20 @@ export class Drawing {
   over: Promise<void> = Promise.resolve()
 
   /** `recipient`: undefined if there is always room. */
-  constructor (recipient: Recipient | undefined, pieces: Pieces, send: (stanza: Addressed) => void) {
+  constructor (
+    recipient: Recipient | undefined, pieces: Pieces, send: (stanza: Addressed) => void, turns?: Turns,
+  ) {
     const iterator = Symbol.asyncIterator in pieces ? pieces[Symbol.asyncIterator]() : pieces[Symbol.iterator]()
     this.#recipient = recipient
+    this.#turns = turns
     this.#send = send
     this.#next = () => iterator.next()
     this.#stop = () => iterator.return?.()
   }
 
-  /** Sends pieces at once while the recipient has room. */
+  /** Sends pieces at once while the recipient has room, and this turn of the event loop is not used up. */
   run (): Maybe<boolean> {
-    while (this.#hasRoom) {
+    for (let sent = 0; this.#hasRoom && !this.#isTurnOver(sent); sent++) {
       const next = this.#next()
       if (next instanceof Promise) return this.#rest(next)
       if (next.done === true) return true
@@ -57,8 +65,10 @@ export class Drawing {
   take (): readonly Addressed[] { return this.#after.splice(0) }
 
   async #rest (first: Promise<IteratorResult<Addressed, unknown>> | undefined): Promise<boolean> {
+    const turns = this.#turns
     let next = first
-    for (;;) {
+    for (let sent = 0; ; sent++) {
+      if (turns !== undefined && this.#isTurnOver(sent)) await new Promise<void>(resolve => { turns.later(resolve) })
       const result = await (next ?? (await this.#isReady() ? this.#next() : undefined))
       next = undefined
       if (result === undefined) {
@@ -69,6 +79,10 @@ export class Drawing {
       if (this.#isGone) continue
       this.#send(result.value)
     }
+  }
+
+  #isTurnOver (sent: number): boolean {
+    return sent % AT_ONCE === 0 && sent > 0 && this.#turns?.isSpent === true
   }
 
   get #isGone (): boolean { return this.#recipient?.isGone === true || this.#bytes > LARGEST_ANSWER }

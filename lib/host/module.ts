@@ -109,9 +109,10 @@ export interface ModuleHost<
     /** True if a session of this server has this full address. Restored sessions are there at `hostOpened`. */
     isHere (device: Jid): boolean
     /**
-     * Runs `work` for each item in order. Takes as many turns of the event loop as needed; few items are done at once.
+     * Runs `work` for each item in order. Takes as many turns of the event loop as needed; few items are done at once:
+     * 32, or `atOnce` if the work for one is long.
      */
-    each<T> (this: void, items: readonly T[], work: (item: T) => void): Maybe<void>
+    each<T> (this: void, items: readonly T[], work: (item: T) => void, atOnce?: number): Maybe<void>
     /** Delivers a message as if its device were gone. `removing` is stored together with the result. */
     redeliver (message: Message, at: number, removing?: Write): void
   }

@@ -151,7 +151,7 @@ class OutletQueue {
     const key = to instanceof Session ? to.jid.toString() : to.toString()
     const before = this.#drawings.get(key)
     const recipient = session !== undefined ? deviceOf(session, clock) : room && serverOf(room, clock)
-    const drawing = new Drawing(recipient, pieces, send)
+    const drawing = new Drawing(recipient, pieces, send, this.#home.turns)
     try {
       const work = before === undefined ? drawing.run() : before.over.then(() => drawing.run())
       if (!(work instanceof Promise)) return work

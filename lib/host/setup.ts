@@ -227,7 +227,7 @@ function routerOf (host: Host): View['router'] {
     serves: domain => host.router.serves(domain),
     hasAccounts: domain => host.router.local(domain)?.isService === false,
     isHere: device => host.router.sessionAt(device) !== undefined,
-    each: (items, work) => inTurns(host.turns, items, work),
+    each: (items, work, atOnce) => inTurns(host.turns, items, work, atOnce),
     redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },
   }
 }
