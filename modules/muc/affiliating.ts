@@ -2,7 +2,7 @@
 import { parseJid, StanzaError } from '../../lib/api.js'
 import type { Batch, Jid } from '../../lib/api.js'
 import { sendInvitation, tooMany } from './inviting.js'
-import { depart, departures, type Departure } from './leaving.js'
+import { depart, departures, tellEach, type Departure } from './leaving.js'
 import { spread, userElement } from './presences.js'
 import type { Belonging, Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
@@ -56,11 +56,8 @@ export async function applyBelongings (
       ? departures(service, room, occupant.devices.values())
       : deviceWrites(service.stores, room, { nick: occupant.nick, devices: occupant.devices, role })),
   ])
-  for (const [who, belonging] of after) {
-    if (belonging.affiliation === 'none' && belonging.nick === '') room.belongings.delete(who)
-    else room.belongings.set(who, belonging)
-  }
-  tell(service, room, batch, { after, before, fates, actor })
+  for (const [who, belonging] of after) room.belong(who, belonging)
+  await tell(service, room, batch, { after, before, fates, actor })
 }
 
 function checkOwners (room: Room, after: ReadonlyMap<string, Belonging>): void {
@@ -104,30 +101,31 @@ interface Changed {
   readonly actor: string | undefined
 }
 
-function tell (service: MucService, room: Room, batch: Batch, { after, before, fates, actor }: Changed): void {
-  const told = new Set<string>()
+async function tell (
+  service: MucService, room: Room, batch: Batch, { after, before, fates, actor }: Changed,
+): Promise<void> {
   const by = actor === undefined ? {} : { actor }
-  for (const { occupant, role, departure } of fates) {
-    const who = occupant.bare.toString()
-    told.add(who)
+  const told = new Set(fates.map(({ occupant }) => occupant.bare.toString()))
+  await tellEach(service, room, batch, fates, ({ occupant, role, departure }, batch) => {
     if (departure !== undefined) {
       depart(service, room, batch, occupant, { ...departure, ...by })
-      continue
+      return
     }
+    const who = occupant.bare.toString()
     const belonging = after.get(who)
-    if (belonging === undefined || belonging.affiliation === before.get(who)) continue
+    if (belonging === undefined || belonging.affiliation === before.get(who)) return
     const wasShown = room.isShown(occupant)
     occupant.role = role
     spread(service, room, batch, occupant, { notice: { reason: belonging.reason, ...by }, toAll: wasShown })
-  }
-  for (const [who, { affiliation }] of after) {
-    if (told.has(who) || affiliation === before.get(who)) continue
+  })
+  const absent = [...after].filter(([who, { affiliation }]) => !told.has(who) && affiliation !== before.get(who))
+  await tellEach(service, room, batch, absent, ([who, { affiliation }], batch) => {
     tellOfAbsent(service, room, batch, parseJid(who), affiliation)
     // §9.5: a new member of a members-only room is invited
     if (affiliation === 'member' && before.get(who) === 'none' && room.config.isMembersOnly) {
       sendInvitation(service, room, batch, parseJid(who), {})
     }
-  }
+  })
 }
 
 /** §9.3, §10.3: tells those who may see real addresses that somebody who is not there has another affiliation. */

@@ -11,6 +11,8 @@ type Arrival = ToEntity<'iq'>
 
 /** The most characters of the id of a request that is sent on: it is kept until the answer comes. */
 const LONGEST_ID = 1024
+/** How long an answer is waited for, in milliseconds. Then the asker is told within a minute. */
+const LONGEST_WAIT = 120_000
 /** Requests that the account of a user answers, not one of its devices. */
 const OF_ACCOUNT: readonly string[] = [NS.VCARD, NS.VCARD4, NS.PUBSUB]
 
@@ -64,11 +66,20 @@ function sendOn (
   if (payload === undefined || device === undefined || iq.id === undefined) return
   const answerer = OF_ACCOUNT.some(namespace => payload.getNS() === namespace) ? whom.bare : device.jid
   const id = service.host.ids.next()
-  const dropped = room.relays.add(answerer, id, { asker: iq.from, id: iq.id, from: iq.to })
-  if (dropped !== undefined) answer(service, room, batch, dropped, 'error', [new StanzaError('remote-server-timeout').element()])
+  const dropped = room.relays.add(answerer, id, { asker: iq.from, id: iq.id, from: iq.to, at: service.now })
+  if (dropped !== undefined) answer(service, room, batch, dropped, 'error', [unanswered()])
   const request = xml('iq', { type: iq.type, id }, clone(payload))
   service.host.outlet(room.address).sendWith(batch, stanza(request, room.addressOf(asker), answerer))
 }
+
+/** Tells those who have asked long ago that there is no answer. */
+export function expireRelays (service: MucService, room: Room): void {
+  for (const { asker, id, from } of room.relays.expire(service.now - LONGEST_WAIT)) {
+    if (isStillThere(room, asker)) service.send(room, from, asker, xml('iq', { type: 'error', id }, unanswered()))
+  }
+}
+
+function unanswered (): Element { return new StanzaError('remote-server-timeout', 'there is no answer').element() }
 
 /** Sends an answer back to the one who asked. */
 function sendBack (service: MucService, room: Room, { stanza: { from, id, type, element }, batch }: Arrival): void {

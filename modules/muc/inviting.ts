@@ -39,7 +39,7 @@ export async function invite (
   await addMembers(service, room, all.map(({ to }) => to))
   payer?.charge(invites.length * 4, message.from)
   for (const { invite, to } of all) {
-    note(room, to.bare, message.from.bare)
+    note(service, room, batch, to.bare, message.from.bare)
     sendInvitation(service, room, batch, to, {
       from: inviterOf(room, inviter), reason: child(invite, NS.MUC_USER, 'reason'), proceed: child(invite, NS.MUC_USER, 'continue'),
     })
@@ -53,7 +53,7 @@ async function addMembers (service: MucService, room: Room, whom: readonly Jid[]
   if (room.belongings.size + fresh.length > service.settings.affiliations) throw tooMany()
   const member = { affiliation: 'member', nick: '', reason: '' } as const
   await service.store(fresh.map(jid => belongingWrite(service.stores, room, jid.toString(), member)))
-  for (const jid of fresh) room.belongings.set(jid.toString(), member)
+  for (const jid of fresh) room.belong(jid.toString(), member)
 }
 
 /** Returns the error of a room to which too many belong. */
@@ -84,10 +84,19 @@ function inviterOf (room: Room, inviter: Occupant): Jid {
   return room.config.whois === 'anyone' ? inviter.bare : room.addressOf(inviter)
 }
 
-function note (room: Room, invited: Jid, inviter: Jid): void {
+function note (service: MucService, room: Room, batch: Batch, invited: Jid, inviter: Jid): void {
+  const { stores: { invitations }, now } = service
   const [oldest] = room.invited.size < MOST_WAITING ? [] : room.invited.keys()
-  if (oldest !== undefined) room.invited.delete(oldest)
-  room.invited.set(invited.toString(), inviter)
+  if (oldest !== undefined) forget(service, room, batch, oldest)
+  const who = invited.toString()
+  room.invited.delete(who) // the last invitation is the newest
+  room.invited.set(who, inviter)
+  batch.add(invitations.putting(room.owner, who, { by: inviter.toString(), at: now }))
+}
+
+function forget ({ stores: { invitations } }: MucService, room: Room, batch: Batch, invited: string): void {
+  room.invited.delete(invited)
+  batch.add(invitations.putting(room.owner, invited, undefined))
 }
 
 /** Tells the inviter that an invitation is declined. Only who was invited can decline, once. */
@@ -96,7 +105,7 @@ export function decline (
 ): void {
   const inviter = room.invited.get(from.bare.toString())
   if (inviter === undefined) throw new StanzaError('item-not-found', 'you were not invited')
-  room.invited.delete(from.bare.toString())
+  forget(service, room, batch, from.bare.toString())
   const reason = child(decline, NS.MUC_USER, 'reason')
   const x = xml('x', { xmlns: NS.MUC_USER },
     xml('decline', { from: from.bare.toString() }, reason === undefined ? undefined : xml('reason', {}, textOf(reason))))

@@ -86,7 +86,7 @@ async function newRoom (service: MucService, creator: Jid, address: Jid): Promis
     address, config: service.defaults, subject: { text: '', nick: '', at: 0 }, creator: who, salt: ids.next() + ids.next(),
     isLocked: true, history: service.newHistory(), relays: new Relays(),
   })
-  room.belongings.set(who, { affiliation: 'owner', nick: '', reason: '' })
+  room.belong(who, { affiliation: 'owner', nick: '', reason: '' })
   return room
 }
 

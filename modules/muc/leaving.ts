@@ -3,7 +3,7 @@
  * §10.9).
  */
 import { NS, stanza, xml } from '../../lib/api.js'
-import type { Batch, Element, Jid } from '../../lib/api.js'
+import type { Batch, Element, Jid, Maybe } from '../../lib/api.js'
 import { onlookers, presenceFrom, spread, type Notice, type Showing } from './presences.js'
 import type { Device, Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
@@ -62,6 +62,31 @@ export function depart (
   if (others.length > 0) service.broadcast(room, batch, presenceFrom(room, occupant, from, showing), others)
 }
 
+/** How many devices are told of changes between two looks at the time that this turn of the event loop has taken. */
+const MOST_TOLD = 1000
+/** How many leave a room that ends between two such looks. */
+const MOST_LEAVING = 16
+
+/**
+ * Does something with each item that all in the room are told of. If that is much, it takes several turns of the event
+ * loop, and each item has a batch of its own.
+ */
+export function tellEach<T> (
+  service: MucService, room: Room, batch: Batch, items: readonly T[], work: (item: T, batch: Batch) => void,
+): Maybe<void> {
+  const { host } = service
+  if (items.length <= 1 || items.length * room.deviceCount <= MOST_TOLD) {
+    for (const item of items) work(item, batch)
+    return undefined
+  }
+  const failed = (error: unknown): void => { host.log.warn('room not told of a change', { room: room.owner, error }) }
+  return host.router.each(items, item => {
+    const own = host.batch()
+    work(item, own)
+    void own.commit().catch(failed)
+  }, Math.max(1, Math.floor(MOST_TOLD / room.deviceCount)))
+}
+
 function showingOf (room: Room, { bare }: Occupant, { children = [], ...notice }: Departure): Showing {
   return { ...notice, type: 'unavailable', role: 'none', affiliation: room.affiliationOf(bare), jid: undefined, children }
 }
@@ -79,17 +104,20 @@ export interface Ending {
   readonly password?: string | undefined
 }
 
-/** Ends a room: one presence to each device. Rejects if that cannot be stored; then nothing has happened. */
+/**
+ * Ends a room: one presence to each device, in several turns of the event loop if there are many. Rejects if that
+ * cannot be stored; then nothing has happened.
+ */
 export async function destroy (
   service: MucService, venue: Venue, { reason, venue: other, password }: Ending,
 ): Promise<void> {
   const { room } = venue
   if (room === undefined) return
   const occupants = [...room.occupants]
-    .map(one => ({ from: room.addressOf(one), devices: [...one.devices.values()], one }))
   await service.remove(venue)
-  for (const { from, devices, one } of occupants) {
-    for (const { jid } of devices) {
+  await service.host.router.each(occupants, one => {
+    const from = room.addressOf(one)
+    for (const { jid } of one.devices.values()) {
       const x = xml('x', { xmlns: NS.MUC_USER }, xml('item', { affiliation: 'none', role: 'none' }),
         xml('destroy', { jid: other?.toString() },
           password === undefined ? undefined : xml('password', {}, password),
@@ -98,5 +126,5 @@ export async function destroy (
       const presence = xml('presence', { type: 'unavailable' }, room.occupantId(one), x)
       service.host.outlet(room.address).send(stanza(presence, from, jid))
     }
-  }
+  }, MOST_LEAVING)
 }

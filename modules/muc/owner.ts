@@ -1,11 +1,11 @@
 /** Configuration and end of a room (XEP-0045 §10.1, §10.2, §10.9). */
 import { attributeOf, child, childElements, formIn, NS, parseJid, readForm, StanzaError, textOf, xml } from '../../lib/api.js'
-import type { Batch, Element, Jid, Request } from '../../lib/api.js'
+import type { Batch, Element, Jid, Maybe, Request } from '../../lib/api.js'
 import { reasonIn } from './admin.js'
 import { applyBelongings } from './affiliating.js'
 import { configForm, readConfig, type RoomConfig, type Rulers } from './config.js'
 import { addressIn } from './inviting.js'
-import { depart, departures, destroy } from './leaving.js'
+import { depart, departures, destroy, tellEach } from './leaving.js'
 import { spread } from './presences.js'
 import type { Belonging, Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
@@ -64,14 +64,18 @@ async function configure (
   const [before, wasLocked] = [room.config, room.isLocked]
   room.config = config
   room.isLocked = false
-  removeStrangers(service, room, batch, strangers)
+  await removeStrangers(service, room, batch, strangers)
   if (after.size > 0) await applyBelongings(service, room, batch, after, room.of(from)?.nick)
   if (!wasLocked) tellOfChange(service, room, batch, before)
 }
 
 /** §10.2: those who may not be in a members-only room leave it. */
-function removeStrangers (service: MucService, room: Room, batch: Batch, strangers: readonly Occupant[]): void {
-  for (const occupant of strangers) depart(service, room, batch, occupant, { codes: [322] })
+function removeStrangers (
+  service: MucService, room: Room, batch: Batch, strangers: readonly Occupant[],
+): Maybe<void> {
+  return tellEach(service, room, batch, strangers, (occupant, batch) => {
+    depart(service, room, batch, occupant, { codes: [322] })
+  })
 }
 
 /** Returns the affiliations that change because the form has full lists of owners and admins. */

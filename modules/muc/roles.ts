@@ -1,7 +1,7 @@
 /** Changes of roles: voice, moderation, and removal from the room (XEP-0045 §8.2 to §8.5, §9.6 to §9.8). */
 import { StanzaError } from '../../lib/api.js'
 import type { Batch, Jid } from '../../lib/api.js'
-import { depart, departures } from './leaving.js'
+import { depart, departures, tellEach } from './leaving.js'
 import { spread } from './presences.js'
 import type { Room } from './room.js'
 import type { MucService } from './service.js'
@@ -45,14 +45,14 @@ export async function changeRoles (
   await service.store(changing.flatMap(({ whom, role }) => role === 'none'
     ? departures(service, room, whom.devices.values())
     : deviceWrites(service.stores, room, { nick: whom.nick, devices: whom.devices, role })))
-  for (const { whom, role, reason } of changing) {
+  await tellEach(service, room, batch, changing, ({ whom, role, reason }, batch) => {
     const notice = { reason, ...by.nick === undefined ? {} : { actor: by.nick } }
     if (role === 'none') {
       depart(service, room, batch, whom, { ...notice, codes: [307] })
-      continue
+      return
     }
     const wasShown = room.isShown(whom)
     whom.role = role
     spread(service, room, batch, whom, { notice, toAll: wasShown })
-  }
+  })
 }

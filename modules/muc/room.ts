@@ -16,6 +16,10 @@ export interface Device {
   bytes: number
   /** When something last came from it, in milliseconds since 1970. */
   heard: number
+  /** When an error last made the room doubt that it is there, in milliseconds since 1970. */
+  doubted?: number
+  /** The id of the message that only a server without this device answers. */
+  probe?: string
 }
 
 /** A user in a room under one nick, with one or more devices (§7.2.9). */
@@ -78,8 +82,8 @@ export class Room {
   avatar = ''
   readonly history: History
   readonly relays: Relays
-  /** By bare address. */
-  readonly belongings = new Map<string, Belonging>()
+  readonly #belongings = new Map<string, Belonging>()
+  #belongingBytes = 0
   /** Who was invited by whom: the bare address of the inviter by that of the invited. */
   readonly invited = new Map<string, Jid>()
   readonly #byNick = new Map<string, Occupant>()
@@ -105,15 +109,31 @@ export class Room {
   get isEmpty (): boolean { return this.#byDevice.size === 0 }
   /** About how many bytes of memory the room takes. */
   get bytes (): number {
-    return 2000 + this.#bytes + 600 * this.#byDevice.size + 300 * this.belongings.size + this.history.bytes
+    const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size + 300 * this.invited.size
+    return 2000 + lists + this.history.bytes
   }
 
-  /** All devices in the room. */
-  * devices (): Iterable<Jid> {
-    for (const { devices } of this.#byNick.values()) for (const { jid } of devices.values()) yield jid
-  }
+  /** The addresses of all devices in the room. */
+  * devices (): Iterable<Jid> { for (const { jid } of this.allDevices()) yield jid }
+
+  * allDevices (): Iterable<Device> { for (const { devices } of this.#byNick.values()) yield * devices.values() }
 
   // ---- Who belongs to the room ----------------------------------------------------------------------------------
+
+  /** Those who belong to the room, by bare address. */
+  get belongings (): ReadonlyMap<string, Belonging> { return this.#belongings }
+
+  /** Changes what is known of somebody; who has no affiliation and no nick is forgotten. */
+  belong (who: string, belonging: Belonging): void {
+    const old = this.#belongings.get(who)
+    if (old !== undefined) this.#belongingBytes -= bytesOf(who, old)
+    if (belonging.affiliation === 'none' && belonging.nick === '') {
+      this.#belongings.delete(who)
+      return
+    }
+    this.#belongings.set(who, belonging)
+    this.#belongingBytes += bytesOf(who, belonging)
+  }
 
   /** §9.2: the bare address counts before its whole domain, which can only be banned. */
   affiliationOf (jid: Jid): Affiliation {
@@ -223,6 +243,11 @@ export class Room {
 
 /** An address at the service: it has a room, or none. */
 export interface Venue { readonly address: Jid, room: Room | undefined }
+
+/** About how many bytes of memory a belonging takes: a character of a text may take two. */
+function bytesOf (who: string, { nick, reason }: Belonging): number {
+  return 200 + 2 * (who.length + nick.length + reason.length)
+}
 
 /** Nicks that differ only in case or width are one nick, so that nobody looks like somebody else. */
 function folded (nick: string): string { return nick.normalize('NFKC').toLowerCase() }

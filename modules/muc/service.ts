@@ -4,7 +4,7 @@ import type { Batch, Element, EntityArchive, EntityTable, Jid, ModuleHost, Stanz
 import { avatarHash } from './photo.js'
 import { DEFAULTS, MOST_HISTORY, type RoomConfig } from './config.js'
 import { History } from './history.js'
-import type { Room, Venue } from './room.js'
+import type { Device, Room, Venue } from './room.js'
 import { clearing, readRoom, ROOM, saidOf, type RoomStores } from './stored.js'
 
 /** The settings of the service, as the conf file has them. */
@@ -25,6 +25,8 @@ export class MucService {
   readonly settings: MucSettings
   table: EntityTable<Venue> | undefined
   archive: EntityArchive | undefined
+  /** Finds out whether a device of another server is there, after an error that does not say so. */
+  doubt: (room: Room, device: Device) => void = () => {}
   /** Who makes a room now: by its address, until it is stored. */
   readonly making = new Map<string, string>()
   /** The rooms with somebody in them, as far as they are loaded. */

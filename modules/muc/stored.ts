@@ -23,6 +23,9 @@ export interface StoredRoom {
 /** A device in a room. `presence`: an element with what others see of it. */
 export interface StoredDevice { readonly nick: string, readonly role: string, readonly presence: string }
 
+/** An invitation that was not answered yet, by the bare address of the invited. `by`: that of the inviter. */
+export interface StoredInvitation { readonly by: string, readonly at: number }
+
 /** The key of a room's own row. */
 export const ROOM = 'room'
 /** The most bytes of the presence of a device: more is left out, and only what RFC 6121 defines stays. */
@@ -38,6 +41,7 @@ export const STORES = {
   devices: records<StoredDevice>(1, undefined, {
     check: value => hasForm(value, { nick: 'string', role: 'string', presence: 'string' }) && isElementText(value['presence']), unreadable: 'moved',
   }),
+  invitations: records<StoredInvitation>(1, undefined, { check: value => hasForm(value, { by: 'string', at: 'number' }), unreadable: 'moved' }),
   cards: records<string>(1, undefined, { check: isElementText, unreadable: 'moved' }),
 }
 
@@ -45,6 +49,7 @@ export interface RoomStores {
   readonly rooms: Table<StoredRoom>
   readonly belongings: Records<Belonging>
   readonly devices: Records<StoredDevice>
+  readonly invitations: Records<StoredInvitation>
   readonly cards: Records<string>
 }
 
@@ -94,8 +99,9 @@ export function deviceWrites (
 }
 
 /** Returns the writes that remove all that is stored of a room, besides its archive. */
-export function clearing ({ rooms, belongings, devices, cards }: RoomStores, owner: string): readonly Write[] {
-  return [rooms.clearing(owner), belongings.clearing(owner), devices.clearing(owner), cards.clearing(owner)]
+export function clearing (stores: RoomStores, owner: string): readonly Write[] {
+  const { rooms, belongings, devices, invitations, cards } = stores
+  return [rooms, belongings, devices, invitations, cards].map(store => store.clearing(owner))
 }
 
 // ---- Reading ----------------------------------------------------------------------------------------------------
@@ -105,11 +111,14 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
   const owner = address.toString()
   const row = await stores.rooms.get(owner, ROOM)
   if (row === undefined) return undefined
-  const [belongings, devices] = await Promise.all([stores.belongings.all(owner), stores.devices.all(owner)])
+  const [belongings, devices, invitations] = await Promise.all([
+    stores.belongings.all(owner), stores.devices.all(owner), stores.invitations.all(owner),
+  ])
   const room = new Room({ address, ...row, history, relays: new Relays() })
   for (const [who, belonging] of belongings) {
-    room.belongings.set(who, { ...belonging, affiliation: readAffiliation(belonging.affiliation) })
+    room.belong(who, { ...belonging, affiliation: readAffiliation(belonging.affiliation) })
   }
+  for (const [jid, { by }] of [...invitations].sort(([, a], [, b]) => a.at - b.at)) room.invited.set(jid, parseJid(by))
   for (const [jid, { nick, role, presence }] of devices) {
     const shown = readPresence(childElements(parseElement(toOctets(presence))))
     room.enter(nick, readRole(role), { jid: parseJid(jid), ...shown, heard: 0 })

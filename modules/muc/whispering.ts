@@ -2,7 +2,7 @@
 import { addressed, attributeOf, child, NS, stanza, StanzaError, xml } from '../../lib/api.js'
 import type { Element, ToEntity } from '../../lib/api.js'
 import { leave } from './leaving.js'
-import type { Occupant, Room } from './room.js'
+import type { Device, Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
 import { hear, isForged, speakerOf } from './talking.js'
 
@@ -63,10 +63,15 @@ export function bounce (service: MucService, room: Room, { stanza: message, batc
     const outlet = service.host.outlet(room.address)
     for (const { jid } of sender.devices.values()) outlet.sendWith(batch, stanza(element, from, jid))
   }
-  const { router } = service.host
-  // A device that is not back after the server was killed.
-  const isLost = router.hasAccounts(device.jid.domain) && !router.isHere(device.jid)
-  if (isLost || saysGone(message.element)) leave(service, room, batch, device, { codes: [333] })
+  const isGone = saysGone(message.element) || isLost(service, device, message.id)
+  if (isGone) leave(service, room, batch, device, { codes: [333] })
+  else if (!service.host.router.hasAccounts(device.jid.domain)) service.doubt(room, device)
+}
+
+/** True for a device that is not back after the server was killed, or that another server does not know. */
+function isLost ({ host: { router } }: MucService, { jid, probe }: Device, failed: string | undefined): boolean {
+  if (router.hasAccounts(jid.domain)) return !router.isHere(jid)
+  return probe !== undefined && failed === probe
 }
 
 /** Returns an error with its condition alone: `by`, the text and an address to go to may hold the real address. */
