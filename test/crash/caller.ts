@@ -98,8 +98,8 @@ export class Caller {
     return unsure
   }
 
-  says (to: string, message: number): void {
-    this.#post(`<message to='${to}' type='chat' id='${message}'><body>${message}</body></message>`, message)
+  says (to: string, message: number, type: 'chat' | 'groupchat' = 'chat'): void {
+    this.#post(`<message to='${to}' type='${type}' id='${message}'><body>${message}</body></message>`, message)
     if (++this.#posted % 5 === 0) this.#line?.send(`<r ${SM}/>`)
   }
 
