@@ -19,8 +19,8 @@ port = 0
 tls = "direct"
 `
 
-const header = (domain: string): string => "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' " +
-  `xmlns:db='jabber:server:dialback' version='1.0' from='${domain}' to='${DOMAIN}'>`
+const header = (domain: string, to: string): string => "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' " +
+  `xmlns:db='jabber:server:dialback' version='1.0' from='${domain}' to='${to}'>`
 
 export class Neighbours {
   readonly #authority: Authority
@@ -35,16 +35,16 @@ export class Neighbours {
 
   private constructor (authority: Authority) { this.#authority = authority }
 
-  /** Opens a stream of a domain, which carries stanzas in both directions (XEP-0288). */
-  async comes (server: ServerProcess, domain: string, from: string): Promise<RawClient> {
+  /** Opens a stream of a domain to a domain of the server, which carries stanzas in both directions (XEP-0288). */
+  async comes (server: ServerProcess, domain: string, from: string, to = DOMAIN): Promise<RawClient> {
     const { certificate, key } = await this.#authority.issue({ names: [new GeneralName({ dNSName: domain })] })
     const peer = await RawClient.at(server.serverPort, from)
     await peer.encrypts({ cert: certificate, key, ALPNProtocols: ['xmpp-server'] })
-    peer.says(header(domain))
+    peer.says(header(domain, to))
     await peer.gets('</stream:features>')
     peer.says("<bidi xmlns='urn:xmpp:bidi'/><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>")
     await peer.gets('<success')
-    peer.says(header(domain))
+    peer.says(header(domain, to))
     await peer.gets('</stream:features>')
     return peer
   }

@@ -1,6 +1,6 @@
 /** Attacks by other servers, and by users of other servers, at the default conf. Their neighbours notice nothing. */
-import { setTimeout as rest } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { floods } from './floods.js'
 import { FOR_NEIGHBOURS, Neighbours } from './neighbours.js'
 import type { RawClient } from './peer.js'
 import { DOMAIN, SHIPPED } from './server.js'
@@ -14,27 +14,12 @@ const HONEST = 'honest.test'
 const STANZAS = 60_000
 /** Fewer than may wait for one account. */
 const SPAM = 900
-/** The most that is sent before what was sent has been taken. */
-const UNREAD = 256 * 1024
 
 async function attacked (t: Test): Promise<{ readonly town: AttackedServer, readonly neighbours: Neighbours }> {
   const folder = t.testdir({})
   const neighbours = await Neighbours.make(folder)
   const town = await AttackedServer.open(t, { folder, storage: 'sqlite', durability: 'os', modules: SHIPPED, conf: FOR_NEIGHBOURS })
   return { town, neighbours }
-}
-
-/** Sends a flood, as fast as it is read. */
-async function floods (peer: RawClient, count: number, stanza: (n: number) => string): Promise<void> {
-  for (let n = 0; n < count;) {
-    if (peer.isClosed) throw new Error(`the flood was ended: ${peer.error}`)
-    if (peer.socket.writableLength < UNREAD) {
-      const end = Math.min(count, n + 200)
-      let text = ''
-      for (; n < end; n++) text += stanza(n)
-      peer.says(text)
-    } else await rest(1)
-  }
 }
 
 const nobody = (n: number): string => `to='nobody${n}@${DOMAIN}'`
