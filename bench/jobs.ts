@@ -84,12 +84,41 @@ export interface CatchupJob extends Aimed {
   readonly settleSeconds: number
 }
 
+/** Makes a user, the star, and each of the others contacts. Costs are not measured. */
+export interface FansJob extends Aimed {
+  readonly kind: 'fans'
+  readonly star: string
+  readonly users: readonly string[]
+}
+
+/** The star publishes personal events, and all others want them. `window` publications are always in flight. */
+export interface PepJob extends Aimed {
+  readonly kind: 'pep'
+  readonly star: string
+  readonly users: readonly string[]
+  readonly window: number
+  readonly warmSeconds: number
+  readonly seconds: number
+}
+
+/** The first user publishes items on a service, or reads 20 items at a time. `window` requests are always in flight. */
+export interface NodesJob extends Aimed {
+  readonly kind: 'publish' | 'retrieve'
+  readonly service: string
+  readonly users: readonly string[]
+  readonly window: number
+  readonly warmSeconds: number
+  readonly seconds: number
+}
+
 /** All jobs of the load generator. */
-export type Job = MessagesJob | LoginsJob | ResumeJob | QuietJob | MemoryJob | FriendsJob | PresenceJob | CatchupJob
+export type Job =
+  | MessagesJob | LoginsJob | ResumeJob | QuietJob | MemoryJob | FriendsJob | PresenceJob | CatchupJob | FansJob
+  | PepJob | NodesJob
 
 /**
  * The outcome of a job. `count` is the number of messages, logins, resumptions, wake-ups, sessions, subscriptions,
- * deliveries or archived messages, depending on the job.
+ * deliveries, archived messages, notifications or requests, depending on the job.
  */
 export interface Outcome {
   readonly count: number

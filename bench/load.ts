@@ -1,9 +1,11 @@
 /** The load generator: its own process, which plays the bench's jobs one after the other and answers each. */
 import { isJob, type Job, type Outcome, type Reply } from './jobs.js'
 import { catchup } from './scenes/catchup.js'
+import { fans, pep } from './scenes/fans.js'
 import { logins } from './scenes/logins.js'
 import { memory } from './scenes/memory.js'
 import { messages } from './scenes/messages.js'
+import { nodes } from './scenes/nodes.js'
 import { friends, presence } from './scenes/presence.js'
 import { quiet } from './scenes/quiet.js'
 import { resume } from './scenes/resume.js'
@@ -32,5 +34,8 @@ async function play (job: Job): Promise<Outcome> {
     case 'friends': return await friends(job)
     case 'presence': return await presence(job)
     case 'catchup': return await catchup(job)
+    case 'fans': return await fans(job)
+    case 'pep': return await pep(job)
+    case 'publish': case 'retrieve': return await nodes(job)
   }
 }

@@ -1,7 +1,7 @@
 /** One run of the bench: sets up the servers, measures them in turn, and stops them. */
 import { Generator } from './generator.js'
 import type { Outcome } from './jobs.js'
-import { accountsOf, casesOf, friendsOf, isPossible, jobOf, needsFriends, roundsOf, type Case, type Plan, type Scene } from './plan.js'
+import { accountsOf, casesOf, fameOf, friendsOf, isPossible, jobOf, needsFriends, roundsOf, type Case, type Plan, type Scene } from './plan.js'
 import type { Features } from './servers/server.js'
 import type { Pair } from './servers/stage.js'
 
@@ -64,6 +64,7 @@ class Run {
         await server.start()
         await server.createAccounts(accountsOf(this.#plan, this.#scenes))
         if (needsFriends(this.#scenes)) await generator.play(friendsOf(this.#plan, server))
+        for (const job of fameOf(this.#plan, this.#scenes, server)) await generator.play(job)
       })
       if (isReady) {
         this.#say(`${server.name} is set up (${((performance.now() - start) / 1000).toFixed(1)} s)`)
@@ -90,7 +91,8 @@ class Run {
   async #together (scenes: readonly Scene[]): Promise<void> {
     await this.#rounds(scenes, this.#plan.rounds, async round => {
       for (const scene of scenes.filter(scene => round <= roundsOf(this.#plan, scene))) {
-        const standing = await this.#startAll([scene], async ({ server }) => { await server.start() })
+        const features: Features = { pubsub: NODES.includes(scene) }
+        const standing = await this.#startAll([scene], async ({ server }) => { await server.start(features) })
         for (const one of casesOf([scene])) await this.#inTurn(standing, one, round)
         await this.#each(({ server }) => server.stop())
       }
@@ -174,7 +176,10 @@ const ALONE: readonly Scene[] = ['memory', 'catchup']
 const NEIGHBOURS: readonly Scene[] = ['federation']
 
 /** The scenes that need one server of each kind, all running at the same time. */
-const TOGETHER: readonly Scene[] = ['messages', 'managed', 'logins', 'resume', 'presence', 'quiet']
+const TOGETHER: readonly Scene[] = ['messages', 'managed', 'logins', 'resume', 'presence', 'quiet', 'pep', 'pepMany', 'publish', 'retrieve']
+
+/** The scenes that need publish-subscribe, which must not add to the cost of others. */
+const NODES: readonly Scene[] = ['pep', 'pepMany', 'publish', 'retrieve']
 
 /** Rotates the list, so that another server begins in each round. */
 function rotated<T> (items: readonly T[], by: number): T[] {

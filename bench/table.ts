@@ -50,10 +50,15 @@ const UNITS: Readonly<Record<Scene, readonly [Unit, ...Unit[]]>> = {
     { label: 'an hour of a phone, wake-ups', cost: ({ count }) => count },
   ],
   catchup: [{ label: 'a thousand archived messages, CPU ms', cost: MICROSECONDS }],
+  pep: [{ label: 'PEP notification, 200 contacts, CPU µs', cost: MICROSECONDS }],
+  pepMany: [{ label: 'PEP notification, 2,000 contacts, CPU µs', cost: MICROSECONDS }],
+  publish: [{ label: 'item published on a service, CPU µs', cost: MICROSECONDS }],
+  retrieve: [{ label: '20 items read from a service, CPU µs', cost: MICROSECONDS }],
 }
 const DRIVEN: Readonly<Partial<Record<Scene, string>>> = {
   messages: 'messages', managed: 'messages with stream management', federation: 'messages between servers', logins: 'logins',
-  resume: 'resumptions', presence: 'deliveries', catchup: 'archived messages',
+  resume: 'resumptions', presence: 'deliveries', catchup: 'archived messages', pep: 'PEP notifications', pepMany: 'PEP notifications to many',
+  publish: 'publications', retrieve: 'retrievals',
 }
 
 /** Returns one cell of costs. `base` are the measurements of the first server. */

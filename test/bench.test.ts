@@ -15,7 +15,7 @@ const named = (name: string, count: number): string[] => Array.from({ length: co
 
 /** A full run in small, with a few users. Its measurements mean nothing. */
 const SMALL: Plan = {
-  rounds: 1, memoryRounds: 1, budget: 3600, limit: 3600, chatUsers: named('chat', 4), idleUsers: named('idle', 10), friendUsers: named('friend', 6),
+  rounds: 1, memoryRounds: 1, budget: 3600, limit: 3600, chatUsers: named('chat', 4), idleUsers: named('idle', 10), friendUsers: named('friend', 6), fans: named('fan', 4), fewFans: 2,
   contacts: 2, warmSeconds: 0.1, seconds: 0.4, logins: 8, settleSeconds: 0.1, archived: 120, passes: 1,
 }
 

@@ -113,7 +113,8 @@ class Spread {
   }
 }
 
-async function becameFriends (client: Client, contacts: number): Promise<void> {
+/** Waits until a user has this number of contacts, each in both directions. */
+export async function becameFriends (client: Client, contacts: number): Promise<void> {
   let found = 0
   for (let turn = 0; turn < 20; turn++) {
     client.send(`<iq type='get' id='look${turn}'><query xmlns='jabber:iq:roster'/></iq>`)

@@ -89,7 +89,7 @@ function namesOf ({ names: { address, port } }: Place): string {
   return `{lookup, [file]}.\n{resolv_conf, ""}.\n{hosts_file, ""}.\n{nameserver, {${address.replaceAll('.', ',')}}, ${port}}.\n`
 }
 
-function configuration (place: Place, { archive = false, neighbour }: Features): string {
+function configuration (place: Place, { archive = false, pubsub = false, neighbour }: Features): string {
   const listener = (port: number, more: string): string => `  - { port: ${port}, ip: "${place.address}", ${more} }\n`
   const clients = 'module: ejabberd_c2s, access: c2s, shaper: none, max_stanza_size: 262144'
   return `
@@ -127,7 +127,7 @@ modules:
   mod_version: {}
   mod_stream_mgmt: {}
   mod_client_state: {}
-${archive ? '  mod_mam: { default: always }\n' : ''}`
+${archive ? '  mod_mam: { default: always }\n' : ''}${pubsub ? '  mod_caps: {}\n  mod_pubsub: { host: "pubsub.@HOST@", plugins: [flat, pep], max_items_node: 1000 }\n' : ''}`
 }
 
 /** Returns the settings for other servers: they are trusted by certificate alone. */

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Target } from '../client.js'
 import { storedKeys } from '../scram.js'
 import { Daemon, listening } from './daemon.js'
-import { AUTHORITY, ITERATIONS, MECHANISM, output, PASSWORD, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
+import { AUTHORITY, ITERATIONS, MECHANISM, output, PASSWORD, serviceAt, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
 
 /** The server named 'prosody'. */
 export class Prosody implements Server {
@@ -70,8 +70,8 @@ export class Prosody implements Server {
   }
 }
 
-function configuration (place: Place, { archive = false, neighbour }: Features): string {
-  const more = [...archive ? ['mam'] : [], ...neighbour === undefined ? [] : [PLUGIN]]
+function configuration (place: Place, { archive = false, pubsub = false, neighbour }: Features): string {
+  const more = [...archive ? ['mam'] : [], ...pubsub ? ['pep'] : [], ...neighbour === undefined ? [] : [PLUGIN]]
   return `
 run_as_root = ${process.getuid?.() === 0}
 data_path = "${join(place.folder, 'data')}"
@@ -92,7 +92,9 @@ modules_enabled = {
   "csi_simple", ${more.map(name => `"${name}"`).join(', ')}
 }
 VirtualHost "${place.domain}"
-`
+${pubsub ? `Component "${serviceAt(place)}" "pubsub"
+  admins = { "chat0@${place.domain}" } -- who may make nodes
+` : ''}`
 }
 
 function trusting ({ certificate }: Place): string {

@@ -49,6 +49,8 @@ export interface Server {
 export interface Features {
   /** An archive of messages. */
   readonly archive?: boolean
+  /** Personal eventing, and a publish-subscribe service. */
+  readonly pubsub?: boolean
   /** The other server that it connects to. */
   readonly neighbour?: Place
 }
@@ -75,6 +77,9 @@ export interface Certificate {
   readonly both: string
   readonly authorities: string
 }
+
+/** Returns the domain of the publish-subscribe service of a server. */
+export function serviceAt ({ domain }: Place): string { return `pubsub.${domain}` }
 
 /** Returns how clients reach a server at its place. */
 export function targetAt (place: Place, secure: Target['secure']): Target {

@@ -7,7 +7,7 @@ import { PACKAGE_ROOT, VERSION } from '../../lib/base/package.js'
 import type { Target } from '../client.js'
 import { inParallel } from '../scenes/crowd.js'
 import { Daemon, listening } from './daemon.js'
-import { ITERATIONS, PASSWORD, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
+import { ITERATIONS, PASSWORD, serviceAt, START_TIMEOUT, targetAt, type Features, type Place, type Server } from './server.js'
 
 /** The server named 'sestina', or 'before' for another checkout. */
 export class Sestina implements Server {
@@ -92,10 +92,14 @@ const MODULES = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping', 'stream-management', 'csi',
 ]
 
-async function configuration (place: Place, root: string, { archive = false, neighbour }: Features): Promise<string> {
+async function configuration (
+  place: Place, root: string, { archive = false, pubsub = false, neighbour }: Features,
+): Promise<string> {
   const files = await readdir(join(root, 'dist', 'modules'))
+  // The module of the service is for the service alone.
   const there = files.filter(file => /\.js$|^[^.]+$/.test(file)).map(file => file.replace(/\.js$/, ''))
-  const built = [...MODULES, ...archive ? ['mam'] : []].filter(name => there.includes(name))
+    .filter(name => !pubsub || name !== 'pubsub')
+  const built = [...MODULES, ...archive ? ['mam'] : [], ...pubsub ? ['caps', 'pep'] : []].filter(name => there.includes(name))
   const listen = (whom: string, port: number, tls: string): string =>
     `[[listen]]\nfor = "${whom}"\nport = ${port}\naddress = ["${place.address}"]\ntls = "${tls}"\nrate = "1GiB/s"\n`
   // A build from before the setting's new name knows only the old one.
@@ -122,7 +126,7 @@ ${neighbour === undefined ? '' : listen('servers', place.serverPort, 'required')
 ${there.map(name => `${name} = ${built.includes(name)}`).join('\n')}
 [host."${place.domain}"]
 admins = []
-`
+${pubsub ? `[host."${serviceAt(place)}"]\nservice = "pubsub"\n` : ''}`
 }
 
 function federation ({ domain, address, serverPort, certificate }: Place): string {
