@@ -14,6 +14,7 @@ import type { Test } from 'tap'
 import { only } from '../../only.js'
 import { makeAuthority, type Authority } from '../../auth/authority.js'
 import { Program, run } from '../process.js'
+import { Bridge } from './bridge.js'
 import { Zone } from './dns.js'
 import { SESTINA } from '../../sestina.js'
 
@@ -43,6 +44,8 @@ export interface Trust {
   readonly trust: 'certificate' | 'dialback'
   /** True if DNS has records for direct TLS only. */
   readonly direct?: boolean
+  /** True if the way to each server can be cut. */
+  readonly bridged?: boolean
   /** The extended key usages of the certificates, as object identifiers; if left out, there is no restriction. */
   readonly usages?: readonly string[]
 }
@@ -54,6 +57,7 @@ export class Quarter {
   readonly folder: string
   readonly authority: Authority
   readonly how: Trust
+  readonly #bridges: Bridge[] = []
   readonly #net: string
   #last = 1
 
@@ -84,11 +88,23 @@ export class Quarter {
     domains: readonly string[], address: string,
   ): Promise<{ readonly certificate: string, readonly key: string }> {
     const ports = this.how.direct === true ? { direct: 5270 } : { plain: 5269 }
-    for (const domain of domains) this.zone.server(domain, address, ports)
+    const found = this.how.bridged === true ? await this.#bridge(address) : address
+    for (const domain of domains) this.zone.server(domain, found, ports)
     const signer = this.how.trust === 'certificate' ? this.authority : await makeAuthority('nobody knows')
     const names = domains.map(name => new GeneralName({ dNSName: name }))
     return await signer.issue({ subject: 'CN=server', names, ...this.how.usages && { usages: this.how.usages } })
   }
+
+  async #bridge (to: string): Promise<string> {
+    const bridge = await Bridge.build(this.t, this.next(), to)
+    this.#bridges.push(bridge)
+    return bridge.address
+  }
+
+  /** Cuts all links between servers, and refuses new ones, until `mend`. */
+  async cut (): Promise<void> { for (const bridge of this.#bridges) await bridge.cut() }
+
+  async mend (): Promise<void> { for (const bridge of this.#bridges) await bridge.mend() }
 
   /**
    * Starts a program that uses this quarter's DNS only: it sees another /etc/resolv.conf than the rest of the machine.
@@ -114,6 +130,8 @@ export interface SestinaHow {
   readonly modules?: string
   /** The number of messages that are stored for an offline user or an unreachable server. */
   readonly kept?: number
+  /** True if it has rooms at `rooms.` and its first domain. */
+  readonly hasRooms?: boolean
 }
 
 export interface Sestina extends Neighbour {
@@ -123,11 +141,11 @@ export interface Sestina extends Neighbour {
 }
 
 export async function startSestina (quarter: Quarter, how: SestinaHow): Promise<Sestina> {
-  const { domains, more = '', modules = '', kept = 100 } = how
+  const { domains, more = '', modules = '', kept = 100, hasRooms = false } = how
   const [domain = ''] = domains
   const address = quarter.next()
   const folder = join(quarter.folder, domain)
-  const pair = await quarter.settle(domains, address)
+  const pair = await quarter.settle([...domains, ...hasRooms ? [`rooms.${domain}`] : []], address)
   mkdirSync(join(folder, 'data', 'certificates', domain), { recursive: true })
   writeFileSync(join(folder, 'data', 'certificates', domain, 'fullchain.pem'), pair.certificate)
   writeFileSync(join(folder, 'data', 'certificates', domain, 'privkey.pem'), pair.key, { mode: 0o600 })
@@ -166,6 +184,7 @@ disco = true
 ping = true
 limits = { sessionStanzasPerSecond = 10000, addressStanzasPerSecond = 10000, strangerMessagesPerMinute = 1000000 }
 ${modules}`)}${domains.map(domain => `[host."${domain}"]`).join('\n')}
+${hasRooms ? roomsHost(domain) : ''}
 `)
   let server: Program | undefined
   let before = ''
@@ -184,6 +203,18 @@ ${modules}`)}${domains.map(domain => `[host."${domain}"]`).join('\n')}
       await run(process.execPath, [SESTINA, 'user', 'add', `${local}@${at}`, '--password-stdin', '--conf', conf], { input: `${PASSWORD}\n`, isMeasured: false })
     },
   })
+}
+
+function roomsHost (domain: string): string {
+  return `
+[host."rooms.${domain}"]
+service = "muc"
+[host."rooms.${domain}".modules]
+muc = { creators = "anybody" }
+mam = true
+disco = true
+ping = true
+`
 }
 
 export async function startProsody (quarter: Quarter, domain: string): Promise<Neighbour> {
