@@ -36,6 +36,7 @@ export default defineModule({
     rooms: setting.count({ min: 1, max: 1_000_000 }).default(100_000).says('The most rooms of the service.'),
     roomsPerUser: setting.count({ min: 1, max: 100_000 }).default(100).says('The most rooms that a user may have made, administrators excepted.'),
     occupants: setting.count({ min: 2, max: 100_000 }).default(5000).says('The most occupants of a room. A few admins and owners may enter a full room.'),
+    occupantsPerServer: setting.count({ min: 2, max: 100_000 }).default(500).says('The most occupants of a room from one other server. If it goes away, all of them leave at once.'),
     affiliations: setting.count({ min: 10, max: 100_000 }).default(5000).says('The most members, admins, owners and banned users of a room together.'),
     history: setting.count({ min: 0, max: 100 }).default(20).says('The most messages that somebody is sent who enters a new room. Its owner may change that, up to 100.'),
     historyBytes: setting.size({ min: '4KiB', max: '16MiB' }).default('256KiB').says('The most bytes of the messages of one room that are in memory for those who enter.'),

@@ -102,17 +102,24 @@ function checkEntry (service: MucService, room: Room, who: Jid, nick: string, x:
     throw new StanzaError('not-authorized', 'the password is missing or wrong')
   }
   if (room.isTaken(nick, who.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
-  checkDevices(service, room, who)
+  if (!service.host.router.serves(who.domain)) checkForeign(service, room, who, isRuling(affiliation))
   const most = Math.min(config.maxUsers || Infinity, service.settings.occupants)
   const bound = most + (isRuling(affiliation) ? MORE_RULERS : 0)
   if (room.occupantCount >= bound || room.deviceCount >= 2 * bound) throw new StanzaError('service-unavailable', 'the room is full', { type: 'wait' })
 }
 
-/** Throws resource-constraint if an account of another server has too many devices in the room. */
-function checkDevices (service: MucService, room: Room, who: Jid): void {
-  if (service.host.router.serves(who.domain)) return
-  const own = room.ofUser(who.bare).reduce((sum, { devices }) => sum + devices.size, 0)
+/** Throws resource-constraint if too many from another server are in the room, or too many devices of one account. */
+function checkForeign (service: MucService, room: Room, who: Jid, isRuler: boolean): void {
+  let [neighbours, own] = [0, 0]
+  for (const { bare, devices } of room.occupants) {
+    if (bare.domain !== who.domain) continue
+    neighbours++
+    if (bare.equals(who.bare)) own += devices.size
+  }
   if (own >= MOST_DEVICES) throw new StanzaError('resource-constraint', 'too many of your devices are in the room', { type: 'wait' })
+  if (neighbours >= service.settings.occupantsPerServer + (isRuler ? MORE_RULERS : 0)) {
+    throw new StanzaError('resource-constraint', 'too many from your server are in the room', { type: 'wait' })
+  }
 }
 
 /** §7.2.2: sends all anew to a device that has lost track. Others see at most another presence, or another nick. */

@@ -13,6 +13,7 @@ export interface MucSettings {
   readonly rooms: number
   readonly roomsPerUser: number
   readonly occupants: number
+  readonly occupantsPerServer: number
   readonly affiliations: number
   readonly historyBytes: number
   readonly history: number

@@ -179,6 +179,20 @@ t.test('§7.2.17 an account of another server has a bounded number of devices in
   t.same([nicks.has('user19'), nicks.has('user20')], [true, false])
 })
 
+t.test('§7.2.17 the users of one other server fill only a part of a room', async t => {
+  const s = await stage(t, { settings: { muc: { occupantsPerServer: 3 } } })
+  const juliet = await hall(s)
+  s.server.router.remote = { place: 'other servers', accept: passage => { passage.settle() }, bounced () {} }
+  const enters = async (user: string, nick: string): Promise<void> => {
+    s.server.pipeline.route(stanza(s.element(entering(nick)), parseJid(`${user}/x`), parseJid(`${HALL}/${nick}`)))
+    await s.settled()
+  }
+  for (const n of [1, 2, 3, 4]) await enters(`user${n}@far.lit`, `far${n}`)
+  await enters('user@near.lit', 'near')
+  const nicks = new Set(told(juliet.unread).filter(text => !text.includes('unavailable')).map(text => text.split(' ')[0]))
+  t.same(['far3', 'far4', 'near'].map(nick => nicks.has(nick)), [true, false, true])
+})
+
 t.test('§7.2.18 presence without <x/> of somebody who is not in the room is no join', async t => {
   const s = await stage(t)
   const juliet = await hall(s)
