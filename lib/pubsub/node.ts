@@ -36,7 +36,7 @@ export interface Node {
 /** The options that were added after nodes had been stored. */
 type Added = 'suggested'
 
-/** A node as it is stored, under its name. */
+/** A node as it is stored, under its name. Its subscriptions are stored apart, so that one can change by itself. */
 export interface StoredNode {
   readonly key: string
   /** A configuration that was stored before an option existed lacks it. */
@@ -44,29 +44,46 @@ export interface StoredNode {
   readonly creator: string
   readonly created: number
   readonly affiliations: Readonly<Record<string, string>>
-  readonly subscriptions: readonly Subscription[]
+  /** The subscriptions of a node that was stored before they were stored apart. */
+  readonly subscriptions?: readonly Subscription[]
 }
+
+/** A subscription as it is stored. `node` is the key of its node. */
+export interface StoredSubscription extends Subscription { readonly node: string }
 
 /** Returns the node in the form in which it is stored. */
-export function storedNode ({ key, config, creator, created, affiliations, subscriptions }: Node): StoredNode {
-  return { key, config, creator, created, affiliations: Object.fromEntries(affiliations), subscriptions }
+export function storedNode ({ key, config, creator, created, affiliations }: Node): StoredNode {
+  return { key, config, creator, created, affiliations: Object.fromEntries(affiliations) }
 }
 
-/** Returns a stored node. */
-export function restoredNode (name: string, stored: StoredNode): Node {
+/** Returns a stored node, with its subscriptions. */
+export function restoredNode (name: string, stored: StoredNode, subscriptions: readonly Subscription[]): Node {
   const affiliations = new Map<string, Affiliation>()
   for (const [jid, affiliation] of Object.entries(stored.affiliations)) {
     if (isAffiliation(affiliation)) affiliations.set(jid, affiliation)
   }
-  return { ...stored, name, config: { suggested: PEP_DEFAULTS.suggested, ...stored.config }, affiliations }
+  const config = { suggested: PEP_DEFAULTS.suggested, ...stored.config }
+  return { ...stored, name, config, affiliations, subscriptions }
 }
+
+/** The key under which a subscription is stored. No key of a node has a space. */
+export function subscriptionKey (node: string, jid: string): string { return `${node} ${jid}` }
 
 /** True if a value is a stored node. A node with something unknown in it must not count as one without it. */
 export function isStoredNode (value: unknown): boolean {
   return hasForm(value, { key: 'string', config: 'object', creator: 'string', created: 'number', affiliations: 'object' }) &&
     isConfig(value['config']) &&
     Object.values(value['affiliations'] ?? {}).every(one => typeof one === 'string' && isAffiliation(one)) &&
-    Array.isArray(value['subscriptions']) && value['subscriptions'].every(isSubscription)
+    areSubscriptions(value['subscriptions'])
+}
+
+function areSubscriptions (value: unknown): boolean {
+  return value === undefined || Array.isArray(value) && value.every(isSubscription)
+}
+
+/** True if a value is a stored subscription. */
+export function isStoredSubscription (value: unknown): boolean {
+  return isSubscription(value) && hasForm(value, { node: 'string' })
 }
 
 export function isAffiliation (text: string): text is Affiliation {
@@ -82,8 +99,19 @@ function isSubscription (value: unknown): boolean {
 const NODE = 1000
 const ENTRY = 150
 
+/** The bytes of nodes that were counted. A node never changes. */
+const COUNTED = new WeakMap<Node, number>()
+
 /** Returns about how many bytes a node takes in memory. */
-export function bytesOfNode ({ name, config, affiliations, subscriptions }: Node): number {
+export function bytesOfNode (node: Node): number {
+  const known = COUNTED.get(node)
+  if (known !== undefined) return known
+  const bytes = countBytes(node)
+  COUNTED.set(node, bytes)
+  return bytes
+}
+
+function countBytes ({ name, config, affiliations, subscriptions }: Node): number {
   const { title, description, language, type, contacts, rosterGroups } = config
   const texts = [name, title, description, language, type, ...contacts, ...rosterGroups]
   let bytes = NODE
@@ -91,6 +119,21 @@ export function bytesOfNode ({ name, config, affiliations, subscriptions }: Node
   for (const jid of affiliations.keys()) bytes += ENTRY + jid.length
   for (const { jid } of subscriptions) bytes += ENTRY + jid.length
   return bytes
+}
+
+/** The subscriptions in which two values of a node differ. */
+export interface SubscriptionChanges { readonly gone: readonly Subscription[], readonly come: readonly Subscription[] }
+
+/** Compares the subscriptions of two values of a node. A changed subscription is gone and has come. */
+export function subscriptionChanges (old: readonly Subscription[], now: readonly Subscription[]): SubscriptionChanges {
+  // Most changes are of one subscription among thousands that stay as they are.
+  let begin = 0
+  while (begin < old.length && begin < now.length && old[begin] === now[begin]) begin++
+  let [oldEnd, end] = [old.length, now.length]
+  while (oldEnd > begin && end > begin && old[oldEnd - 1] === now[end - 1]) [oldEnd, end] = [oldEnd - 1, end - 1]
+  const before = new Set(old.slice(begin, oldEnd))
+  const after = new Set(now.slice(begin, end))
+  return { gone: [...before].filter(one => !after.has(one)), come: [...after].filter(one => !before.has(one)) }
 }
 
 /** Returns the subscription with exactly this address that has not ended; undefined if there is none. */

@@ -8,7 +8,7 @@ import { splitOwner } from '../storage/owner.js'
 import { table, type RowName, type Table } from '../storage/table.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import type { Node } from './node.js'
+import { subscriptionChanges, type Node, type Subscription } from './node.js'
 
 /** A row for each node and each account that the node names. Its owner says which node, its key is the address. */
 export interface Person { readonly address: string }
@@ -42,13 +42,12 @@ export class People {
    */
   changing (service: string, before: Node | undefined, after: Node): PeopleChange {
     const place = placeOf(service, after)
-    const old = before === undefined ? NOBODY : peopleOf(before)
-    const now = peopleOf(after)
-    const added = [...now].filter(address => address !== service && !old.has(address))
+    const { added, removed } = before?.affiliations === after.affiliations
+      ? subscribersChanged(service, before, after)
+      : peopleChanged(service, before, after)
     if (added.some(address => this.#leaving.has(address))) {
       throw new StanzaError('resource-constraint', 'an account is being removed', { type: 'wait' })
     }
-    const removed = [...old].filter(address => address !== service && !now.has(address))
     return {
       added,
       writes: [
@@ -87,6 +86,35 @@ export class People {
 }
 
 const NOBODY: ReadonlySet<string> = new Set()
+
+/** The bare addresses that a change newly names, and those that it names no more. */
+interface Changed { readonly added: readonly string[], readonly removed: readonly string[] }
+
+function peopleChanged (service: string, before: Node | undefined, after: Node): Changed {
+  const old = before === undefined ? NOBODY : peopleOf(before)
+  const now = peopleOf(after)
+  return {
+    added: [...now].filter(address => address !== service && !old.has(address)),
+    removed: [...old].filter(address => address !== service && !now.has(address)),
+  }
+}
+
+/** The most changed subscriptions whose addresses are looked for one by one. */
+const FEW = 8
+
+/** Compares two values of a node with the same affiliations. One subscription among thousands must not cost much. */
+function subscribersChanged (service: string, before: Node, after: Node): Changed {
+  const { gone, come } = subscriptionChanges(before.subscriptions, after.subscriptions)
+  if (gone.length + come.length > FEW) return peopleChanged(service, before, after)
+  const missing = (some: readonly Subscription[], node: Node): readonly string[] =>
+    [...new Set(some.map(({ jid }) => bareOf(jid)))].filter(address => address !== service && !isNamed(node, address))
+  return { added: missing(come, before), removed: missing(gone, after) }
+}
+
+function isNamed ({ affiliations, subscriptions }: Node, address: string): boolean {
+  const resources = `${address}/`
+  return affiliations.has(address) || subscriptions.some(({ jid }) => jid === address || jid.startsWith(resources))
+}
 
 /** Returns the bare addresses that a node names. */
 function peopleOf ({ affiliations, subscriptions }: Node): ReadonlySet<string> {

@@ -8,7 +8,10 @@ import { Semaphore } from '../base/semaphore.js'
 import { records, type Batch, type Records, type Shape } from '../storage/store.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { TO_PARSE, type Item, type ItemStore, type Size } from './items.js'
-import { bytesOfNode, isStoredNode, restoredNode, storedNode, type Node, type StoredNode } from './node.js'
+import {
+  bytesOfNode, isStoredNode, isStoredSubscription, restoredNode, storedNode, subscriptionChanges, subscriptionKey,
+  type Node, type StoredNode, type StoredSubscription, type Subscription,
+} from './node.js'
 import type { People } from './people.js'
 
 /**
@@ -16,6 +19,11 @@ import type { People } from './people.js'
  * private node must not count as missing, and be made again with public access.
  */
 export const nodeShape: Shape<Records<StoredNode>> = records<StoredNode>(1, undefined, { check: isStoredNode })
+
+/** The shape of the store of subscriptions. One that cannot be read is put aside: its subscriber subscribes again. */
+export const subscriptionShape: Shape<Records<StoredSubscription>> = records<StoredSubscription>(1, undefined, {
+  check: isStoredSubscription, unreadable: 'moved',
+})
 
 /** The services whose nodes stay in memory without a use, and the bytes of those. */
 const IDLE = 20_000
@@ -32,8 +40,13 @@ export class Tree {
   readonly nodes: Map<string, Node>
   /** The sizes of nodes that are known, by the key of the node. */
   readonly sizes = new Map<string, Size>()
+  /** The keys of nodes that are stored with their subscriptions, as all were before. */
+  readonly whole: Set<string>
 
-  constructor (nodes: Map<string, Node>) { this.nodes = nodes }
+  constructor (nodes: Map<string, Node>, whole: Set<string>) {
+    this.nodes = nodes
+    this.whole = whole
+  }
 
   get bytes (): number {
     let bytes = TREE
@@ -48,13 +61,18 @@ export class ServiceEnded extends StanzaError {
 }
 
 /** The stores of the services of a host. */
-export interface TreeStores { readonly nodes: Records<StoredNode>, readonly items: ItemStore, readonly people: People }
+export interface TreeStores {
+  readonly nodes: Records<StoredNode>
+  readonly subscriptions: Records<StoredSubscription>
+  readonly items: ItemStore
+  readonly people: People
+}
 
 /** The nodes of all services of a host. A service is named by its address as text, its `owner`. */
 export class Trees {
   readonly items: ItemStore
   readonly people: People
-  readonly #store: Records<StoredNode>
+  readonly #stores: TreeStores
   readonly #trees: PinnedCache<Tree>
   readonly #locks = new Map<string, Semaphore>()
   /** The locks of services that were removed: what waits for one of them must not be stored any more. */
@@ -62,15 +80,11 @@ export class Trees {
   /** The changes that are not stored yet, and their ends. */
   readonly #open = new Map<Change, Promise<void>>()
 
-  constructor ({ nodes: store, items, people }: TreeStores) {
-    this.items = items
-    this.people = people
-    this.#store = store
-    const read = async (owner: string): Promise<Tree> => {
-      const nodes = new Map<string, Node>()
-      for (const [name, stored] of await store.all(owner)) nodes.set(name, restoredNode(name, stored))
-      return new Tree(nodes)
-    }
+  constructor (stores: TreeStores) {
+    this.items = stores.items
+    this.people = stores.people
+    this.#stores = stores
+    const read = (owner: string): Promise<Tree> => readTree(stores, owner)
     this.#trees = new PinnedCache(read, IDLE, { bytes: IDLE_BYTES, sizeOf: tree => tree.bytes })
   }
 
@@ -101,7 +115,7 @@ export class Trees {
     }
     try {
       const tree = await this.#trees.hold(owner)
-      const made = new Change(owner, batch, { tree, items: this.items, store: this.#store, people: this.people })
+      const made = new Change(owner, batch, { tree, ...this.#stores })
       change = made
       this.#open.set(made, new Promise(resolve => { ended = resolve }))
       batch.answering(() => { made.apply() })
@@ -148,12 +162,22 @@ function acquired (lock: Semaphore, isUrgent: boolean): Promise<() => void> {
   })
 }
 
-interface ChangeDeps {
-  readonly tree: Tree
-  readonly items: ItemStore
-  readonly store: Records<StoredNode>
-  readonly people: People
+async function readTree ({ nodes, subscriptions }: TreeStores, owner: string): Promise<Tree> {
+  const apart = new Map<string, Subscription[]>()
+  for (const { node, ...subscription } of (await subscriptions.all(owner)).values()) {
+    const those = apart.get(node)
+    if (those === undefined) apart.set(node, [subscription])
+    else those.push(subscription)
+  }
+  const tree = new Tree(new Map(), new Set())
+  for (const [name, stored] of await nodes.all(owner)) {
+    if (stored.subscriptions !== undefined) tree.whole.add(stored.key)
+    tree.nodes.set(name, restoredNode(name, stored, stored.subscriptions ?? apart.get(stored.key) ?? []))
+  }
+  return tree
 }
+
+interface ChangeDeps extends TreeStores { readonly tree: Tree }
 
 /** A change of one service. What it has done is visible to itself at once, and to others when it is stored. */
 export class Change {
@@ -170,6 +194,8 @@ export class Change {
   readonly #cleared = new Set<string>()
   /** The addresses that nodes newly name. */
   readonly #named = new Set<string>()
+  /** The keys of nodes that are stored without their subscriptions since this change. */
+  readonly #parted = new Set<string>()
 
   constructor (owner: string, batch: Batch, parts: ChangeDeps) {
     this.owner = owner
@@ -192,17 +218,36 @@ export class Change {
 
   /** Adds or replaces a node. Throws StanzaError if it newly names an account that is being removed. */
   put (node: Node): void {
-    const { added, writes } = this.#parts.people.changing(this.owner, this.node(node.name), node)
+    const { nodes, people, tree } = this.#parts
+    const old = this.node(node.name)
+    const { added, writes } = people.changing(this.owner, old, node)
     for (const address of added) this.#named.add(address)
     for (const write of writes) this.batch.add(write)
+    // A node that was stored with its subscriptions is stored without them now, and all of them apart.
+    const stored = tree.whole.has(node.key) && !this.#parted.has(node.key) ? undefined : old
+    this.#parted.add(node.key)
+    if (stored === undefined || !isSameBut(stored, node)) {
+      this.batch.add(nodes.putting(this.owner, node.name, storedNode(node)))
+    }
+    this.#putSubscriptions(node.key, stored?.subscriptions ?? [], node.subscriptions)
     this.#nodes.set(node.name, node)
-    this.batch.add(this.#parts.store.putting(this.owner, node.name, storedNode(node)))
+  }
+
+  /** Stores the subscriptions that are new or changed, and removes those that are gone. */
+  #putSubscriptions (node: string, old: readonly Subscription[], now: readonly Subscription[]): void {
+    const { gone, come } = subscriptionChanges(old, now)
+    const put = (jid: string, value: StoredSubscription | undefined): void => {
+      this.batch.add(this.#parts.subscriptions.putting(this.owner, subscriptionKey(node, jid), value))
+    }
+    for (const { jid } of gone) put(jid, undefined)
+    for (const one of come) put(one.jid, { ...one, node })
   }
 
   /** Removes a node and its items. */
   remove (node: Node): void {
     this.#nodes.set(node.name, undefined)
-    this.batch.add(this.#parts.store.putting(this.owner, node.name, undefined))
+    this.batch.add(this.#parts.nodes.putting(this.owner, node.name, undefined))
+    this.#putSubscriptions(node.key, node.subscriptions, [])
     this.batch.add(this.#parts.people.clearing(this.owner, node))
     this.clear(node)
   }
@@ -327,7 +372,8 @@ export class Change {
 
   /** Makes the change visible. Called when it is stored. */
   apply (): void {
-    const { nodes, sizes } = this.#parts.tree
+    const { nodes, sizes, whole } = this.#parts.tree
+    for (const key of this.#parted) whole.delete(key)
     for (const [key, size] of this.#sizes) sizes.set(key, size)
     for (const [name, node] of this.#nodes) {
       const old = nodes.get(name)
@@ -336,6 +382,12 @@ export class Change {
       else nodes.set(name, node)
     }
   }
+}
+
+/** True if two values of a node differ in nothing but their subscriptions. */
+function isSameBut (one: Node, other: Node): boolean {
+  return one.key === other.key && one.config === other.config && one.affiliations === other.affiliations &&
+    one.creator === other.creator && one.created === other.created
 }
 
 /** Returns the bytes that an item counts for, as the store counts them. */

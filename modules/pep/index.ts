@@ -2,7 +2,8 @@
 import {
   accountLeaving, accountRemoved, AUTHORIZATION, APPROVAL, approve, defineModule, discovery, formIn, itemShape,
   ItemStore, mayRead, messageArriving, nodeArchives, NodeForm, nodeShape, NS, People, peopleShape, PEP_DEFAULTS,
-  pepChanging, personalEventing, PubSubEngine, queryArchive, readForm, setting, Trees, unlessUnreadable,
+  pepChanging, personalEventing, PubSubEngine, queryArchive, readForm, setting, subscriptionShape, Trees,
+  unlessUnreadable,
 } from '../../lib/api.js'
 import type {
   Batch, Jid, Maybe, MessageArriving, ModuleHost, NodeConfig, PersonalEventing, PubSubPlace,
@@ -36,13 +37,14 @@ export default defineModule({
     itemsPerNode: setting.count({ min: 10, max: 1_000_000 }).default(2000).says('The most items of a node, also of one whose owner has asked for the maximum. The oldest are removed first.'),
     bytes: setting.size({ min: '64KiB', max: '1GiB' }).default('8MiB').says('The most bytes of all items of an account.'),
   },
-  stores: { nodes: nodeShape, items: itemShape, people: peopleShape },
+  stores: { nodes: nodeShape, subscriptions: subscriptionShape, items: itemShape, people: peopleShape },
 
   setup (host) {
     const { settings, stores } = host
     const contacts = new Contacts(host)
     const trees = new Trees({
-      nodes: stores.nodes, items: new ItemStore(stores.items), people: new People(stores.people, host.domain),
+      nodes: stores.nodes, subscriptions: stores.subscriptions, items: new ItemStore(stores.items),
+      people: new People(stores.people, host.domain),
     })
     const place: PubSubPlace = {
       form: new NodeForm(['open', 'presence', 'roster', 'authorize', 'whitelist'], PAYLOAD),

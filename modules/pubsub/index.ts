@@ -2,7 +2,7 @@
 import {
   accountLeaving, adHocCommands, apart, APPROVAL, approve, archiveForm, AUTHORIZATION, defineModule, discovery, formIn,
   isMessage, itemShape, ItemStore, NodeForm, nodeShape, NS, parseJid, pendingCommand, People, peopleShape, PubSubEngine,
-  pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, Trees,
+  pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, subscriptionShape, Trees,
 } from '../../lib/api.js'
 import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
 import { moveNodes } from './moving.js'
@@ -30,7 +30,7 @@ export default defineModule({
     itemsPerNode: setting.count({ min: 1, max: 10_000_000 }).default(10_000).says('The most items of a node, also of one whose owner has asked for the maximum. The oldest are removed first.'),
     bytes: setting.size({ min: '1MiB', max: '1TiB' }).default('1GiB').says('The most bytes of all items.'),
   },
-  stores: { nodes: nodeShape, items: itemShape, people: peopleShape },
+  stores: { nodes: nodeShape, subscriptions: subscriptionShape, items: itemShape, people: peopleShape },
 
   setup (host) {
     const { settings, stores } = host
@@ -61,7 +61,8 @@ export default defineModule({
       },
       place,
       trees: new Trees({
-        nodes: stores.nodes, items: new ItemStore(stores.items), people: new People(stores.people, host.domain),
+        nodes: stores.nodes, subscriptions: stores.subscriptions, items: new ItemStore(stores.items),
+        people: new People(stores.people, host.domain),
       }),
     })
     answerRequests(host, engine)

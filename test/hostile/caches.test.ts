@@ -5,7 +5,7 @@ import { itemShape, ItemStore } from '../../lib/pubsub/items.js'
 import { PEP_DEFAULTS } from '../../lib/pubsub/config.js'
 import { storedNode, type StoredNode } from '../../lib/pubsub/node.js'
 import { People, peopleShape } from '../../lib/pubsub/people.js'
-import { Trees } from '../../lib/pubsub/trees.js'
+import { subscriptionShape, Trees } from '../../lib/pubsub/trees.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import type { Records } from '../../lib/storage/store.js'
 import { xml, type Element } from '../../lib/xml/element.js'
@@ -75,7 +75,8 @@ t.test('the lists of accounts that are not online are bounded in bytes over all 
   const nodes = counting(large(node))
   const storage = new MemoryStorage()
   const trees = new Trees({
-    nodes: nodes.store, items: new ItemStore(await storage.open('items', itemShape)),
+    nodes: nodes.store, subscriptions: await storage.open('subscriptions', subscriptionShape),
+    items: new ItemStore(await storage.open('items', itemShape)),
     people: new People(await storage.open('people', peopleShape), 'capulet.lit'),
   })
   const lists = new AccountRosters(rosters.store)

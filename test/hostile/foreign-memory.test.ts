@@ -50,6 +50,7 @@ const FLOODS: Readonly<Record<string, Flood>> = {
   'devices that enter a room': { count: 3000, to: ROOMS, stanza: (n, evil) => `<presence from='x${n}@${evil}/x' to='verona@${ROOMS}/nick${n}'><x xmlns='${MUC}'/><status>${text(500)}</status></presence>` },
   'devices that enter rooms which do not exist': { count: 10_000, to: ROOMS, stanza: (n, evil) => `<presence from='x${n}@${evil}/x' to='room${n}@${ROOMS}/nick'><x xmlns='${MUC}'/></presence>` },
   'messages to rooms that do not exist': { count: 10_000, to: ROOMS, stanza: (n, evil) => `<message type='groupchat' from='x${n}@${evil}/x' to='room${n}@${ROOMS}'><body>${n}</body></message>` },
+  'subscriptions to a node': { count: 3000, to: NODES, stanza: (n, evil) => `<iq type='set' id='${n}' from='x${n}@${evil}/x' to='${NODES}'><pubsub xmlns='${PUBSUB}'><subscribe node='verona' jid='x${n}@${evil}/x'/></pubsub></iq>` },
   'new nodes': { count: 5000, to: NODES, stanza: (n, evil) => `<iq type='set' id='${n}' from='x${n}@${evil}/x' to='${NODES}'><pubsub xmlns='${PUBSUB}'><create node='${text(900)}${n}'/></pubsub></iq>` },
 }
 
@@ -67,6 +68,8 @@ t.test('another server cannot fill the memory', { timeout: 1_200_000 }, async t 
   await tybalt.gets('code="201"')
   tybalt.says(`<iq type='set' id='room' to='verona@${ROOMS}'><query xmlns='${MUC}#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>`)
   await tybalt.gets('id="room"')
+  tybalt.says(`<iq type='set' id='node' to='${NODES}'><pubsub xmlns='${PUBSUB}'><create node='verona'/></pubsub></iq>`)
+  await tybalt.gets('id="node"')
   tybalt.isDeaf = true
 
   let floodings = 0

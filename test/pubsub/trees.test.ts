@@ -1,10 +1,10 @@
-/** The nodes of a service, while its account is removed. */
+/** The nodes of a service: how they are stored, and how they go with their account. */
 import t from 'tap'
 import { PEP_DEFAULTS } from '../../lib/pubsub/config.js'
 import { itemShape, ItemStore } from '../../lib/pubsub/items.js'
-import type { Node } from '../../lib/pubsub/node.js'
+import { storedNode, type Node, type Subscription } from '../../lib/pubsub/node.js'
 import { People, peopleShape } from '../../lib/pubsub/people.js'
-import { nodeShape, Trees } from '../../lib/pubsub/trees.js'
+import { nodeShape, subscriptionShape, Trees, type Change } from '../../lib/pubsub/trees.js'
 import { PendingBatch } from '../../lib/storage/batch.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { StanzaError } from '../../lib/xmpp/errors.js'
@@ -18,7 +18,8 @@ t.test('a removal comes after the changes before it, and what waits for it is no
   const storage = new MemoryStorage()
   const nodes = await storage.open('nodes', nodeShape)
   const trees = new Trees({
-    nodes, items: new ItemStore(await storage.open('items', itemShape)),
+    nodes, subscriptions: await storage.open('subscriptions', subscriptionShape),
+    items: new ItemStore(await storage.open('items', itemShape)),
     people: new People(await storage.open('people', peopleShape), 'capulet.lit'),
   })
   const [first, removal, late, next] = [new PendingBatch(), new PendingBatch(), new PendingBatch(), new PendingBatch()]
@@ -43,7 +44,8 @@ t.test('a removal is not refused because many changes wait', async t => {
   const storage = new MemoryStorage()
   const nodes = await storage.open('nodes', nodeShape)
   const trees = new Trees({
-    nodes, items: new ItemStore(await storage.open('items', itemShape)),
+    nodes, subscriptions: await storage.open('subscriptions', subscriptionShape),
+    items: new ItemStore(await storage.open('items', itemShape)),
     people: new People(await storage.open('people', peopleShape), 'capulet.lit'),
   })
   const [first, removal] = [new PendingBatch(), new PendingBatch()]
@@ -60,3 +62,68 @@ t.test('a removal is not refused because many changes wait', async t => {
   await erased
   await removal.commit(storage)
 })
+
+t.test('a subscription is stored by itself, whatever the number of others', async t => {
+  const { trees, subscriptions, commits } = await treesOf(new MemoryStorage())
+  const some = (count: number): readonly Subscription[] => Array.from({ length: count }, (_, n) => subscription(`${n}@d.lit`))
+  const first = some(100)
+  await commits(change => { change.put({ ...node('n'), subscriptions: first }) })
+  t.equal((await subscriptions.all(OWNER)).size, 100)
+
+  const more = subscription('new@d.lit')
+  t.equal(await commits(change => { change.put({ ...found(change, 'n'), subscriptions: [...first, more] }) }), 2, 'it, and who is named')
+  const [gone, ...left] = [...first, more]
+  t.equal(await commits(change => { change.put({ ...found(change, 'n'), subscriptions: left }) }), 2)
+  t.same((await trees.of(OWNER)).get('n')?.subscriptions, left)
+  t.notOk((await subscriptions.all(OWNER)).has(`n ${gone?.jid}`))
+  await commits(change => { change.remove(found(change, 'n')) })
+  t.equal((await subscriptions.all(OWNER)).size, 0)
+})
+
+t.test('the subscriptions of a node are there again after a restart, also of one that was stored with them', async t => {
+  const storage = new MemoryStorage()
+  const before = await treesOf(storage)
+  const [one, two, three] = ['one@d.lit', 'two@d.lit/r 2', 'three@d.lit'].map(subscription) as [Subscription, Subscription, Subscription]
+  await before.commits(change => { change.put({ ...node('n'), subscriptions: [one, two] }) })
+  await before.nodes.put(OWNER, 'old', { ...storedNode(node('old')), subscriptions: [one, two, three] })
+
+  const after = await treesOf(storage)
+  const names = async ({ trees }: typeof after, of: string): Promise<readonly string[]> =>
+    ((await trees.of(OWNER)).get(of)?.subscriptions ?? []).map(({ jid }) => jid).sort()
+  t.same(await names(after, 'n'), ['one@d.lit', 'two@d.lit/r 2'])
+  t.same(await names(after, 'old'), ['one@d.lit', 'three@d.lit', 'two@d.lit/r 2'])
+  await after.commits(change => { change.put({ ...found(change, 'old'), subscriptions: [one, three] }) })
+  t.same(await names(await treesOf(storage), 'old'), ['one@d.lit', 'three@d.lit'], 'who has left does not come back')
+})
+
+function subscription (jid: string): Subscription { return { jid, state: 'subscribed', subid: 's', deliver: true } }
+
+function found (change: Change, name: string): Node {
+  const node = change.node(name)
+  if (node === undefined) throw new Error(`no node ${name}`)
+  return node
+}
+
+/** Opens the stores. `commits` stores what a function changes, and returns the number of its writes. */
+async function treesOf (storage: MemoryStorage) {
+  const nodes = await storage.open('nodes', nodeShape)
+  const subscriptions = await storage.open('subscriptions', subscriptionShape)
+  const trees = new Trees({
+    nodes, subscriptions, items: new ItemStore(await storage.open('items', itemShape)),
+    people: new People(await storage.open('people', peopleShape), 'capulet.lit'),
+  })
+  const commits = async (run: (change: Change) => void): Promise<number> => {
+    const batch = new PendingBatch()
+    const change = await trees.change(OWNER, batch)
+    let writes = 0
+    const add = batch.add.bind(batch)
+    batch.add = write => {
+      writes++
+      add(write)
+    }
+    run(change)
+    await batch.commit(storage)
+    return writes
+  }
+  return { trees, nodes, subscriptions, commits }
+}
