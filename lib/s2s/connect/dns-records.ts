@@ -25,10 +25,14 @@ export function bytesOf (records: readonly Answer[]): number {
 
 function priorityOf (record: Answer): number { return record.type === 'SRV' ? record.data.priority ?? 0 : 0 }
 
-/** The data of a TLSA record is a part of its packet, which would stay in memory with it. */
+/**
+ * The data of a TLSA record is a part of its packet, which would stay in memory with it. A copy in Node's pool would
+ * keep the pool, which has 64 KiB since Node 24.
+ */
 function copyOf (record: Answer, name: string): Answer {
   if (record.type !== 'TLSA') return { ...record, name }
-  return { ...record, name, data: { ...record.data, certificate: Buffer.from(record.data.certificate) } }
+  const certificate = Buffer.from(new Uint8Array(record.data.certificate).buffer)
+  return { ...record, name, data: { ...record.data, certificate } }
 }
 
 function bytesOfData (record: Answer): number {
