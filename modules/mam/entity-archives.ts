@@ -100,7 +100,8 @@ export class ArchivesOfEntities implements EntityArchives {
   }
 
   async * #versions (address: Jid, messageId: string): AsyncIterable<readonly ArchivedMessage[]> {
-    for await (const page of versionsIn(this.#parts.messages, address, messageId)) yield page.map(archivedIn)
+    const versions = { owner: address.toString(), from: address, id: messageId }
+    for await (const page of versionsIn(this.#parts.messages, versions)) yield page.map(archivedIn)
   }
 
   // ---- Requests -------------------------------------------------------------------------------------------------

@@ -35,18 +35,21 @@ export function aliasOf (message: Message): { readonly alias?: string } {
   return id === undefined || id === '' ? {} : { alias: nameOf(message, id) }
 }
 
+/** Messages of one archive that have a message id of a sender. `with`: the other party; without it, any. */
+interface Versions { readonly owner: string, readonly from: Jid, readonly id: string, readonly with?: string }
+
 /**
- * Returns the messages to, or of, a bare address with this message id, and their corrections: the oldest first, a few
- * at a time, because the caller parses them on the main thread.
+ * Returns messages with a message id, and their corrections: the oldest first, a few at a time, because the caller
+ * parses them on the main thread, and other work gets its turn in between.
  */
 export async function * versionsIn (
-  archive: Journal<string>, address: Jid, messageId: string,
+  archive: Journal<string>, { owner, from, id, ...contact }: Versions,
 ): AsyncIterable<readonly Entry<string>[]> {
-  const alias = nameOf({ from: address }, messageId)
+  const alias = nameOf({ from }, id)
   let after: string | undefined
   for (let [left, bytes] = [MOST, MOST_READ]; left > 0 && bytes > 0;) {
-    const { entries, complete } = await archive.page(address.toString(), {
-      alias, limit: Math.min(left, FEW), bytes: PAGE, ...after === undefined ? {} : { after },
+    const { entries, complete } = await archive.page(owner, {
+      alias, ...contact, limit: Math.min(left, FEW), bytes: PAGE, ...after === undefined ? {} : { after },
     })
     yield entries
     after = entries.at(-1)?.id
@@ -123,22 +126,10 @@ export class Retractions {
 
   async #retract (owner: string, { contact, retraction, payer }: Task): Promise<void> {
     const { archive } = this.#home
-    let left = MOST
-    let bytes = MOST_READ
-    let after: string | undefined
-    for (let isOver = false; !isOver && left > 0 && bytes > 0;) {
-      // A few at a time: entries are parsed on the main thread, and other work gets its turn in between.
-      const page = await archive.page(owner, {
-        alias: nameOf(retraction, retraction.target), with: contact, limit: Math.min(left, FEW), bytes: PAGE,
-        ...after === undefined ? {} : { after },
-      })
-      const read = page.entries.reduce((sum, { value }) => sum + value.length, 0)
-      payer?.charge(costOfBytes(read) * PARSED, retraction.from)
-      await this.#replace(owner, page.entries, retraction)
-      left -= page.entries.length
-      bytes -= read
-      after = page.entries.at(-1)?.id
-      isOver = page.complete || after === undefined
+    const { from, target: id } = retraction
+    for await (const entries of versionsIn(archive, { owner, from, id, with: contact })) {
+      payer?.charge(costOfBytes(entries.reduce((sum, { value }) => sum + value.length, 0)) * PARSED, from)
+      await this.#replace(owner, entries, retraction)
     }
   }
 
