@@ -199,16 +199,15 @@ function added<T> (list: T[], one: T): () => void {
   return () => { list.splice(list.indexOf(one), 1) }
 }
 
-function nodeOf (payload: Element): string | undefined {
-  if (childElements(payload).some(one => one.getName() !== 'set')) throw new StanzaError('bad-request')
+/** `filter`: a child that the query may have besides paging. */
+function nodeOf (payload: Element, filter?: Element): string | undefined {
+  if (childElements(payload).some(one => one !== filter && one.getName() !== 'set')) throw new StanzaError('bad-request')
   return attributeOf(payload, 'node')
 }
 
 /** Returns the node whose items are queried. A filter (XEP-0462) is for services that obey it. */
 function listedNode (host: ModuleHost, of: Place, { payload }: Request): string | undefined {
-  const filter = host.features(of).includes(NS.PUBSUB_FILTER) ? child(payload, NS.PUBSUB_FILTER, 'filter') : undefined
-  if (childElements(payload).some(one => one !== filter && one.getName() !== 'set')) throw new StanzaError('bad-request')
-  return attributeOf(payload, 'node')
+  return nodeOf(payload, host.features(of).includes(NS.PUBSUB_FILTER) ? child(payload, NS.PUBSUB_FILTER, 'filter') : undefined)
 }
 
 function nodeInfo (node: string, { identities, features = [], forms = [] }: DiscoInfo): Element {

@@ -15,7 +15,7 @@ import { addressed, stanza, type Addressed } from '../xmpp/stanza.js'
 import { mayRead, maySubscribe } from './access.js'
 import { bytesOfPayload, storedPayload, type Item } from './items.js'
 import { isCurrent, type Node, type Subscription } from './node.js'
-import { itemsWith } from './retrieving.js'
+import { itemsWith, sinceOf } from './retrieving.js'
 import { subscriptionElement } from './subscribing.js'
 import type { Trees } from './trees.js'
 import { ownersOf, type NodeEvent, type PubSubPlace } from './work.js'
@@ -264,7 +264,6 @@ function isTold (event: NodeEvent): boolean {
   }
 }
 
-/** True if there is an item, and it has not expired (§8.2, pubsub#item_expire). */
-export function isFresh ({ config: { itemExpire } }: Node, item: Item | undefined, now: number): boolean {
-  return item !== undefined && (itemExpire === 'max' || item.at >= now - itemExpire * 1000)
+function isFresh (node: Node, item: Item | undefined, now: number): boolean {
+  return item !== undefined && item.at >= (sinceOf(node, now) ?? -Infinity)
 }

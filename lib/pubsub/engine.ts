@@ -13,7 +13,7 @@ import type { Addressed } from '../xmpp/stanza.js'
 import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
 import { apart } from './apart.js'
 import { endBounced, isGone } from './bounces.js'
-import { Delivery, isFresh, type DeliveryHome } from './delivery.js'
+import { Delivery, type DeliveryHome } from './delivery.js'
 import { pubsubError } from './errors.js'
 import { typeFilter } from './filtering.js'
 import { TO_PARSE, type Item } from './items.js'
@@ -22,7 +22,9 @@ import {
   affiliate, affiliations, configure, create, remove, removePerson, setSubscriptions, subscriptions,
 } from './owning.js'
 import { newItem, publish, purge, retract } from './publishing.js'
-import { nodeInfo, nodeItems, ownAffiliations, ownSubscriptions, retrieve, type Reading } from './retrieving.js'
+import {
+  nodeInfo, nodeItems, ownAffiliations, ownSubscriptions, retrieve, sinceOf, type Reading,
+} from './retrieving.js'
 import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
 import { ServiceEnded, type Trees } from './trees.js'
 import { Work, type PubSubPlace } from './work.js'
@@ -319,9 +321,8 @@ export class PubSubEngine {
 
   /** Returns the newest item of a node; undefined if there is none, or if it has expired. */
   async newest (service: Jid, node: Node): Promise<Item | undefined> {
-    const query = { limit: 1, bytes: Infinity, newest: true, since: undefined }
-    const { items: [item] } = await this.#trees.items.some(service.toString(), node, query)
-    return isFresh(node, item, this.#home.now()) ? item : undefined
+    const query = { limit: 1, bytes: Infinity, newest: true, since: sinceOf(node, this.#home.now()) }
+    return (await this.#trees.items.some(service.toString(), node, query)).items[0]
   }
 
   /** Returns the item of a node with this id; undefined if there is none. */

@@ -125,16 +125,17 @@ function itemsElement (node: Node, items: readonly Item[]): Element {
 }
 
 /** Returns `<items/>` as a notification has it: with one item, and this payload. */
-export function itemsWith (node: Node, { id, publisher }: Item, payload: Element | undefined): Element {
-  const { name, config } = node
-  return xml('items', { node: name },
-    xml('item', { id, publisher: config.itemReply === 'publisher' ? publisher : undefined }, payload))
+export function itemsWith (node: Node, item: Item, payload: Element | undefined): Element {
+  return xml('items', { node: node.name }, itemWith(node, item, payload))
+}
+
+function itemWith ({ config }: Node, { id, publisher }: Item, payload: Element | undefined): Element {
+  return xml('item', { id, publisher: config.itemReply === 'publisher' ? publisher : undefined }, payload)
 }
 
 /** Returns `<item/>` with its stored payload. */
-export function itemElement (node: Node, { id, publisher, payload }: Item): Element {
-  return xml('item', { id, publisher: node.config.itemReply === 'publisher' ? publisher : undefined },
-    payload === undefined ? undefined : storedPayload(payload))
+export function itemElement (node: Node, item: Item): Element {
+  return itemWith(node, item, item.payload === undefined ? undefined : storedPayload(item.payload))
 }
 
 // ---- The asker's own subscriptions and affiliations -----------------------------------------------------------

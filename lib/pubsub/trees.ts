@@ -37,16 +37,11 @@ const MOST_WAITING = 100
 
 /** The nodes of one service. Only `Change` changes it. */
 export class Tree {
-  readonly nodes: Map<string, Node>
+  readonly nodes = new Map<string, Node>()
   /** The sizes of nodes that are known, by the key of the node. */
   readonly sizes = new Map<string, Size>()
   /** The keys of nodes that are stored with their subscriptions, as all were before. */
-  readonly whole: Set<string>
-
-  constructor (nodes: Map<string, Node>, whole: Set<string>) {
-    this.nodes = nodes
-    this.whole = whole
-  }
+  readonly whole = new Set<string>()
 
   get bytes (): number {
     let bytes = TREE
@@ -169,7 +164,7 @@ async function readTree ({ nodes, subscriptions }: TreeStores, owner: string): P
     if (those === undefined) apart.set(node, [subscription])
     else those.push(subscription)
   }
-  const tree = new Tree(new Map(), new Set())
+  const tree = new Tree()
   for (const [name, stored] of await nodes.all(owner)) {
     if (stored.subscriptions !== undefined) tree.whole.add(stored.key)
     tree.nodes.set(name, restoredNode(name, stored, stored.subscriptions ?? apart.get(stored.key) ?? []))
@@ -194,8 +189,6 @@ export class Change {
   readonly #cleared = new Set<string>()
   /** The addresses that nodes newly name. */
   readonly #named = new Set<string>()
-  /** The keys of nodes that are stored without their subscriptions since this change. */
-  readonly #parted = new Set<string>()
 
   constructor (owner: string, batch: Batch, parts: ChangeDeps) {
     this.owner = owner
@@ -224,8 +217,7 @@ export class Change {
     for (const address of added) this.#named.add(address)
     for (const write of writes) this.batch.add(write)
     // A node that was stored with its subscriptions is stored without them now, and all of them apart.
-    const stored = tree.whole.has(node.key) && !this.#parted.has(node.key) ? undefined : old
-    this.#parted.add(node.key)
+    const stored = tree.whole.has(node.key) && !this.#nodes.has(node.name) ? undefined : old
     if (stored === undefined || !isSameBut(stored, node)) {
       this.batch.add(nodes.putting(this.owner, node.name, storedNode(node)))
     }
@@ -373,10 +365,10 @@ export class Change {
   /** Makes the change visible. Called when it is stored. */
   apply (): void {
     const { nodes, sizes, whole } = this.#parts.tree
-    for (const key of this.#parted) whole.delete(key)
     for (const [key, size] of this.#sizes) sizes.set(key, size)
     for (const [name, node] of this.#nodes) {
       const old = nodes.get(name)
+      if (old !== undefined) whole.delete(old.key)
       if (old !== undefined && old.key !== node?.key) sizes.delete(old.key)
       if (node === undefined) nodes.delete(name)
       else nodes.set(name, node)

@@ -31,7 +31,7 @@ export class PacedWire extends Duplex {
       this.#pass()
     })
     socket.on('close', () => { this.destroy() })
-    this.on('error', () => {}) // it is destroyed, and that is all its readers need to know
+    this.on('error', () => {}) // the stream destroys itself, and nobody asks why
   }
 
   /** Ends the connection after what was written, and then cuts it. Node's HTTP does so after its last answer. */
