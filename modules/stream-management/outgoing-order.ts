@@ -20,8 +20,8 @@ export interface Item extends management.Sized {
   seq: number | undefined
   /** Called when another device of the account has acknowledged it. */
   readonly confirmed: () => void
-  /** 'waiting': for its commit. 'void': the commit failed, and it is never sent. */
-  state: 'waiting' | 'ready' | 'void'
+  /** 'waiting': for its commit. */
+  state: 'waiting' | 'ready'
   /** True if it may wait for the next urgent stanza (XEP-0352). */
   isPatient: boolean
   /** The body that the stanza shares with those to other devices; absent if it has its own. */
@@ -121,8 +121,7 @@ export class OutgoingOrder {
     if (this.#isHeld) return
     for (const item of this.#places.splice(0, this.#due())) {
       this.#placedBytes -= management.sizeOf(item)
-      if (item.state === 'void') this.#sharedBytes -= sharedBytesOf(item)
-      else this.#sent.push(item)
+      this.#sent.push(item)
     }
     this.#sent.flush()
   }
@@ -147,18 +146,23 @@ export class OutgoingOrder {
 
   /** Removes a stanza whose commit failed; later ones get new numbers. */
   drop (item: Item): void {
-    item.state = 'void'
-    let seq = this.#sent.sent
-    let isBehind = false
-    for (const place of this.#places) {
-      if (place === item) isBehind = true
-      if (place.state === 'void') continue
-      seq = counted(seq)
-      if (!isBehind || this.#isVague) continue // the numbers are not known after a crash
-      place.seq = seq
-      this.#home.moved(place)
-    }
+    const place = this.#places.indexOf(item)
+    if (place < 0) return
+    this.#places.splice(place, 1)
+    this.#placedBytes -= management.sizeOf(item)
+    this.#sharedBytes -= sharedBytesOf(item)
+    if (!this.#isVague) this.#number(place)
     this.drain()
+  }
+
+  /** Numbers the stanzas that are not sent yet, from a place on. */
+  #number (from: number): void {
+    for (let place = from; place < this.#places.length; place++) {
+      const item = this.#places[place]
+      if (item === undefined) continue
+      item.seq = counted(this.#sent.sent, place + 1)
+      this.#home.moved(item)
+    }
   }
 
   /**
@@ -174,13 +178,16 @@ export class OutgoingOrder {
   #believe (h: number): readonly Item[] {
     const before = this.#sent.acknowledged
     this.#isVague = false
-    return this.#sent.restart(h).filter(item => {
+    const handled = this.#sent.restart(h).filter(item => {
       if (item.seq !== undefined && distance(before, item.seq) <= distance(before, h)) return true
       this.#sent.push(item)
       item.seq = this.#sent.sent
       this.#home.moved(item)
       return false
     })
+    // Those that wait for their commits are in rows without a number too.
+    this.#number(0)
+    return handled
   }
 
   /** Sends all unacknowledged stanzas again on a new connection. */
@@ -192,7 +199,7 @@ export class OutgoingOrder {
       const item = this.#sent.at(place)
       if (item !== undefined) yield item
     }
-    for (const item of this.#places) if (item.state !== 'void') yield item
+    yield * this.#places
   }
 
   /** Yields all unacknowledged stanzas as octets. */
@@ -200,12 +207,12 @@ export class OutgoingOrder {
 
   /** Returns all unacknowledged stanzas, the oldest first, numbered if the numbers are known. */
   all (): readonly Item[] {
-    const all = [...this.#sent.all(), ...this.#places.filter(({ state }) => state !== 'void')]
+    const all = [...this.#sent.all(), ...this.#places]
     if (!this.#isVague) all.forEach((item, index) => { item.seq = counted(this.#sent.acknowledged, index + 1) })
     return all
   }
 
-  /** Returns and removes all unacknowledged stanzas, including void ones. */
+  /** Returns and removes all unacknowledged stanzas, also those that wait for their commits. */
   take (): readonly Item[] {
     const places = this.#places
     this.#places = []

@@ -16,6 +16,8 @@ t.test('if every other kill is an orderly stop, nothing is lost either, and ever
 
 t.test('a message on its way to another server when the server is killed arrives, or comes back to its sender', { buffered: true }, t => plays(t, 'neighbours', 6))
 
+t.test('kill -9 while the occupants of a room talk: its archive and all of them have each message once, in one order, and all stay in the room', { buffered: true }, t => plays(t, 'rooms', 6))
+
 async function plays (t: Test, name: string, kills: number, mode?: 'stops'): Promise<void> {
   const play = new Program(process.execPath, [join(PACKAGE_ROOT, 'dist', 'test', 'crash', `${name}.js`), String(kills), ...mode === undefined ? [] : [mode]], { input: '', isMeasured: false })
   t.teardown(() => play.stop())
