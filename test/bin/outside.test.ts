@@ -9,6 +9,9 @@ import { SESTINA } from '../sestina.js'
 t.setTimeout(1_200_000)
 t.jobs = 2 // each waits for one process after the other
 
+/** Only a command that hangs lasts longer, in seconds. */
+const LONGEST = 300
+
 /** A module whose hook the server fires at its start. A module with another copy of the hooks would log nothing. */
 const DICE = `import { defineModule, hostOpened, setting } from 'sestina'
 export default defineModule({
@@ -43,7 +46,7 @@ function confOf (modules: string, port: number | undefined): string {
 
 async function command ({ folder }: Place, ...words: readonly string[]): Promise<string> {
   const program = new Program(process.execPath, [SESTINA, ...words, '--conf', join(folder, 'sestina.toml')], { input: '', isMeasured: false })
-  await program.ended
+  await program.ends(LONGEST)
   return program.said
 }
 
@@ -55,14 +58,14 @@ async function refusal (t: Test, { folder }: Place, isMeasured = true): Promise<
   const conf = join(folder, 'sestina.toml')
   const [checked, started] = [['check', conf], ['start', '--conf', conf]].map(words =>
     new Program(process.execPath, [SESTINA, ...words], { input: '', isMeasured: isMeasured && words[0] === 'check' }))
-  t.equal(await checked?.ended, 78)
-  t.equal(await started?.ended, 78)
+  t.equal(await checked?.ends(LONGEST), 78)
+  t.equal(await started?.ends(LONGEST), 78)
   t.equal(started?.said, checked?.said, 'check says what a start says')
   return checked?.said.replaceAll(folder, '') ?? ''
 }
 
-function starting (t: Test, { folder }: Place): Program {
-  const server = new Program(process.execPath, [SESTINA, 'start', '--conf', join(folder, 'sestina.toml')], { input: '' })
+function starting (t: Test, { folder }: Place, isMeasured = false): Program {
+  const server = new Program(process.execPath, [SESTINA, 'start', '--conf', join(folder, 'sestina.toml')], { input: '', isMeasured })
   t.teardown(() => server.stop())
   return server
 }
@@ -172,7 +175,7 @@ export default defineModule({ name: \`dice\${rolls.total}\`, setup () { /* nothi
 t.test('a reload takes new modules, drops removed ones, and says which rebuilt ones need a restart', { buffered: true }, async t => {
   const here = await place(t, 'path = ["own"]', { 'own/dice.mjs': DICE, 'own/part/part.mjs': 'export const a = 1\n' })
   const conf = readFileSync(join(here.folder, 'sestina.toml'), 'utf8')
-  const server = starting(t, here)
+  const server = starting(t, here, true)
   await server.says(/"msg":"server ready"/)
   t.match(await command(here, 'reload'), /^reloaded\n/)
 
@@ -212,11 +215,11 @@ t.test('a module whose setup throws is reported by check, start and reload with 
   const conf = join(here.folder, 'sestina.toml')
   const said = /^module 'coin' cannot be set up: ReferenceError: hostOpenedX is not defined\n +at .*\/own\/coin\.mjs:4:\d+\)?\n$/
   const check = new Program(process.execPath, [SESTINA, 'check', conf], { input: '' })
-  t.equal(await check.ended, 78)
+  t.equal(await check.ends(LONGEST), 78)
   t.match(check.said, new RegExp(`/sestina\\.toml:10:1: ${said.source.slice(1)}`))
   t.notOk(existsSync(join(here.folder, 'data')), 'a check stores nothing')
   const started = starting(t, here)
-  t.equal(await started.ended, 1)
+  t.equal(await started.ends(LONGEST), 1)
   t.match(started.said.split('\n').filter(line => !line.startsWith('{')).join('\n'), said)
 
   here.write({ 'own/coin.mjs': MENDED })

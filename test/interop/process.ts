@@ -94,6 +94,19 @@ export class Program {
     })
   }
 
+  /** Waits until the program ends by itself. Throws with the last output if the time is over, and kills it. */
+  async ends (seconds = PATIENCE): Promise<number | string> {
+    let isLate = false
+    const timer = setTimeout(() => {
+      isLate = true
+      this.signal('SIGKILL')
+    }, seconds * 1000)
+    const ended = await this.ended
+    clearTimeout(timer)
+    if (isLate) throw new Failure(`${this.name} was given ${seconds} s to end`, this.#said)
+    return ended
+  }
+
   /** Asks the whole group to end, and kills it after two minutes. */
   async stop (): Promise<void> {
     this.signal('SIGTERM')
@@ -129,9 +142,7 @@ export class Program {
 /** Runs a program to its end and returns its output. Throws if it ends with another code than 0, or not in time. */
 export async function run (path: string, args: readonly string[], how: Command = {}): Promise<string> {
   const program = new Program(path, args, { input: '', ...how })
-  const timer = setTimeout(() => { program.signal('SIGKILL') }, PATIENCE * 1000)
-  const ended = await program.ended
-  clearTimeout(timer)
+  const ended = await program.ends()
   if (ended !== 0) throw new Failure(`${program.name} ended with ${ended}`, program.said)
   return program.said
 }
