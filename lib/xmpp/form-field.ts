@@ -13,6 +13,9 @@ export interface FieldOptions {
   readonly required?: boolean
 }
 
+/** The least and the most of the accepted numbers; `most` is left out if there is no bound. */
+export interface Range { readonly least: number, readonly most?: number }
+
 /** A field whose value is a T. */
 export interface FormField<T> {
   readonly name: string
@@ -23,6 +26,8 @@ export interface FormField<T> {
   readonly options: readonly FormOption[]
   /** True if the field may have more than one value. */
   readonly many: boolean
+  /** The whole numbers that the field accepts (XEP-0122); undefined for a field of another kind. */
+  readonly range: Range | undefined
   /** Returns the field with this value. */
   is (value: T): FilledField
   /** Returns the value; undefined if it was left empty. Throws RangeError if the value does not fit. */
@@ -53,7 +58,9 @@ export const field = {
   count: (
     name: string, how: FieldOptions & { readonly least?: number, readonly most?: number } = {},
   ): FormField<number> =>
-    make(name, 'text-single', how, single(whole(how.least ?? 0, how.most ?? Number.MAX_SAFE_INTEGER))),
+    make(name, 'text-single', how, single(whole(how.least ?? 0, how.most ?? Number.MAX_SAFE_INTEGER)), [], {
+      least: how.least ?? 0, ...how.most === undefined ? {} : { most: how.most },
+    }),
   /** A whole number from `least` to `most`, inclusive, or `max`: as many as the server allows (XEP-0060 §15.5). */
   countOrMax: (
     name: string, how: FieldOptions & { readonly least?: number, readonly most?: number } = {},
@@ -167,7 +174,7 @@ function several<T> (one: Single<T>, once = true): Way<readonly T[]> {
 }
 
 function make<T> (
-  name: string, type: FieldType, how: FieldOptions, way: Way<T>, options: readonly FormOption[] = [],
+  name: string, type: FieldType, how: FieldOptions, way: Way<T>, options: readonly FormOption[] = [], range?: Range,
 ): FormField<T> {
   const field: FormField<T> = {
     name,
@@ -177,6 +184,7 @@ function make<T> (
     required: how.required ?? false,
     options,
     many: way.many,
+    range,
     is: value => ({ field, values: way.write(value) }),
     read: values => way.read(values),
   }

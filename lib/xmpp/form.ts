@@ -2,7 +2,7 @@
 import { attributeOf, child, children, textOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError, type StanzaCondition } from './errors.js'
-import type { FilledField, FormField } from './form-field.js'
+import type { FilledField, FormField, Range } from './form-field.js'
 
 export { field } from './form-field.js'
 export type { FieldOptions, FieldType, FilledField, FormField, FormOption } from './form-field.js'
@@ -204,8 +204,14 @@ function fieldElement (
   return xml('field', { var: type === 'fixed' ? undefined : name, type, label },
     description === undefined ? undefined : xml('desc', {}, description),
     required ? xml('required') : undefined,
+    field.range === undefined ? undefined : validation(field.range),
     ...given,
     ...options.map(option => xml('option', { label: option.label }, xml('value', {}, option.value))))
+}
+
+/** XEP-0122 §3: a whole number within bounds. */
+function validation ({ least, most }: Range): Element {
+  return xml('validate', { xmlns: NS.DATA_VALIDATE, datatype: 'xs:integer' }, xml('range', { min: least, max: most }))
 }
 
 function isBlank (value: unknown): boolean {

@@ -39,10 +39,14 @@ export interface RoomConfig {
   readonly isArchived: boolean
   /** The most messages that somebody who enters is sent. */
   readonly history: number
+  /** The seconds between two messages of one user (XEP-0500); 0: as often as they like. */
+  readonly slowMode: number
 }
 
 /** The most messages of the history, whatever a room asks for. */
 export const MOST_HISTORY = 100
+/** The longest time between two messages of a user that an owner can ask for, in seconds: a day. */
+const SLOWEST = 86_400
 /** The most characters of a text in the configuration. */
 const LONGEST = 4096
 
@@ -50,7 +54,7 @@ export const DEFAULTS: RoomConfig = {
   name: '', description: '', lang: '', isPersistent: false, isPublic: true, showsOccupants: false,
   isMembersOnly: false, isModerated: false, password: '', whois: 'moderators', changeSubject: false,
   privateMessages: 'anyone', invites: false, queries: true, presenceOf: ROLES,
-  listsFor: ROLES, maxUsers: 0, isLogged: false, isArchived: true, history: 20,
+  listsFor: ROLES, maxUsers: 0, isLogged: false, isArchived: true, history: 20, slowMode: 0,
 }
 
 /** True for a stored configuration. */
@@ -60,6 +64,7 @@ export function isConfig (value: unknown): boolean {
     showsOccupants: 'boolean', isMembersOnly: 'boolean', isModerated: 'boolean', password: 'string', whois: 'string',
     changeSubject: 'boolean', privateMessages: 'string', invites: 'boolean', queries: 'boolean', presenceOf: 'strings',
     listsFor: 'strings', maxUsers: 'number', isLogged: 'boolean', isArchived: 'boolean', history: 'number',
+    slowMode: 'number?',
   })
 }
 
@@ -87,6 +92,9 @@ const FIELD = {
   isLogged: field.flag('muc#roomconfig_enablelogging', { label: 'Is what is said published?' }),
   isArchived: field.flag('muc#roomconfig_enablearchiving', { label: 'Keep an archive for those who may enter?' }),
   history: field.count('muc#maxhistoryfetch', { label: 'Most messages of the history on entering', most: MOST_HISTORY }),
+  slowMode: field.count('muc#roomconfig_slow_mode_duration', {
+    label: 'Slow mode', description: 'Seconds between two messages of one occupant; 0: no limit', most: SLOWEST,
+  }),
   admins: field.jids('muc#roomconfig_roomadmins', { label: 'Admins of the room' }),
   owners: field.jids('muc#roomconfig_roomowners', { label: 'Owners of the room' }),
 } as const
@@ -113,6 +121,7 @@ function filled (config: RoomConfig): FilledField[] {
     FIELD.listsFor.is(config.listsFor.filter(isShownRole)),
     FIELD.maxUsers.is(config.maxUsers === 0 ? 'none' : String(config.maxUsers)), FIELD.isLogged.is(config.isLogged),
     FIELD.isArchived.is(config.isArchived), FIELD.history.is(config.history),
+    FIELD.slowMode.is(config.slowMode),
   ]
 }
 
@@ -146,6 +155,7 @@ export function readConfig (
     listsFor: given(FIELD.listsFor, old.listsFor.filter(isShownRole)),
     maxUsers: mostIn(answers.get(FIELD.maxUsers), old.maxUsers), isLogged: given(FIELD.isLogged, old.isLogged),
     isArchived: given(FIELD.isArchived, old.isArchived), history: given(FIELD.history, old.history),
+    slowMode: given(FIELD.slowMode, old.slowMode),
   }
   const [admins, owners] = [answers.get(FIELD.admins), answers.get(FIELD.owners)]
   return { config, rulers: { ...admins === undefined ? {} : { admins }, ...owners === undefined ? {} : { owners } } }

@@ -30,6 +30,7 @@ const INFO = {
   avatar: field.text('muc#roominfo_avatarhash', { label: 'Avatar' }),
   history: field.count('muc#maxhistoryfetch', { label: 'Most messages of the history' }),
   queries: field.flag('muc#roomconfig_allow_query_users', { label: 'Occupants may ask each other' }),
+  slowMode: field.count('muc#roominfo_slow_mode_duration', { label: 'Seconds between two messages of one occupant' }),
 }
 const INFO_FORM = new DataForm(NS.MUC_ROOM_INFO, Object.values(INFO))
 
@@ -76,6 +77,7 @@ function infoForm (room: Room, asker: Jid): Element {
     INFO.configSubject.is(config.changeSubject),
     INFO.invites.is(config.invites), INFO.privateMessages.is(config.privateMessages), INFO.lang.is(config.lang),
     INFO.avatar.is(avatar), INFO.history.is(config.history), INFO.queries.is(config.queries),
+    INFO.slowMode.is(config.slowMode),
   ])
 }
 

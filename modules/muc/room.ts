@@ -5,6 +5,7 @@ import { createHmac } from 'node:crypto'
 import type { RoomConfig } from './config.js'
 import type { History } from './history.js'
 import type { Relays } from './relays.js'
+import { SlowMode } from './slow-mode.js'
 import { isRuling, type Affiliation, type Role } from './standing.js'
 
 /** One device that is in a room. */
@@ -82,6 +83,7 @@ export class Room {
   avatar = ''
   readonly history: History
   readonly relays: Relays
+  readonly slowMode = new SlowMode()
   readonly #belongings = new Map<string, Belonging>()
   #belongingBytes = 0
   /** Who was invited by whom: the bare address of the inviter by that of the invited. */
@@ -110,7 +112,7 @@ export class Room {
   /** About how many bytes of memory the room takes. */
   get bytes (): number {
     const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size + 300 * this.invited.size
-    return 2000 + lists + this.history.bytes
+    return 2000 + lists + this.history.bytes + this.slowMode.bytes
   }
 
   /** The addresses of all devices in the room. */

@@ -4,7 +4,7 @@ import {
   parseJid, records, shortened, Stanza, table, toOctets, xml,
 } from '../../lib/api.js'
 import type { ArchivedMessage, Element, Jid, Records, Table, Write } from '../../lib/api.js'
-import { isConfig, type RoomConfig } from './config.js'
+import { DEFAULTS, isConfig, type RoomConfig } from './config.js'
 import { History, type Said } from './history.js'
 import { Relays } from './relays.js'
 import { Room, type Belonging, type Device, type Occupant, type Subject } from './room.js'
@@ -114,7 +114,9 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
   const [belongings, devices, invitations] = await Promise.all([
     stores.belongings.all(owner), stores.devices.all(owner), stores.invitations.all(owner),
   ])
-  const room = new Room({ address, ...row, history, relays: new Relays() })
+  // A configuration that an older version stored lacks what was added later.
+  const config = { ...DEFAULTS, ...row.config }
+  const room = new Room({ address, ...row, config, history, relays: new Relays() })
   for (const [who, belonging] of belongings) {
     room.belong(who, { ...belonging, affiliation: readAffiliation(belonging.affiliation) })
   }

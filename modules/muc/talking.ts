@@ -3,6 +3,7 @@ import { addressed, child, flatten, follow, jidOf, namespaceOf, NS, storingOf, S
 import type { Addressed, Batch, Element, Jid, Maybe, ToEntity } from '../../lib/api.js'
 import type { Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
+import { isRuling } from './standing.js'
 import { isHistory, isPassed, isSubjectChange, roomWrite } from './stored.js'
 
 type Arrival = ToEntity<'message'>
@@ -30,9 +31,22 @@ export function talk (service: MucService, room: Room, arrival: Arrival): Maybe<
   const { stanza: message, batch, payer } = arrival
   const speaker = speakerWithVoice(service, room, message.from)
   if (isSubjectChange(message)) return changeSubject(service, room, speaker, arrival)
+  if (message.has(NS.CLIENT, 'body')) pace(service, room, speaker, batch)
   payer?.charge(room.deviceCount, message.from)
   const said = reflected(room, speaker, message)
   return say(service, room, batch, said)
+}
+
+/**
+ * XEP-0500 §5: throws policy-violation of type `wait` if the user spoke too short a time ago, with whatever device or
+ * nick. Admins and owners are not limited.
+ */
+function pace (service: MucService, room: Room, { bare }: Occupant, batch: Batch): void {
+  const { slowMode: seconds } = room.config
+  if (seconds === 0 || isRuling(room.affiliationOf(bare))) return
+  const user = bare.toString()
+  const before = room.slowMode.take(user, service.now, seconds)
+  batch.failed(() => { room.slowMode.giveBack(user, before) })
 }
 
 /** Notes that a device is there. */
