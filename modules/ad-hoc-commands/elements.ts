@@ -27,6 +27,12 @@ export function actionIn (command: Element): Action {
   return action
 }
 
+/** True if the command has a form that is filled in. */
+export function isSubmitted (command: Element): boolean {
+  const form = formIn(command)
+  return form !== undefined && attributeOf(form, 'type') === 'submit'
+}
+
 /** Reads the submitted form of a step. Throws bad-payload. */
 export function answersIn (command: Element, { form }: CommandStep): FormAnswers {
   const found = formIn(command)

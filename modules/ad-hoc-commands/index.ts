@@ -6,7 +6,7 @@ import {
 import type {
   AdHocCommand, Answer, CommandAsker, CommandRun, DiscoItem, Discovery, DiscoNode, Jid, Maybe, ModuleHost, Request,
 } from '../../lib/api.js'
-import { actionIn, answersIn, badPayload, canceled, completed, fault, shownStep, type Action } from './elements.js'
+import { actionIn, answersIn, badPayload, canceled, completed, fault, isSubmitted, shownStep, type Action } from './elements.js'
 import { Runs, type Run } from './runs.js'
 
 type Place = AdHocCommand['at']
@@ -120,8 +120,13 @@ class Commands {
       if (id !== undefined) {
         return this.#goOn(command, action, this.#runs.find(id, node, asker.asker, asker.to), request)
       }
-      if (action !== 'execute') throw fault('bad-action', 'the command does not run yet')
       const run = this.#runs.make(node, asker.asker, asker.to)
+      const only = command.steps?.length === 1 ? command.steps[0] : undefined
+      // XEP-0317 §3.3: who knows the form may submit it at once.
+      if (only !== undefined && (action === 'execute' || action === 'complete') && isSubmitted(payload)) {
+        return this.#finish(command, run, request, [answersIn(payload, only)])
+      }
+      if (action !== 'execute') throw fault('bad-action', 'the command does not run yet')
       return command.steps === undefined || command.steps.length === 0
         ? this.#finish(command, run, request, [])
         : this.#show(command, run, request)

@@ -14,7 +14,7 @@ const TRAFFIC = 'http://jabber.org/protocol/muc#traffic'
 /** The features of all rooms. */
 export const ROOM_FEATURES: readonly string[] = [
   NS.MUC, NS.MUC_STABLE_ID, NS.MUC_SELF_PING, NS.OCCUPANT_ID, NS.REGISTER, NS.STANZA_ID, NS.VCARD,
-  NS.RETRACT, NS.MODERATE, NS.MODERATE_OLD,
+  NS.RETRACT, NS.MODERATE, NS.MODERATE_OLD, NS.HATS,
 ]
 
 const INFO = {
@@ -30,6 +30,7 @@ const INFO = {
   avatar: field.text('muc#roominfo_avatarhash', { label: 'Avatar' }),
   history: field.count('muc#maxhistoryfetch', { label: 'Most messages of the history' }),
   queries: field.flag('muc#roomconfig_allow_query_users', { label: 'Occupants may ask each other' }),
+  hats: field.text('hats#hash', { label: 'Hash of the hats' }),
   slowMode: field.count('muc#roominfo_slow_mode_duration', { label: 'Seconds between two messages of one occupant' }),
 }
 const INFO_FORM = new DataForm(NS.MUC_ROOM_INFO, Object.values(INFO))
@@ -77,7 +78,7 @@ function infoForm (room: Room, asker: Jid): Element {
     INFO.configSubject.is(config.changeSubject),
     INFO.invites.is(config.invites), INFO.privateMessages.is(config.privateMessages), INFO.lang.is(config.lang),
     INFO.avatar.is(avatar), INFO.history.is(config.history), INFO.queries.is(config.queries),
-    INFO.slowMode.is(config.slowMode),
+    INFO.slowMode.is(config.slowMode), ...room.hats.size > 0 ? [INFO.hats.is(room.hats.hash)] : [],
   ])
 }
 

@@ -6,6 +6,7 @@ import { takeIq } from './asking.js'
 import { card, setCard } from './avatar.js'
 import { addCommands } from './command.js'
 import { infoOf, listRooms, occupantsOf, ROOM_FEATURES } from './discovering.js'
+import { offerHats } from './hat-commands.js'
 import { decline, invitationIn, invite } from './inviting.js'
 import { join, joinElement, refuseStray } from './joining.js'
 import { endIfEmpty, leave } from './leaving.js'
@@ -27,10 +28,12 @@ export default defineModule({
   name: 'muc',
   about: 'Serves rooms for group chat at a domain of its own.',
   at: 'services',
-  xeps: ['0045 v1.35.5', '0410 v1.1.0', '0421 v1.0.1', '0424 v0.4.2', '0425 v0.3.0', '0486 v0.1.0'],
+  xeps: [
+    '0045 v1.35.5', '0317 v0.3.1', '0410 v1.1.0', '0421 v1.0.1', '0424 v0.4.2', '0425 v0.3.0', '0486 v0.1.0', '0500 v0.1.1',
+  ],
   features: { host: [NS.MUC, NS.MUC_STABLE_ID, NS.OCCUPANT_ID, NS.RSM, NS.VCARD], entity: ROOM_FEATURES },
   requires: ['disco'],
-  after: ['mam', 'ping'],
+  after: ['mam', 'ping', 'ad-hoc-commands'],
   settings: {
     creators: setting.choice('admins', 'local', 'anybody').default('local').says('Who may make rooms: the administrators of the service, all users of this server, or anybody.'),
     rooms: setting.count({ min: 1, max: 1_000_000 }).default(100_000).says('The most rooms of the service.'),
@@ -66,6 +69,7 @@ export default defineModule({
     showService(host, service)
     watchGhosts(service, host.settings.pingAfter)
     addCommands(service)
+    offerHats(service)
   },
 })
 

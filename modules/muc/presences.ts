@@ -29,7 +29,8 @@ export interface Showing extends Notice {
 /** Returns the presence from an occupant's address. */
 export function presenceFrom (room: Room, occupant: Occupant, from: Jid, showing: Showing): Addressed {
   const { type, children = [] } = showing
-  const said = [...children.map(clone), room.occupantId(occupant), userElement(showing)]
+  const hats = type === undefined ? room.hats.elementFor(occupant.bare) : undefined
+  const said = [...children.map(clone), room.occupantId(occupant), hats, userElement(showing)]
   return stanza(xml('presence', { type }, ...said), from, room.address)
 }
 

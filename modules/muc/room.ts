@@ -5,6 +5,7 @@ import { createHmac } from 'node:crypto'
 import type { RoomConfig } from './config.js'
 import type { History } from './history.js'
 import type { Relays } from './relays.js'
+import { Hats } from './hats.js'
 import { SlowMode } from './slow-mode.js'
 import { isRuling, type Affiliation, type Role } from './standing.js'
 
@@ -83,6 +84,7 @@ export class Room {
   avatar = ''
   readonly history: History
   readonly relays: Relays
+  readonly hats = new Hats()
   readonly slowMode = new SlowMode()
   readonly #belongings = new Map<string, Belonging>()
   #belongingBytes = 0
@@ -112,7 +114,7 @@ export class Room {
   /** About how many bytes of memory the room takes. */
   get bytes (): number {
     const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size + 300 * this.invited.size
-    return 2000 + lists + this.history.bytes + this.slowMode.bytes
+    return 2000 + lists + this.history.bytes + this.slowMode.bytes + this.hats.bytes
   }
 
   /** The addresses of all devices in the room. */

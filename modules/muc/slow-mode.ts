@@ -17,7 +17,7 @@ export class SlowMode {
 
   /**
    * Notes that a user speaks now. Returns when they spoke before, if that is known. Throws policy-violation of type
-   * `wait` if that was less than so many seconds ago.
+   * `wait` if that was less than `seconds` ago.
    */
   take (user: string, now: number, seconds: number): number | undefined {
     const before = this.#spoke.get(user)

@@ -5,6 +5,7 @@ import {
 } from '../../lib/api.js'
 import type { ArchivedMessage, Element, Jid, Records, Table, Write } from '../../lib/api.js'
 import { DEFAULTS, isConfig, type RoomConfig } from './config.js'
+import { isHat, type Hat } from './hats.js'
 import { History, type Said } from './history.js'
 import { Relays } from './relays.js'
 import { Room, type Belonging, type Device, type Occupant, type Subject } from './room.js'
@@ -43,6 +44,7 @@ export const STORES = {
   }),
   invitations: records<StoredInvitation>(1, undefined, { check: value => hasForm(value, { by: 'string', at: 'number' }), unreadable: 'moved' }),
   cards: records<string>(1, undefined, { check: isElementText, unreadable: 'moved' }),
+  hats: records<Hat>(1, undefined, { check: isHat, unreadable: 'moved' }),
 }
 
 export interface RoomStores {
@@ -51,6 +53,7 @@ export interface RoomStores {
   readonly devices: Records<StoredDevice>
   readonly invitations: Records<StoredInvitation>
   readonly cards: Records<string>
+  readonly hats: Records<Hat>
 }
 
 function isStoredRoom (value: unknown): boolean {
@@ -100,8 +103,8 @@ export function deviceWrites (
 
 /** Returns the writes that remove all that is stored of a room, besides its archive. */
 export function clearing (stores: RoomStores, owner: string): readonly Write[] {
-  const { rooms, belongings, devices, invitations, cards } = stores
-  return [rooms, belongings, devices, invitations, cards].map(store => store.clearing(owner))
+  const { rooms, belongings, devices, invitations, cards, hats } = stores
+  return [rooms, belongings, devices, invitations, cards, hats].map(store => store.clearing(owner))
 }
 
 // ---- Reading ----------------------------------------------------------------------------------------------------
@@ -111,8 +114,8 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
   const owner = address.toString()
   const row = await stores.rooms.get(owner, ROOM)
   if (row === undefined) return undefined
-  const [belongings, devices, invitations] = await Promise.all([
-    stores.belongings.all(owner), stores.devices.all(owner), stores.invitations.all(owner),
+  const [belongings, devices, invitations, hats] = await Promise.all([
+    stores.belongings.all(owner), stores.devices.all(owner), stores.invitations.all(owner), stores.hats.all(owner),
   ])
   // A configuration that an older version stored lacks what was added later.
   const config = { ...DEFAULTS, ...row.config }
@@ -120,6 +123,7 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
   for (const [who, belonging] of belongings) {
     room.belong(who, { ...belonging, affiliation: readAffiliation(belonging.affiliation) })
   }
+  for (const [uri, hat] of hats) room.hats.set(uri, hat)
   for (const [jid, { by }] of [...invitations].sort(([, a], [, b]) => a.at - b.at)) room.invited.set(jid, parseJid(by))
   for (const [jid, { nick, role, presence }] of devices) {
     const shown = readPresence(childElements(parseElement(toOctets(presence))))
