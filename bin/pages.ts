@@ -62,6 +62,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0288': 'Bidirectional Server-to-Server Connections',
   '0292': 'vCard4 Over XMPP',
   '0313': 'Message Archive Management',
+  '0317': 'Hats',
   '0334': 'Message Processing Hints',
   '0352': 'Client State Indication',
   '0357': 'Push Notifications',
@@ -92,6 +93,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0492': 'Chat Notification Settings',
   '0494': 'Client Access Management',
   '0495': 'Happy Eyeballs',
+  '0500': 'MUC Slow Mode',
   '0509': 'Initial Authentication Pipelining',
 }
 
