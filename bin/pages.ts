@@ -82,6 +82,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0440': 'SASL Channel-Binding Type Capability',
   '0441': 'Message Archive Management Preferences',
   '0442': 'Pubsub Message Archive Management',
+  '0452': 'MUC Mention Notifications',
   '0460': 'Pubsub Caching Hints',
   '0462': 'PubSub Type Filtering',
   '0474': 'SASL SCRAM Downgrade Protection',

@@ -126,6 +126,8 @@ export const NS = {
   FALLBACK: 'urn:xmpp:fallback:0', // XEP-0428
   FASTEN: 'urn:xmpp:fasten:0', // XEP-0422
   REFERENCE: 'urn:xmpp:reference:0', // XEP-0372
+  MENTIONS: 'urn:xmpp:mentions:0', // XEP-0513
+  MENTIONS_FORWARDED: 'urn:xmpp:mmn:0', // XEP-0452
   ENCRYPTION: 'urn:xmpp:eme:0', // XEP-0380
   OMEMO: 'urn:xmpp:omemo:2', // XEP-0384
   OPENPGP: 'urn:xmpp:openpgp:0', // XEP-0373

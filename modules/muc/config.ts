@@ -39,6 +39,8 @@ export interface RoomConfig {
   readonly isArchived: boolean
   /** The most messages that somebody who enters is sent. */
   readonly history: number
+  /** True if those who belong to the room get messages that mention them while they are away (XEP-0452). */
+  readonly forwardsMentions: boolean
   /** The seconds between two messages of one user (XEP-0500); 0: as often as they like. */
   readonly slowMode: number
 }
@@ -54,7 +56,7 @@ export const DEFAULTS: RoomConfig = {
   name: '', description: '', lang: '', isPersistent: false, isPublic: true, showsOccupants: false,
   isMembersOnly: false, isModerated: false, password: '', whois: 'moderators', changeSubject: false,
   privateMessages: 'anyone', invites: false, queries: true, presenceOf: ROLES,
-  listsFor: ROLES, maxUsers: 0, isLogged: false, isArchived: true, history: 20, slowMode: 0,
+  listsFor: ROLES, maxUsers: 0, isLogged: false, isArchived: true, history: 20, forwardsMentions: false, slowMode: 0,
 }
 
 /** True for a stored configuration. */
@@ -64,7 +66,7 @@ export function isConfig (value: unknown): boolean {
     showsOccupants: 'boolean', isMembersOnly: 'boolean', isModerated: 'boolean', password: 'string', whois: 'string',
     changeSubject: 'boolean', privateMessages: 'string', invites: 'boolean', queries: 'boolean', presenceOf: 'strings',
     listsFor: 'strings', maxUsers: 'number', isLogged: 'boolean', isArchived: 'boolean', history: 'number',
-    slowMode: 'number?',
+    forwardsMentions: 'boolean?', slowMode: 'number?',
   })
 }
 
@@ -92,6 +94,7 @@ const FIELD = {
   isLogged: field.flag('muc#roomconfig_enablelogging', { label: 'Is what is said published?' }),
   isArchived: field.flag('muc#roomconfig_enablearchiving', { label: 'Keep an archive for those who may enter?' }),
   history: field.count('muc#maxhistoryfetch', { label: 'Most messages of the history on entering', most: MOST_HISTORY }),
+  forwardsMentions: field.flag('muc#roomconfig_forwardmentions', { label: 'Forward mentions to members who are not in the room?' }),
   slowMode: field.count('muc#roomconfig_slow_mode_duration', {
     label: 'Slow mode', description: 'Seconds between two messages of one occupant; 0: no limit', most: SLOWEST,
   }),
@@ -121,7 +124,7 @@ function filled (config: RoomConfig): FilledField[] {
     FIELD.listsFor.is(config.listsFor.filter(isShownRole)),
     FIELD.maxUsers.is(config.maxUsers === 0 ? 'none' : String(config.maxUsers)), FIELD.isLogged.is(config.isLogged),
     FIELD.isArchived.is(config.isArchived), FIELD.history.is(config.history),
-    FIELD.slowMode.is(config.slowMode),
+    FIELD.forwardsMentions.is(config.forwardsMentions), FIELD.slowMode.is(config.slowMode),
   ]
 }
 
@@ -155,6 +158,7 @@ export function readConfig (
     listsFor: given(FIELD.listsFor, old.listsFor.filter(isShownRole)),
     maxUsers: mostIn(answers.get(FIELD.maxUsers), old.maxUsers), isLogged: given(FIELD.isLogged, old.isLogged),
     isArchived: given(FIELD.isArchived, old.isArchived), history: given(FIELD.history, old.history),
+    forwardsMentions: given(FIELD.forwardsMentions, old.forwardsMentions),
     slowMode: given(FIELD.slowMode, old.slowMode),
   }
   const [admins, owners] = [answers.get(FIELD.admins), answers.get(FIELD.owners)]

@@ -1,5 +1,5 @@
 /** One room: who is in it, who belongs to it, and how it is configured (XEP-0045 §4, §5). */
-import { jidOf, NS, xml } from '../../lib/api.js'
+import { jidOf, NS, parseJid, xml } from '../../lib/api.js'
 import type { Element, Jid } from '../../lib/api.js'
 import { createHmac } from 'node:crypto'
 import type { RoomConfig } from './config.js'
@@ -72,6 +72,9 @@ export interface RoomParts {
   readonly relays: Relays
 }
 
+/** The most belongings of a room whose occupant ids it computes, which takes some milliseconds. */
+const MOST_IDS = 5000
+
 export class Room {
   readonly address: Jid
   readonly creator: string
@@ -88,6 +91,10 @@ export class Room {
   readonly slowMode = new SlowMode()
   readonly #belongings = new Map<string, Belonging>()
   #belongingBytes = 0
+  /** Those who belong to the room, by occupant id; made when it is needed. */
+  #byId: ReadonlyMap<string, Jid> | undefined
+  /** The addresses for which nicks are reserved, by folded nick; made when it is needed. */
+  #byReservedNick: ReadonlyMap<string, string> | undefined
   /** Who was invited by whom: the bare address of the inviter by that of the invited. */
   readonly invited = new Map<string, Jid>()
   readonly #byNick = new Map<string, Occupant>()
@@ -130,6 +137,7 @@ export class Room {
   /** Changes what is known of somebody; who has no affiliation and no nick is forgotten. */
   belong (who: string, belonging: Belonging): void {
     const old = this.#belongings.get(who)
+    this.#byId = this.#byReservedNick = undefined
     if (old !== undefined) this.#belongingBytes -= bytesOf(who, old)
     if (belonging.affiliation === 'none' && belonging.nick === '') {
       this.#belongings.delete(who)
@@ -151,6 +159,23 @@ export class Room {
     for (const entry of this.belongings) if (entry[1].affiliation === affiliation) yield entry
   }
 
+  /** Returns the address for which a nick is reserved. */
+  withReservedNick (nick: string): Jid | undefined {
+    this.#byReservedNick ??= new Map([...this.belongings]
+      .flatMap(([who, { nick: reserved }]) => reserved === '' ? [] : [[folded(reserved), who]]))
+    const who = this.#byReservedNick.get(folded(nick))
+    return who === undefined ? undefined : parseJid(who)
+  }
+
+  /** Returns who has this occupant id, of those who belong to the room. Not known if they are too many. */
+  withId (id: string): Jid | undefined {
+    if (this.#byId === undefined) {
+      const known = this.belongings.size > MOST_IDS ? [] : [...this.belongings.keys()].map(who => parseJid(who))
+      this.#byId = new Map(known.map(jid => [this.idOf(jid), jid]))
+    }
+    return this.#byId.get(id)
+  }
+
   /** Returns the nick that is reserved for somebody; '' if there is none. */
   reservedNick (jid: Jid): string { return this.belongings.get(jid.bare.toString())?.nick ?? '' }
 
@@ -159,10 +184,8 @@ export class Room {
     const key = folded(nick)
     const there = this.#byNick.get(key)
     if (there !== undefined && !there.bare.equals(bare)) return true
-    for (const [other, { nick: reserved }] of this.belongings) {
-      if (reserved !== '' && other !== bare.toString() && folded(reserved) === key) return true
-    }
-    return false
+    const owner = this.withReservedNick(nick)
+    return owner !== undefined && !owner.equals(bare)
   }
 
   // ---- Who is in the room ---------------------------------------------------------------------------------------

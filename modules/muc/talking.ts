@@ -1,6 +1,7 @@
 /** Messages to all who are in a room, and the subject (XEP-0045 §7.4, §8.1). */
 import { addressed, child, flatten, follow, jidOf, namespaceOf, NS, storingOf, StanzaError, textOf, xml, archiveIdIn, localName, attributeOf } from '../../lib/api.js'
-import type { Addressed, Batch, Element, Jid, Maybe, ToEntity } from '../../lib/api.js'
+import type { Addressed, Batch, Element, Jid, Maybe, Payer, ToEntity } from '../../lib/api.js'
+import { forwardMentions } from './mentions.js'
 import type { Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
 import { isRuling } from './standing.js'
@@ -34,7 +35,7 @@ export function talk (service: MucService, room: Room, arrival: Arrival): Maybe<
   if (message.has(NS.CLIENT, 'body')) pace(service, room, speaker, batch)
   payer?.charge(room.deviceCount, message.from)
   const said = reflected(room, speaker, message)
-  return say(service, room, batch, said)
+  return say(service, room, batch, said, payer)
 }
 
 /**
@@ -55,13 +56,16 @@ export function hear ({ now }: MucService, { devices }: Occupant, from: Jid): vo
   if (device !== undefined) device.heard = now
 }
 
-/** Sends a message to all, and keeps it in the archive and in the history. */
-export function say (service: MucService, room: Room, batch: Batch, message: Addressed<'message'>): Maybe<void> {
+/** Sends a message to all, and keeps it in the archive and in the history. `payer` pays for what it mentions. */
+export function say (
+  service: MucService, room: Room, batch: Batch, message: Addressed<'message'>, payer?: Payer,
+): Maybe<void> {
   const archived = room.config.isArchived ? service.archive?.add(room.address, message, batch) : undefined
   return follow(archived ?? message, said => {
     const stamped = withId(service, room, said)
     service.broadcast(room, batch, stamped, room.devices())
     remember(service, room, batch, stamped)
+    forwardMentions(service, room, batch, stamped, payer)
   })
 }
 
