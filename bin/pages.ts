@@ -85,6 +85,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0452': 'MUC Mention Notifications',
   '0460': 'Pubsub Caching Hints',
   '0462': 'PubSub Type Filtering',
+  '0463': 'MUC Affiliations Versioning',
   '0474': 'SASL SCRAM Downgrade Protection',
   '0478': 'Stream Limits Advertisement',
   '0480': 'SASL Upgrade Tasks',

@@ -28,12 +28,7 @@ export function list (room: Room, { stanza: { from }, payload }: Request): Eleme
 
 function withAffiliation (room: Room, asker: Jid, affiliation: Affiliation): readonly Element[] {
   if (affiliation === 'none') throw new StanzaError('bad-request', 'there is no list of those without affiliation')
-  const own = room.affiliationOf(asker)
-  // §10.5, §10.8: in a semi-anonymous room, only owners read the lists of owners and admins
-  const mayRead = affiliation === 'outcast' || affiliation === 'member' && room.config.whois !== 'anyone'
-    ? isRuling(own)
-    : affiliation === 'member' ? room.mayReadLists(asker) : own === 'owner' || room.config.whois === 'anyone' && room.mayReadLists(asker)
-  if (!mayRead) throw new StanzaError('forbidden')
+  if (!room.mayReadList(asker, affiliation)) throw new StanzaError('forbidden')
   // §17.4: affiliation, bare address and nick, without a role
   return [...room.withAffiliation(affiliation)].map(([jid, { nick, reason }]) =>
     xml('item', { affiliation, jid, nick: nick === '' ? undefined : nick }, reason === '' ? undefined : xml('reason', {}, reason)))

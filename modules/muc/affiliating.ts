@@ -1,13 +1,15 @@
 /** Changes of affiliations, and what they mean for those who are in the room (XEP-0045 §9, §10.3 to §10.8). */
 import { parseJid, StanzaError } from '../../lib/api.js'
 import type { Batch, Jid } from '../../lib/api.js'
+import { changeBelonging } from './following.js'
 import { sendInvitation, tooMany } from './inviting.js'
 import { depart, departures, tellEach, type Departure } from './leaving.js'
-import { spread, userElement } from './presences.js'
+import { spread, tellOfAbsent } from './presences.js'
 import type { Belonging, Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
 import { checkAffiliation, roleAfter, type Affiliation, type Role } from './standing.js'
 import { belongingWrite, deviceWrites } from './stored.js'
+import type { Step } from './versions.js'
 
 /** One change of an affiliation. `nick`: the nick to reserve, '' for none; undefined if it stays. */
 export interface BelongingChange {
@@ -56,8 +58,27 @@ export async function applyBelongings (
       ? departures(service, room, occupant.devices.values())
       : deviceWrites(service.stores, room, { nick: occupant.nick, devices: occupant.devices, role })),
   ])
-  for (const [who, belonging] of after) room.belong(who, belonging)
-  await tell(service, room, batch, { after, before, fates, actor })
+  await tell(service, room, batch, { after, before, fates, actor, steps: belongAll(room, after, fates) })
+}
+
+/** Changes the belongings, in the order in which all are told. Returns the step of each to a new version (XEP-0463). */
+function belongAll (
+  room: Room, after: ReadonlyMap<string, Belonging>, fates: readonly Fate[],
+): ReadonlyMap<string, Step> {
+  const steps = new Map<string, Step>()
+  const shown = fates.filter(fate => isTold(room, fate)).map(({ occupant }) => occupant.bare.toString())
+  for (const who of new Set([...shown, ...after.keys()])) {
+    const belonging = after.get(who)
+    if (belonging === undefined) continue
+    const step = changeBelonging(room, who, belonging)
+    if (step !== undefined) steps.set(who, step)
+  }
+  return steps
+}
+
+/** True if all see the presence of an occupant who changes, or has gone. */
+function isTold (room: Room, { occupant, role, departure }: Fate): boolean {
+  return room.isShown(occupant) || departure === undefined && room.isShown({ role })
 }
 
 function checkOwners (room: Room, after: ReadonlyMap<string, Belonging>): void {
@@ -99,39 +120,36 @@ interface Changed {
   readonly before: ReadonlyMap<string, Affiliation>
   readonly fates: readonly Fate[]
   readonly actor: string | undefined
+  readonly steps: ReadonlyMap<string, Step>
 }
 
 async function tell (
-  service: MucService, room: Room, batch: Batch, { after, before, fates, actor }: Changed,
+  service: MucService, room: Room, batch: Batch, { after, before, fates, actor, steps }: Changed,
 ): Promise<void> {
   const by = actor === undefined ? {} : { actor }
-  const told = new Set(fates.map(({ occupant }) => occupant.bare.toString()))
-  await tellEach(service, room, batch, fates, ({ occupant, role, departure }, batch) => {
-    if (departure !== undefined) {
-      depart(service, room, batch, occupant, { ...departure, ...by })
-      return
-    }
+  const untold = new Map(steps)
+  await tellEach(service, room, batch, fates, (fate, batch) => {
+    const { occupant, role, departure } = fate
     const who = occupant.bare.toString()
     const belonging = after.get(who)
-    if (belonging === undefined || belonging.affiliation === before.get(who)) return
+    if (departure === undefined && (belonging === undefined || belonging.affiliation === before.get(who))) return
+    const version = isTold(room, fate) ? untold.get(who) : undefined
+    if (version !== undefined) untold.delete(who)
+    if (departure !== undefined) {
+      depart(service, room, batch, occupant, { ...departure, ...by, version })
+      return
+    }
     const wasShown = room.isShown(occupant)
     occupant.role = role
-    spread(service, room, batch, occupant, { notice: { reason: belonging.reason, ...by }, toAll: wasShown })
+    const notice = { reason: belonging?.reason ?? '', ...by, version }
+    spread(service, room, batch, occupant, { notice, toAll: wasShown })
   })
-  const absent = [...after].filter(([who, { affiliation }]) => !told.has(who) && affiliation !== before.get(who))
-  await tellEach(service, room, batch, absent, ([who, { affiliation }], batch) => {
-    tellOfAbsent(service, room, batch, parseJid(who), affiliation)
+  await tellEach(service, room, batch, [...untold], ([who, step], batch) => {
+    const { affiliation } = after.get(who) ?? { affiliation: 'none' }
+    tellOfAbsent(service, room, batch, parseJid(who), affiliation, step)
     // §9.5: a new member of a members-only room is invited
     if (affiliation === 'member' && before.get(who) === 'none' && room.config.isMembersOnly) {
       sendInvitation(service, room, batch, parseJid(who), {})
     }
   })
-}
-
-/** §9.3, §10.3: tells those who may see real addresses that somebody who is not there has another affiliation. */
-function tellOfAbsent (service: MucService, room: Room, batch: Batch, jid: Jid, affiliation: Affiliation): void {
-  const seeing = [...room.occupants].filter(one => room.seesAddresses(one))
-    .flatMap(({ devices }) => [...devices.values()].map(device => device.jid))
-  if (seeing.length === 0) return
-  service.announce(room, batch, seeing, userElement({ affiliation, role: 'none', jid }))
 }

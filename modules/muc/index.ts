@@ -29,7 +29,7 @@ export default defineModule({
   about: 'Serves rooms for group chat at a domain of its own.',
   at: 'services',
   xeps: [
-    '0045 v1.35.5', '0317 v0.3.1', '0410 v1.1.0', '0421 v1.0.1', '0424 v0.4.2', '0425 v0.3.0', '0452 v0.2.2', '0486 v0.1.0',
+    '0045 v1.35.5', '0317 v0.3.1', '0410 v1.1.0', '0421 v1.0.1', '0424 v0.4.2', '0425 v0.3.0', '0452 v0.2.2', '0463 v0.2.0', '0486 v0.1.0',
     '0500 v0.1.1',
   ],
   features: { host: [NS.MUC, NS.MUC_STABLE_ID, NS.OCCUPANT_ID, NS.RSM, NS.VCARD], entity: ROOM_FEATURES },

@@ -1,6 +1,8 @@
 /** Invitations by way of the room, and how they are declined (XEP-0045 §7.8.2). */
 import { attributeOf, child, children, clone, JidError, NS, parseJid, stanza, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Batch, Element, Jid, ToEntity } from '../../lib/api.js'
+import { changeBelonging } from './following.js'
+import { tellOfAbsent } from './presences.js'
 import type { Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
 import { isRuling } from './standing.js'
@@ -36,7 +38,7 @@ export async function invite (
   }
   if (invites.length > MOST_AT_ONCE) throw new StanzaError('policy-violation', 'too many invitations at once')
   const all = invites.map(invite => ({ invite, to: addressIn(invite, 'to') }))
-  await addMembers(service, room, all.map(({ to }) => to))
+  await addMembers(service, room, batch, all.map(({ to }) => to))
   payer?.charge(invites.length * 4, message.from)
   for (const { invite, to } of all) {
     note(service, room, batch, to.bare, message.from.bare)
@@ -47,13 +49,16 @@ export async function invite (
 }
 
 /** Lets the unaffiliated enter a members-only room. */
-async function addMembers (service: MucService, room: Room, whom: readonly Jid[]): Promise<void> {
+async function addMembers (service: MucService, room: Room, batch: Batch, whom: readonly Jid[]): Promise<void> {
   if (!room.config.isMembersOnly) return // §9.5: an invitation to an open room makes no member
   const fresh = whom.map(jid => jid.bare).filter(jid => room.affiliationOf(jid) === 'none')
   if (room.belongings.size + fresh.length > service.settings.affiliations) throw tooMany()
   const member = { affiliation: 'member', nick: '', reason: '' } as const
   await service.store(fresh.map(jid => belongingWrite(service.stores, room, jid.toString(), member)))
-  for (const jid of fresh) room.belong(jid.toString(), member)
+  for (const jid of fresh) {
+    const step = changeBelonging(room, jid.toString(), member)
+    if (step !== undefined) tellOfAbsent(service, room, batch, jid, 'member', step) // §9.3
+  }
 }
 
 /** Returns the error of a room to which too many belong. */

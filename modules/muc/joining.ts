@@ -1,9 +1,10 @@
 /** How somebody enters a room (XEP-0045 §7.2), and how a room is made (§10.1). */
-import { addressed, child, formatDateTime, NS, octets, stanza, StanzaError, textOf, xml } from '../../lib/api.js'
+import { addressed, attributeOf, child, formatDateTime, NS, octets, stanza, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Addressed, Element, Jid, ToEntity, Write } from '../../lib/api.js'
+import { changesFor } from './following.js'
 import { readWanted, type Said, type Wanted } from './history.js'
 import { changeNick, checkNick } from './nicks.js'
-import { presenceOf, spread, userElement } from './presences.js'
+import { presenceOf, spread, userElement, versionFor } from './presences.js'
 import { Relays } from './relays.js'
 import { Room, type Device, type Occupant, type Venue } from './room.js'
 import type { MucService } from './service.js'
@@ -42,7 +43,7 @@ async function enter (service: MucService, venue: Venue, arrival: Arrival, x: El
   const wanted = readWanted(child(x, NS.MUC, 'history'), room.config.history, service.now)
   const known = room.of(from)
   if (known !== undefined) {
-    await rejoin(service, room, known, arrival, wanted)
+    await rejoin(service, room, known, arrival, wanted, knowledgeIn(arrival, x))
     return
   }
   if (!isNew) checkEntry(service, room, from, to.resource, x)
@@ -58,7 +59,7 @@ async function enter (service: MucService, venue: Venue, arrival: Arrival, x: El
   venue.room = room
   const occupant = room.enter(to.resource, role, device)
   service.isBusy(room)
-  welcome(service, room, occupant, device, wanted, isNew ? [201] : [])
+  welcome(service, room, occupant, device, { wanted, codes: isNew ? [201] : [], knows: knowledgeIn(arrival, x) })
   arrival.payer?.charge(room.deviceCount, from)
   spread(service, room, arrival.batch, occupant, { but: device })
 }
@@ -124,7 +125,7 @@ function checkForeign (service: MucService, room: Room, who: Jid, isRuler: boole
 
 /** §7.2.2: sends all anew to a device that has lost track. Others see at most another presence, or another nick. */
 async function rejoin (
-  service: MucService, room: Room, occupant: Occupant, arrival: Arrival, wanted: Wanted,
+  service: MucService, room: Room, occupant: Occupant, arrival: Arrival, wanted: Wanted, knows: Knowledge | undefined,
 ): Promise<void> {
   const { from, to } = arrival.stanza
   const device = occupant.devices.get(from.toString())
@@ -134,9 +135,25 @@ async function rejoin (
   await service.store([deviceWrite(service.stores, room, { jid: from, presence }, occupant)])
   room.update(occupant, device, presence, bytes)
   if (occupant.nick !== to.resource) await changeNick(service, room, occupant, arrival)
-  welcome(service, room, occupant, device, wanted, [])
+  welcome(service, room, occupant, device, { wanted, codes: [], knows })
   arrival.payer?.charge(2 * room.deviceCount, from)
   spread(service, room, arrival.batch, occupant, { but: device })
+}
+
+/** The version of the affiliations that a client knows, if any (XEP-0463 §4.1). `id`: that of its presence. */
+interface Knowledge { readonly since: string | undefined, readonly id: string | undefined }
+
+function knowledgeIn ({ stanza: { id } }: Arrival, x: Element): Knowledge | undefined {
+  const mav = child(x, NS.MUC_AFFILIATIONS, 'mav')
+  return mav === undefined ? undefined : { since: attributeOf(mav, 'since'), id }
+}
+
+/** The parts of a welcome besides the other occupants. */
+interface Welcome {
+  readonly wanted: Wanted
+  readonly codes: readonly number[]
+  /** Undefined if the client asks for no affiliations. */
+  readonly knows: Knowledge | undefined
 }
 
 /**
@@ -144,10 +161,10 @@ async function rejoin (
  * comes after that.
  */
 function welcome (
-  service: MucService, room: Room, occupant: Occupant, device: Device, wanted: Wanted, codes: readonly number[],
+  service: MucService, room: Room, occupant: Occupant, device: Device, welcome: Welcome,
 ): void {
   const added = octets(delay(room, service.now)).length + ` to="${device.jid.toString()}"`.length
-  const pieces = welcoming(room, occupant, device.jid, room.history.page(wanted, added), codes)
+  const pieces = welcoming(room, occupant, device.jid, room.history.page(welcome.wanted, added), welcome)
   const sent = service.host.outlet(room.address).draw(device.jid, pieces)
   if (sent === true) return
   void Promise.resolve(sent).then(async isSent => {
@@ -164,8 +181,9 @@ async function lose (service: MucService, address: Jid, device: Device): Promise
 }
 
 function * welcoming (
-  room: Room, occupant: Occupant, to: Jid, history: readonly Said[], codes: readonly number[],
+  room: Room, occupant: Occupant, to: Jid, history: readonly Said[], { codes, knows }: Welcome,
 ): Generator<Addressed> {
+  if (knows !== undefined) yield * changesFor(room, to, knows.since, knows.id)
   const sees = room.seesAddresses(occupant)
   for (const other of [...room.occupants]) {
     if (other === occupant || other.shown === undefined || !room.isShown(other)) continue
@@ -173,7 +191,7 @@ function * welcoming (
   }
   const { config } = room
   const all = [110, ...config.whois === 'anyone' ? [100] : [], ...config.isLogged ? [170] : [], ...codes]
-  yield addressed(presenceOf(room, occupant, true, { codes: all }), to)
+  yield addressed(presenceOf(room, occupant, true, { codes: all, version: versionFor(room, to) }), to)
   if (room.avatar !== '') yield stanza(avatarPresence(room), room.address, to)
   for (const said of history) yield delayed(said, room, to)
   yield stanza(subjectElement(room), subjectFrom(room), to)

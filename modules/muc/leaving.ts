@@ -4,7 +4,7 @@
  */
 import { NS, stanza, xml } from '../../lib/api.js'
 import type { Batch, Element, Jid, Maybe } from '../../lib/api.js'
-import { onlookers, presenceFrom, spread, type Notice, type Showing } from './presences.js'
+import { hidden, onlookers, presenceFrom, spread, type Notice, type Showing } from './presences.js'
 import type { Device, Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
 
@@ -59,7 +59,7 @@ export function depart (
   if (!isShown) return
   const seen = { ...showing, jid: shown?.jid }
   if (seeing.length > 0) service.broadcast(room, batch, presenceFrom(room, occupant, from, seen), seeing)
-  if (others.length > 0) service.broadcast(room, batch, presenceFrom(room, occupant, from, showing), others)
+  if (others.length > 0) service.broadcast(room, batch, presenceFrom(room, occupant, from, hidden(showing)), others)
 }
 
 /** How many devices are told of changes between two looks at the time that this turn of the event loop has taken. */

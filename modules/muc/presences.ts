@@ -1,9 +1,11 @@
 /** The presence that a room sends: what an occupant says, and what the room says of the occupant (XEP-0045 §7.2.3). */
 import { clone, NS, stanza, xml } from '../../lib/api.js'
 import type { Addressed, Batch, Element, Jid } from '../../lib/api.js'
+import { mayFollow, stepElement } from './following.js'
 import type { Device, Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
 import type { Affiliation, Role } from './standing.js'
+import type { Step } from './versions.js'
 
 /** The additions of the room to a presence. */
 export interface Notice {
@@ -13,6 +15,8 @@ export interface Notice {
   readonly reason?: string
   /** The nick of the occupant who caused it. */
   readonly actor?: string
+  /** The change of the list of affiliations that this is, or its version: for those who see real addresses. */
+  readonly version?: Step | undefined
 }
 
 /** The presence of an occupant, or of one who has left. */
@@ -35,8 +39,8 @@ export function presenceFrom (room: Room, occupant: Occupant, from: Jid, showing
 }
 
 /** Returns `<x/>` with one item, and the codes of what happens. */
-export function userElement ({ affiliation, role, jid, nick, reason, actor, codes = [] }: Showing): Element {
-  return xml('x', { xmlns: NS.MUC_USER },
+export function userElement ({ affiliation, role, jid, nick, reason, actor, version, codes = [] }: Showing): Element {
+  return xml('x', { xmlns: NS.MUC_USER }, version === undefined ? undefined : stepElement(version),
     xml('item', { affiliation, role, jid: jid?.toString(), nick },
       actor === undefined ? undefined : xml('actor', { nick: actor }),
       reason === undefined || reason === '' ? undefined : xml('reason', {}, reason)),
@@ -82,9 +86,29 @@ export function spread (
   if (toAll || room.isShown(occupant)) {
     const { seeing, others } = onlookers(room, occupant)
     if (seeing.length > 0) service.broadcast(room, batch, presenceOf(room, occupant, true, notice), seeing)
-    if (others.length > 0) service.broadcast(room, batch, presenceOf(room, occupant, false, notice), others)
+    if (others.length > 0) service.broadcast(room, batch, presenceOf(room, occupant, false, hidden(notice)), others)
   }
   const own = [...occupant.devices.values()].filter(device => device !== but).map(({ jid }) => jid)
   const codes = [110, ...notice.codes ?? []]
-  if (own.length > 0) service.broadcast(room, batch, presenceOf(room, occupant, true, { ...notice, codes }), own)
+  const version = notice.version ?? versionFor(room, occupant.bare)
+  const shown = presenceOf(room, occupant, true, { ...notice, codes, version })
+  if (own.length > 0) service.broadcast(room, batch, shown, own)
+}
+
+/** Returns the version that belongs into presence with code 110 (XEP-0463 §4.3); undefined for who may not follow. */
+export function versionFor (room: Room, jid: Jid): Step | undefined {
+  return mayFollow(room, jid) ? { until: room.versions.current } : undefined
+}
+
+/** Returns a notice for those who do not see real addresses. */
+export function hidden<T extends Notice> (notice: T): T { return { ...notice, version: undefined } }
+
+/** §9.3, §10.3: tells those who may see real addresses that somebody who is not there has another affiliation. */
+export function tellOfAbsent (
+  service: MucService, room: Room, batch: Batch, jid: Jid, affiliation: Affiliation, version: Step | undefined,
+): void {
+  const seeing = [...room.occupants].filter(one => room.seesAddresses(one))
+    .flatMap(({ devices }) => [...devices.values()].map(device => device.jid))
+  if (seeing.length === 0) return
+  service.announce(room, batch, seeing, userElement({ affiliation, role: 'none', jid, version }))
 }

@@ -7,6 +7,7 @@ import type { History } from './history.js'
 import type { Relays } from './relays.js'
 import { Hats } from './hats.js'
 import { SlowMode } from './slow-mode.js'
+import { Versions } from './versions.js'
 import { isRuling, type Affiliation, type Role } from './standing.js'
 
 /** One device that is in a room. */
@@ -91,6 +92,7 @@ export class Room {
   readonly slowMode = new SlowMode()
   readonly #belongings = new Map<string, Belonging>()
   #belongingBytes = 0
+  #versions: Versions | undefined
   /** Those who belong to the room, by occupant id; made when it is needed. */
   #byId: ReadonlyMap<string, Jid> | undefined
   /** The addresses for which nicks are reserved, by folded nick; made when it is needed. */
@@ -121,7 +123,7 @@ export class Room {
   /** About how many bytes of memory the room takes. */
   get bytes (): number {
     const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size + 300 * this.invited.size
-    return 2000 + lists + this.history.bytes + this.slowMode.bytes + this.hats.bytes
+    return 2000 + lists + this.history.bytes + this.slowMode.bytes + this.hats.bytes + (this.#versions?.bytes ?? 0)
   }
 
   /** The addresses of all devices in the room. */
@@ -134,11 +136,16 @@ export class Room {
   /** Those who belong to the room, by bare address. */
   get belongings (): ReadonlyMap<string, Belonging> { return this.#belongings }
 
+  /** The versions of the affiliations (XEP-0463), from now on. */
+  get versions (): Versions { return this.#versions ??= new Versions(this.salt, this.belongings) }
+
   /** Changes what is known of somebody; who has no affiliation and no nick is forgotten. */
   belong (who: string, belonging: Belonging): void {
     const old = this.#belongings.get(who)
     this.#byId = this.#byReservedNick = undefined
     if (old !== undefined) this.#belongingBytes -= bytesOf(who, old)
+    const before = old?.affiliation ?? 'none'
+    if (before !== belonging.affiliation) this.#versions?.change(who, before, belonging.affiliation)
     if (belonging.affiliation === 'none' && belonging.nick === '') {
       this.#belongings.delete(who)
       return
@@ -257,6 +264,16 @@ export class Room {
     const role = this.of(asker)?.role
     if (role !== undefined && this.config.listsFor.includes(role)) return true
     return affiliation === 'member' && this.config.listsFor.includes('participant')
+  }
+
+  /** True if somebody may read the list of those with this affiliation (§9.5, §9.2, §10.5, §10.8). */
+  mayReadList (asker: Jid, affiliation: Exclude<Affiliation, 'none'>): boolean {
+    const own = this.affiliationOf(asker)
+    const isOpen = this.config.whois === 'anyone'
+    if (affiliation === 'outcast') return isRuling(own)
+    if (affiliation === 'member') return isOpen ? this.mayReadLists(asker) : isRuling(own)
+    // in a semi-anonymous room, only owners read the lists of owners and admins
+    return own === 'owner' || isOpen && this.mayReadLists(asker)
   }
 
   /** True if somebody who is not in the room could enter it, or is in it. */
