@@ -91,6 +91,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0480': 'SASL Upgrade Tasks',
   '0484': 'Fast Authentication Streamlining Tokens',
   '0486': 'MUC Avatars',
+  '0488': 'MUC Token Invite',
   '0490': 'Message Displayed Synchronization',
   '0492': 'Chat Notification Settings',
   '0494': 'Client Access Management',

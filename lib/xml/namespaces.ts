@@ -187,6 +187,7 @@ export const NS = {
   MUC_ROOM_INFO: 'http://jabber.org/protocol/muc#roominfo',
   MUC_REGISTER: 'http://jabber.org/protocol/muc#register',
   MUC_AFFILIATIONS: 'urn:xmpp:muc:affiliations:1', // XEP-0463
+  MUC_TOKENS: 'urn:xmpp:muc-token-invite:0', // XEP-0488
   MUC_STABLE_ID: 'http://jabber.org/protocol/muc#stable_id',
   MUC_SELF_PING: 'http://jabber.org/protocol/muc#self-ping-optimization', // XEP-0410
   OCCUPANT_ID: 'urn:xmpp:occupant-id:0', // XEP-0421

@@ -15,6 +15,7 @@ const TRAFFIC = 'http://jabber.org/protocol/muc#traffic'
 export const ROOM_FEATURES: readonly string[] = [
   NS.MUC, NS.MUC_STABLE_ID, NS.MUC_SELF_PING, NS.OCCUPANT_ID, NS.REGISTER, NS.STANZA_ID, NS.VCARD,
   NS.RETRACT, NS.MODERATE, NS.MODERATE_OLD, NS.HATS, NS.MUC_AFFILIATIONS,
+  NS.MUC_TOKENS,
 ]
 
 const INFO = {

@@ -18,6 +18,7 @@ import type { Room, Venue } from './room.js'
 import { MucService, roomOf } from './service.js'
 import { STORES, readPresence } from './stored.js'
 import { talk } from './talking.js'
+import { listTokens, makeToken, revokeToken } from './tokens.js'
 import { takeVoiceForm, voiceFormIn } from './voice.js'
 import { bounce, saysGone, whisper } from './whispering.js'
 import { watchGhosts } from './ghosts.js'
@@ -30,7 +31,7 @@ export default defineModule({
   at: 'services',
   xeps: [
     '0045 v1.35.5', '0317 v0.3.1', '0410 v1.1.0', '0421 v1.0.1', '0424 v0.4.2', '0425 v0.3.0', '0452 v0.2.2', '0463 v0.2.0', '0486 v0.1.0',
-    '0500 v0.1.1',
+    '0488 v0.1.0', '0500 v0.1.1',
   ],
   features: { host: [NS.MUC, NS.MUC_STABLE_ID, NS.OCCUPANT_ID, NS.RSM, NS.VCARD], entity: ROOM_FEATURES },
   requires: ['disco'],
@@ -88,6 +89,9 @@ function answerRequests (service: MucService, table: EntityTable<Venue>): void {
   set(NS.MUC_ADMIN, 'query', (_, room, request) => change(service, room, request))
   table.get(NS.MUC_OWNER, 'query', (venue, request) => form(roomOf(venue, request.stanza.from), request))
   set(NS.MUC_OWNER, 'query', (venue, room, request) => own(service, venue, room, request))
+  table.set(NS.MUC_TOKENS, 'request', (venue, request) => makeToken(service, roomOf(venue, request.stanza.from), request))
+  table.get(NS.MUC_TOKENS, 'tokens', (venue, request) => listTokens(service, roomOf(venue, request.stanza.from), request))
+  set(NS.MUC_TOKENS, 'revoke', (_, room, request) => revokeToken(service, room, request))
   set(NS.MODERATE, 'moderate', (_, room, request) => moderate(service, room, request, moderationIn(request.payload)))
   set(NS.FASTEN, 'apply-to', (_, room, request) => moderate(service, room, request, oldModerationIn(request.payload)))
   table.get(NS.REGISTER, 'query', (venue, request) => registration(roomOf(venue, request.stanza.from), request))

@@ -32,10 +32,7 @@ export async function invite (
 ): Promise<void> {
   const inviter = speakerOf(room, message.from)
   hear(service, inviter, message.from)
-  const affiliation = room.affiliationOf(message.from)
-  if (!isRuling(affiliation) && !room.config.invites && (room.config.isMembersOnly || inviter.role !== 'moderator')) {
-    throw new StanzaError('forbidden', 'you may not invite')
-  }
+  if (!mayInvite(room, message.from)) throw new StanzaError('forbidden', 'you may not invite')
   if (invites.length > MOST_AT_ONCE) throw new StanzaError('policy-violation', 'too many invitations at once')
   const all = invites.map(invite => ({ invite, to: addressIn(invite, 'to') }))
   await addMembers(service, room, batch, all.map(({ to }) => to))
@@ -46,6 +43,14 @@ export async function invite (
       from: inviterOf(room, inviter), reason: child(invite, NS.MUC_USER, 'reason'), proceed: child(invite, NS.MUC_USER, 'continue'),
     })
   }
+}
+
+/** True if somebody may invite: admins, and occupants as the room is configured (§7.8.2, allowinvites). */
+export function mayInvite (room: Room, jid: Jid): boolean {
+  if (isRuling(room.affiliationOf(jid))) return true
+  const inviter = room.of(jid)
+  if (inviter === undefined) return false
+  return room.config.invites || !room.config.isMembersOnly && inviter.role === 'moderator'
 }
 
 /** Lets the unaffiliated enter a members-only room. */

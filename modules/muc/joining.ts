@@ -1,6 +1,7 @@
 /** How somebody enters a room (XEP-0045 §7.2), and how a room is made (§10.1). */
-import { addressed, attributeOf, child, formatDateTime, NS, octets, stanza, StanzaError, textOf, xml } from '../../lib/api.js'
+import { addressed, attributeOf, child, formatDateTime, NS, octets, stanza, StanzaError, xml } from '../../lib/api.js'
 import type { Addressed, Element, Jid, ToEntity, Write } from '../../lib/api.js'
+import { checkEntry } from './entry.js'
 import { changesFor } from './following.js'
 import { readWanted, type Said, type Wanted } from './history.js'
 import { changeNick, checkNick } from './nicks.js'
@@ -8,16 +9,11 @@ import { presenceOf, spread, userElement, versionFor } from './presences.js'
 import { Relays } from './relays.js'
 import { Room, type Device, type Occupant, type Venue } from './room.js'
 import type { MucService } from './service.js'
-import { isRuling, roleOnEntering } from './standing.js'
+import { roleOnEntering } from './standing.js'
 import { leave } from './leaving.js'
 import { belongingWrite, deviceWrite, readPresence, roomWrite } from './stored.js'
 
 type Arrival = ToEntity<'presence'>
-
-/** How many admins and owners may enter a full room (§7.2.10). */
-const MORE_RULERS = 20
-/** The most devices of an account of another server in one room: nobody fills it alone. */
-const MOST_DEVICES = 20
 
 /** §7.2.18: tells somebody who sends presence, and is not in the room, that they are not. */
 export function refuseStray (service: MucService, { stanza: { from, to } }: Arrival): void {
@@ -46,22 +42,25 @@ async function enter (service: MucService, venue: Venue, arrival: Arrival, x: El
     await rejoin(service, room, known, arrival, wanted, knowledgeIn(arrival, x))
     return
   }
-  if (!isNew) checkEntry(service, room, from, to.resource, x)
+  const token = isNew ? undefined : checkEntry(service, room, from, to.resource, x)
   const { presence, bytes } = readPresence(arrival.stanza.children())
   const device: Device = { jid: from, presence, bytes, heard: service.now }
-  const role = room.called(to.resource)?.role ?? roleOnEntering(room.affiliationOf(from), room.config.isModerated)
+  const affiliation = token === undefined ? room.affiliationOf(from) : 'member'
+  const role = room.called(to.resource)?.role ?? roleOnEntering(affiliation, room.config.isModerated)
   const writes: Write[] = [deviceWrite(service.stores, room, device, { nick: to.resource, role })]
+  if (token !== undefined) writes.push(...token.writes)
   if (isNew) {
     const owner = { affiliation: 'owner', nick: '', reason: '' } as const
     writes.push(roomWrite(service.stores, room), belongingWrite(service.stores, room, from.bare.toString(), owner))
   }
   await service.store(writes)
   venue.room = room
+  const version = token?.used()
   const occupant = room.enter(to.resource, role, device)
   service.isBusy(room)
   welcome(service, room, occupant, device, { wanted, codes: isNew ? [201] : [], knows: knowledgeIn(arrival, x) })
   arrival.payer?.charge(room.deviceCount, from)
-  spread(service, room, arrival.batch, occupant, { but: device })
+  spread(service, room, arrival.batch, occupant, { but: device, notice: { version } })
 }
 
 /** Makes a room, which is locked until it is configured (§10.1.1). Rejects with not-allowed and resource-constraint. */
@@ -89,38 +88,6 @@ async function newRoom (service: MucService, creator: Jid, address: Jid): Promis
   })
   room.belong(who, { affiliation: 'owner', nick: '', reason: '' })
   return room
-}
-
-/** Throws the error of somebody who may not enter (§7.2.5 to §7.2.11). */
-function checkEntry (service: MucService, room: Room, who: Jid, nick: string, x: Element): void {
-  const affiliation = room.affiliationOf(who)
-  const { config } = room
-  if (affiliation === 'outcast') throw new StanzaError('forbidden', 'you are banned from the room')
-  if (room.isLocked && affiliation !== 'owner') throw new StanzaError('item-not-found')
-  if (config.isMembersOnly && affiliation === 'none') throw new StanzaError('registration-required', 'only members may enter')
-  const password = child(x, NS.MUC, 'password')
-  if (config.password !== '' && (password === undefined || textOf(password) !== config.password)) {
-    throw new StanzaError('not-authorized', 'the password is missing or wrong')
-  }
-  if (room.isTaken(nick, who.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
-  if (!service.host.router.serves(who.domain)) checkForeign(service, room, who, isRuling(affiliation))
-  const most = Math.min(config.maxUsers || Infinity, service.settings.occupants)
-  const bound = most + (isRuling(affiliation) ? MORE_RULERS : 0)
-  if (room.occupantCount >= bound || room.deviceCount >= 2 * bound) throw new StanzaError('service-unavailable', 'the room is full', { type: 'wait' })
-}
-
-/** Throws resource-constraint if too many from another server are in the room, or too many devices of one account. */
-function checkForeign (service: MucService, room: Room, who: Jid, isRuler: boolean): void {
-  let [neighbours, own] = [0, 0]
-  for (const { bare, devices } of room.occupants) {
-    if (bare.domain !== who.domain) continue
-    neighbours++
-    if (bare.equals(who.bare)) own += devices.size
-  }
-  if (own >= MOST_DEVICES) throw new StanzaError('resource-constraint', 'too many of your devices are in the room', { type: 'wait' })
-  if (neighbours >= service.settings.occupantsPerServer + (isRuler ? MORE_RULERS : 0)) {
-    throw new StanzaError('resource-constraint', 'too many from your server are in the room', { type: 'wait' })
-  }
 }
 
 /** §7.2.2: sends all anew to a device that has lost track. Others see at most another presence, or another nick. */

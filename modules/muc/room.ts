@@ -57,6 +57,15 @@ export class Occupant {
 /** The affiliation of somebody. `nick`: the nick that is reserved for them; '' if there is none. */
 export interface Belonging { readonly affiliation: Affiliation, readonly nick: string, readonly reason: string }
 
+/** A token that makes members (XEP-0488). `left`: how many more users it admits; 0 if that is not limited. */
+export interface Token {
+  /** The bare address of its maker. */
+  readonly by: string
+  /** In milliseconds since 1970. */
+  readonly until: number
+  readonly left: number
+}
+
 /** The subject, and when and by whom it was set; `nick` is '' if nobody has set it. */
 export interface Subject { readonly text: string, readonly nick: string, readonly at: number }
 
@@ -89,6 +98,8 @@ export class Room {
   readonly history: History
   readonly relays: Relays
   readonly hats = new Hats()
+  /** The tokens that were made, by their text. */
+  readonly tokens = new Map<string, Token>()
   readonly slowMode = new SlowMode()
   readonly #belongings = new Map<string, Belonging>()
   #belongingBytes = 0
@@ -122,8 +133,10 @@ export class Room {
   get isEmpty (): boolean { return this.#byDevice.size === 0 }
   /** About how many bytes of memory the room takes. */
   get bytes (): number {
-    const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size + 300 * this.invited.size
-    return 2000 + lists + this.history.bytes + this.slowMode.bytes + this.hats.bytes + (this.#versions?.bytes ?? 0)
+    const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size
+    const small = 300 * (this.invited.size + this.tokens.size)
+    const more = this.history.bytes + this.slowMode.bytes + this.hats.bytes + (this.#versions?.bytes ?? 0)
+    return 2000 + lists + small + more
   }
 
   /** The addresses of all devices in the room. */

@@ -8,7 +8,7 @@ import { DEFAULTS, isConfig, type RoomConfig } from './config.js'
 import { isHat, type Hat } from './hats.js'
 import { History, type Said } from './history.js'
 import { Relays } from './relays.js'
-import { Room, type Belonging, type Device, type Occupant, type Subject } from './room.js'
+import { Room, type Belonging, type Device, type Occupant, type Subject, type Token } from './room.js'
 import { readAffiliation, readRole } from './standing.js'
 
 /** The one row of a room in its table. `listed`: the place in the list of rooms; without it the room is not listed. */
@@ -45,6 +45,9 @@ export const STORES = {
   invitations: records<StoredInvitation>(1, undefined, { check: value => hasForm(value, { by: 'string', at: 'number' }), unreadable: 'moved' }),
   cards: records<string>(1, undefined, { check: isElementText, unreadable: 'moved' }),
   hats: records<Hat>(1, undefined, { check: isHat, unreadable: 'moved' }),
+  tokens: records<Token>(1, undefined, {
+    check: value => hasForm(value, { by: 'string', until: 'number', left: 'number' }), unreadable: 'moved',
+  }),
 }
 
 export interface RoomStores {
@@ -54,6 +57,7 @@ export interface RoomStores {
   readonly invitations: Records<StoredInvitation>
   readonly cards: Records<string>
   readonly hats: Records<Hat>
+  readonly tokens: Records<Token>
 }
 
 function isStoredRoom (value: unknown): boolean {
@@ -103,8 +107,8 @@ export function deviceWrites (
 
 /** Returns the writes that remove all that is stored of a room, besides its archive. */
 export function clearing (stores: RoomStores, owner: string): readonly Write[] {
-  const { rooms, belongings, devices, invitations, cards, hats } = stores
-  return [rooms, belongings, devices, invitations, cards, hats].map(store => store.clearing(owner))
+  const { rooms, belongings, devices, invitations, cards, hats, tokens } = stores
+  return [rooms, belongings, devices, invitations, cards, hats, tokens].map(store => store.clearing(owner))
 }
 
 // ---- Reading ----------------------------------------------------------------------------------------------------
@@ -114,8 +118,9 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
   const owner = address.toString()
   const row = await stores.rooms.get(owner, ROOM)
   if (row === undefined) return undefined
-  const [belongings, devices, invitations, hats] = await Promise.all([
+  const [belongings, devices, invitations, hats, tokens] = await Promise.all([
     stores.belongings.all(owner), stores.devices.all(owner), stores.invitations.all(owner), stores.hats.all(owner),
+    stores.tokens.all(owner),
   ])
   // A configuration that an older version stored lacks what was added later.
   const config = { ...DEFAULTS, ...row.config }
@@ -124,6 +129,7 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
     room.belong(who, { ...belonging, affiliation: readAffiliation(belonging.affiliation) })
   }
   for (const [uri, hat] of hats) room.hats.set(uri, hat)
+  for (const [text, token] of tokens) room.tokens.set(text, token)
   for (const [jid, { by }] of [...invitations].sort(([, a], [, b]) => a.at - b.at)) room.invited.set(jid, parseJid(by))
   for (const [jid, { nick, role, presence }] of devices) {
     const shown = readPresence(childElements(parseElement(toOctets(presence))))
