@@ -1,5 +1,6 @@
 /** XEP-0500: the time between two messages of one user in a room. */
 import t from 'tap'
+import { SlowMode } from '../../modules/muc/slow-mode.js'
 import { conditionOf } from '../stanzas.js'
 import { asking, changing, codesIn, configuring, guest, hall, HALL, OWNER, says, stage, subject, told } from './stage.js'
 
@@ -77,4 +78,18 @@ t.test('a refused message does not make the user wait longer, and a shorter dura
   await s.pass('5s')
   await romeo.says(says('four'))
   t.same(bodies(juliet.unread), ['romeo says one', 'romeo says three', 'romeo says four'])
+})
+
+t.test('a room remembers the last message of 10,000 users, and forgets those who may speak again', t => {
+  const slow = new SlowMode()
+  for (let n = 0; n < 10_001; n++) slow.take(`user${n}@montague.lit`, 1000, 60)
+  t.doesNotThrow(() => slow.take('user0@montague.lit', 1000, 60), 'the oldest is forgotten')
+  t.throws(() => slow.take('user10000@montague.lit', 1000, 60), /policy-violation/)
+  const full = slow.bytes
+  t.ok(full > 10_000 * 100)
+  slow.take('nurse@capulet.lit', 61_000, 60)
+  t.ok(slow.bytes < full / 1000)
+  slow.giveBack('nurse@capulet.lit', undefined)
+  t.equal(slow.bytes, 0)
+  t.end()
 })

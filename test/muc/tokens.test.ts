@@ -93,6 +93,12 @@ t.test('§4.4, §4.5 who may invite makes tokens and revokes their own, admins a
   t.equal((await juliet.asks(revoke(hers))).attrs['type'], 'result')
   for (let n = 0; n < 20; n++) await made(romeo)
   t.equal(conditionOf(await romeo.asks(request())), 'resource-constraint')
+  await juliet.asks(changing(...Array.from({ length: 10 }, (_, n) => `<item affiliation='member' jid='guest${n}@montague.lit'/>`)))
+  for (let n = 0; n < 9; n++) {
+    const one = await guest(s, `guest${n}@montague.lit/street`)
+    for (let m = 0; m < 20; m++) await made(one)
+  }
+  t.equal(conditionOf(await juliet.asks(request())), 'resource-constraint', 'a room has 200 tokens at most')
   const [first = ''] = (await listed(romeo)).map(([text]) => text)
   await juliet.asks(changing("<item affiliation='outcast' jid='romeo@montague.lit'/>"))
   await stranger.says(entering('benvolio', withPassword(first)))

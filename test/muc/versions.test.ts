@@ -1,6 +1,7 @@
 /** XEP-0463: versions of the lists of affiliations. */
 import t from 'tap'
 import type { Element } from '../../lib/xml/element.js'
+import { Versions } from '../../modules/muc/versions.js'
 import type { Device, Scenario } from '../scenario.js'
 import { conditionOf } from '../stanzas.js'
 import { asking, changing, entering, guest, hall, HALL, SCENE, stage, userIn } from './stage.js'
@@ -115,4 +116,28 @@ t.test('§5 who may not read the lists gets an error and no version, and enters 
   juliet.forget()
   await juliet.says(changing("<item affiliation='member' jid='romeo@montague.lit'/>"))
   t.ok(juliet.unread.some(one => stepIn(one)?.['since'] !== undefined))
+})
+
+t.test('the last 500 changes are remembered at most, and the same list has the same version', t => {
+  const versions = new Versions('salt', [])
+  const empty = versions.current
+  const first = (): void => { versions.change('romeo@montague.lit', 'none', 'member') }
+  first()
+  const second = versions.current
+  for (let n = 0; n < 500; n++) versions.change(`user${n}@montague.lit`, 'none', 'outcast')
+  t.equal(versions.since(empty), undefined)
+  t.equal(versions.since(second), undefined)
+  t.ok(versions.bytes <= 500 * 300)
+  const known = versions.current
+  versions.change('romeo@montague.lit', 'member', 'owner')
+  t.strictSame([...versions.since(known) ?? []], [['romeo@montague.lit', 'owner']])
+  versions.change('romeo@montague.lit', 'owner', 'member')
+  t.equal(versions.current, known)
+  t.strictSame([...versions.since(known) ?? []], [])
+  for (let n = 0; n < 500; n++) versions.change(`user${n}@montague.lit`, 'outcast', 'none')
+  versions.change('romeo@montague.lit', 'member', 'none')
+  t.equal(versions.current, empty)
+  t.not(new Versions('other', [['romeo@montague.lit', { affiliation: 'member' }]]).current, second)
+  t.equal(new Versions('salt', [['romeo@montague.lit', { affiliation: 'member' }]]).current, second)
+  t.end()
 })
