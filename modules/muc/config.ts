@@ -104,6 +104,10 @@ const FIELD = {
 
 export const CONFIG_FORM = new DataForm(NS.MUC_ROOM_CONFIG, Object.values(FIELD), { title: 'Configuration of the room' })
 
+/** The settings of a room that an operator can change, by the names of their fields without the prefix. */
+export const SETTINGS: ReadonlyMap<string, string> = new Map(Object.values(FIELD)
+  .map(({ name }) => [name.replace(/^muc#(?:roomconfig_)?/, ''), name]))
+
 /** The lists of the form that are no part of the configuration: all owners and admins, by bare address. */
 export interface Rulers { readonly admins: readonly Jid[], readonly owners: readonly Jid[] }
 

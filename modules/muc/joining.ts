@@ -4,10 +4,10 @@ import type { Addressed, Element, Jid, ToEntity, Write } from '../../lib/api.js'
 import { checkEntry } from './entry.js'
 import { changesFor } from './following.js'
 import { readWanted, type Said, type Wanted } from './history.js'
+import { makeRoom } from './making.js'
 import { changeNick, checkNick } from './nicks.js'
 import { presenceOf, spread, userElement, versionFor } from './presences.js'
-import { Relays } from './relays.js'
-import { Room, type Device, type Occupant, type Venue } from './room.js'
+import type { Device, Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
 import { roleOnEntering } from './standing.js'
 import { leave } from './leaving.js'
@@ -66,7 +66,7 @@ async function enter (service: MucService, venue: Venue, arrival: Arrival, x: El
 /** Makes a room, which is locked until it is configured (§10.1.1). Rejects with not-allowed and resource-constraint. */
 async function newRoom (service: MucService, creator: Jid, address: Jid): Promise<Room> {
   const { host, settings, stores } = service
-  const { domain, ids } = host
+  const { domain } = host
   const who = creator.bare.toString()
   const isAdmin = host.admins.includes(who)
   if (!isAdmin && settings.creators !== 'anybody' && (settings.creators === 'admins' || !host.router.serves(creator.domain))) {
@@ -82,12 +82,7 @@ async function newRoom (service: MucService, creator: Jid, address: Jid): Promis
   if (await stores.rooms.count({ host: domain }) + making.length > settings.rooms) {
     throw new StanzaError('resource-constraint', 'there are too many rooms', { type: 'wait' })
   }
-  const room = new Room({
-    address, config: service.defaults, subject: { text: '', nick: '', at: 0 }, creator: who, salt: ids.next() + ids.next(),
-    isLocked: true, history: service.newHistory(), relays: new Relays(),
-  })
-  room.belong(who, { affiliation: 'owner', nick: '', reason: '' })
-  return room
+  return makeRoom(service, address, who)
 }
 
 /** §7.2.2: sends all anew to a device that has lost track. Others see at most another presence, or another nick. */

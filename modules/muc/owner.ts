@@ -42,11 +42,12 @@ export async function own (service: MucService, venue: Venue, room: Room, reques
     if (room.isLocked) await destroy(service, venue, {})
     return
   }
-  await configure(service, room, request, form)
+  await configure(service, room, request.batch, form, room.of(from)?.nick)
 }
 
-async function configure (
-  service: MucService, room: Room, { stanza: { from }, batch }: Request, form: Element,
+/** Applies a submitted form, and tells everybody. `actor`: the nick of who did it. Rejects as `readConfig` throws. */
+export async function configure (
+  service: MucService, room: Room, batch: Batch, form: Element, actor: string | undefined,
 ): Promise<void> {
   // §10.1.2: an empty form accepts the configuration as it is
   const isEmpty = childElements(form).length === 0
@@ -65,7 +66,7 @@ async function configure (
   room.config = config
   room.isLocked = false
   await removeStrangers(service, room, batch, strangers)
-  if (after.size > 0) await applyBelongings(service, room, batch, after, room.of(from)?.nick)
+  if (after.size > 0) await applyBelongings(service, room, batch, after, actor)
   if (!wasLocked) tellOfChange(service, room, batch, before)
 }
 

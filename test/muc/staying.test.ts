@@ -6,7 +6,7 @@ import { MemoryStorage } from '../../lib/storage/memory.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { stanza } from '../../lib/xmpp/stanza.js'
 import { conditionOf, SM } from '../stanzas.js'
-import { asking, changing, configuring, entering, guest, hall, HALL, itemsOf, listing, says, SCENE, SERVICE, stage, subject, told } from './stage.js'
+import { asking, changing, codesIn, configuring, entering, guest, hall, HALL, itemsOf, listing, says, SCENE, SERVICE, stage, subject, told } from './stage.js'
 
 t.test('a room is the same after a restart: its configuration, affiliations, subject, history and avatar', async t => {
   const storage = new MemoryStorage()
@@ -166,6 +166,38 @@ t.test('a device whose session ends leaves the room; the last one ends a tempora
   juliet.session.close()
   await s.settled()
   t.same(await s.traces(HALL), [])
+})
+
+t.test('an operator makes rooms, changes their settings and affiliations, and sees who is in them', async t => {
+  const s = await stage(t)
+  const { commands } = s.host(SERVICE)
+  const run = async (name: string, ...words: readonly string[]): Promise<unknown> => await commands.get(`room ${name}`)?.(words)
+  t.equal(await run('create', HALL, 'juliet@capulet.lit'), 'created')
+  await t.rejects(run('create', HALL, 'juliet@capulet.lit'), /conflict/)
+  for (const wrong of ['juliet@capulet.lit', SERVICE]) await t.rejects(run('create', wrong, 'juliet@capulet.lit'), /not the address of a room/)
+  t.match(await run('show', HALL), { locked: false, isPersistent: true, affiliations: [{ jid: 'juliet@capulet.lit', affiliation: 'owner' }] })
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  t.equal(await run('set', HALL, 'roomname', 'The hall'), 'changed')
+  t.ok(romeo.unread.some(one => codesIn(one).includes('104')))
+  t.equal(await run('set', HALL, 'presencebroadcast', 'moderator', 'participant'), 'changed')
+  t.match(await run('show', HALL), { name: 'The hall', presenceOf: ['moderator', 'participant'] })
+  await t.rejects(run('set', HALL, 'colour', 'red'), /there is no setting 'colour'; there are: roomname, /)
+  await t.rejects(run('set', HALL, 'membersonly', 'perhaps'), /neither true nor false/)
+  t.equal(await run('affiliations', HALL, 'romeo@montague.lit', 'member'), 'changed')
+  t.same(await run('occupants', HALL), [{ nick: 'romeo', role: 'participant', affiliation: 'member', devices: ['romeo@montague.lit/orchard'] }])
+  t.same(await run('affiliations', HALL), [
+    { jid: 'juliet@capulet.lit', affiliation: 'owner', nick: '' }, { jid: 'romeo@montague.lit', affiliation: 'member', nick: '' },
+  ])
+  await t.rejects(run('affiliations', HALL, 'juliet@capulet.lit', 'none'), /a room needs an owner/)
+  await t.rejects(run('affiliations', HALL, 'juliet@capulet.lit', 'friend'), /an unknown affiliation/)
+  romeo.forget()
+  t.equal(await run('set', HALL, 'membersonly', '1'), 'changed')
+  t.equal(await run('affiliations', HALL, 'romeo@montague.lit', 'none'), 'changed')
+  t.ok(romeo.unread.some(one => codesIn(one).includes('321')))
+  t.same(await run('occupants', HALL), [])
+  await s.end()
+  const next = await stage(t, { ...SCENE, storage: s.storage, ids: 'next' })
+  t.match(await next.host(SERVICE).commands.get('room show')?.([HALL]), { name: 'The hall', isMembersOnly: true })
 })
 
 t.test('an operator lists, sees and destroys rooms', async t => {
