@@ -1,5 +1,5 @@
 /** The commands by which admins manage hats, and all who may enter list them (XEP-0317 §3.2 to §3.7). */
-import { adHocCommands, costOfBytes, DataForm, field, FormError, NS, parseJid, resultTable, StanzaError, xml } from '../../lib/api.js'
+import { adHocCommands, costOfBytes, DataForm, field, FormError, NS, resultTable, StanzaError, xml } from '../../lib/api.js'
 import type { AdHocCommand, CommandAsker, CommandRun, FilledField, Jid, Maybe } from '../../lib/api.js'
 import { bytesOfHat, LARGEST_HAT, MOST_ASSIGNED, MOST_BYTES, MOST_HATS, MOST_WORN, sizeOfHat, type Hat } from './hats.js'
 import { tellEach } from './leaving.js'
@@ -18,6 +18,8 @@ const FIELD = {
   uri: field.text('hats#uri', { label: 'URI of the hat', required: true }),
   hue: field.text('hats#hue', { label: 'Hue of the hat, as an angle from 0 to 360' }),
   jid: field.jid('hats#jid', { label: 'Address of the user', required: true }),
+  /** An address in the list, which was read when the hat was assigned. */
+  who: field.text('hats#jid'),
   which: field.option('hats#uri', [], { label: 'Hat', required: true }),
 } as const
 
@@ -187,7 +189,7 @@ function listed ({ hats }: Room): ReturnType<typeof resultTable> {
 /** §3.7: who wears which hats. */
 function assigned ({ hats }: Room): ReturnType<typeof resultTable> {
   const rows = [...hats.all].flatMap(([uri, { title, hue, wearers }]) => wearers.map(who =>
-    [FIELD.jid.is(parseJid(who)), FIELD.uri.is(uri), FIELD.title.is(title), FIELD.hue.is(hue)]))
+    [FIELD.who.is(who), FIELD.uri.is(uri), FIELD.title.is(title), FIELD.hue.is(hue)]))
   return resultTable(COMMANDS, [FIELD.jid, FIELD.uri, FIELD.title, FIELD.hue], rows)
 }
 

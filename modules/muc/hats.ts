@@ -13,7 +13,7 @@ export interface Hat {
 
 /** The bounds of a room: its hats, how often they are worn together, their bytes, and the hats of one user. */
 export const MOST_HATS = 100
-export const MOST_ASSIGNED = 1000
+export const MOST_ASSIGNED = 500
 export const MOST_BYTES = 512 * 1024
 export const MOST_WORN = 10
 /** The most bytes of a hat in presence: all of a user take about as much as the presence of a device may. */

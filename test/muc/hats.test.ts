@@ -182,3 +182,18 @@ t.test('while the disk is full no hat changes, and all goes on when it is not', 
   await juliet.asks(assign('juliet@capulet.lit'))
   t.same(wornBy('juliet', romeo), ['Teacher'])
 })
+
+t.test('the list of who wears hats fits into a stanza that every server takes', async t => {
+  const s = await stage(t, WITH_COMMANDS)
+  const juliet = await hall(s)
+  const session = s.host('capulet.lit').sessions.at(juliet.jid)
+  if (session !== undefined) session.charge = () => {}
+  for (let n = 0; n < 50; n++) await juliet.asks(create(`Title of hat ${n}`, `http://tech.example.edu/hats#${n}`))
+  for (let n = 0; n < 500; n++) await juliet.asks(assign(`student${n}@tech.example.edu`, `http://tech.example.edu/hats#${n % 50}`))
+  t.equal(conditionOf(await juliet.asks(assign('romeo@montague.lit', 'http://tech.example.edu/hats#1'))), 'resource-constraint')
+  const answer = await juliet.asks(command('list-assigned'))
+  t.equal(rowsOf(answer).length, 500)
+  t.ok(String(answer).length < 256 * 1024)
+  const described = answer.getChild('command')?.getChild('x')?.getChild('reported')?.getChildren('field') ?? []
+  t.same(described.map(({ attrs }) => attrs['type']), ['jid-single', 'text-single', 'text-single', 'text-single'])
+})
