@@ -5,6 +5,7 @@ import type { Batch } from '../storage/store.js'
 import type { Element } from '../xml/element.js'
 import type { DataForm, FilledField, FormAnswers } from '../xmpp/form.js'
 import type { Jid } from '../xmpp/jid.js'
+import type { Payer } from './cost.js'
 import type { Entity } from './entity.js'
 import type { Session } from './session.js'
 
@@ -24,6 +25,8 @@ export interface CommandAsker {
 export interface CommandRun extends CommandAsker {
   readonly answers: readonly FormAnswers[]
   readonly batch: Batch
+  /** Pays for what the command causes (cost.ts); undefined for requests of the server itself. */
+  readonly payer: Payer | undefined
 }
 
 /** One step of a command: a form that the asker fills in. `filled` returns what is in the form already. */

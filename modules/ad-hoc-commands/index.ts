@@ -191,5 +191,5 @@ function askerOf ({ stanza: { from, to }, session, entity }: Request): CommandAs
 }
 
 function runOf (request: Request, answers: CommandRun['answers']): CommandRun {
-  return { ...askerOf(request), answers, batch: request.batch }
+  return { ...askerOf(request), answers, batch: request.batch, payer: request.payer }
 }

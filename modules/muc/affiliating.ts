@@ -5,7 +5,7 @@ import { changeBelonging } from './following.js'
 import { sendInvitation, tooMany } from './inviting.js'
 import { depart, departures, tellEach, type Departure } from './leaving.js'
 import { spread, tellOfAbsent } from './presences.js'
-import type { Belonging, Occupant, Room } from './room.js'
+import { folded, type Belonging, type Occupant, type Room } from './room.js'
 import type { MucService } from './service.js'
 import { checkAffiliation, roleAfter, type Affiliation, type Role } from './standing.js'
 import { belongingWrite, deviceWrites } from './stored.js'
@@ -31,16 +31,27 @@ export async function changeAffiliations (
 ): Promise<void> {
   const by = room.affiliationOf(asker)
   const after = new Map<string, Belonging>()
+  checkNicks(room, changes)
   for (const { jid, affiliation, nick, reason } of changes) {
     const who = jid.bare.toString() // §10.3: a full address means its bare address
     const old = after.get(who) ?? room.belongings.get(who)
     checkAffiliation({ by, from: old?.affiliation ?? 'none', to: affiliation, isOwn: jid.bare.equals(asker.bare) })
-    if (nick !== undefined && nick !== '' && room.isTaken(nick, jid.bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
     // §9.1: who is banned has no nick; who is nothing to the room has none either
     const kept = affiliation === 'outcast' || affiliation === 'none' ? '' : nick ?? old?.nick ?? ''
     after.set(who, { affiliation, nick: kept, reason })
   }
   await applyBelongings(service, room, batch, after, room.of(asker)?.nick)
+}
+
+/** Throws conflict if a nick belongs to somebody else, or would belong to two. */
+function checkNicks (room: Room, changes: readonly BelongingChange[]): void {
+  const reserved = new Map<string, string>()
+  for (const { jid: { bare }, nick = '' } of changes) {
+    if (nick === '') continue
+    const other = reserved.get(folded(nick)) ?? bare.toString()
+    if (other !== bare.toString() || room.isTaken(nick, bare)) throw new StanzaError('conflict', 'the nick belongs to somebody else')
+    reserved.set(folded(nick), bare.toString())
+  }
 }
 
 /** Stores belongings, and tells everybody what has changed. Rejects with conflict if no owner would be left (§10.6). */

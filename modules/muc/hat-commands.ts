@@ -1,7 +1,7 @@
 /** The commands by which admins manage hats, and all who may enter list them (XEP-0317 §3.2 to §3.7). */
-import { adHocCommands, DataForm, field, FormError, NS, parseJid, resultTable, StanzaError, xml } from '../../lib/api.js'
-import type { AdHocCommand, Batch, CommandAsker, CommandRun, FilledField, Jid, Maybe } from '../../lib/api.js'
-import { MOST_ASSIGNED, MOST_HATS, MOST_WORN, type Hat } from './hats.js'
+import { adHocCommands, costOfBytes, DataForm, field, FormError, NS, resultTable, StanzaError, xml } from '../../lib/api.js'
+import type { AdHocCommand, CommandAsker, CommandRun, FilledField, Jid, Maybe } from '../../lib/api.js'
+import { bytesOfHat, LARGEST_HAT, MOST_ASSIGNED, MOST_BYTES, MOST_HATS, MOST_WORN, sizeOfHat, type Hat } from './hats.js'
 import { tellEach } from './leaving.js'
 import { spread } from './presences.js'
 import type { Occupant, Room } from './room.js'
@@ -18,6 +18,8 @@ const FIELD = {
   uri: field.text('hats#uri', { label: 'URI of the hat', required: true }),
   hue: field.text('hats#hue', { label: 'Hue of the hat, as an angle from 0 to 360' }),
   jid: field.jid('hats#jid', { label: 'Address of the user', required: true }),
+  /** An address in the list, which was read when the hat was assigned. */
+  who: field.text('hats#jid'),
   which: field.option('hats#uri', [], { label: 'Hat', required: true }),
 } as const
 
@@ -78,62 +80,75 @@ function choiceOf ({ hats }: Room): readonly FilledField[] {
 }
 
 /** §3.2: makes a hat, or changes the title and hue of one. */
-async function create (service: MucService, room: Room, { answers: [answers], batch }: CommandRun): Promise<void> {
+async function create (service: MucService, room: Room, run: CommandRun): Promise<void> {
+  const [answers] = run.answers
   const uri = uriIn(answers?.get(FIELD.uri))
   const title = answers?.get(FIELD.title) ?? ''
   if (title.length > LONGEST_TITLE) throw new FormError('not-acceptable', 'the title is too long', FIELD.title.name)
   const hue = hueIn(answers?.get(FIELD.hue) ?? '')
   const old = room.hats.all.get(uri)
   if (old === undefined && room.hats.size >= MOST_HATS) throw tooMany(`a room has at most ${MOST_HATS} hats`)
+  if (old?.title === title && old.hue === hue) return
   const hat = { title, hue, wearers: old?.wearers ?? [] }
-  await put(service, room, uri, hat)
-  await tell(service, room, batch, hat.wearers)
-  tellOfList(service, room, batch)
+  if (sizeOfHat(uri, hat) > LARGEST_HAT) throw new FormError('not-acceptable', 'the title and the URI are too long together', FIELD.uri.name)
+  await put(service, room, run, uri, hat)
+  await tell(service, room, run, hat.wearers)
+  tellOfList(service, room, run)
 }
 
 /** §3.3: destroys a hat; nobody wears it any more. */
-async function destroy (service: MucService, room: Room, { answers: [answers], batch }: CommandRun): Promise<void> {
-  const { uri, hat } = chosen(room, answers?.get(FIELD.which))
-  await put(service, room, uri, undefined)
-  await tell(service, room, batch, hat.wearers)
-  tellOfList(service, room, batch)
+async function destroy (service: MucService, room: Room, run: CommandRun): Promise<void> {
+  const { uri, hat } = chosen(room, run.answers[0]?.get(FIELD.which))
+  await put(service, room, run, uri, undefined)
+  await tell(service, room, run, hat.wearers)
+  tellOfList(service, room, run)
 }
 
 /** §3.5: somebody wears one more hat. */
-async function assign (service: MucService, room: Room, { answers: [answers], batch }: CommandRun): Promise<void> {
+async function assign (service: MucService, room: Room, run: CommandRun): Promise<void> {
+  const [answers] = run.answers
   const { uri, hat } = chosen(room, answers?.get(FIELD.which))
   const bare = userIn(room, answers?.get(FIELD.jid))
   const who = bare.toString()
   if (hat.wearers.includes(who)) return
   if (room.hats.assigned >= MOST_ASSIGNED) throw tooMany(`the hats of a room are worn ${MOST_ASSIGNED} times at most`)
   if (room.hats.countOf(bare) >= MOST_WORN) throw tooMany(`a user wears at most ${MOST_WORN} hats`)
-  await put(service, room, uri, { ...hat, wearers: [...hat.wearers, who] })
-  await tell(service, room, batch, [who])
+  await put(service, room, run, uri, { ...hat, wearers: [...hat.wearers, who] })
+  await tell(service, room, run, [who])
 }
 
 /** §3.6: somebody wears one hat less. */
-async function unassign (service: MucService, room: Room, { answers: [answers], batch }: CommandRun): Promise<void> {
+async function unassign (service: MucService, room: Room, run: CommandRun): Promise<void> {
+  const [answers] = run.answers
   const { uri, hat } = chosen(room, answers?.get(FIELD.which))
   const who = userIn(room, answers?.get(FIELD.jid)).toString()
   if (!hat.wearers.includes(who)) throw new StanzaError('item-not-found', 'the user does not wear this hat')
-  await put(service, room, uri, { ...hat, wearers: hat.wearers.filter(one => one !== who) })
-  await tell(service, room, batch, [who])
+  await put(service, room, run, uri, { ...hat, wearers: hat.wearers.filter(one => one !== who) })
+  await tell(service, room, run, [who])
 }
 
-async function put (service: MucService, room: Room, uri: string, hat: Hat | undefined): Promise<void> {
+async function put (
+  service: MucService, room: Room, { asker, payer }: CommandRun, uri: string, hat: Hat | undefined,
+): Promise<void> {
+  if (hat !== undefined && room.hats.bytesWith(uri, hat) > MOST_BYTES) throw tooMany('the hats of the room take too much')
+  if (hat !== undefined) payer?.charge(costOfBytes(bytesOfHat(uri, hat)), asker)
   await service.store([service.stores.hats.putting(room.owner, uri, hat)])
   room.hats.set(uri, hat)
 }
 
 /** Sends the presence of those in the room whose hats have changed. */
-function tell (service: MucService, room: Room, batch: Batch, wearers: readonly string[]): Maybe<void> {
+function tell (
+  service: MucService, room: Room, { asker, batch, payer }: CommandRun, wearers: readonly string[],
+): Maybe<void> {
   const changed = new Set(wearers)
   const occupants: readonly Occupant[] = [...room.occupants].filter(({ bare }) => changed.has(bare.toString()))
+  payer?.charge(occupants.length * room.deviceCount, asker)
   return tellEach(service, room, batch, occupants, (occupant, batch) => { spread(service, room, batch, occupant) })
 }
 
 /** §3.2: the list of hats is a part of the configuration. */
-function tellOfList (service: MucService, room: Room, batch: Batch): void {
+function tellOfList (service: MucService, room: Room, { asker, batch, payer }: CommandRun): void {
+  payer?.charge(room.deviceCount, asker)
   service.announce(room, batch, room.devices(), xml('x', { xmlns: NS.MUC_USER }, xml('status', { code: 104 })))
 }
 
@@ -174,7 +189,7 @@ function listed ({ hats }: Room): ReturnType<typeof resultTable> {
 /** §3.7: who wears which hats. */
 function assigned ({ hats }: Room): ReturnType<typeof resultTable> {
   const rows = [...hats.all].flatMap(([uri, { title, hue, wearers }]) => wearers.map(who =>
-    [FIELD.jid.is(parseJid(who)), FIELD.uri.is(uri), FIELD.title.is(title), FIELD.hue.is(hue)]))
+    [FIELD.who.is(who), FIELD.uri.is(uri), FIELD.title.is(title), FIELD.hue.is(hue)]))
   return resultTable(COMMANDS, [FIELD.jid, FIELD.uri, FIELD.title, FIELD.hue], rows)
 }
 

@@ -1,5 +1,5 @@
 /** The hats of a room, and who wears them (XEP-0317). */
-import { hasForm, NS, xml } from '../../lib/api.js'
+import { hasForm, NS, octets, xml } from '../../lib/api.js'
 import type { Element, Jid } from '../../lib/api.js'
 import { createHash } from 'node:crypto'
 
@@ -11,10 +11,13 @@ export interface Hat {
   readonly wearers: readonly string[]
 }
 
-/** The bounds of a room: its hats, how often they are worn together, and the hats of one user. */
+/** The bounds of a room: its hats, how often they are worn together, their bytes, and the hats of one user. */
 export const MOST_HATS = 100
-export const MOST_ASSIGNED = 1000
+export const MOST_ASSIGNED = 500
+export const MOST_BYTES = 512 * 1024
 export const MOST_WORN = 10
+/** The most bytes of a hat in presence: all of a user take about as much as the presence of a device may. */
+export const LARGEST_HAT = 800
 
 /** True for a stored hat. */
 export function isHat (value: unknown): boolean {
@@ -27,6 +30,7 @@ export class Hats {
   readonly #worn = new Map<string, Set<string>>()
   #assigned = 0
   #bytes = 0
+  #hash: string | undefined
 
   /** About how many bytes of memory they take. */
   get bytes (): number { return this.#bytes }
@@ -38,8 +42,9 @@ export class Hats {
   /** Makes or changes a hat; undefined removes it. */
   set (uri: string, hat: Hat | undefined): void {
     const old = this.#byUri.get(uri)
+    this.#hash = undefined
     if (old !== undefined) {
-      this.#bytes -= bytesOf(uri, old)
+      this.#bytes -= bytesOfHat(uri, old)
       this.#assigned -= old.wearers.length
       for (const who of old.wearers) this.#takeOff(who, uri)
     }
@@ -48,9 +53,15 @@ export class Hats {
       return
     }
     this.#byUri.set(uri, hat)
-    this.#bytes += bytesOf(uri, hat)
+    this.#bytes += bytesOfHat(uri, hat)
     this.#assigned += hat.wearers.length
     for (const who of hat.wearers) this.#worn.set(who, (this.#worn.get(who) ?? new Set()).add(uri))
+  }
+
+  /** Returns the bytes that all hats would take after a change. */
+  bytesWith (uri: string, hat: Hat): number {
+    const old = this.#byUri.get(uri)
+    return this.#bytes + bytesOfHat(uri, hat) - (old === undefined ? 0 : bytesOfHat(uri, old))
   }
 
   /** Returns how many hats somebody wears. */
@@ -61,15 +72,15 @@ export class Hats {
     const uris = this.#worn.get(bare.toString())
     if (uris === undefined) return undefined
     return xml('hats', { xmlns: NS.HATS }, ...[...uris].map(uri => {
-      const { title = '', hue = '' } = this.#byUri.get(uri) ?? {}
-      return xml('hat', { title, uri, ...hue === '' ? {} : { hue } })
+      return hatElement(uri, this.#byUri.get(uri) ?? { title: '', hue: '' })
     }))
   }
 
   /** A text that is another one when the list of hats has changed (§2). */
   get hash (): string {
+    if (this.#hash !== undefined) return this.#hash
     const rows = [...this.#byUri].map(([uri, { title, hue }]) => JSON.stringify([uri, title, hue])).sort()
-    return createHash('sha256').update(rows.join('\n')).digest('hex').slice(0, 40)
+    return this.#hash = createHash('sha256').update(rows.join('\n')).digest('hex').slice(0, 40)
   }
 
   #takeOff (who: string, uri: string): void {
@@ -78,7 +89,15 @@ export class Hats {
   }
 }
 
-function bytesOf (uri: string, { title, hue, wearers }: Hat): number {
+function hatElement (uri: string, { title, hue }: Pick<Hat, 'title' | 'hue'>): Element {
+  return xml('hat', { title, uri, ...hue === '' ? {} : { hue } })
+}
+
+/** Returns the bytes of a hat in presence. */
+export function sizeOfHat (uri: string, hat: Pick<Hat, 'title' | 'hue'>): number { return octets(hatElement(uri, hat)).length }
+
+/** Returns about how many bytes a hat and its wearers take. */
+export function bytesOfHat (uri: string, { title, hue, wearers }: Hat): number {
   const own = 300 + 2 * (uri.length + title.length + hue.length)
   return wearers.reduce((sum, who) => sum + 200 + 2 * who.length, own)
 }

@@ -9,7 +9,7 @@ import { actorOf } from './roles.js'
 import type { Room } from './room.js'
 import type { MucService } from './service.js'
 import { isSubjectChange, saidOf } from './stored.js'
-import { reflected, say, speakerWithVoice } from './talking.js'
+import { pace, reflected, say, speakerWithVoice } from './talking.js'
 
 /** The cost of parsing a byte, relative to sending a stored byte. */
 const PARSED = 10
@@ -43,8 +43,11 @@ export async function retract (
   if (target !== undefined) {
     if (authorOf(target.message) !== speaker.id) throw new StanzaError('forbidden', 'the message is not yours')
     checkTarget(target)
-    if (!isBuried(target)) await bury(service, room, by, target, [retractedElement(service, message.id)])
   }
+  const isFresh = target !== undefined && !isBuried(target)
+  // XEP-0500 §5: a text without a text that it takes back is one like others.
+  if (message.has(NS.CLIENT, 'body') && !(isFresh && target.message.has(NS.CLIENT, 'body'))) pace(service, room, speaker, batch)
+  if (isFresh) await bury(service, room, by, target, [retractedElement(service, message.id)])
   // §5: the archive stores the retraction, whatever its sender says about that
   const said = message.with({ without: one => one.getNS() === NS.HINTS && UNSTORED.has(one.getName()) })
   await say(service, room, batch, reflected(room, speaker, addressed(said, message.to)))

@@ -1,6 +1,6 @@
 /** One room: who is in it, who belongs to it, and how it is configured (XEP-0045 §4, §5). */
-import { jidOf, NS, parseJid, xml } from '../../lib/api.js'
-import type { Element, Jid } from '../../lib/api.js'
+import { follow, jidOf, NS, parseJid, xml } from '../../lib/api.js'
+import type { Element, Jid, Maybe, ModuleHost } from '../../lib/api.js'
 import { createHmac } from 'node:crypto'
 import type { RoomConfig } from './config.js'
 import type { History } from './history.js'
@@ -82,8 +82,8 @@ export interface RoomParts {
   readonly relays: Relays
 }
 
-/** The most belongings of a room whose occupant ids it computes, which takes some milliseconds. */
-const MOST_IDS = 5000
+/** About how many bytes of memory an occupant id takes in the index of a room. */
+const ID_BYTES = 150
 
 export class Room {
   readonly address: Jid
@@ -104,10 +104,10 @@ export class Room {
   readonly #belongings = new Map<string, Belonging>()
   #belongingBytes = 0
   #versions: Versions | undefined
-  /** Those who belong to the room, by occupant id; made when it is needed. */
-  #byId: ReadonlyMap<string, Jid> | undefined
-  /** The addresses for which nicks are reserved, by folded nick; made when it is needed. */
-  #byReservedNick: ReadonlyMap<string, string> | undefined
+  /** The addresses of those who belong to the room, by occupant id; made when it is needed. */
+  #byId: Map<string, string> | undefined
+  /** The addresses for which nicks are reserved, by folded nick. */
+  readonly #byReservedNick = new Map<string, string>()
   /** Who was invited by whom: the bare address of the inviter by that of the invited. */
   readonly invited = new Map<string, Jid>()
   readonly #byNick = new Map<string, Occupant>()
@@ -134,7 +134,7 @@ export class Room {
   /** About how many bytes of memory the room takes. */
   get bytes (): number {
     const lists = this.#bytes + this.#belongingBytes + 600 * this.#byDevice.size
-    const small = 300 * (this.invited.size + this.tokens.size)
+    const small = 300 * (this.invited.size + this.tokens.size) + ID_BYTES * (this.#byId?.size ?? 0)
     const more = this.history.bytes + this.slowMode.bytes + this.hats.bytes + (this.#versions?.bytes ?? 0)
     return 2000 + lists + small + more
   }
@@ -155,16 +155,23 @@ export class Room {
   /** Changes what is known of somebody; who has no affiliation and no nick is forgotten. */
   belong (who: string, belonging: Belonging): void {
     const old = this.#belongings.get(who)
-    this.#byId = this.#byReservedNick = undefined
     if (old !== undefined) this.#belongingBytes -= bytesOf(who, old)
-    const before = old?.affiliation ?? 'none'
-    if (before !== belonging.affiliation) this.#versions?.change(who, before, belonging.affiliation)
+    this.#versions?.change(who, old?.affiliation ?? 'none', belonging.affiliation)
+    if (old !== undefined && old.nick !== belonging.nick) this.#free(old.nick, who)
     if (belonging.affiliation === 'none' && belonging.nick === '') {
       this.#belongings.delete(who)
+      this.#byId?.delete(this.#hashOf(who))
       return
     }
     this.#belongings.set(who, belonging)
     this.#belongingBytes += bytesOf(who, belonging)
+    if (belonging.nick !== '' && old?.nick !== belonging.nick) this.#byReservedNick.set(folded(belonging.nick), who)
+    if (old === undefined) this.#byId?.set(this.#hashOf(who), who)
+  }
+
+  #free (nick: string, who: string): void {
+    const key = folded(nick)
+    if (this.#byReservedNick.get(key) === who) this.#byReservedNick.delete(key)
   }
 
   /** §9.2: the bare address counts before its whole domain, which can only be banned. */
@@ -181,19 +188,25 @@ export class Room {
 
   /** Returns the address for which a nick is reserved. */
   withReservedNick (nick: string): Jid | undefined {
-    this.#byReservedNick ??= new Map([...this.belongings]
-      .flatMap(([who, { nick: reserved }]) => reserved === '' ? [] : [[folded(reserved), who]]))
     const who = this.#byReservedNick.get(folded(nick))
     return who === undefined ? undefined : parseJid(who)
   }
 
-  /** Returns who has this occupant id, of those who belong to the room. Not known if they are too many. */
+  /**
+   * Computes the occupant ids of all who belong to the room. `each` shares the event loop. Nobody may begin or cease to
+   * belong to the room meanwhile.
+   */
+  learnIds (each: ModuleHost['router']['each']): Maybe<void> {
+    if (this.#byId !== undefined) return undefined
+    const byId = new Map<string, string>()
+    const done = each([...this.#belongings.keys()], who => { byId.set(this.#hashOf(who), who) })
+    return follow(done, () => { this.#byId = byId })
+  }
+
+  /** Returns who has this occupant id, of those who belong to the room, after `learnIds`. */
   withId (id: string): Jid | undefined {
-    if (this.#byId === undefined) {
-      const known = this.belongings.size > MOST_IDS ? [] : [...this.belongings.keys()].map(who => parseJid(who))
-      this.#byId = new Map(known.map(jid => [this.idOf(jid), jid]))
-    }
-    return this.#byId.get(id)
+    const who = this.#byId?.get(id)
+    return who === undefined ? undefined : parseJid(who)
   }
 
   /** Returns the nick that is reserved for somebody; '' if there is none. */
@@ -255,9 +268,9 @@ export class Room {
   }
 
   /** XEP-0421 §4: stable in this room, different in others, and it tells nothing of the address. */
-  idOf (bare: Jid): string {
-    return createHmac('sha256', this.salt).update(bare.bare.toString()).digest('base64url')
-  }
+  idOf ({ bare }: Jid): string { return this.#hashOf(bare.toString()) }
+
+  #hashOf (who: string): string { return createHmac('sha256', this.salt).update(who).digest('base64url') }
 
   occupantId (occupant: Occupant): Element { return xml('occupant-id', { xmlns: NS.OCCUPANT_ID, id: occupant.id }) }
 
@@ -307,4 +320,4 @@ function bytesOf (who: string, { nick, reason }: Belonging): number {
 }
 
 /** Nicks that differ only in case or width are one nick, so that nobody looks like somebody else. */
-function folded (nick: string): string { return nick.normalize('NFKC').toLowerCase() }
+export function folded (nick: string): string { return nick.normalize('NFKC').toLowerCase() }

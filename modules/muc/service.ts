@@ -60,7 +60,7 @@ export class MucService {
 
   /** Loads what there is at an address: a room with its history, or none. */
   async load (address: Jid): Promise<Venue> {
-    const room = await readRoom(this.stores, address, this.newHistory())
+    const room = await readRoom(this.stores, address, this.newHistory(), this.host.router.each)
     if (room === undefined) return { address, room }
     const card = await this.stores.cards.get(room.owner, ROOM)
     room.avatar = card === undefined ? '' : avatarHash(card)

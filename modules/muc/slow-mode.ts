@@ -22,7 +22,7 @@ export class SlowMode {
   take (user: string, now: number, seconds: number): number | undefined {
     const before = this.#spoke.get(user)
     const left = before === undefined ? 0 : before + seconds * 1000 - now
-    if (left > 0) {
+    if (left > 0 && before !== undefined && before <= now) { // the clock may have been set back
       const text = `this room is in slow mode: wait ${seconds} s between two messages, and ${Math.ceil(left / 1000)} s now`
       throw new StanzaError('policy-violation', text, { type: 'wait' })
     }
@@ -31,8 +31,9 @@ export class SlowMode {
     return before
   }
 
-  /** Notes that the message of a user was not said after all. `before`: when they spoke before. */
-  giveBack (user: string, before: number | undefined): void {
+  /** Notes that the message of a user was not said after all. `at`: when it was; `before`: when they spoke before. */
+  giveBack (user: string, at: number, before: number | undefined): void {
+    if (this.#spoke.get(user) !== at) return // they have spoken since
     if (before === undefined) this.#remove(user)
     else this.#set(user, before)
   }

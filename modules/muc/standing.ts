@@ -27,10 +27,10 @@ export function isAbove (one: Affiliation, other: Affiliation): boolean {
   return AFFILIATIONS.indexOf(one) > AFFILIATIONS.indexOf(other)
 }
 
-/** True for admins and owners. */
 /** True for somebody who belongs to the room. */
 export function isMember (affiliation: Affiliation): boolean { return affiliation === 'member' || isRuling(affiliation) }
 
+/** True for admins and owners. */
 export function isRuling (affiliation: Affiliation): boolean { return affiliation === 'admin' || affiliation === 'owner' }
 
 /** Returns the role of somebody who enters (§5.1.2). */

@@ -3,7 +3,7 @@ import {
   attributeOf, childElements, clone, fromOctets, hasForm, isElementText, localName, NS, octets, parseElement,
   parseJid, records, shortened, Stanza, table, toOctets, xml,
 } from '../../lib/api.js'
-import type { ArchivedMessage, Element, Jid, Records, Table, Write } from '../../lib/api.js'
+import type { ArchivedMessage, Element, Jid, ModuleHost, Records, Table, Write } from '../../lib/api.js'
 import { DEFAULTS, isConfig, type RoomConfig } from './config.js'
 import { isHat, type Hat } from './hats.js'
 import { History, type Said } from './history.js'
@@ -113,8 +113,10 @@ export function clearing (stores: RoomStores, owner: string): readonly Write[] {
 
 // ---- Reading ----------------------------------------------------------------------------------------------------
 
-/** Reads a room, with the devices that are in it; undefined if there is none. */
-export async function readRoom (stores: RoomStores, address: Jid, history: History): Promise<Room | undefined> {
+/** Reads a room, with the devices that are in it; undefined if there is none. `each` shares the event loop. */
+export async function readRoom (
+  stores: RoomStores, address: Jid, history: History, each: ModuleHost['router']['each'],
+): Promise<Room | undefined> {
   const owner = address.toString()
   const row = await stores.rooms.get(owner, ROOM)
   if (row === undefined) return undefined
@@ -125,9 +127,9 @@ export async function readRoom (stores: RoomStores, address: Jid, history: Histo
   // A configuration that an older version stored lacks what was added later.
   const config = { ...DEFAULTS, ...row.config }
   const room = new Room({ address, ...row, config, history, relays: new Relays() })
-  for (const [who, belonging] of belongings) {
+  await each([...belongings], ([who, belonging]) => {
     room.belong(who, { ...belonging, affiliation: readAffiliation(belonging.affiliation) })
-  }
+  })
   for (const [uri, hat] of hats) room.hats.set(uri, hat)
   for (const [text, token] of tokens) room.tokens.set(text, token)
   for (const [jid, { by }] of [...invitations].sort(([, a], [, b]) => a.at - b.at)) room.invited.set(jid, parseJid(by))

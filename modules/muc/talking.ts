@@ -1,7 +1,7 @@
 /** Messages to all who are in a room, and the subject (XEP-0045 §7.4, §8.1). */
 import { addressed, child, flatten, follow, jidOf, namespaceOf, NS, storingOf, StanzaError, textOf, xml, archiveIdIn, localName, attributeOf } from '../../lib/api.js'
-import type { Addressed, Batch, Element, Jid, Maybe, Payer, ToEntity } from '../../lib/api.js'
-import { forwardMentions } from './mentions.js'
+import type { Addressed, Batch, Element, Jid, Maybe, ToEntity } from '../../lib/api.js'
+import { forwardMentions, mentions } from './mentions.js'
 import type { Occupant, Room } from './room.js'
 import type { MucService } from './service.js'
 import { isRuling } from './standing.js'
@@ -32,22 +32,25 @@ export function talk (service: MucService, room: Room, arrival: Arrival): Maybe<
   const { stanza: message, batch, payer } = arrival
   const speaker = speakerWithVoice(service, room, message.from)
   if (isSubjectChange(message)) return changeSubject(service, room, speaker, arrival)
-  if (message.has(NS.CLIENT, 'body')) pace(service, room, speaker, batch)
+  // Mentions are forwarded to those who are away, so they count whether there is a text or not.
+  if (message.has(NS.CLIENT, 'body') || room.config.forwardsMentions && mentions(message)) pace(service, room, speaker, batch)
   payer?.charge(room.deviceCount, message.from)
   const said = reflected(room, speaker, message)
-  return say(service, room, batch, said, payer)
+  return follow(say(service, room, batch, said), stamped =>
+    isKept(stamped) ? forwardMentions(service, room, arrival, stamped) : undefined)
 }
 
 /**
  * XEP-0500 §5: throws policy-violation of type `wait` if the user spoke too short a time ago, with whatever device or
  * nick. Admins and owners are not limited.
  */
-function pace (service: MucService, room: Room, { bare }: Occupant, batch: Batch): void {
+export function pace (service: MucService, room: Room, { bare }: Occupant, batch: Batch): void {
   const { slowMode: seconds } = room.config
   if (seconds === 0 || isRuling(room.affiliationOf(bare))) return
   const user = bare.toString()
-  const before = room.slowMode.take(user, service.now, seconds)
-  batch.failed(() => { room.slowMode.giveBack(user, before) })
+  const { now } = service
+  const before = room.slowMode.take(user, now, seconds)
+  batch.failed(() => { room.slowMode.giveBack(user, now, before) })
 }
 
 /** Notes that a device is there. */
@@ -56,16 +59,16 @@ export function hear ({ now }: MucService, { devices }: Occupant, from: Jid): vo
   if (device !== undefined) device.heard = now
 }
 
-/** Sends a message to all, and keeps it in the archive and in the history. `payer` pays for what it mentions. */
+/** Sends a message to all, and keeps it in the archive and in the history. Returns it with its id. */
 export function say (
-  service: MucService, room: Room, batch: Batch, message: Addressed<'message'>, payer?: Payer,
-): Maybe<void> {
+  service: MucService, room: Room, batch: Batch, message: Addressed<'message'>,
+): Maybe<Addressed<'message'>> {
   const archived = room.config.isArchived ? service.archive?.add(room.address, message, batch) : undefined
   return follow(archived ?? message, said => {
     const stamped = withId(service, room, said)
     service.broadcast(room, batch, stamped, room.devices())
     remember(service, room, batch, stamped)
-    forwardMentions(service, room, batch, stamped, payer)
+    return stamped
   })
 }
 
@@ -125,5 +128,5 @@ function changeSubject (
   room.subject = { text, nick: jidOf(room.address.local, room.address.domain, speaker.nick).resource, at: service.now }
   batch.add(roomWrite(service.stores, room))
   batch.failed(() => { room.subject = before })
-  return say(service, room, batch, reflected(room, speaker, message))
+  return follow(say(service, room, batch, reflected(room, speaker, message)), () => {})
 }

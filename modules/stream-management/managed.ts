@@ -135,8 +135,7 @@ export class ManagedSession implements StreamManager, SharedItemHome {
   }
 
   voided (item: Item): void {
-    if (item.body === undefined) item.row = undefined
-    else this.#stored.forget(item)
+    this.#stored.forget(item)
     this.#outbound.drop(item)
     this.#leave([item])
     this.#count()
@@ -316,7 +315,7 @@ export class ManagedSession implements StreamManager, SharedItemHome {
     this.#isParked = true
     this.#outbound.hold()
     this.#inbound.forget()
-    this.#stored.rewrite(batch, this.#outbound.all(), this.#counts, this.#state())
+    this.#stored.rewrite(batch, this.#outbound.all(), this.#counts, () => this.#state())
     this.#inbound.submitted(batch)
     batch.failed(() => { this.#isParked = false }) // the next start finds the state as after a crash
   }

@@ -32,6 +32,8 @@ export class StoredSession {
   #isUrgent = false
   #stateBytes = 0
   #numbering: number
+  /** The numbering has gone on, and items that are named by an earlier one have no rows of their own yet. */
+  #isOwed = false
   #isInherited: boolean
 
   /** `id`: the key of the session. `numbering`: as the previous process stored it; undefined for a new session. */
@@ -44,7 +46,7 @@ export class StoredSession {
   }
 
   /** True if the number of each stanza is stored. */
-  get hasNumbers (): boolean { return this.#moved.size === 0 }
+  get hasNumbers (): boolean { return this.#moved.size === 0 && !this.#isOwed }
 
   /**
    * True if the stored state is that of the previous process. It may say that it is known what was sent, which is wrong
@@ -77,9 +79,12 @@ export class StoredSession {
     if (this.#gone.length > 0 || this.#released.length > 0) this.#home.dirty()
   }
 
-  /** Notes that a broadcast was not stored and is never sent. */
+  /** Notes that an item was not stored and is never sent. What another commit has stored of it is removed. */
   forget (item: Item): void {
-    if (item.row !== undefined) this.#gone.push(item.row)
+    if (item.row !== undefined) {
+      this.#gone.push(item.row)
+      this.#home.dirty()
+    }
     item.row = item.pinned = undefined
     this.#moved.delete(item)
   }
@@ -127,21 +132,23 @@ export class StoredSession {
   }
 
   /** Writes the whole session in order: a new row for each unacknowledged stanza, so that they are all in order. */
-  rewrite (batch: Batch, items: readonly Item[], count: Counts, state: SessionState): void {
+  rewrite (batch: Batch, items: readonly Item[], count: Counts, state: () => SessionState): void {
     const { counts, sessions, unacknowledged } = this.#home.stores
     const rows = [...this.#gone, ...items.flatMap(item => item.row ?? [])]
     if (rows.length > 0) batch.add(unacknowledged.removing(this.#owner, rows))
+    const hasMoved = items.some(item => isPinnedAlone(item) && item.pinned !== item.seq)
+    if (this.#isOwed || hasMoved) this.#renumber()
     for (const item of items) {
-      // The row of its body names it already.
-      const isNamed = item.row === undefined && item.pinned !== undefined && item.pinned === item.seq
-      if (!isNamed) batch.add(this.appending(item, item.seq))
+      // The row of its body names it already, unless all such names are over.
+      if (this.#isOwed || !isPinnedAlone(item)) batch.add(this.appending(item, item.seq))
     }
+    this.#isOwed = false
     this.#release(batch)
     this.#gone = []
     this.#moved.clear()
     this.#hasChanged = this.#isUrgent = false
     batch.add(counts.putting(this.#owner, this.#id, count))
-    batch.add(sessions.putting(this.#owner, this.#id, state))
+    batch.add(sessions.putting(this.#owner, this.#id, state()))
   }
 
   /** Removes the session. The rows of its `items` are removed one by one; their references are over. */
@@ -170,7 +177,7 @@ export class StoredSession {
     const { unacknowledged } = this.#home.stores
     const gone = this.#gone
     const moved = this.#moved
-    if (gone.length === 0 && moved.size === 0) return
+    if (gone.length === 0 && this.hasNumbers) return
     this.#gone = []
     this.#moved = new Set()
     if (gone.length > 0) batch.add(unacknowledged.removing(this.#owner, gone))
@@ -181,6 +188,7 @@ export class StoredSession {
     for (const item of fresh) batch.add(this.appending(item, item.seq))
     batch.failed(() => {
       this.#gone.push(...gone)
+      this.#isOwed ||= fresh.length > 0
       for (const item of fresh) item.row = undefined
       for (const item of moved) this.#moved.add(item)
       this.#home.dirty()
@@ -192,10 +200,15 @@ export class StoredSession {
    * instead.
    */
   #renumbered (moved: ReadonlySet<Item>): readonly Item[] {
-    if ([...moved].every(({ row }) => row !== undefined)) return []
+    if (!this.#isOwed && ![...moved].some(isPinnedAlone)) return []
+    this.#renumber()
+    this.#isOwed = false
+    return [...this.#home.items()].filter(isPinnedAlone)
+  }
+
+  #renumber (): void {
     this.#numbering++
-    this.#hasChanged = true
-    return [...this.#home.items()].filter(({ row, pinned }) => row === undefined && pinned !== undefined)
+    this.#hasChanged = this.#isOwed = true
   }
 
   #entry (item: Item): Entry<Row> {
@@ -218,6 +231,9 @@ export class StoredSession {
 
   get #owner (): string { return this.#session.account.toString() }
 }
+
+/** True for an item that only the row of its body names. */
+function isPinnedAlone ({ row, pinned }: Item): boolean { return row === undefined && pinned !== undefined }
 
 /** Returns the state of a session as it is stored. */
 export function stateOf (

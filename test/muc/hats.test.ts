@@ -128,3 +128,72 @@ t.test('what is no hat is refused: URIs, hues, users, hats that are not there, a
   for (let n = 0; n < 10; n++) await juliet.asks(assign('romeo@montague.lit', `urn:example:${n}`))
   t.equal(conditionOf(await juliet.asks(assign('romeo@montague.lit'))), 'resource-constraint')
 })
+
+t.test('a change of hats is paid for by who makes it, and what changes nothing tells nobody', async t => {
+  const s = await stage(t, WITH_COMMANDS)
+  const juliet = await hall(s)
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  await juliet.asks(create('Teacher', TEACHER))
+  let charged = 0
+  const session = s.host('capulet.lit').sessions.at(juliet.jid)
+  if (session !== undefined) session.charge = units => { charged += units }
+  await juliet.asks(assign('romeo@montague.lit'))
+  t.ok(charged >= 2, 'both are told')
+  romeo.forget()
+  await juliet.asks(create('Teacher', TEACHER))
+  t.same(romeo.unread, [])
+  charged = 0
+  await juliet.asks(create('Head teacher', TEACHER))
+  t.ok(charged >= 4, 'both are told of the hat and of the list')
+})
+
+t.test('the hats of a user stay small in presence, and those of a room in memory', async t => {
+  const s = await stage(t, WITH_COMMANDS)
+  const juliet = await hall(s)
+  const session = s.host('capulet.lit').sessions.at(juliet.jid)
+  if (session !== undefined) session.charge = () => {} // the bounds hold whatever the device has paid
+  t.equal(conditionOf(await juliet.asks(create('&amp;'.repeat(128), `urn:example:${'&amp;'.repeat(100)}`))), 'bad-request')
+  const name = 'x'.repeat(900)
+  for (let n = 0; n < 30; n++) await juliet.asks(create(`Hat ${n}`, `urn:example:${n}`))
+  let worn = 0
+  let last: string | undefined
+  for (; worn < 300 && last === undefined; worn++) {
+    last = conditionOf(await juliet.asks(assign(`${worn}${name}@montague.lit`, `urn:example:${worn % 30}`)))
+  }
+  t.equal(last, 'resource-constraint')
+  t.ok(worn * 2 * name.length < 512 * 1024)
+})
+
+t.test('while the disk is full no hat changes, and all goes on when it is not', async t => {
+  const s = await stage(t, WITH_COMMANDS)
+  const juliet = await hall(s)
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  await juliet.asks(create('Teacher', TEACHER))
+  await juliet.asks(assign('romeo@montague.lit'))
+  for (const device of [juliet, romeo]) device.forget()
+  s.storage.failing = new Error('the disk is full')
+  for (const one of [create('Cook', 'urn:example:cook'), create('Cook', TEACHER), assign('juliet@capulet.lit'), command('unassign', form({ jid: 'romeo@montague.lit', uri: TEACHER })), command('destroy', form({ uri: TEACHER }))]) {
+    t.equal(conditionOf(await juliet.asks(one)), 'resource-constraint', one)
+  }
+  s.storage.failing = undefined
+  t.same(romeo.unread, [])
+  t.same(rowsOf(await juliet.asks(command('list'))), [{ 'hats#title': 'Teacher', 'hats#uri': TEACHER, 'hats#hue': '327.255249' }])
+  t.same(rowsOf(await juliet.asks(command('list-assigned'))).length, 1)
+  await juliet.asks(assign('juliet@capulet.lit'))
+  t.same(wornBy('juliet', romeo), ['Teacher'])
+})
+
+t.test('the list of who wears hats fits into a stanza that every server takes', async t => {
+  const s = await stage(t, WITH_COMMANDS)
+  const juliet = await hall(s)
+  const session = s.host('capulet.lit').sessions.at(juliet.jid)
+  if (session !== undefined) session.charge = () => {}
+  for (let n = 0; n < 50; n++) await juliet.asks(create(`Title of hat ${n}`, `http://tech.example.edu/hats#${n}`))
+  for (let n = 0; n < 500; n++) await juliet.asks(assign(`student${n}@tech.example.edu`, `http://tech.example.edu/hats#${n % 50}`))
+  t.equal(conditionOf(await juliet.asks(assign('romeo@montague.lit', 'http://tech.example.edu/hats#1'))), 'resource-constraint')
+  const answer = await juliet.asks(command('list-assigned'))
+  t.equal(rowsOf(answer).length, 500)
+  t.ok(String(answer).length < 256 * 1024)
+  const described = answer.getChild('command')?.getChild('x')?.getChild('reported')?.getChildren('field') ?? []
+  t.same(described.map(({ attrs }) => attrs['type']), ['jid-single', 'text-single', 'text-single', 'text-single'])
+})

@@ -1,8 +1,13 @@
 /** XEP-0452: messages that mention somebody who belongs to a room and is not in it. */
 import t from 'tap'
 import type { Element } from '../../lib/xml/element.js'
+import { parseJid, type Jid } from '../../lib/xmpp/jid.js'
+import { DEFAULTS } from '../../modules/muc/config.js'
+import { History } from '../../modules/muc/history.js'
+import { Relays } from '../../modules/muc/relays.js'
+import { Room } from '../../modules/muc/room.js'
 import type { Device } from '../scenario.js'
-import { changing, guest, hall, HALL, says, stage, userIn } from './stage.js'
+import { changing, guest, hall, HALL, says, stage, subject, userIn } from './stage.js'
 
 const mention = (uri: string): string => `<reference xmlns='urn:xmpp:reference:0' type='mention' begin='0' end='5' uri='${uri}'/>`
 const MMN = 'urn:xmpp:mmn:0'
@@ -87,4 +92,77 @@ t.test('an error that comes back for a copy removes nobody and reaches nobody', 
   await juliet.says(says('hark', mention('xmpp:nobody@capulet.lit')))
   t.same(juliet.unread.map(one => one.getChildText('body')), ['hark'])
   t.equal(userIn(juliet.unread[0]), undefined)
+})
+
+t.test('what takes back a message, changes the subject or is not to be stored is forwarded to nobody', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { forwardmentions: '1' })
+  await juliet.asks(changing("<item affiliation='member' jid='nurse@capulet.lit'/>"))
+  const nurse = await s.device('nurse@capulet.lit/room')
+  await nurse.says('<presence/>')
+  nurse.forget()
+  const whom = mention('xmpp:nurse@capulet.lit')
+  await juliet.says(
+    subject('Nurse?', whom),
+    `<message to='${HALL}' type='groupchat' id='r'><retract xmlns='urn:xmpp:message-retract:1' id='x'/><body>Nurse?</body>${whom}</message>`,
+    says('secret', `${whom}<no-store xmlns='urn:xmpp:hints'/>`))
+  t.same(forwardedTo(nurse), [])
+})
+
+t.test('who sends a message pays for its copies', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { forwardmentions: '1' })
+  const members = ['nurse', 'paris', 'tybalt'].map(name => `${name}@capulet.lit`)
+  await juliet.asks(changing(...members.map(jid => `<item affiliation='member' jid='${jid}'/>`)))
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  const charges: [number, string][] = []
+  const session = s.host('montague.lit').sessions.at(romeo.jid)
+  if (session !== undefined) session.charge = (units: number, from?: Jid) => { charges.push([units, String(from)]) }
+  await romeo.says(says('hark', members.map(jid => mention(`xmpp:${jid}`)).join('')))
+  t.same(charges.filter(([units]) => units === members.length), [[members.length, romeo.jid.toString()]])
+})
+
+t.test('the occupant ids of a room are computed once, in turns, and follow those who belong to it', t => {
+  const room = new Room({
+    address: parseJid(HALL), config: DEFAULTS, subject: { text: '', nick: '', at: 0 }, creator: '', salt: 'salt', isLocked: false,
+    history: new History(1, 1), relays: new Relays(),
+  })
+  const [nurse, paris] = [parseJid('nurse@capulet.lit'), parseJid('paris@verona.lit')]
+  const member = { affiliation: 'member', nick: '', reason: '' } as const
+  room.belong(nurse.toString(), member)
+  const before = room.bytes
+  let computed = 0
+  const each = <T>(items: readonly T[], work: (item: T) => void): void => {
+    computed += items.length
+    items.forEach(work)
+  }
+  t.equal(room.withId(room.idOf(nurse)), undefined)
+  for (let n = 0; n < 2; n++) void room.learnIds(each)
+  t.equal(computed, 1)
+  t.ok(room.bytes > before)
+  room.belong(paris.toString(), member)
+  for (const jid of [nurse, paris]) t.equal(String(room.withId(room.idOf(jid))), jid.toString())
+  room.belong(nurse.toString(), { ...member, affiliation: 'none' })
+  t.equal(room.withId(room.idOf(nurse)), undefined)
+  t.end()
+})
+
+t.test('a reserved nick is found however it is written, until it is given up', t => {
+  const room = new Room({
+    address: parseJid(HALL), config: DEFAULTS, subject: { text: '', nick: '', at: 0 }, creator: '', salt: 'salt', isLocked: false,
+    history: new History(1, 1), relays: new Relays(),
+  })
+  const [nurse, paris] = [parseJid('nurse@capulet.lit'), parseJid('paris@verona.lit')]
+  const member = { affiliation: 'member', reason: '' } as const
+  room.belong(nurse.toString(), { ...member, nick: 'Nurse' })
+  t.equal(String(room.withReservedNick('NURSE')), nurse.toString())
+  t.ok(room.isTaken('nurse', paris))
+  t.notOk(room.isTaken('nurse', nurse))
+  room.belong(nurse.toString(), { ...member, nick: 'Angelica' })
+  t.notOk(room.isTaken('nurse', paris))
+  room.belong(paris.toString(), { ...member, nick: 'Nurse' })
+  room.belong(nurse.toString(), { ...member, affiliation: 'none', nick: '' })
+  t.equal(room.withReservedNick('angelica'), undefined)
+  t.equal(String(room.withReservedNick('nurse')), paris.toString())
+  t.end()
 })

@@ -15,6 +15,15 @@ t.test('§17.4 an occupant who is removed by one item does not come back by the 
   t.same([juliet.unread, romeo.unread], [[], []])
 })
 
+t.test('§9.3 one request reserves a nick for one user, however it is written', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s)
+  const both = (one: string, other: string): string =>
+    changing(`<item affiliation='member' jid='romeo@montague.lit' nick='${one}'/>`, `<item affiliation='member' jid='paris@verona.lit' nick='${other}'/>`)
+  t.equal(conditionOf(await juliet.asks(both('Moon', 'moon'))), 'conflict')
+  t.equal((await juliet.asks(both('Moon', 'Sun'))).attrs['type'], 'result')
+})
+
 t.test('§9.3 a nick that is reserved for somebody is one that they can have', async t => {
   const s = await stage(t)
   const juliet = await hall(s)

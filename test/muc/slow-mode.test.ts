@@ -80,6 +80,74 @@ t.test('a refused message does not make the user wait longer, and a shorter dura
   t.same(bodies(juliet.unread), ['romeo says one', 'romeo says three', 'romeo says four'])
 })
 
+const retraction = (id: string, own: string): string =>
+  `<message to='${HALL}' type='groupchat' id='${own}'><retract xmlns='urn:xmpp:message-retract:1' id='${id}'/><body>${own}</body></message>`
+const mention = (uri: string, more = ''): string =>
+  `<message to='${HALL}' type='groupchat'><reference xmlns='urn:xmpp:reference:0' type='mention' uri='${uri}'/>${more}</message>`
+
+t.test('§5 a retraction with a text counts, unless it takes back a text of the user', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { slow_mode_duration: '20' })
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  const said = async (stanza: string): Promise<string> => {
+    romeo.forget()
+    await romeo.says(stanza)
+    return String(romeo.unread.at(-1)?.getChild('stanza-id')?.attrs['id'])
+  }
+  const one = await said(says('one'))
+  const bare = await said(`<message to='${HALL}' type='groupchat' id='bare'><thing xmlns='urn:example:thing'/></message>`)
+  for (const [id, own] of [['unknown', 'two'], [bare, 'three']] as const) {
+    await romeo.says(retraction(id, own))
+    t.equal(conditionOf(romeo.unread.at(-1)), 'policy-violation', own)
+  }
+  await romeo.says(retraction(one, 'four'))
+  t.equal(conditionOf(romeo.unread.at(-1)), undefined, 'who has said something may take it back at once')
+  await romeo.says(retraction(one, 'five'))
+  t.equal(conditionOf(romeo.unread.at(-1)), 'policy-violation')
+  await s.pass('20s')
+  await romeo.says(retraction('unknown', 'six'), says('seven'))
+  t.equal(conditionOf(romeo.unread.at(-1)), 'policy-violation')
+  t.same(bodies(juliet.unread), ['romeo says one', 'romeo says four', 'romeo says six'])
+})
+
+t.test('a mention without a text counts as well in a room that forwards mentions, whoever is mentioned', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { slow_mode_duration: '20', forwardmentions: '1' })
+  await juliet.asks(changing("<item affiliation='member' jid='nurse@capulet.lit'/>"))
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  await romeo.says(says('one'))
+  for (const whom of ['nurse@capulet.lit', 'nobody@capulet.lit']) {
+    await romeo.says(mention(`xmpp:${whom}`))
+    t.equal(conditionOf(romeo.unread.at(-1)), 'policy-violation', whom)
+  }
+})
+
+t.test('a message that is not stored does not count', async t => {
+  const s = await stage(t)
+  const juliet = await hall(s, { slow_mode_duration: '20' })
+  const romeo = await guest(s, 'romeo@montague.lit/orchard')
+  s.storage.failing = new Error('the disk is full')
+  await romeo.says(says('one'))
+  t.equal(conditionOf(romeo.unread.at(-1)), 'resource-constraint')
+  s.storage.failing = undefined
+  await romeo.says(says('two'), says('three'))
+  t.equal(conditionOf(romeo.unread.at(-1)), 'policy-violation')
+  t.same(bodies(juliet.unread), ['romeo says two'])
+})
+
+t.test('a failure gives back its own message alone, and a clock that is set back stops nobody', t => {
+  const slow = new SlowMode()
+  const first = slow.take('romeo@montague.lit', 1000, 1)
+  const second = slow.take('romeo@montague.lit', 2000, 1)
+  slow.giveBack('romeo@montague.lit', 1000, first)
+  t.throws(() => slow.take('romeo@montague.lit', 2500, 1), /wait 1 s/)
+  slow.giveBack('romeo@montague.lit', 2000, second)
+  t.equal(slow.take('romeo@montague.lit', 2500, 1), 1000)
+  t.equal(slow.take('romeo@montague.lit', 500, 60), 2500)
+  t.throws(() => slow.take('romeo@montague.lit', 501, 60), /wait 60 s/)
+  t.end()
+})
+
 t.test('a room remembers the last message of 10,000 users, and forgets those who may speak again', t => {
   const slow = new SlowMode()
   for (let n = 0; n < 10_001; n++) slow.take(`user${n}@montague.lit`, 1000, 60)
@@ -89,7 +157,7 @@ t.test('a room remembers the last message of 10,000 users, and forgets those who
   t.ok(full > 10_000 * 100)
   slow.take('nurse@capulet.lit', 61_000, 60)
   t.ok(slow.bytes < full / 1000)
-  slow.giveBack('nurse@capulet.lit', undefined)
+  slow.giveBack('nurse@capulet.lit', 61_000, undefined)
   t.equal(slow.bytes, 0)
   t.end()
 })

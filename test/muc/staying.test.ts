@@ -4,6 +4,9 @@ import { enable } from '../managed.js'
 import { scenario, startServer } from '../scenario.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
+import { DEFAULTS, isConfig } from '../../modules/muc/config.js'
+import { History } from '../../modules/muc/history.js'
+import { readRoom, type RoomStores } from '../../modules/muc/stored.js'
 import { stanza } from '../../lib/xmpp/stanza.js'
 import { conditionOf, SM } from '../stanzas.js'
 import { asking, changing, codesIn, configuring, entering, guest, hall, HALL, itemsOf, listing, says, SCENE, SERVICE, stage, subject, told } from './stage.js'
@@ -211,4 +214,17 @@ t.test('an operator lists, sees and destroys rooms', async t => {
   t.equal(await commands.get('room destroy')?.([HALL]), 'destroyed')
   t.equal(juliet.unread.at(-1)?.attrs['type'], 'unavailable')
   await t.rejects(async () => await commands.get('room show')?.([HALL]), /item-not-found/)
+})
+
+t.test('a room that an older version stored has the defaults of what was added later', async t => {
+  const { slowMode, forwardsMentions, ...config } = { ...DEFAULTS, name: 'Hall' }
+  t.ok(isConfig(config))
+  const nothing = { all: () => Promise.resolve(new Map()) }
+  const row = { config, subject: { text: '', nick: '', at: 0 }, creator: '', salt: 'salt', isLocked: false }
+  const stores = {
+    rooms: { get: () => Promise.resolve(row) }, belongings: nothing, devices: nothing, invitations: nothing,
+    cards: nothing, hats: nothing, tokens: nothing,
+  } as unknown as RoomStores
+  const room = await readRoom(stores, parseJid(HALL), new History(1, 1), (items, work) => { items.forEach(work) })
+  t.same(room?.config, { ...config, slowMode, forwardsMentions })
 })
