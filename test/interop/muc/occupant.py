@@ -53,6 +53,9 @@ class Occupant(ClientXMPP):
         late = ' before' if message.get_plugin('delay', check=True) else ''
         if message['type'] == 'error':
             print(f'error: {message["error"]["condition"]}', flush=True)
+        elif (invite := message.xml.find(f'{{{MUC}#user}}x/{{{MUC}#user}}invite')) is not None:
+            reason = invite.findtext(f'{{{MUC}#user}}reason')
+            print(f'invited: {reason}' if reason else 'invited', flush=True)
         elif message['subject'] and not message['body']:
             print(f'{who.resource} set the subject{late}: {message["subject"]}', flush=True)
         elif message['body']:
