@@ -282,6 +282,7 @@ auth_method: [internal]
 auth_password_format: scram
 default_db: mnesia
 s2s_use_starttls: required
+s2s_max_retry_delay: 1 # a server that could not be reached is tried again after this number of seconds, not after minutes
 shaper: {}
 access_rules: { c2s: [{ allow: all }], local: [{ allow: all }] }
 listen:
