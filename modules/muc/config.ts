@@ -3,8 +3,6 @@ import { DataForm, field, FormError, hasForm, NS, StanzaError } from '../../lib/
 import type { Element, FilledField, FormField, Jid } from '../../lib/api.js'
 import type { Role } from './standing.js'
 
-/** Who may send private messages. */
-const SENDERS = ['anyone', 'participants', 'moderators', 'none'] as const
 const ROLES = ['moderator', 'participant', 'visitor'] as const
 
 export interface RoomConfig {
@@ -23,7 +21,8 @@ export interface RoomConfig {
   readonly whois: 'anyone' | 'moderators'
   /** True if all who may speak may change the subject. */
   readonly changeSubject: boolean
-  readonly privateMessages: typeof SENDERS[number]
+  /** Who may send private messages. */
+  readonly privateMessages: 'anyone' | 'participants' | 'moderators' | 'none'
   /** True if all occupants may invite. */
   readonly invites: boolean
   /** True if occupants may send requests to each other. */
@@ -70,6 +69,12 @@ export function isConfig (value: unknown): boolean {
   })
 }
 
+/** Clients show the label of an option, and some show nothing without one. */
+const ROLE_OPTIONS = [
+  { value: 'moderator', label: 'Moderators' }, { value: 'participant', label: 'Participants' },
+  { value: 'visitor', label: 'Visitors' },
+] as const
+
 const FIELD = {
   name: field.text('muc#roomconfig_roomname', { label: 'Name of the room' }),
   description: field.text('muc#roomconfig_roomdesc', { label: 'Description of the room' }),
@@ -85,11 +90,14 @@ const FIELD = {
     { value: 'moderators', label: 'Moderators only' }, { value: 'anyone', label: 'Anyone' },
   ], { label: 'Who sees the real addresses of occupants?' }),
   changeSubject: field.flag('muc#roomconfig_changesubject', { label: 'May all occupants change the subject?' }),
-  privateMessages: field.choice('muc#roomconfig_allowpm', SENDERS, { label: 'Who may send private messages?' }),
+  privateMessages: field.choice('muc#roomconfig_allowpm', [
+    { value: 'anyone', label: 'Anyone' }, { value: 'participants', label: 'Anyone with voice' },
+    { value: 'moderators', label: 'Moderators only' }, { value: 'none', label: 'Nobody' },
+  ], { label: 'Who may send private messages?' }),
   invites: field.flag('muc#roomconfig_allowinvites', { label: 'May all occupants invite others?' }),
   queries: field.flag('muc#roomconfig_allow_query_users', { label: 'May occupants ask each other, for example for vCards?' }),
-  presenceOf: field.choices('muc#roomconfig_presencebroadcast', ROLES, { label: 'Roles whose presence is shown to all' }),
-  listsFor: field.choices('muc#roomconfig_getmemberlist', ROLES, { label: 'Roles that may read the list of members' }),
+  presenceOf: field.choices('muc#roomconfig_presencebroadcast', ROLE_OPTIONS, { label: 'Roles whose presence is shown to all' }),
+  listsFor: field.choices('muc#roomconfig_getmemberlist', ROLE_OPTIONS, { label: 'Roles that may read the list of members' }),
   maxUsers: field.text('muc#roomconfig_maxusers', { label: 'Most occupants (a number, or none)' }),
   isLogged: field.flag('muc#roomconfig_enablelogging', { label: 'Is what is said published?' }),
   isArchived: field.flag('muc#roomconfig_enablearchiving', { label: 'Keep an archive for those who may enter?' }),

@@ -4,13 +4,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
-import { freePorts, missing, Program } from '../interop/process.js'
+import { freePorts, missing, PATIENCE, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
 
 const TERMINAL = join(PACKAGE_ROOT, 'test', 'bin', 'terminal.py')
-/** How often to ask a starting server whether it is up. Each try starts a process. */
-const TRIES = 100
-
 t.setTimeout(1_200_000)
 
 interface Place { readonly conf: string, write (level: string, format?: string): void }
@@ -72,11 +69,10 @@ function unread (t: Test, args: readonly string[]): Unread {
   return run
 }
 
-/** Waits until the server answers. False if it does not within `TRIES` tries. */
+/** Asks the server until it answers. False if it does not in a time that only a hang exceeds. */
 async function answers (conf: string): Promise<boolean> {
-  for (let tries = 0; tries < TRIES; tries++) {
-    if ((await sestina(conf, 'status')).code === 0) return true
-  }
+  const end = performance.now() + PATIENCE * 1000
+  while (performance.now() < end) if ((await sestina(conf, 'status')).code === 0) return true
   return false
 }
 

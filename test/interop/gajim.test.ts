@@ -1,11 +1,10 @@
 /** Gajim as a person at a desktop uses it: an account, a contact, and a conversation on the screen. */
-import Database from 'better-sqlite3'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Desktop } from './desktop.js'
-import { settle } from './gajim.js'
+import { messagesIn, settle } from './gajim.js'
 import { missing, Program, run } from './process.js'
 import { startServer } from './server.js'
 
@@ -85,17 +84,9 @@ t.test('a person can use Gajim', { skip }, async t => {
     const again = desktop.start(t, 'gajim', ['--verbose'])
     await again.says(new RegExp(`Request finished: ${jid('romeo')}`))
     const all = [`${WORDS}?`, ANSWER, ...MEANWHILE]
-    const whole = (): readonly string[] => messagesIn(desktop).filter(text => text.startsWith('But soft') || !text.includes(LAST_WORDS))
+    const whole = (): readonly string[] => messagesIn(desktop.env).filter(text => text.startsWith('But soft') || !text.includes(LAST_WORDS))
     for (let turns = 0; turns < 600 && whole().length < all.length; turns++) await sleep(100)
     await again.stop()
     t.same(whole(), all.sort())
   })
 })
-
-/** Returns the messages that Gajim stores, sorted. */
-function messagesIn (desktop: Desktop): readonly string[] {
-  const logs = new Database(join(desktop.env['XDG_DATA_HOME'] ?? '', 'gajim', 'logs.db'), { readonly: true, timeout: 10_000 })
-  const found = logs.prepare<[], string>('SELECT trim(message, char(10)) FROM logs WHERE message IS NOT NULL').pluck().all()
-  logs.close()
-  return found.sort()
-}

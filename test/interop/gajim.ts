@@ -69,3 +69,11 @@ export async function drive (home: string, code: string): Promise<string> {
   }
   throw new Error(`Gajim did not run: ${code}`)
 }
+
+/** Returns the messages that Gajim stores, sorted; `env` is that of its desktop. */
+export function messagesIn (env: Readonly<Record<string, string>>): readonly string[] {
+  const logs = new Database(join(env['XDG_DATA_HOME'] ?? '', 'gajim', 'logs.db'), { readonly: true, timeout: 10_000 })
+  const found = logs.prepare<[], string>('SELECT trim(message, char(10)) FROM logs WHERE message IS NOT NULL').pluck().all()
+  logs.close()
+  return found.sort()
+}

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { missing, Program } from './process.js'
-import { AGAINST_PROSODY, startServer } from './server.js'
+import { AGAINST_PROSODY, ROOMS, startServer } from './server.js'
 
 const PYTHON = '/usr/bin/python3' // Debian's, which has Debian's python3-slixmpp
 const SCENES = join(PACKAGE_ROOT, 'test', 'interop', 'rooms.py')
@@ -12,16 +12,7 @@ const skip = AGAINST_PROSODY ? 'it is about Sestina' : missing({ [PYTHON]: 'pyth
 t.setTimeout(1_200_000)
 
 t.test('people meet in rooms with slixmpp', { skip }, async t => {
-  const hosts = `[host."rooms.localhost"]
-service = "muc"
-
-[host."rooms.localhost".modules]
-muc = true
-mam = true
-disco = true
-ping = true
-`
-  const server = await startServer(t, '', '', hosts)
+  const server = await startServer(t, '', '', ROOMS)
   const password = 'a secret of Verona'
   for (const local of ['romeo', 'juliet', 'nurse']) await server.addUser(local, password)
 

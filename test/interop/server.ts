@@ -50,6 +50,17 @@ export async function startServer (t: Test, more = '', listen = '', hosts = ''):
 
 const DOMAIN = 'localhost'
 
+/** A host with rooms, for `startServer`. */
+export const ROOMS = `[host."rooms.${DOMAIN}"]
+service = "muc"
+
+[host."rooms.${DOMAIN}".modules]
+muc = true
+mam = true
+disco = true
+ping = true
+`
+
 /** Parts of the conf file that a test adds. */
 interface Added { readonly more: string, readonly listen: string, readonly hosts: string }
 

@@ -1,10 +1,8 @@
 /** People at a terminal: profanity, a client on libstrophe, and go-sendxmpp, one in Go, talk with each other. */
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
 import { missing, Program, run } from './process.js'
+import { homeOf, profanity } from './profanity.js'
 import { startServer } from './server.js'
-import { Terminal } from './terminal.js'
 
 const skip = missing({ profanity: 'profanity', 'go-sendxmpp': 'go-sendxmpp', tmux: 'tmux', openssl: 'openssl' })
 const PASSWORD = 'a-secret-of-Verona'
@@ -15,11 +13,7 @@ t.test('people at a terminal can talk', { skip }, async t => {
   const server = await startServer(t)
   for (const local of ['romeo', 'juliet', 'nurse']) await server.addUser(local, PASSWORD)
   const jid = (local: string): string => `${local}@${server.domain}`
-  const home = (name: string): Record<string, string> => {
-    const folder = join(server.folder, name)
-    mkdirSync(folder)
-    return { HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, XDG_CACHE_HOME: folder, SSL_CERT_FILE: server.certificate, LC_ALL: 'C.UTF-8', TERM: 'screen-256color' }
-  }
+  const home = (name: string): Record<string, string> => homeOf(server, name)
   const goArgs = (local: string): string[] => ['--username', jid(local), '--password', PASSWORD, '--jserver']
   const starttls = `${server.domain}:${server.port}`
 
@@ -37,12 +31,7 @@ t.test('people at a terminal can talk', { skip }, async t => {
     const listener = new Program('go-sendxmpp', [...goArgs('juliet'), starttls, '--debug', '--listen'], { env: home('juliet') })
     t.teardown(() => listener.stop())
     await listener.says(/<presence/)
-    const romeo = await Terminal.open(t, 'profanity', home('romeo'))
-    await romeo.shows(/Profanity/)
-    await romeo.enter(`/connect ${jid('romeo')} server 127.0.0.1 port ${server.port} tls trust`)
-    await romeo.shows(/[Pp]assword/)
-    await romeo.enter(PASSWORD)
-    await romeo.shows(new RegExp(`${jid('romeo')}\\S* logged in`))
+    const romeo = await profanity(t, server, 'romeo', PASSWORD)
 
     await romeo.enter(`/msg ${jid('juliet')} By a name I know not how to tell thee who I am`)
     await listener.says(/romeo@.*By a name I know not how to tell thee who I am/)

@@ -178,6 +178,14 @@ t.test('§10.2 the form of the configuration, sent back as it is, changes nothin
   t.equal(conditionOf(await juliet.asks(configuring({ passwordprotectedroom: '1' }))), 'not-acceptable', '§10.1.3')
 })
 
+t.test('§10.2 each option of the form of the configuration has a label: profanity shows nothing else', async t => {
+  const juliet = await hall(await stage(t))
+  const form = (await juliet.asks(asking(`<query ${OWNER}/>`, 'get'))).getChild('query')?.getChild('x')
+  const options = form?.getChildren('field').flatMap(field => field.getChildren('option')) ?? []
+  t.ok(options.length > 0)
+  t.same(options.filter(({ attrs }) => (attrs['label'] ?? '') === '').map(option => option.getChildText('value')), [])
+})
+
 t.test('§10.2.1 what changes for privacy is told: 170, 171, 172, 173', async t => {
   const s = await stage(t)
   const juliet = await hall(s)

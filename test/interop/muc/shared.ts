@@ -1,4 +1,5 @@
 /** Scenes of rooms whose occupants are users of two servers, one of which stops, is killed, or is cut off. */
+import { setTimeout as rest } from 'node:timers/promises'
 import { xml } from '@xmpp/client'
 import type { Test } from 'tap'
 import { missing } from '../process.js'
@@ -100,15 +101,25 @@ class Guest {
 
   /**
    * Says something, and enters anew if the answer is that the guest is not in the room, as clients do: a message was
-   * lost on its way, and the room has let the guest go. Returns true if the guest was in the room.
+   * lost on its way, and the room has let the guest go. Returns true if the guest was in the room. Says it again if the
+   * guest's own server does not try yet to reach the room.
    */
   async isIn (): Promise<boolean> {
-    await this.says('Am I here?')
-    const answer = await this.device.gets('the message, or an error', stanza => stanza.is('message') && stanza.attrs['id'] === 'Am I here?', PATIENCE)
+    const end = performance.now() + PATIENCE
+    let answer = await this.#asksIfIn()
+    while (isUnreachable(answer) && performance.now() < end) {
+      await rest(100)
+      answer = await this.#asksIfIn()
+    }
     if (answer.attrs['type'] !== 'error') return true
     if (!answer.toString().includes('not-acceptable')) throw new Error(`not the error of one who is not in the room: ${answer.toString()}`)
     await this.enters()
     return false
+  }
+
+  async #asksIfIn (): Promise<Stanza> {
+    await this.says('Am I here?')
+    return await this.device.gets('the message, or an error', stanza => stanza.is('message') && stanza.attrs['id'] === 'Am I here?', PATIENCE)
   }
 
   async leaves (): Promise<void> {
@@ -116,6 +127,9 @@ class Guest {
     await this.sees(this.nick, 'unavailable')
   }
 }
+
+const isUnreachable = (answer: Stanza): boolean =>
+  answer.attrs['type'] === 'error' && answer.toString().includes('<remote-server-')
 
 const codesIn = (presence: Stanza): readonly string[] =>
   (presence.getChild('x', `${MUC}#user`)?.getChildren('status') ?? []).map(({ attrs }) => attrs['code'] ?? '')

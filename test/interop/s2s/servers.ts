@@ -168,6 +168,8 @@ for = "servers"
 port = 5270
 address = ["${address}"]
 tls = "direct"
+[limits]
+negotiationTimeout = "10m"
 [federation]
 trust = "${quarter.how.trust}"
 authorities = "${quarter.authorities}"
@@ -282,6 +284,7 @@ auth_method: [internal]
 auth_password_format: scram
 default_db: mnesia
 s2s_use_starttls: required
+s2s_max_retry_delay: 1 # a server that could not be reached is tried again after this number of seconds, not after minutes
 shaper: {}
 access_rules: { c2s: [{ allow: all }], local: [{ allow: all }] }
 listen:
