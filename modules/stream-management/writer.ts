@@ -69,7 +69,10 @@ export class Writer {
     void this.write()
   }
 
-  #arm (): void { this.#writing ??= this.#host.clock.after(WITHIN, () => { void this.write() }) }
+  /** After `stop` nothing is stored later: the next start finds the state as after a crash. */
+  #arm (): void {
+    if (!this.#isOver) this.#writing ??= this.#host.clock.after(WITHIN, () => { void this.write() })
+  }
 
   /** Removes the rows of broadcasts. What cannot be removed now is removed after the next start. */
   #clear (): void {
