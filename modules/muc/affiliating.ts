@@ -7,7 +7,7 @@ import { depart, departures, tellEach, type Departure } from './leaving.js'
 import { spread, tellOfAbsent } from './presences.js'
 import { folded, type Belonging, type Occupant, type Room } from './room.js'
 import type { MucService } from './service.js'
-import { checkAffiliation, roleAfter, type Affiliation, type Role } from './standing.js'
+import { checkAffiliation, isMember, roleAfter, type Affiliation, type Role } from './standing.js'
 import { belongingWrite, deviceWrites } from './stored.js'
 import type { Step } from './versions.js'
 
@@ -36,12 +36,13 @@ export async function changeAffiliations (
     const who = jid.bare.toString() // §10.3: a full address means its bare address
     const old = after.get(who) ?? room.belongings.get(who)
     checkAffiliation({ by, from: old?.affiliation ?? 'none', to: affiliation, isOwn: jid.bare.equals(asker.bare) })
-    // §9.1: who is banned has no nick; who is nothing to the room has none either
-    const kept = affiliation === 'outcast' || affiliation === 'none' ? '' : nick ?? old?.nick ?? ''
-    after.set(who, { affiliation, nick: kept, reason })
+    after.set(who, { affiliation, nick: nickFor(affiliation, nick ?? old?.nick), reason })
   }
   await applyBelongings(service, room, batch, after, room.of(asker)?.nick)
 }
+
+/** §9.1: returns the reserved nick that somebody keeps: who is banned, or is nothing to the room, has none. */
+export function nickFor (affiliation: Affiliation, nick = ''): string { return isMember(affiliation) ? nick : '' }
 
 /** Throws conflict if a nick belongs to somebody else, or would belong to two. */
 function checkNicks (room: Room, changes: readonly BelongingChange[]): void {

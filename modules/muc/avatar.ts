@@ -3,6 +3,7 @@ import { fromOctets, NS, octets, parseElement, stanza, StanzaError, toOctets, xm
 import type { Element, Request } from '../../lib/api.js'
 import { avatarPresence } from './joining.js'
 import { avatarHash } from './photo.js'
+import { announceCodes } from './presences.js'
 import type { Room } from './room.js'
 import type { MucService } from './service.js'
 import { ROOM } from './stored.js'
@@ -29,5 +30,5 @@ export async function setCard (
   payer?.charge(2 * room.deviceCount, from)
   // Older clients know the hash from presence of the room itself, newer ones from disco#info after code 104.
   service.broadcast(room, batch, stanza(avatarPresence(room), room.address, room.address), room.devices())
-  service.announce(room, batch, room.devices(), xml('x', { xmlns: NS.MUC_USER }, xml('status', { code: 104 })))
+  announceCodes(service, room, batch, 104)
 }

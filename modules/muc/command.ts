@@ -1,15 +1,14 @@
 /** `sestina room list|show|create|set|affiliations|occupants|destroy`: the operator's view of rooms. */
 import { NS, parseJid, StanzaError, xml } from '../../lib/api.js'
 import type { Batch, Element, Jid, Maybe } from '../../lib/api.js'
-import { applyBelongings } from './affiliating.js'
+import { applyBelongings, nickFor } from './affiliating.js'
 import { SETTINGS } from './config.js'
 import { destroy } from './leaving.js'
-import { makeRoom } from './making.js'
+import { makeRoom, newRoomWrites } from './making.js'
 import { configure } from './owner.js'
 import type { Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
 import { readAffiliation } from './standing.js'
-import { belongingWrite, roomWrite } from './stored.js'
 
 /** The most rooms that are listed. */
 const MOST_LISTED = 10_000
@@ -81,8 +80,7 @@ async function create (service: MucService, venue: Venue, owner: Jid): Promise<s
   const room = makeRoom(service, venue.address, owner.bare.toString())
   room.config = { ...room.config, isPersistent: true }
   room.isLocked = false
-  const writes = [...room.belongings].map(([who, belonging]) => belongingWrite(service.stores, room, who, belonging))
-  await service.store([roomWrite(service.stores, room), ...writes])
+  await service.store(newRoomWrites(service, room))
   venue.room = room
   return 'created'
 }
@@ -101,7 +99,7 @@ async function affiliate (
 ): Promise<string> {
   const affiliation = readAffiliation(name ?? '')
   const who = user.bare.toString()
-  const nick = affiliation === 'none' || affiliation === 'outcast' ? '' : room.belongings.get(who)?.nick ?? ''
+  const nick = nickFor(affiliation, room.belongings.get(who)?.nick)
   await applyBelongings(service, room, batch, new Map([[who, { affiliation, nick, reason: '' }]]), undefined)
   return 'changed'
 }

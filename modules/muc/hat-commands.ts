@@ -1,9 +1,9 @@
 /** The commands by which admins manage hats, and all who may enter list them (XEP-0317 §3.2 to §3.7). */
-import { adHocCommands, costOfBytes, DataForm, field, FormError, NS, resultTable, StanzaError, xml } from '../../lib/api.js'
+import { adHocCommands, costOfBytes, DataForm, field, FormError, resultTable, StanzaError } from '../../lib/api.js'
 import type { AdHocCommand, CommandAsker, CommandRun, FilledField, Jid, Maybe } from '../../lib/api.js'
 import { bytesOfHat, LARGEST_HAT, MOST_ASSIGNED, MOST_BYTES, MOST_HATS, MOST_WORN, sizeOfHat, type Hat } from './hats.js'
 import { tellEach } from './leaving.js'
-import { spread } from './presences.js'
+import { announceCodes, spread } from './presences.js'
 import type { Occupant, Room } from './room.js'
 import { roomOf, type MucService } from './service.js'
 import { isRuling } from './standing.js'
@@ -149,7 +149,7 @@ function tell (
 /** §3.2: the list of hats is a part of the configuration. */
 function tellOfList (service: MucService, room: Room, { asker, batch, payer }: CommandRun): void {
   payer?.charge(room.deviceCount, asker)
-  service.announce(room, batch, room.devices(), xml('x', { xmlns: NS.MUC_USER }, xml('status', { code: 104 })))
+  announceCodes(service, room, batch, 104)
 }
 
 function chosen ({ hats }: Room, uri = ''): { readonly uri: string, readonly hat: Hat } {

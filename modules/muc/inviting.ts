@@ -32,7 +32,7 @@ export async function invite (
 ): Promise<void> {
   const inviter = speakerOf(room, message.from)
   hear(service, inviter, message.from)
-  if (!mayInvite(room, message.from)) throw new StanzaError('forbidden', 'you may not invite')
+  checkInviter(room, message.from)
   if (invites.length > MOST_AT_ONCE) throw new StanzaError('policy-violation', 'too many invitations at once')
   const all = invites.map(invite => ({ invite, to: addressIn(invite, 'to') }))
   await addMembers(service, room, batch, all.map(({ to }) => to))
@@ -45,8 +45,13 @@ export async function invite (
   }
 }
 
+/** Throws forbidden for somebody who may not invite. */
+export function checkInviter (room: Room, jid: Jid): void {
+  if (!mayInvite(room, jid)) throw new StanzaError('forbidden', 'you may not invite')
+}
+
 /** True if somebody may invite: admins, and occupants as the room is configured (§7.8.2, allowinvites). */
-export function mayInvite (room: Room, jid: Jid): boolean {
+function mayInvite (room: Room, jid: Jid): boolean {
   if (isRuling(room.affiliationOf(jid))) return true
   const inviter = room.of(jid)
   if (inviter === undefined) return false

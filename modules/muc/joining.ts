@@ -4,14 +4,14 @@ import type { Addressed, Element, Jid, ToEntity, Write } from '../../lib/api.js'
 import { checkEntry } from './entry.js'
 import { changesFor } from './following.js'
 import { readWanted, type Said, type Wanted } from './history.js'
-import { makeRoom } from './making.js'
+import { makeRoom, newRoomWrites } from './making.js'
 import { changeNick, checkNick } from './nicks.js'
 import { presenceOf, spread, userElement, versionFor } from './presences.js'
 import type { Device, Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
 import { roleOnEntering } from './standing.js'
 import { leave } from './leaving.js'
-import { belongingWrite, deviceWrite, readPresence, roomWrite } from './stored.js'
+import { deviceWrite, readPresence } from './stored.js'
 
 type Arrival = ToEntity<'presence'>
 
@@ -49,10 +49,7 @@ async function enter (service: MucService, venue: Venue, arrival: Arrival, x: El
   const role = room.called(to.resource)?.role ?? roleOnEntering(affiliation, room.config.isModerated)
   const writes: Write[] = [deviceWrite(service.stores, room, device, { nick: to.resource, role })]
   if (token !== undefined) writes.push(...token.writes)
-  if (isNew) {
-    const owner = { affiliation: 'owner', nick: '', reason: '' } as const
-    writes.push(roomWrite(service.stores, room), belongingWrite(service.stores, room, from.bare.toString(), owner))
-  }
+  if (isNew) writes.push(...newRoomWrites(service, room))
   await service.store(writes)
   venue.room = room
   const version = token?.used()

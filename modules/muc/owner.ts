@@ -6,7 +6,7 @@ import { applyBelongings } from './affiliating.js'
 import { configForm, readConfig, type RoomConfig, type Rulers } from './config.js'
 import { addressIn } from './inviting.js'
 import { depart, departures, destroy, tellEach } from './leaving.js'
-import { spread } from './presences.js'
+import { announceCodes, spread } from './presences.js'
 import type { Belonging, Occupant, Room, Venue } from './room.js'
 import type { MucService } from './service.js'
 import { roomWrite } from './stored.js'
@@ -114,7 +114,7 @@ function tellOfChange (service: MucService, room: Room, batch: Batch, before: Ro
   const others = (of: RoomConfig): string => JSON.stringify({ ...of, isLogged: false, whois: 'anyone' })
   if (others(config) !== others(before)) codes.push(104)
   if (codes.length === 0) return
-  service.announce(room, batch, room.devices(), xml('x', { xmlns: NS.MUC_USER }, ...codes.map(code => xml('status', { code }))))
+  announceCodes(service, room, batch, ...codes)
   if (codes.includes(172) && room.occupantCount <= MOST_SHOWN_ANEW) {
     for (const occupant of room.occupants) spread(service, room, batch, occupant)
   }

@@ -103,6 +103,12 @@ export function versionFor (room: Room, jid: Jid): Step | undefined {
 /** Returns a notice for those who do not see real addresses. */
 export function hidden<T extends Notice> (notice: T): T { return { ...notice, version: undefined } }
 
+/** Tells all in the room what has happened, by status codes of the room itself (§10.2.1). */
+export function announceCodes (service: MucService, room: Room, batch: Batch, ...codes: readonly number[]): void {
+  const x = xml('x', { xmlns: NS.MUC_USER }, ...codes.map(code => xml('status', { code })))
+  service.announce(room, batch, room.devices(), x)
+}
+
 /** §9.3, §10.3: tells those who may see real addresses that somebody who is not there has another affiliation. */
 export function tellOfAbsent (
   service: MucService, room: Room, batch: Batch, jid: Jid, affiliation: Affiliation, version: Step | undefined,

@@ -1,11 +1,11 @@
 /** Tokens: who has one becomes a member on entering (XEP-0488). */
-import { attributeOf, NS, StanzaError, textOf, xml } from '../../lib/api.js'
+import { attributeOf, NS, parseJid, StanzaError, textOf, xml } from '../../lib/api.js'
 import type { Element, Jid, Request, Write } from '../../lib/api.js'
 import { randomBytes } from 'node:crypto'
-import { mayInvite } from './inviting.js'
+import { checkInviter } from './inviting.js'
 import type { Room, Token } from './room.js'
 import type { MucService } from './service.js'
-import { isRuling } from './standing.js'
+import { isMember, isRuling } from './standing.js'
 
 /** The tokens of a room, and those that one user has made. */
 const MOST = 200
@@ -20,7 +20,7 @@ const MOST_USES = 1000
 export async function makeToken (
   service: MucService, room: Room, { stanza: { from }, payload }: Request,
 ): Promise<Element> {
-  if (!mayInvite(room, from)) throw new StanzaError('forbidden', 'you may not invite')
+  checkInviter(room, from)
   const delay = Math.min(numberIn(payload, 'delay') ?? USUAL, LONGEST)
   const wanted = numberIn(payload, 'counter')
   if (delay === 0 || wanted === 0) throw new StanzaError('not-acceptable', 'nobody could use the token')
@@ -41,7 +41,7 @@ export async function makeToken (
 
 /** Lists the tokens that somebody may revoke (§4.4): their own, or all for admins and moderators. */
 export function listTokens (service: MucService, room: Room, { stanza: { from } }: Request): Element {
-  if (!mayInvite(room, from)) throw new StanzaError('forbidden', 'you may not invite')
+  checkInviter(room, from)
   const over = overIn(service, room)
   const own = [...room.tokens].filter(([text, token]) => !over.includes(text) && mayRevoke(room, from, token))
   return xml('tokens', { xmlns: NS.MUC_TOKENS }, ...own.map(([text, token]) => tokenElement(service, text, token)))
@@ -51,7 +51,7 @@ export function listTokens (service: MucService, room: Room, { stanza: { from } 
 export async function revokeToken (
   service: MucService, room: Room, { stanza: { from }, payload }: Request,
 ): Promise<void> {
-  if (!mayInvite(room, from)) throw new StanzaError('forbidden', 'you may not invite')
+  checkInviter(room, from)
   const text = textOf(payload)
   const token = room.tokens.get(text)
   if (token === undefined || !mayRevoke(room, from, token)) throw new StanzaError('item-not-found')
@@ -83,9 +83,9 @@ export function useToken (
 export function expiredToken (): Element { return xml('expired-token', { xmlns: NS.MUC_TOKENS }) }
 
 function isMakerThere (room: Room, { by }: Token): boolean {
-  const affiliation = room.belongings.get(by)?.affiliation ?? 'none'
-  if (affiliation === 'outcast') return false
-  return affiliation !== 'none' || [...room.occupants].some(({ bare }) => bare.toString() === by)
+  const maker = parseJid(by)
+  const affiliation = room.affiliationOf(maker)
+  return isMember(affiliation) || affiliation === 'none' && room.ofUser(maker).length > 0
 }
 
 function mayRevoke (room: Room, asker: Jid, { by }: Token): boolean {
