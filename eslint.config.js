@@ -25,6 +25,11 @@ const NO_GET_CHILD = {
   message: 'It looks past namespaces. Use child (element, namespace, name) of lib/xml/element.ts.',
 }
 
+const NO_TESTDIR = {
+  selector: 'CallExpression[callee.property.name="testdir"]',
+  message: 'Use temporaryFolder of test/temporary-folder.ts, which removes the folder after the teardowns.',
+}
+
 /** The form of the code. `npm run format` mends all of it but long lines. */
 const FORM = {
   '@stylistic/arrow-parens': ['error', 'as-needed'],
@@ -145,6 +150,7 @@ export default defineConfig(
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     rules: {
       'max-lines': ['error', { max: 800 }], // each file is a process of its own, so files are few and large
+      'no-restricted-syntax': ['error', NO_TESTDIR],
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/no-unsafe-assignment': 'off',
       '@typescript-eslint/no-unsafe-member-access': 'off',

@@ -5,6 +5,7 @@ import t from 'tap'
 import ts from 'typescript'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 import { freePorts, Program } from './interop/process.js'
+import { temporaryFolder } from './temporary-folder.js'
 
 const read = (path: string): string => readFileSync(join(PACKAGE_ROOT, path), 'utf8')
 const PAGE = read('docs/writing-a-module.md')
@@ -56,7 +57,7 @@ t.test('the page has the signature of each function, of each member of `host`, a
 })
 
 t.test('the modules outside the tree, as printed, are compiled, tested, installed and started', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   chmodSync(folder, 0o755)
   const [, section = ''] = PAGE.split('## A module outside the tree')
   const files = [...section.matchAll(/^`([^`\n]+)`:\n\n```\w+\n([^]*?)^```/gm)]

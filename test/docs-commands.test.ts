@@ -13,6 +13,7 @@ import { selfSigned } from '../lib/stream/self-signed.js'
 import { usable } from '../lib/stream/certificate-files.js'
 import { missing } from './interop/process.js'
 import { SESTINA } from './sestina.js'
+import { temporaryFolder } from './temporary-folder.js'
 
 const written = (path: string): string => readFileSync(join(PACKAGE_ROOT, path), 'utf8')
 const pagesIn = (folder: string): string[] => readdirSync(join(PACKAGE_ROOT, folder)).filter(name => name.endsWith('.md')).map(name => `${folder}/${name}`)
@@ -104,7 +105,7 @@ t.test('each conf file in the documentation is valid', async t => {
   const blocks = PAGES.flatMap(blocksIn).filter(({ kind }) => kind === 'toml')
   t.ok(blocks.length >= 6)
   for (const { page, text } of blocks) {
-    const file = join(t.testdir({}), 'sestina.toml')
+    const file = join(temporaryFolder(t), 'sestina.toml')
     // the reader has other secrets: here each is the text of the conf file itself
     const conf = text.replaceAll(/\{ (?:env|file) = "[^"]*" \}/g, '{ file = "sestina.toml" }')
     writeFileSync(file, conf.includes('[host.') ? conf : `${conf}[host.localhost]\n`)
@@ -139,7 +140,7 @@ function hasSetting (schema: Schema, [name = '', ...deeper]: readonly string[]):
 
 t.test("the README's commands print the fingerprints of the server's own certificate as clients show them", { skip: missing({ openssl: 'openssl' }) }, async t => {
   const pair = await selfSigned('localhost', 'localhost', Date.now())
-  const file = join(t.testdir({}), 'fullchain.pem')
+  const file = join(temporaryFolder(t), 'fullchain.pem')
   writeFileSync(file, pair.certificate)
   const lines = commandsOf('README.md').filter(line => line.startsWith('openssl ')).map(line => line.replace(/conf\/data\S+/, file))
   const said = lines.map(line => spawnSync('sh', ['-c', line], { encoding: 'utf8' }).stdout)

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
+import { temporaryFolder } from './temporary-folder.js'
 
 t.setTimeout(1_200_000) // the rule needs types, so the types of the whole project are read first
 
@@ -104,7 +105,7 @@ t.test('the spelling check refuses an unknown word', async t => {
 })
 
 t.test('an export that nobody uses is refused', async t => {
-  const folder = t.testdir({
+  const folder = temporaryFolder(t, {
     'package.json': '{ "name": "planted", "type": "module", "main": "a.js" }',
     'a.js': "import { b } from './b.js'\nb()\n",
     'b.js': 'export function b () {}\nexport function unused () {}\n',

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../lib/base/package.js'
 import { Program } from './interop/process.js'
+import { temporaryFolder } from './temporary-folder.js'
 
 const built = (path: string): string => JSON.stringify(pathToFileURL(join(PACKAGE_ROOT, 'dist', path)).href)
 
@@ -28,7 +29,7 @@ test('the parrot repeats', async t => {
 
 t.test('the errors that the server logged are shown with their stacks, also if an assertion has failed before', async t => {
   for (const assertion of ["t.assert.equal(reply.getChildText('parrot'), 'AGAIN?')", "t.assert.equal(reply.attrs.type, 'error')"]) {
-    const file = join(t.testdir({ 'parrot.test.mjs': sceneWith(assertion) }), 'parrot.test.mjs')
+    const file = join(temporaryFolder(t, { 'parrot.test.mjs': sceneWith(assertion) }), 'parrot.test.mjs')
     const program = new Program(process.execPath, ['--test-reporter=tap', '--test', file], { input: '', env: { NODE_OPTIONS: '' } })
     t.equal(await program.ended, 1)
     t.match(program.said, /something failed unforeseen: .*missing is not defined[^]*\n.* at .*parrot\.test\.mjs:8:\d+/)

@@ -12,6 +12,7 @@ import type { Shape } from '../../lib/storage/store.js'
 import { silent } from '../../lib/base/logger.js'
 import { scenario } from '../scenario.js'
 import { asks, RecordedTalk, worldOf } from './world.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.test('accounts are added, shown, locked, unlocked and removed', async t => {
   const s = await scenario(t, { modules: ['presence', 'roster'], hosts: ['montague.lit', 'capulet.lit'] })
@@ -143,7 +144,7 @@ t.test('a module adds its own commands', async t => {
 t.test('a wrong command is answered with one line', async t => {
   const s = await scenario(t, { modules: ['presence', 'roster'], hosts: ['montague.lit'] })
   await s.account('romeo@montague.lit')
-  const folder = t.testdir({ 'there': '' })
+  const folder = temporaryFolder(t, { 'there': '' })
   const rows: readonly (readonly [string, readonly string[], RegExp, string?])[] = [
     ['frobnicate', [], /no command 'frobnicate'/],
     ['constructor', [], /no command/],
@@ -260,7 +261,7 @@ async function allOf (storage: Storage, names: ReadonlyMap<string, Shape<unknown
 
 for (const driver of ['memory', 'SQLite'] as const) {
   t.test(`a removed account leaves no trace in ${driver}, except in others' stores what they keep of it themselves`, async t => {
-    const storage = driver === 'memory' ? new MemoryStorage() : await SqliteStorage.open({ file: join(t.testdir({}), 'x.db'), durability: 'os', log: silent })
+    const storage = driver === 'memory' ? new MemoryStorage() : await SqliteStorage.open({ file: join(temporaryFolder(t), 'x.db'), durability: 'os', log: silent })
     t.teardown(() => storage.close())
     const names = new Map<string, Shape<unknown>['kind']>()
     const open = storage.open.bind(storage)

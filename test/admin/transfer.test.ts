@@ -7,6 +7,7 @@ import type { Operator, Report } from '../../lib/admin/talk.js'
 import { parseJid } from '../../lib/xmpp/jid.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
 import { asks, RecordedTalk } from './world.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MODULES = ['roster', 'presence', 'message', 'offline', 'private', 'vcard', 'blocking']
 
@@ -20,7 +21,7 @@ async function stage (t: Parameters<typeof scenario>[0]): Promise<Scenario> {
 }
 
 t.test('an import of an export on another server gives the same accounts, rosters, vCards, notes, block lists, messages and archives', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const modules = [...MODULES, 'mam']
   const a = await scenario(t, { modules, hosts: ['capulet.lit', 'montague.lit'] })
   const [juliet, romeo] = [await a.device('juliet@capulet.lit/balcony'), await a.device('romeo@montague.lit/orchard')]
@@ -79,7 +80,7 @@ t.test('an import of an export on another server gives the same accounts, roster
 })
 
 t.test('a file of an export carries the nodes of an account to another server: configuration, affiliations, subscriptions and items', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const modules = [...MODULES, 'disco', 'caps', 'pep']
   const file = join(folder, 'all.xml')
   const a = await scenario(t, { modules, hosts: ['capulet.lit'] })
@@ -115,7 +116,7 @@ t.test('an export reports the number of accounts and elements so far, and the nu
   for (let n = 0; n < 120; n++) await s.account(`a${n}@${n % 2 === 0 ? 'capulet' : 'montague'}.lit`)
   const told: Report[] = []
   const talk: Operator = { gone: false, tell: what => Promise.resolve(void told.push(what)) }
-  await asks(s.server, 'export', [join(t.testdir({}), 'all.xml')], { talk })
+  await asks(s.server, 'export', [join(temporaryFolder(t), 'all.xml')], { talk })
   // Of each account: its times, and keys of three hashes.
   t.strictSame(told, [200, 400].map(elements => {
     const done = elements / 4 - 1 // the account of the last element is not complete yet
@@ -161,7 +162,7 @@ t.test('an archive of another server is imported with each message once, and ent
     "<message xmlns='jabber:client'/>",
     '</archive></user>',
   ]
-  const file = join(t.testdir({ 'in.xml': users(...lines) }), 'in.xml')
+  const file = join(temporaryFolder(t, { 'in.xml': users(...lines) }), 'in.xml')
   const talk = new RecordedTalk()
   t.match(await asks(s.server, 'import', [file], { talk }), { accounts: 1, elements: 7, problems: 7 })
   t.same(talk.problems.map(line => Number(line.replace(`${file}:`, '').split(':')[0])), [6, 7, 8, 9, 10, 11, 12], talk.problems.join('\n'))
@@ -181,7 +182,7 @@ t.test('an archive of another server is imported with each message once, and ent
 t.test('a file of another server is imported: plain passwords become keys, SCRAM keys stay, and elements go to their modules', async t => {
   const s = await stage(t)
   const keys = await newKeys('for scram', 'sha-1', 4096, sharedDerivations)
-  const folder = t.testdir({ 'in.xml': users(`<user name='Juliet' password='for plain'>
+  const folder = temporaryFolder(t, { 'in.xml': users(`<user name='Juliet' password='for plain'>
   <query xmlns='jabber:iq:roster'><item jid='romeo@montague.lit/orchard' subscription='both' name='R'><group>F</group></item></query>
   <offline-messages><message xmlns='jabber:client' from='romeo@montague.lit/orchard' to='juliet@capulet.lit' type='chat'><body>hi</body>
     <delay xmlns='urn:xmpp:delay' from='capulet.lit' stamp='2020-07-21T00:32:29Z'>Offline Storage</delay></message>
@@ -256,7 +257,7 @@ t.test('each element that cannot be imported is reported with its line, and the 
     `<user name='last' password='x'/>`,
     `</host><host jid='elsewhere.lit'><user name='lost' password='x'/></host><other/><host jid='capulet.lit'>`, // 39
   ]
-  const folder = t.testdir({ 'in.xml': users(...lines) })
+  const folder = temporaryFolder(t, { 'in.xml': users(...lines) })
   const talk = new RecordedTalk()
   const done = await asks(s.server, 'import', [join(folder, 'in.xml')], { talk })
   const told = talk.problems.map(line => line.replace(`${folder}/in.xml:`, '').replace(/^(\d+): (?:a@capulet\.lit: )?/, '$1 '))
@@ -295,7 +296,7 @@ t.test('an interrupted import goes on where it stopped, and imports nothing twic
   const s = await scenario(t, { modules: MODULES, hosts: ['capulet.lit'], settings: { offline: { keep: 5000 } } })
   const message = (n: number): string => `<message xmlns='jabber:client' from='romeo@montague.lit' type='chat'><body>message ${n}</body></message>`
   const messages = Array.from({ length: 2000 }, (_, n) => message(n)).join('\n')
-  const folder = t.testdir({ 'in.xml': users(
+  const folder = temporaryFolder(t, { 'in.xml': users(
     `<user name='first' password='x'><offline-messages>${message(-1)}</offline-messages></user>`,
     `<user name='juliet' password='x'><offline-messages>${messages}</offline-messages><vCard xmlns='vcard-temp'><FN>J</FN></vCard></user>`) })
   const file = join(folder, 'in.xml')
@@ -333,7 +334,7 @@ t.test('an interrupted import goes on where it stopped, and imports nothing twic
 t.test('an import follows XInclude to files below the folder of the first one, up to a depth', async t => {
   const s = await stage(t)
   const xi = `xmlns='urn:xmpp:pie:0' xmlns:xi='http://www.w3.org/2001/XInclude'`
-  const folder = t.testdir({
+  const folder = temporaryFolder(t, {
     'secret.xml': `<host xmlns='urn:xmpp:pie:0' jid='capulet.lit'><user name='stolen' password='x'/></host>`,
     'in': {
       'main.xml': `<server-data ${xi}>\n<xi:include href='capulet.lit.xml'/>\n<xi:include href='../secret.xml'/>\n<xi:include href='/etc/passwd'/>

@@ -4,13 +4,14 @@ import t, { type Test } from 'tap'
 import { newKeys, sharedDerivations, type HashName, type Keys } from '../../lib/auth/keys.js'
 import { scenario, type Scenario } from '../scenario.js'
 import { asks, RecordedTalk } from './world.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MODULES = ['roster', 'presence', 'message', 'private', 'blocking']
 
 /** Imports these lines as the users of capulet.lit. The first one is line 3 of the file. */
 async function imports (t: Test, s: Scenario, ...lines: readonly string[]) {
   const text = `<?xml version='1.0' encoding='UTF-8'?>\n<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.lit'>\n${lines.join('\n')}\n</host></server-data>`
-  const file = join(t.testdir({ 'in.xml': text }), 'in.xml')
+  const file = join(temporaryFolder(t, { 'in.xml': text }), 'in.xml')
   const talk = new RecordedTalk()
   const done = await asks(s.server, 'import', [file], { talk })
   const short = (texts: readonly string[]): readonly string[] => texts.map(text => text.replace(`${file}:`, ''))

@@ -15,6 +15,7 @@ import { parseJid, type Jid } from '../../lib/xmpp/jid.js'
 import { Cluster, MISSING } from '../storage/cluster.js'
 import { FakeClock } from '../fake-clock.js'
 import { advertisedBy, contextOf, DOMAIN, ITERATIONS, outcome, plainOf, play } from './stage.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const ALL = ['SCRAM-SHA-512-PLUS', 'SCRAM-SHA-256-PLUS', 'SCRAM-SHA-1-PLUS', 'SCRAM-SHA-512', 'SCRAM-SHA-256', 'SCRAM-SHA-1', 'PLAIN']
 const without = (...hashes: readonly string[]): readonly string[] =>
@@ -136,7 +137,7 @@ t.test('in memory', async t => everywhere(t, () => Promise.resolve(new MemorySto
 
 t.test('in SQLite', async t => {
   let folders = 0
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   await everywhere(t, () => openStorage({ driver: 'sqlite', folder: `${folder}/${++folders}`, durability: 'os', log: silent }))
 })
 

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { freePorts, missing, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const PASSWORD = 'wherefore-art-thou'
 const BODY = 'a-body-that-no-log-may-show'
@@ -20,7 +21,7 @@ interface Said { readonly code: number | string, readonly said: string }
 
 async function place (t: Test, log = 'format = "json"'): Promise<Place> {
   const [port = 0] = await freePorts(1)
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const conf = join(folder, 'sestina.toml')
   writeConf(conf, port, log)
   return { folder, conf, port }
@@ -223,7 +224,7 @@ t.test('no log line shows a password, a token or a message; a failed login is on
 
 t.test('systemd accepts the unit', { buffered: true, skip: missing({ 'systemd-analyze': 'systemd' }) }, async t => {
   const unit = readFileSync(join(PACKAGE_ROOT, 'docs', 'sestina.service'), 'utf8').replace(/^ExecStart=.*$/m, `ExecStart=${process.execPath} ${SESTINA} start`)
-  const file = join(t.testdir({ 'sestina.service': unit }), 'sestina.service')
+  const file = join(temporaryFolder(t, { 'sestina.service': unit }), 'sestina.service')
   const { stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', file], { encoding: 'utf8' })
   t.same(stderr.split('\n').filter(line => line.includes('sestina.service')), [])
 })

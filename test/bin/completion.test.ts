@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { missing, UNMEASURED } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.setTimeout(1_200_000)
 
@@ -44,7 +45,7 @@ t.test('bash completes commands, their arguments, and options', { skip: missing(
 
 for (const shell of ['zsh', 'fish']) {
   t.test(`${shell} accepts the completion script`, { skip: missing({ [shell]: shell }) }, async t => {
-    const file = join(t.testdir({}), `sestina.${shell}`) // fish does not read a script from its standard input
+    const file = join(temporaryFolder(t), `sestina.${shell}`) // fish does not read a script from its standard input
     writeFileSync(file, script(shell))
     t.match(run(shell, ['-n', file]), { status: 0, stderr: '' })
     return Promise.resolve()

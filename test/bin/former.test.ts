@@ -10,6 +10,7 @@ import { host as hostSchema, server as serverSchema } from '../../lib/config/ser
 import { findModules } from '../../lib/main.js'
 import { freePorts, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.setTimeout(1_200_000)
 
@@ -19,7 +20,7 @@ const modules = await findModules(join(PACKAGE_ROOT, 'dist', 'modules'))
 
 async function place (t: Test): Promise<string> {
   const [port = 0] = await freePorts(1)
-  const conf = join(t.testdir({}), 'sestina.toml')
+  const conf = join(temporaryFolder(t), 'sestina.toml')
   writeFileSync(conf, OLD.replace('5222', String(port)))
   return conf
 }

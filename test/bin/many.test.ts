@@ -5,13 +5,14 @@ import t from 'tap'
 import { farOf } from '../../bin/show.js'
 import { Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 interface Said { readonly code: number | string, readonly said: string }
 
 t.setTimeout(1_200_000)
 
 t.test('many accounts are added from CSV at once, invalid lines are reported, and lists are plain lines', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const conf = join(folder, 'sestina.toml')
   writeFileSync(conf, 'data = "data"\n[authentication]\niterations = 4096\n[host.localhost]\n')
   const sestina = async (input: string, ...words: readonly string[]): Promise<Said> => {

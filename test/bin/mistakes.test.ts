@@ -17,6 +17,7 @@ import { selfSigned } from '../../lib/stream/self-signed.js'
 import { makeAuthority } from '../auth/authority.js'
 import { freePorts, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const modules = await findModules(join(PACKAGE_ROOT, 'dist', 'modules'))
 const [port = 0] = await freePorts(1)
@@ -45,7 +46,7 @@ admins = ["romeo@one.example"]
 interface Place { readonly t: Test, readonly folder: string, readonly of: (domain: string, file: string) => string }
 
 function place (t: Test): Place {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const of = (domain: string, file: string): string => join(folder, 'data', 'certificates', domain, file)
   for (const [domain, pair] of [['one.example', one], ['two.example', two]] as const) {
     mkdirSync(join(folder, 'data', 'certificates', domain), { recursive: true })

@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t, { type Test } from 'tap'
 import { OutsideWatch } from '../../bin/outside-watch.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 interface Watched {
   readonly folder: string
@@ -12,7 +13,7 @@ interface Watched {
 }
 
 async function watched (t: Test, conf: string): Promise<Watched> {
-  const folder = t.testdir({ 'sestina.toml': conf, 'own': { 'dice.mjs': '1', 'node_modules': { 'a.js': '1' } }, 'more': { 'coin.mjs': '1' } })
+  const folder = temporaryFolder(t, { 'sestina.toml': conf, 'own': { 'dice.mjs': '1', 'node_modules': { 'a.js': '1' } }, 'more': { 'coin.mjs': '1' } })
   let heard = (_paths: readonly string[]): void => {}
   const watch = new OutsideWatch(join(folder, 'sestina.toml'), {
     changed: paths => { heard(paths.map(path => relative(folder, path))) },

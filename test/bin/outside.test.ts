@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import ts from 'typescript'
 import { freePorts, NOBODY, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.setTimeout(1_200_000)
 t.jobs = 2 // each waits for one process after the other
@@ -27,7 +28,7 @@ export default defineModule({
 interface Place { readonly folder: string, readonly write: (files: Readonly<Record<string, string>>) => void }
 
 async function place (t: Test, modules: string, files: Readonly<Record<string, string>>): Promise<Place> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   chmodSync(folder, 0o755)
   const write = (files: Readonly<Record<string, string>>): void => {
     for (const [path, text] of Object.entries(files)) {

@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { Program, run } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const PASSWORD = 'wherefore-art-thou'
 
@@ -24,13 +25,13 @@ async function sestina (t: Test, cwd: string, words: readonly string[], input = 
 }
 
 t.test('without a conf file the command says where it looked and how to create one', async t => {
-  const said = await sestina(t, t.testdir({}), ['user', 'list'])
+  const said = await sestina(t, temporaryFolder(t), ['user', 'list'])
   t.equal(said.code, 78)
   t.match(said.said, /there is no conf file: none was named, and there is none at sestina\.toml, .*user\/sestina\/sestina\.toml, \/etc\/sestina\/sestina\.toml\. `sestina init` makes one/)
 })
 
 t.test('init creates a conf file, a data folder and the first administrator; then the command finds them', async t => {
-  const cwd = t.testdir({ user: {} })
+  const cwd = temporaryFolder(t, { user: {} })
   const made = ['init', 'user/sestina', '--domain', 'example.org', '--admin', 'romeo', '--password-stdin']
   t.match(await sestina(t, cwd, ['init', 'user/sestina']), { code: 1, said: /there is no terminal to ask at; use --domain/ })
   t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 0, said: /administrator: romeo@example\.org\nstart the server: npx sestina start --conf / })
@@ -53,7 +54,7 @@ t.test('init creates a conf file, a data folder and the first administrator; the
 })
 
 t.test('a repeated global install keeps the accounts', async t => {
-  const cwd = t.testdir({ user: {}, packed: {}, prefix: {} })
+  const cwd = temporaryFolder(t, { user: {}, packed: {}, prefix: {} })
   const prefix = join(cwd, 'prefix')
   // Installs this build with its real files. The packages that it needs are those of this checkout, so no network is
   // needed.
@@ -84,7 +85,7 @@ t.test('a repeated global install keeps the accounts', async t => {
 })
 
 t.test('in a checkout the command finds the conf file in the folder conf', async t => {
-  const cwd = t.testdir({ conf: {} })
+  const cwd = temporaryFolder(t, { conf: {} })
   mkdirSync(join(cwd, 'conf'), { recursive: true })
   cpSync(join(PACKAGE_ROOT, 'conf', 'sestina.toml'), join(cwd, 'conf', 'sestina.toml'))
   chmodSync(join(cwd, 'conf'), 0o755)

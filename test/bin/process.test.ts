@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { freePorts, missing, PATIENCE, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const TERMINAL = join(PACKAGE_ROOT, 'test', 'bin', 'terminal.py')
 t.setTimeout(1_200_000)
@@ -15,7 +16,7 @@ interface Place { readonly conf: string, write (level: string, format?: string):
 /** Creates a folder with a conf file that has one listener on a free port. */
 async function place (t: Test): Promise<Place> {
   const [port = 0] = await freePorts(1)
-  const conf = join(t.testdir({}), 'sestina.toml')
+  const conf = join(temporaryFolder(t), 'sestina.toml')
   const write = (level: string, format = 'json'): void => {
     writeFileSync(conf, `data = "data"\n[log]\nlevel = "${level}"\nformat = "${format}"\n[[listen]]\nfor = "clients"\nport = ${port}\n` +
       'address = ["127.0.0.1"]\n[host.localhost]\n')
@@ -174,7 +175,7 @@ t.test('a server that runs as root warns of it', async t => {
 t.test('the command on an old Node says which version it needs', t => {
   const { engines } = JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8'))
   const [, least = ''] = /(\d+\.\d+)/.exec(engines.node) ?? []
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   for (const [version, code] of [['12.22.9', 1], ['18.20.4', 1], ['20.18.3', 1], ['20.19.0', 0], ['22.14.0', 0], ['100.0.0', 0]] as const) {
     const preload = join(folder, `${version}.cjs`)
     writeFileSync(preload, `Object.defineProperty(process.versions, 'node', { value: '${version}' })`)

@@ -9,12 +9,13 @@ import { explain } from '../../bin/explain.js'
 import { greeting } from '../../bin/greeting.js'
 import { freePorts, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.setTimeout(1_200_000)
 
 /** Creates a folder with a conf file that has one listener on this port. */
 function conf (t: Test, port: number, more = ''): string {
-  const file = join(t.testdir({}), 'sestina.toml')
+  const file = join(temporaryFolder(t), 'sestina.toml')
   writeFileSync(file, `data = "data"\n${more}\n[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\n[modules]\nroster = true\n[host.localhost]\n`)
   return file
 }

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { Logger } from '../../lib/base/logger.js'
 import { defineModule } from '../../lib/host/module.js'
 import { start } from '../../lib/main.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const quiet: Logger = { isDebugging: false, debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
 const turn = (): Promise<void> => new Promise(resolve => { setImmediate(resolve) })
@@ -22,7 +23,7 @@ void t.test('a stop waits for a reload in progress and ends the hosts that it st
       if (host.domain === 'new.test') await new Promise<void>(resolve => { finish = resolve })
     },
   })
-  const file = join(t.testdir({}), 'sestina.toml')
+  const file = join(temporaryFolder(t), 'sestina.toml')
   const write = (hosts: string): void => { writeFileSync(file, `data = "data"\n[storage]\ndriver = "memory"\n[modules]\nslow = true\n${hosts}`) }
   write('[host."old.test"]')
   const running = await start({ file, modules: new Map([['slow', slow]]), log: quiet, env: () => undefined, quiet: true })

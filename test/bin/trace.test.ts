@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { online } from '../interop/library.js'
 import { freePorts, Program } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const PASSWORD = 'wherefore-art-thou'
 const BODY = 'a-body-that-only-bodies-show'
@@ -21,7 +22,7 @@ async function place (t: Test): Promise<Place> {
   process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0' // the certificate is self-signed by the server
   t.teardown(() => { delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'] })
   const [port = 0] = await freePorts(1)
-  const conf = join(t.testdir({}), 'sestina.toml')
+  const conf = join(temporaryFolder(t), 'sestina.toml')
   writeFileSync(conf, `data = "data"\n[log]\nformat = "json"\n[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\n` +
     '[modules]\nregister = true\n[host.localhost]\n')
   const server = new Program(process.execPath, [SESTINA, 'start', '--conf', conf], { input: '' })

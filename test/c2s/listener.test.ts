@@ -10,6 +10,7 @@ import type { ClientDeps, ListenerSettings } from '../../lib/c2s/settings.js'
 import { Certificates } from '../../lib/stream/certificates.js'
 import { FakeClock } from '../fake-clock.js'
 import { auth, bind, DOMAIN, header, LISTENER, OTHER, PASSWORD, Stage, STARTTLS, type StageSettings } from './stage.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 interface Wanted extends StageSettings {
   readonly address?: string
@@ -21,7 +22,7 @@ interface Wanted extends StageSettings {
 async function listening (t: Test, how: Wanted = {}) {
   const s = new Stage(how, new Uint8Array())
   await s.raise()
-  const folder = join(t.testdir({ certificates: {} }), 'certificates')
+  const folder = join(temporaryFolder(t, { certificates: {} }), 'certificates')
   const certificates = await Certificates.open({ folder, domains: [DOMAIN, OTHER], clock: systemClock, log: silent })
   const world: ClientDeps = { ...s.world, clock: systemClock, certificates, ...how.world }
   const settings: ListenerSettings = { ...LISTENER, ...how.listener }

@@ -8,6 +8,7 @@ import type { Logger } from '../../lib/base/logger.js'
 import { defineModule } from '../../lib/api.js'
 import { findModules, start } from '../../lib/main.js'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const quiet: Logger = { isDebugging: false, debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
 const CONF = `data = "data"
@@ -32,7 +33,7 @@ async function greeting (port: number, host: string): Promise<string> {
 }
 
 t.test('a login at a service gets host-unknown, before and after a reload', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const file = join(folder, 'sestina.toml')
   const service = defineModule({ name: 'nothing', at: 'services', setup () {} })
   const modules = new Map([...await findModules(join(PACKAGE_ROOT, 'dist', 'modules')), [service.name, service]])

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { loadConfig, type AllModules, type Config, type Environment } from '../../lib/config/load.js'
 import { ConfigProblems } from '../../lib/config/problem.js'
 import { choice, count, duration, jid, optional, secret, table, type Schema } from '../../lib/config/schema.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 /** Modules that a conf file may name. All of them are off by default. */
 export const MODULES: AllModules = new Map(Object.entries<Schema>({
@@ -29,7 +30,7 @@ export const HOST = '[host."example.org"]\n'
 
 /** Creates a folder with these files, and returns its path. */
 export function conf (t: Test, files: string | Readonly<Record<string, string>>): string {
-  return t.testdir(typeof files === 'string' ? { 'sestina.toml': files } : { ...files })
+  return temporaryFolder(t, typeof files === 'string' ? { 'sestina.toml': files } : { ...files })
 }
 
 /** Loads the conf and returns the settings in force. Throws ConfigProblems. */

@@ -7,6 +7,7 @@ import { describe } from '../../lib/config/describe.js'
 import { loadConfig } from '../../lib/config/load.js'
 import { ConfigProblems } from '../../lib/config/problem.js'
 import { conf, HOST, load, MODULES, problemsOf } from './conf.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.test('the smallest conf file names a host, and every other setting has a default', async t => {
   const folder = conf(t, HOST)
@@ -291,7 +292,7 @@ t.test('included files are merged: tables join, lists of tables grow, and a dupl
     },
     'last.toml': '[modules]\nroster = true\n',
   }
-  const folder = t.testdir(files)
+  const folder = temporaryFolder(t, files)
   const { server, hosts, source } = loadConfig(join(folder, 'sestina.toml'), MODULES)
   t.same(server.log, { level: 'warn', format: 'json' })
   t.same(server.listen.map(({ port }) => port), [1, 2, 3])
@@ -300,7 +301,7 @@ t.test('included files are merged: tables join, lists of tables grow, and a dupl
 })
 
 t.test('problems in included files have their places there', async t => {
-  const folder = t.testdir({
+  const folder = temporaryFolder(t, {
     'sestina.toml': 'include = ["conf.d/*.toml"]\ndata = "here"\n[log]\nlevel = "warn"\n[[listen]]\nfor = "clients"\nport = 1\n[modules]\nmam = true\n[host.a]\nadmns = 1\n',
     'conf.d': {
       'a.toml': 'include = ["more.toml"]\ndata = "there"\nlog.level = "info"\n[[listen]]\nport = "x"\n[modules]\nmam.retain = "1s"\n[host.a.modules]\nofline = true\n',
@@ -336,7 +337,7 @@ t.test('problems in included files have their places there', async t => {
 t.test('any text is a conf file or gives a list of problems, each within the file', async t => {
   const words = fc.constantFrom('[', ']', '[[', ']]', '=', '\n', '{', '}', ',', '.', '"', "'", '#', ' ', 'log', 'level', 'listen', 'host', 'modules', 'offline',
     'mam', 'keep', 'true', '"30d"', '5222', '__proto__', 'include', 'é', '\0', '1979-05-27', 'nan')
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const file = join(folder, 'sestina.toml')
   fc.assert(fc.property(fc.array(words, { maxLength: 30 }), words => {
     writeFileSync(file, `${words.join('')}\n`)

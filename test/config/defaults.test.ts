@@ -6,11 +6,12 @@ import { describe } from '../../lib/config/describe.js'
 import { loadConfig, type Config } from '../../lib/config/load.js'
 import { findModules, ordered } from '../../lib/host/loader.js'
 import { HOST } from './conf.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const modules = await findModules(fileURLToPath(new URL('../../modules/', import.meta.url)))
 
 function load (t: Test, text: string): Config {
-  return loadConfig(join(t.testdir({ 'sestina.toml': text }), 'sestina.toml'), modules)
+  return loadConfig(join(temporaryFolder(t, { 'sestina.toml': text }), 'sestina.toml'), modules)
 }
 
 const namesIn = (config: Config): readonly string[] => [...config.hosts.get('example.org')?.modules.keys() ?? []]

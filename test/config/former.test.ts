@@ -12,6 +12,7 @@ import { count, duration, list, named, optional, table, text, type Schema } from
 import { host as hostSchema, server as serverSchema } from '../../lib/config/server.js'
 import { findModules } from '../../lib/host/loader.js'
 import { HOST } from './conf.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const day = { called: 'day', isRight: (text: string): boolean => text.endsWith('day') }
 const MODULES: AllModules = new Map(Object.entries<Schema>({
@@ -26,7 +27,7 @@ const MODULES: AllModules = new Map(Object.entries<Schema>({
 type Files = string | Readonly<Record<string, string>>
 
 function load (t: Test, files: Files): { readonly config: Config, readonly told: readonly string[] } {
-  const folder = t.testdir(typeof files === 'string' ? { 'sestina.toml': files } : { ...files })
+  const folder = temporaryFolder(t, typeof files === 'string' ? { 'sestina.toml': files } : { ...files })
   const config = loadConfig(join(folder, 'sestina.toml'), MODULES)
   return { config, told: config.formerNames.map(({ place, text }) => `${writePlace(place)}: ${text}`.replaceAll(folder + '/', '')) }
 }

@@ -6,9 +6,10 @@ import { loadConfig } from '../../lib/config/load.js'
 import { configReference, jsonSchema } from '../../lib/config/reference.js'
 import { list, table, text } from '../../lib/config/schema.js'
 import { HOST, load, MODULES } from './conf.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.test('each setting in force is listed with the place that it comes from', async t => {
-  const folder = t.testdir({
+  const folder = temporaryFolder(t, {
     'sestina.toml': `include = ["more.toml"]
 [log]
 level = "warn"

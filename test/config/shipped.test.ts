@@ -9,6 +9,7 @@ import { loadConfig, type Config } from '../../lib/config/load.js'
 import { jsonSchema } from '../../lib/config/reference.js'
 import { findModules } from '../../lib/host/loader.js'
 import { HOST } from './conf.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.test('the conf file that we ship', async t => {
   const modules = await findModules(fileURLToPath(new URL('../../modules/', import.meta.url)))
@@ -24,12 +25,12 @@ t.test('the conf file that we ship', async t => {
   })
 
   t.test('sets only defaults, so that it documents them', async t => {
-    const bare = describe(loadConfig(join(t.testdir({ 'sestina.toml': HOST }), 'sestina.toml'), modules))
+    const bare = describe(loadConfig(join(temporaryFolder(t, { 'sestina.toml': HOST }), 'sestina.toml'), modules))
     const values = new Map(describe(loadConfig(file, modules)).map(({ path, value }) => [path, value]))
     for (const { path, value } of bare.filter(({ path }) => !path.startsWith('host.'))) t.equal(values.get(path), value, path)
     const running = (settings: Config): unknown =>
       [...settings.hosts.values()].filter(host => host.service === undefined).map(host => [...host.modules])
-    t.same(running(loadConfig(file, modules)), running(loadConfig(join(t.testdir({ 'sestina.toml': HOST }), 'sestina.toml'), modules)))
+    t.same(running(loadConfig(file, modules)), running(loadConfig(join(temporaryFolder(t, { 'sestina.toml': HOST }), 'sestina.toml'), modules)))
   })
 
   t.test('gives each host with accounts rooms, at a domain that has nothing else', async t => {

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { initialize, resolve } from '../../lib/host/outside-hooks.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.test('imports of outside modules are resolved and checked, and all others are left alone', async t => {
-  const folder = t.testdir({ 'entry.mjs': '', 'part.mjs': '', 'open.mjs': '' })
+  const folder = temporaryFolder(t, { 'entry.mjs': '', 'part.mjs': '', 'open.mjs': '' })
   const [entry, part, open] = ['entry.mjs', 'part.mjs', 'open.mjs'].map(name => pathToFileURL(join(folder, name)).href)
   chmodSync(join(folder, 'open.mjs'), 0o666)
   for (const name of ['entry.mjs', 'part.mjs']) chmodSync(join(folder, name), 0o644)

@@ -10,6 +10,7 @@ import { seed } from './seed.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { AttackedServer } from './town.js'
 import { staysBelow } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MIB = 1024 * 1024
 const SM = 'urn:xmpp:sm:3'
@@ -37,7 +38,7 @@ function * archive (store: number): Generator<Row> {
  * `more`: modules with their settings, in place of those with the defaults. `limits`: those of the module of that name.
  */
 async function opened (t: Test, more: Readonly<Record<string, string>> = {}, limits = 'true'): Promise<AttackedServer> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   seed(folder, { 'mam.messages': { kind: 'journal', rows: archive }, 'roster.items': { kind: 'records', rows: contacts } })
   const modules = SHIPPED.map(name => more[name] ?? name)
   return await AttackedServer.open(t, { folder, storage: 'sqlite', durability: 'os', modules, limits })

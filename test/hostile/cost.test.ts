@@ -9,6 +9,7 @@ import { HEADER, SASL, type RawClient } from './peer.js'
 import { seed } from './seed.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { AttackedServer } from './town.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 /**
  * The limits of an attack: rounds for each device, characters in total (`MOST_SAID`), and unsent bytes per device
@@ -145,7 +146,7 @@ async function attacks (t: Test, town: AttackedServer, { says, first, devices: m
 
 t.setTimeout(1_200_000)
 t.test('one account cannot make a turn long, whatever it requests', { timeout: 1_200_000 }, async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   seed(folder, { 'mam.messages': { kind: 'journal', rows: archive }, 'roster.items': { kind: 'records', rows: contacts } })
   const town = await AttackedServer.open(t, { folder, storage: 'sqlite', durability: 'os', modules: SHIPPED })
   for (const [what, attack] of Object.entries(ATTACKS)) {

@@ -7,6 +7,7 @@ import { FOR_NEIGHBOURS, Neighbours } from './neighbours.js'
 import { HEADER, RawClient, STARTTLS } from './peer.js'
 import { DOMAIN, ServerProcess, SHIPPED } from './server.js'
 import { turnsStayShort } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const KIB = 1024
 /** The bytes that each connection sends at once. */
@@ -135,7 +136,7 @@ const BY_SERVERS: Readonly<Record<string, string>> = {
 }
 
 t.test('streams of other servers that send much at once', { timeout: 1_200_000 }, async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const neighbours = await Neighbours.make(folder)
   const server = await ServerProcess.start(t, { folder, modules: SHIPPED, storage: 'sqlite', durability: 'os', conf: FOR_NEIGHBOURS })
   await server.account('user')

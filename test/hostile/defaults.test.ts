@@ -19,6 +19,7 @@ import { FakeClock } from '../fake-clock.js'
 import { parseElement } from '../parse.js'
 import { form, MODULES, options, outcome, publishes, pubsub } from '../pubsub/stage.js'
 import { scenario } from '../scenario.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -79,7 +80,7 @@ t.test('a long address is not kept', t => {
 })
 
 t.test('the writes that wait for the disk are bounded in number if nothing else is said', async t => {
-  const storage = await SqliteStorage.open({ file: join(t.testdir(), 'test.db'), durability: 'os', log: silent })
+  const storage = await SqliteStorage.open({ file: join(temporaryFolder(t), 'test.db'), durability: 'os', log: silent })
   const numbers = await storage.open('test.numbers', records<number>(1))
   const write = numbers.putting('a', 'b', 1)
   const failed: number[] = []

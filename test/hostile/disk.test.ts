@@ -11,6 +11,7 @@ import { openStorage } from '../../lib/storage/open.js'
 import { RawClient } from './peer.js'
 import { DOMAIN, ServerProcess } from './server.js'
 import { staysBelow } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const STRACE = 'strace'
 const why = spawnSync(STRACE, ['-f', '-o', '/dev/null', 'true']).status === 0 ? false : 'strace is missing or may not trace: apt install strace'
@@ -30,7 +31,7 @@ function callsIn (trace: string, mark: string): Call[] {
 }
 
 async function traced (t: Test, durability: 'disk' | 'os'): Promise<readonly Call[]> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const out = join(folder, 'trace')
   const under = [STRACE, '-f', '-yy', '-s', '400', '-e', 'trace=write,writev,pwrite64,pwritev,sendto,sendmsg,fsync,fdatasync', '-o', out]
   const server = await ServerProcess.start(t, { under, folder, storage: 'sqlite', durability })
@@ -69,7 +70,7 @@ void t.test('with durability "os", rows are written before an answer, without a 
 
 void t.test('a server with ten thousand accounts starts with as little work as one with none', { timeout: 1_200_000 }, async t => {
   const started = async (accounts: number): Promise<number> => {
-    const folder = t.testdir({})
+    const folder = temporaryFolder(t)
     if (accounts > 0) await fill(join(folder, 'data'), accounts)
     const server = await ServerProcess.start(t, { folder, storage: 'sqlite' })
     const { started } = await server.report()

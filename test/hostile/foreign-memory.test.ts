@@ -10,6 +10,7 @@ import type { RawClient } from './peer.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { AttackedServer } from './town.js'
 import { staysBelow } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MIB = 1024 * 1024
 const ROOMS = `rooms.${DOMAIN}`
@@ -56,7 +57,7 @@ const FLOODS: Readonly<Record<string, Flood>> = {
 
 t.setTimeout(1_200_000)
 t.test('another server cannot fill the memory', { timeout: 1_200_000 }, async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const neighbours = await Neighbours.make(folder)
   const town = await AttackedServer.open(t, {
     folder, storage: 'sqlite', durability: 'os', modules: [...SHIPPED, 'muc = false', 'pubsub = false'], conf: FOR_NEIGHBOURS + SERVICES,

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { RawClient } from './peer.js'
 import { DOMAIN, ServerProcess } from './server.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const mayMount = spawnSync('unshare', ['--mount', 'sh', '-c', 'mount -t tmpfs -o size=1m tmpfs /tmp']).status === 0
 const why = mayMount ? false : 'nothing may be mounted here: run as root'
@@ -13,7 +14,7 @@ const BALLAST = 4_000_000
 const BODY = 'x'.repeat(20_000)
 
 void t.test('on a full disk removals are stored, no message comes twice, and they make room again', { skip: why, timeout: 1_200_000 }, async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const data = join(folder, 'data')
   mkdirSync(data)
   const script = `mount -t tmpfs -o size=8m tmpfs "$0" && head -c ${BALLAST} /dev/zero > "$0/ballast" && exec "$@"`

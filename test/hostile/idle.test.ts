@@ -8,6 +8,7 @@ import { seed } from './seed.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { AttackedServer } from './town.js'
 import { staysBelow } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MIB = 1024 * 1024
 const HOSTILE = 'x'.repeat(900)
@@ -50,7 +51,7 @@ const LISTS: Readonly<Record<string, Lists>> = {
 
 t.setTimeout(1_200_000)
 async function attacked (t: Test, { store, records, accounts, most }: Lists): Promise<void> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const names = Array.from({ length: accounts }, (_, n) => `u${n}`)
   seed(folder, { [store]: { kind: 'records', rows: function * (number): Generator<Row> {
     for (const name of names) {

@@ -9,6 +9,7 @@ import { only } from '../only.js'
 import type { Listening } from '../../lib/main.js'
 import { UNMEASURED } from '../interop/process.js'
 import type { Turns } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 /** The state of the server after garbage collections. */
 export interface Report {
@@ -63,7 +64,7 @@ export class ServerProcess {
   readonly #waiting = new Map<number, (answer: Answer) => void>()
 
   static async start (t: Test, how: ServerHow = {}): Promise<ServerProcess> {
-    const server = new ServerProcess(how.folder ?? t.testdir({}), how)
+    const server = new ServerProcess(how.folder ?? temporaryFolder(t), how)
     t.teardown(() => server.stop())
     await new Promise<void>((resolve, reject) => {
       server.#waiting.set(0, () => { resolve() })

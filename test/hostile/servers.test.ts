@@ -6,6 +6,7 @@ import type { RawClient } from './peer.js'
 import { DOMAIN, SHIPPED } from './server.js'
 import { AttackedServer } from './town.js'
 import { staysBelow } from './turns.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MIB = 1024 * 1024
 const EVIL = 'evil.test'
@@ -16,7 +17,7 @@ const STANZAS = 60_000
 const SPAM = 900
 
 async function attacked (t: Test): Promise<{ readonly town: AttackedServer, readonly neighbours: Neighbours }> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const neighbours = await Neighbours.make(folder)
   const town = await AttackedServer.open(t, { folder, storage: 'sqlite', durability: 'os', modules: SHIPPED, conf: FOR_NEIGHBOURS })
   return { town, neighbours }

@@ -6,6 +6,7 @@ import { only } from '../only.js'
 import { Secrets } from '../secrets.js'
 import { freePorts, Program, run } from './process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 export interface ServerUnderTest {
   readonly host: string
@@ -44,7 +45,7 @@ export const AGAINST_PROSODY = process.env['INTEROP_SERVER'] === 'prosody'
  * Sestina, `listen` further listeners, `hosts` further hosts.
  */
 export async function startServer (t: Test, more = '', listen = '', hosts = ''): Promise<ServerUnderTest> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   return AGAINST_PROSODY ? await startProsody(t, folder) : await startSestina(t, folder, { more, listen, hosts })
 }
 

@@ -10,6 +10,7 @@ import { DOMAIN, PASSWORD } from '../crash/line.js'
 import { startServer } from '../crash/server.js'
 import { freePorts, run, type Program } from './process.js'
 import { SESTINA } from '../sestina.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 /** The part of a burst that has arrived when the server gets the signal to stop. */
 const MIDDLE = 0.2
@@ -45,7 +46,7 @@ export class Stage {
   }
 
   static async open (t: Test, storage: string, url: string): Promise<Stage> {
-    const folder = t.testdir({})
+    const folder = temporaryFolder(t)
     const conf = join(folder, 'sestina.toml')
     const [port = 0, directPort = 0] = await freePorts(2)
     writeFileSync(join(folder, 'url'), `${url}\n`, { mode: 0o600 })

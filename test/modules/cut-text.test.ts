@@ -10,12 +10,13 @@ import { conditionIn } from '../../lib/s2s/trust/dialback.js'
 import { asks } from '../admin/world.js'
 import { parseElement } from '../parse.js'
 import { scenario } from '../scenario.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 /** `length` letters and a character of two code units. */
 const upTo = (length: number): string => `${'x'.repeat(length)}\u{1f339}`
 
 t.test('a subscription request whose status is cut within an emoji is shown to each device and exported', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const s = await scenario(t, { modules: ['roster', 'presence'], hosts: ['capulet.lit'] })
   await s.account('juliet@capulet.lit')
   const romeo = await s.device('romeo@capulet.lit/orchard')
@@ -40,7 +41,7 @@ t.test('a last status that is cut within an emoji is returned', async t => {
 })
 
 t.test('the reason of an imported lock that is cut within an emoji is exported', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const s = await scenario(t, { modules: ['roster'], hosts: ['capulet.lit'] })
   writeFileSync(join(folder, 'in.xml'), "<server-data xmlns='urn:xmpp:pie:0'><host jid='capulet.lit'><user name='romeo' password='a long enough one'>" +
     `<account xmlns='urn:sestina:account:0'><locked>${upTo(999)}</locked></account></user></host></server-data>`)

@@ -9,6 +9,7 @@ import { childElements, textOf, type Element } from '../../lib/xml/element.js'
 import { asks, RecordedTalk } from '../admin/world.js'
 import { scenario, startServer, type Scenario } from '../scenario.js'
 import { conditionOf, ENABLE } from '../stanzas.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const JULIET = 'juliet@capulet.lit'
 
@@ -50,7 +51,7 @@ for (const managed of [false, true]) {
 }
 
 t.test('an archive page and an export leave out an unreadable message', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const s = await scenario(t, { modules: ['presence', 'message', 'mam', 'roster', 'vcard', 'private', 'blocking'] })
   const [juliet, romeo] = [await s.device(`${JULIET}/balcony`), await s.device('romeo@capulet.lit/orchard')]
   for (let n = 1; n <= 5; n++) await romeo.says(`<message to='${JULIET}' type='chat'><body>${n}</body></message>`)
@@ -74,7 +75,7 @@ t.test('an archive page and an export leave out an unreadable message', async t 
 })
 
 t.test('an unreadable block list fails closed: each stanza that it would judge gets internal-server-error', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const s = await scenario(t, { modules: ['presence', 'message', 'blocking', 'roster'] })
   const juliet = await s.device(`${JULIET}/balcony`)
   const romeo = await s.device('romeo@capulet.lit/orchard')

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { asks } from '../admin/world.js'
 import { scenario, type Scenario } from '../scenario.js'
 import { form, hears, itemIds, outcome, publishing, pubsub, valuesIn } from './stage.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const SERVICE = 'pubsub.capulet.lit'
 const OTHER = 'news.capulet.lit'
@@ -44,7 +45,7 @@ async function exported (t: Test, file: string): Promise<Scenario> {
 }
 
 t.test('an import on another server gives the same nodes, items, affiliations and subscriptions, and tells nobody', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const [file, again] = [join(folder, 'nodes.jsonl'), join(folder, 'again.jsonl')]
   const a = await exported(t, file)
   t.equal(statSync(file).mode & 0o777, 0o600)
@@ -65,7 +66,7 @@ t.test('an import on another server gives the same nodes, items, affiliations an
 })
 
 t.test('an import that is run again changes nothing, and one that was interrupted is continued', async t => {
-  const file = join(t.testdir({}), 'nodes.jsonl')
+  const file = join(temporaryFolder(t), 'nodes.jsonl')
   await exported(t, file)
   const b = await stage(t)
   const juliet = await b.device(`${JULIET}/balcony`)
@@ -82,7 +83,7 @@ t.test('an import that is run again changes nothing, and one that was interrupte
 })
 
 t.test('what cannot be imported is left out and named, and the rest is imported', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const file = join(folder, 'nodes.jsonl')
   await exported(t, file)
   const [head = '', ...rest] = readFileSync(file, 'utf8').trimEnd().split('\n')
@@ -99,7 +100,7 @@ t.test('what cannot be imported is left out and named, and the rest is imported'
 })
 
 t.test('a file that is no export, a domain that has no nodes, and a full service are refused', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const file = join(folder, 'nodes.jsonl')
   const a = await exported(t, file)
   t.same(await move(a, 'export', join(folder, 'other.jsonl'), OTHER), { nodes: 0, items: 0, problems: 0, leftOut: [] }, 'the domain chooses the service')

@@ -11,6 +11,7 @@ import { FIXTURES, startAt } from './build.js'
 import { fill } from './dump.js'
 import type { Facts } from './life.js'
 import { Person } from './person.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const MINUTE = 60_000
 const ENDS = ['stopped', 'killed'] as const
@@ -64,7 +65,7 @@ interface Upgraded { readonly running: Running, readonly errors: readonly string
 
 /** Starts this build on the release's folder, a minute later. */
 async function upgraded (t: Test, release: string, end: typeof ENDS[number], { left }: Facts): Promise<Upgraded> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   copyFileSync(join(FIXTURES, release, 'sestina.toml'), join(folder, 'sestina.toml'))
   mkdirSync(join(folder, 'data'))
   fill(join(folder, 'data', 'sestina.db'), readFileSync(join(FIXTURES, release, `${end}.sql`), 'utf8'))

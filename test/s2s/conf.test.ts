@@ -6,13 +6,14 @@ import t, { type Test } from 'tap'
 import type { Logger } from '../../lib/base/logger.js'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 import { findModules, start, type Running } from '../../lib/main.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const quiet: Logger = { isDebugging: false, debug () {}, info () {}, warn () {}, error () {}, with: () => quiet }
 
 interface Raised { readonly running: Running, change (conf: string): Promise<void> }
 
 async function raised (t: Test, conf: string): Promise<Raised> {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const file = join(folder, 'sestina.toml')
   const write = (more: string): void => {
     writeFileSync(file, `data = "data"\n[storage]\ndriver = "memory"\n[[listen]]\nfor = "clients"\nport = 0\naddress = ["127.0.0.1"]\n${more}`)

@@ -24,13 +24,14 @@ import { Zone } from '../interop/s2s/dns.js'
 import { scenario, type Device, type Scenario } from '../scenario.js'
 import { selfSignedServer } from './issuers.js'
 import { LIMITS, OURS, THEIRS } from './stage.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 t.setTimeout(1_200_000)
 
 interface Verona { readonly t: Test, readonly zone: Zone, readonly authority: Authority, readonly folder: string }
 
 async function verona (t: Test): Promise<Verona> {
-  const folder = t.testdir({ authorities: {} })
+  const folder = temporaryFolder(t, { authorities: {} })
   const authority = await makeAuthority('Verona')
   writeFileSync(join(folder, 'authorities', 'verona.pem'), authority.certificate)
   return { t, zone: await Zone.at(t, '127.0.0.1', 0), authority, folder }

@@ -12,6 +12,7 @@ import { journal, records, StorageUnavailable, type Journal, type JournalQuery, 
 import { failureOf } from './stored.js'
 import { staysBelow, TurnMeter } from '../hostile/turns.js'
 import { quickThreads } from '../quick-threads.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 quickThreads()
 
@@ -32,7 +33,7 @@ const ENTRIES = Array.from({ length: MANY }, (_, n) => entry(n))
 interface Filled { readonly storage: SqliteStorage, readonly store: Journal<string>, readonly file: string }
 
 async function filled (t: Test, many = MANY): Promise<Filled> {
-  const file = join(t.testdir({}), 'x.db')
+  const file = join(temporaryFolder(t), 'x.db')
   const database = connect(file, 'os')
   takeSteps(database)
   database.transaction(() => {

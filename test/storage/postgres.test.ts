@@ -27,6 +27,7 @@ import { checkLogCrashes, checkLogRestarts } from './log-contract.js'
 import { checkReindexed } from './table-contract.js'
 import { checkReleased, FIXTURES } from './released.js'
 import { unreadable } from './unreadable.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const PATIENCE = 1_200_000
 t.setTimeout(PATIENCE)
@@ -37,7 +38,7 @@ t.test('an unreachable PostgreSQL is reported without the password', async t => 
   for (const url of ['Sesame', 'http://a:Sesame@b/c', 'postgres://a:Sesame@b:port/c']) {
     t.equal((await refused(url)).message, 'storage.url is not the address of a database such as postgres://user:password@host/database')
   }
-  const error = await refused(`postgres://a:Sesame@/c?host=${t.testdir()}`)
+  const error = await refused(`postgres://a:Sesame@/c?host=${temporaryFolder(t)}`)
   t.match(error.message, /ENOENT/)
   t.notMatch(inspect(error), 'Sesame')
 
@@ -382,7 +383,7 @@ t.test('PostgreSQL storage keeps its promises with a real server', { skip: MISSI
 
   void t.test('schema steps run in order, all or none; a newer database or one of another encoding is refused', async t => {
     const { default: pg } = await import('pg')
-    const folder = t.testdir({ '001-one.sql': 'CREATE TABLE one (x int)', '002-two.sql': 'CREATE TABLE two (x int); CREATE TABLE one (x int)', 'notes.txt': '' })
+    const folder = temporaryFolder(t, { '001-one.sql': 'CREATE TABLE one (x int)', '002-two.sql': 'CREATE TABLE two (x int); CREATE TABLE one (x int)', 'notes.txt': '' })
     const url = await cluster.database()
     const client = new pg.Client({ connectionString: url, options: '-c search_path=sestina -c client_min_messages=warning' })
     await client.connect()
@@ -406,7 +407,7 @@ t.test('PostgreSQL storage keeps its promises with a real server', { skip: MISSI
   void t.test('Sestina on PostgreSQL keeps a message for an offline account over a restart', async t => {
     const lines: string[] = []
     const log = openLogger({ level: 'debug', format: 'json', output: { write: line => lines.push(line) } })
-    const folder = t.testdir({
+    const folder = temporaryFolder(t, {
       'sestina.toml': `
         storage = { driver = "postgres", url = { env = "DATABASE" } }
         listen = [{ for = "clients", port = 0, address = ["127.0.0.1"], tls = "none" }]

@@ -7,6 +7,7 @@ import { openStorage, restoreStorage } from '../../lib/storage/open.js'
 import { records } from '../../lib/storage/store.js'
 import type { Storage } from '../../lib/storage/storage.js'
 import { quickThreads } from '../quick-threads.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 quickThreads()
 
@@ -29,7 +30,7 @@ async function said (folder: string): Promise<string | undefined> {
 
 /** Makes a data folder without a database, and a backup that says 'backup'. */
 async function folders (t: Test): Promise<{ readonly data: string, readonly file: string, readonly folder: string }> {
-  const folder = t.testdir({ data: {}, other: {} })
+  const folder = temporaryFolder(t, { data: {}, other: {} })
   const [data, other, file] = ['data', 'other', 'backup.db'].map(name => join(folder, name)) as [string, string, string]
   await put(other, 'backup')
   const storage = await open(other)

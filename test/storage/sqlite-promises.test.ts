@@ -10,17 +10,18 @@ import { checkLogCrashes, checkLogRestarts } from './log-contract.js'
 import { driver } from './sqlite-stage.js'
 import { checkReindexed } from './table-contract.js'
 import { unreadable } from './unreadable.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 quickThreads()
 
 contract(t, async t => {
-  const storage = await openStorage({ driver: 'sqlite', folder: t.testdir(), durability: 'os', log: silent })
+  const storage = await openStorage({ driver: 'sqlite', folder: temporaryFolder(t), durability: 'os', log: silent })
   t.teardown(() => storage.close())
   return storage
 })
 
 unreadable(t, async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   const storage = await driver(t, { file })
   return {
     storage,
@@ -39,12 +40,12 @@ unreadable(t, async t => {
 })
 
 t.test('a table has the indexes with which it is opened, and its rows are upgraded', async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   await checkReindexed(t, () => driver(t, { file }))
 })
 
 t.test('a log is the same after restarts, and its entries are upgraded', async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   await checkLogRestarts(t, () => driver(t, { file }))
 })
 

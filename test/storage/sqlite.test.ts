@@ -21,6 +21,7 @@ import { quickThreads } from '../quick-threads.js'
 import { driver, inFolder } from './sqlite-stage.js'
 import { failureOf, stored } from './stored.js'
 import { checkReleased, FIXTURES } from './released.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 quickThreads(true)
 
@@ -32,7 +33,7 @@ const COMMITTER = [
 const [ENV, ...BARE] = [...UNMEASURED, process.execPath, ...COMMITTER]
 
 t.test('no page, count or sum of a table looks at rows of others, or sorts', async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   await driver(t, { file })
   const database = new Database(file, { readonly: true })
   t.teardown(() => database.close())
@@ -55,7 +56,7 @@ t.test('no page, count or sum of a table looks at rows of others, or sorts', asy
 })
 
 t.test('stored values are there after a stop and a start', async t => {
-  const folder = join(t.testdir(), 'new', 'data')
+  const folder = join(temporaryFolder(t), 'new', 'data')
   const first = await inFolder(folder)
   const roster = await first.open('test.roster', records<string>(1))
   first.submit([roster.putting('a', 'k', 'v')])
@@ -160,7 +161,7 @@ t.test('waiting writes are bounded in bytes, too; the last one may exceed the bo
 })
 
 t.test('a store of an older version is upgraded, every value once', async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   const first = await SqliteStorage.open({ file, durability: 'os', log: silent })
   const old = await first.open('test.roster', records<number>(1))
   const log = await first.open('test.log', journal<number>(3))
@@ -180,7 +181,7 @@ t.test('a store of an older version is upgraded, every value once', async t => {
 })
 
 t.test('an upgrade that fails changes nothing', async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   const first = await SqliteStorage.open({ file, durability: 'os', log: silent })
   const old = await first.open('test.roster', records<number>(1))
   await stored(first, [old.putting('a', '1', 1), old.putting('a', '2', 2)])
@@ -195,7 +196,7 @@ t.test('an upgrade that fails changes nothing', async t => {
 })
 
 t.test('data of a newer version is refused, store by store and as a whole', async t => {
-  const folder = t.testdir()
+  const folder = temporaryFolder(t)
   const file = join(folder, 'sestina.db')
   const first = await SqliteStorage.open({ file, durability: 'os', log: silent })
   await first.open('test.roster', records<number>(3))
@@ -214,7 +215,7 @@ t.test('data of a newer version is refused, store by store and as a whole', asyn
 })
 
 t.test('the schema steps run all or none, each once', async t => {
-  const folder = t.testdir({ steps: { '001-one.sql': 'CREATE TABLE one (x)', '002-two.sql': 'CREATE TABLE two (x); CREATE TABLE one (x)', 'notes.txt': 'no step' } })
+  const folder = temporaryFolder(t, { steps: { '001-one.sql': 'CREATE TABLE one (x)', '002-two.sql': 'CREATE TABLE two (x); CREATE TABLE one (x)', 'notes.txt': 'no step' } })
   const database = connect(join(folder, 'test.db'), 'disk')
   t.teardown(() => { database.close() })
   t.throws(() => { takeSteps(database, join(folder, 'steps')) }, { message: /table one already exists/ })
@@ -233,7 +234,7 @@ t.test('a database of each released schema is upgraded to the current one, with 
   const fixtures = readdirSync(FIXTURES).filter(name => name.startsWith('sqlite-')).sort()
   t.ok(fixtures.length > 0)
   for (const name of fixtures) {
-    const file = join(t.testdir(), 'test.db')
+    const file = join(temporaryFolder(t), 'test.db')
     const database = new Database(file)
     database.exec(readFileSync(join(FIXTURES, name), 'utf8'))
     database.close()
@@ -244,7 +245,7 @@ t.test('a database of each released schema is upgraded to the current one, with 
 })
 
 t.test('a file that is not a database is refused', async t => {
-  const file = join(t.testdir(), 'test.db')
+  const file = join(temporaryFolder(t), 'test.db')
   writeFileSync(file, 'a letter to my aunt, long enough to be read as the header of a database file, which it is not'.repeat(20))
   t.match(await failureOf(SqliteStorage.open({ file, durability: 'os', log: silent })), { code: 'SQLITE_NOTADB' })
 })
@@ -302,7 +303,7 @@ function committer (t: Test, folder: string, ...more: string[]): Committer {
 }
 
 t.test('all acknowledged commits are there after a kill, and each batch is stored as a whole or not at all', async t => {
-  const folder = t.testdir()
+  const folder = temporaryFolder(t)
   for (const round of [1, 2, 3]) {
     const data = join(folder, `${round}`)
     const { child, acked, upTo } = committer(t, data, 'disk')
@@ -327,7 +328,7 @@ t.test('all acknowledged commits are there after a kill, and each batch is store
 })
 
 t.test('one process holds a data folder, and the error for the next one names it', async t => {
-  const folder = t.testdir()
+  const folder = temporaryFolder(t)
   const { child, upTo } = committer(t, folder, 'os')
   await upTo(1)
   const said = await failureOf(inFolder(folder))
@@ -352,7 +353,7 @@ const STRACE = spawnSync('strace', ['-f', '-e', 'trace=fdatasync', 'true']).stat
   : 'strace is missing, or may not trace here: apt-get install strace'
 
 t.test('with durability "disk" every acknowledgement comes after an fdatasync, with "os" none waits for one', { skip: STRACE }, async t => {
-  const folder = t.testdir()
+  const folder = temporaryFolder(t)
   for (const durability of ['disk', 'os']) {
     const trace = join(folder, `${durability}.trace`)
     const { status } = spawnSync('strace', ['-f', '-o', trace, '-e', 'trace=fdatasync,fsync,write', '-e', 'signal=none',

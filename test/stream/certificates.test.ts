@@ -11,6 +11,7 @@ import { Certificates, type CertificatesSettings } from '../../lib/stream/certif
 import { selfSigned, type CertificateAndKey } from '../../lib/stream/self-signed.js'
 import { makeAuthority } from '../auth/authority.js'
 import { FakeClock } from '../fake-clock.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const NOW = Date.now()
 const DAY = 86_400_000
@@ -19,7 +20,7 @@ const DAY = 86_400_000
 async function opened (
   t: Tap, domains: readonly string[], how: Partial<CertificatesSettings> & { readonly files?: Files } = {},
 ) {
-  const folder = how.folder ?? join(t.testdir({ 'certificates': {} }), 'certificates')
+  const folder = how.folder ?? join(temporaryFolder(t, { 'certificates': {} }), 'certificates')
   const said: { readonly event: string, readonly fields: Fields }[] = []
   const clock = new FakeClock(NOW)
   const certificates = await Certificates.open({ folder, domains, clock, log: listener(said), ...how })
@@ -102,7 +103,7 @@ t.test('a domain without a certificate gets a self-signed one that only its owne
 })
 
 t.test('each name gets its own certificate in a real handshake', async t => {
-  const folder = join(t.testdir({ c: {} }), 'c')
+  const folder = join(temporaryFolder(t, { c: {} }), 'c')
   const pairs = {
     'example.org': await selfSigned('example.org', 'example.org', NOW),
     'wild': await selfSigned('*.example.org', '*.example.org', NOW),
@@ -151,7 +152,7 @@ t.test('certificate files are found under the names that common tools give them'
     'lego, two domains': { 'a.crt': other.certificate, 'a.key': other.key, 'fullchain.pem': first.certificate, 'privkey.pem': first.key },
   }
   for (const [name, files] of Object.entries(layouts)) {
-    const folder = join(t.testdir({}), 'c')
+    const folder = join(temporaryFolder(t), 'c')
     rmSync(folder, { recursive: true, force: true })
     write(join(folder, 'example.org'), files)
     const { certificates } = await opened(t, ['example.org'], { folder })
@@ -162,7 +163,7 @@ t.test('certificate files are found under the names that common tools give them'
 })
 
 t.test('a renewed certificate is noticed and used; half of a renewal is not', async t => {
-  const folder = join(t.testdir({ c: {} }), 'c')
+  const folder = join(temporaryFolder(t, { c: {} }), 'c')
   const [first, second] = [await selfSigned('example.org', 'example.org', NOW), await selfSigned('example.org', 'example.org', NOW)]
   write(join(folder, 'archive'), { '1.pem': first.certificate, '1.key.pem': first.key, '2.pem': second.certificate,
     '2.key.pem': second.key })
@@ -217,7 +218,7 @@ t.test('whatever files the folder has, the server has a certificate and reports 
     ['one of the future', files(await selfSigned('example.org', 'example.org', NOW + 2 * DAY)), 'it is not valid yet'],
   ]
   for (const [name, files, problem] of cases) {
-    const folder = join(t.testdir({}), 'c')
+    const folder = join(temporaryFolder(t), 'c')
     rmSync(folder, { recursive: true, force: true })
     write(join(folder, 'example.org'), files)
     const { certificates, said } = await opened(t, ['example.org'], { folder })
@@ -238,7 +239,7 @@ t.test('whatever files the folder has, the server has a certificate and reports 
 })
 
 t.test('a self-signed certificate is replaced by the first pair that works', async t => {
-  const folder = join(t.testdir({ c: {} }), 'c')
+  const folder = join(temporaryFolder(t, { c: {} }), 'c')
   const good = await selfSigned('example.org', 'example.org', NOW)
   write(join(folder, 'example.org'), { 'fullchain.pem': good.certificate })
   const { certificates } = await opened(t, ['example.org'], { folder })
@@ -255,7 +256,7 @@ t.test('a self-signed certificate is replaced by the first pair that works', asy
 })
 
 t.test('if the folder cannot be written, the certificate stays in memory', async t => {
-  const root = t.testdir({ c: {}, taken: 'a file' })
+  const root = temporaryFolder(t, { c: {}, taken: 'a file' })
   const { certificates, said } = await opened(t, ['example.org'], { folder: join(root, 'taken') })
   t.ok((await handshake(t, certificates)).raw)
   t.match(said.map(({ event }) => event), ['certificate not stored', 'certificate problem found'])
@@ -312,7 +313,7 @@ t.test('a client cannot renegotiate', async t => {
 })
 
 t.test('a TLS session is resumed, also if clients are asked for certificates', async t => {
-  const root = t.testdir({ authorities: {} })
+  const root = temporaryFolder(t, { authorities: {} })
   write(join(root, 'authorities'), { 'ca.pem': (await makeAuthority('authority')).certificate,
     'not-one.pem': (await selfSigned('a', 'a', NOW)).certificate, 'notes.txt': '', 'junk.crt': BROKEN })
   const { certificates, said } = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'authorities') })
@@ -334,7 +335,7 @@ t.test('a TLS session is resumed, also if clients are asked for certificates', a
 })
 
 t.test('a client certificate is trusted only if an authority of the conf issued it', async t => {
-  const root = t.testdir({ authorities: {} })
+  const root = temporaryFolder(t, { authorities: {} })
   const [ours, theirs] = [await makeAuthority('authority'), await makeAuthority('authority')]
   write(join(root, 'authorities'), { 'ca.pem': ours.certificate })
   const { certificates } = await opened(t, ['example.org'], { folder: join(root, 'c'), authorities: join(root, 'authorities') })

@@ -10,6 +10,7 @@ import { TcpTransport } from '../../lib/stream/tcp-transport.js'
 import { FAREWELL, plainAddress, type TlsSettings, type Transport } from '../../lib/stream/transport.js'
 import { makeAuthority } from '../auth/authority.js'
 import { FakeClock } from '../fake-clock.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 /** One end of a connection, and what it receives. */
 class End {
@@ -243,7 +244,7 @@ void t.test('an address is written in its plain form', t => {
 
 /** Makes a TLS handshake between a transport and a client of node:tls. */
 async function shaken (t: Test, how: { readonly client?: ConnectionOptions, readonly authority?: string } = {}) {
-  const dir = t.testdir({ certificates: {}, authorities: how.authority === undefined ? {} : { 'ca.pem': how.authority } })
+  const dir = temporaryFolder(t, { certificates: {}, authorities: how.authority === undefined ? {} : { 'ca.pem': how.authority } })
   const certificates = await Certificates.open({
     folder: join(dir, 'certificates'), domains: ['a.lit', 'b.lit'], clock: new FakeClock(Date.now()), log: silent,
     authorities: how.authority === undefined ? undefined : join(dir, 'authorities'),

@@ -8,6 +8,7 @@ import { Disk } from '../../modules/upload/disk.js'
 import { folderOf, uploadStores } from '../../modules/upload/uploads.js'
 import { endless } from './endless.js'
 import { rowsOf, SERVICE, slot, until, uploadStage, type Slot, type UploadStage } from './stage.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 const ROMEO = 'romeo@capulet.lit'
 
@@ -236,7 +237,7 @@ t.test('a start removes what a crash has left: half files, and the files of remo
 })
 
 t.test('a start goes on after files that cannot be removed, and a later one removes them', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const first = await uploadStage(t, { folder })
   const leaving = await first.s.storage.open('upload.leaving', uploadStores.leaving)
   for (const owner of ['one', 'two']) {
@@ -294,7 +295,7 @@ t.test('the operator lists the files of an account, and removes one or all', asy
 })
 
 t.test('a body is written as it comes: memory holds less than 1 MiB of it', async t => {
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const disk = new Disk(folder)
   const body = endless(64 * 1024 * 1024, () => join(folder, 'coming', 'a.1'))
   const received = await disk.receive({ folder: 'romeo', id: 'a' }, body.stream, new AbortController().signal)

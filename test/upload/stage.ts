@@ -10,6 +10,7 @@ import { WebApp } from '../../lib/web/app.js'
 import { ownerOf, uploadStores } from '../../modules/upload/uploads.js'
 import type { Device, Scene } from '../scenario.js'
 import { scenario } from '../scenario.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 export const SERVICE = 'upload.capulet.lit'
 export const ORIGIN = `https://${SERVICE}`
@@ -32,7 +33,7 @@ export type UploadStage = Awaited<ReturnType<typeof uploadStage>>
 
 /** Starts a server with the service. It ends with the test. */
 export async function uploadStage (
-  t: Test, { settings = {}, scene = {}, origins = [], folder = t.testdir({}) }: Wanted = {},
+  t: Test, { settings = {}, scene = {}, origins = [], folder = temporaryFolder(t) }: Wanted = {},
 ) {
   const s = await scenario(t, {
     modules: ['presence', 'message', 'disco'],

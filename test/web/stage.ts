@@ -14,6 +14,7 @@ import type { WebRoute } from '../../lib/host/web-routes.js'
 import { Certificates } from '../../lib/stream/certificates.js'
 import { WebListener, type WebSettings } from '../../lib/web/listener.js'
 import { auth, bind, DOMAIN, openFrame, OTHER, PASSWORD, Stage, type StageSettings } from '../c2s/stage.js'
+import { temporaryFolder } from '../temporary-folder.js'
 
 export interface Wanted extends StageSettings {
   readonly web?: Partial<WebSettings>
@@ -51,7 +52,7 @@ export async function webStage (t: Test, how: Wanted = {}) {
   const settings: WebSettings = { ...PLAIN, ...how.isProxied === true ? { proxies: HERE } : {}, ...how.web }
   const forwarded = how.isProxied === true ? { 'x-forwarded-for': '198.51.100.9', 'x-forwarded-proto': 'https' } : {}
   const certificates = settings.tls === 'none' ? undefined : await Certificates.open({
-    folder: join(t.testdir({ certificates: {} }), 'certificates'), domains: [DOMAIN, OTHER], clock: systemClock, log: silent,
+    folder: join(temporaryFolder(t, { certificates: {} }), 'certificates'), domains: [DOMAIN, OTHER], clock: systemClock, log: silent,
   })
   const clients: ClientDeps = { ...s.world, ...certificates === undefined ? {} : { certificates } }
   const { clock, server: { routes }, world: { log, ids } } = s

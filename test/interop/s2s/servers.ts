@@ -17,6 +17,7 @@ import { Program, run } from '../process.js'
 import { Bridge } from './bridge.js'
 import { Zone } from './dns.js'
 import { SESTINA } from '../../sestina.js'
+import { temporaryFolder } from '../../temporary-folder.js'
 
 export const PASSWORD = 'a secret of Verona'
 const PATIENCE = 600_000
@@ -73,7 +74,7 @@ export class Quarter {
     this.zone = zone
     this.authority = authority
     this.how = how
-    this.folder = t.testdir({})
+    this.folder = temporaryFolder(t)
     mkdirSync(join(this.folder, 'authorities'))
     writeFileSync(join(this.folder, 'authorities', 'verona.pem'), authority.certificate)
   }
