@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
 
-const STEPS = 100_000
+const STEPS = 50_000
 /**
  * The histories are the same in each run, so that the result depends on the code only. `npm run test:model` plays
  * others.
