@@ -13,6 +13,7 @@ import { silent } from '../lib/base/logger.js'
 import { VERSION } from '../lib/base/package.js'
 import { dataFolderOf } from '../lib/config/data-folder.js'
 import { ConfigProblems } from '../lib/config/problem.js'
+import { MIN_PASSWORD_LENGTH } from '../lib/config/server.js'
 import { check, type Checking } from './check.js'
 import { completion, SHELLS } from './completion.js'
 import { explain } from './explain.js'
@@ -276,10 +277,11 @@ function hasProblems (said: unknown): boolean {
 async function readPassword (fromStdin: boolean): Promise<string> {
   if (fromStdin) return readFileSync(0, 'utf8').split('\n', 1)[0]?.replace(/\r$/, '') ?? ''
   if (!process.stdin.isTTY) throw new CommandError('there is no terminal to ask for a password; use --password-stdin')
-  const first = await askPassword({ message: 'Password' })
-  const second = isCancel(first) ? first : await askPassword({ message: 'Password again' })
+  const first = await askPassword({ message: `Password (at least ${MIN_PASSWORD_LENGTH} characters, unless the conf file sets another length)` })
+  const second = isCancel(first) ? first : await askPassword({
+    message: 'Password again', validate: said => said === first ? undefined : 'it differs from the first; Ctrl-C changes nothing',
+  })
   if (isCancel(first) || isCancel(second)) throw new CommandError('nothing was changed')
-  if (first !== second) throw new CommandError('the passwords differ; nothing was changed')
   return first
 }
 

@@ -3,9 +3,9 @@ import type { Command } from 'commander'
 
 export const SHELLS = ['bash', 'zsh', 'fish'] as const
 
-/** A subcommand or an option, with its description. */
+/** A subcommand, a choice for an argument, or an option, with its description. */
 interface Word { readonly name: string, readonly about: string }
-/** The subcommands and options that may follow the words in `path`. */
+/** The subcommands, choices and options that may follow the words in `path`. */
 interface Place { readonly path: string, readonly commands: readonly Word[], readonly options: readonly Word[] }
 
 /** Returns a script that the shell reads when it starts. */
@@ -18,7 +18,9 @@ export function completion (program: Command, shell: typeof SHELLS[number]): str
 
 function placesIn (command: Command, path: string): Place[] {
   const options = command.createHelp().visibleOptions(command).map(({ long, description }) => ({ name: long ?? '', about: description }))
-  const commands = command.commands.map(each => ({ name: each.name(), about: each.description() }))
+  const choices = command.registeredArguments
+    .flatMap(({ argChoices = [], description }) => argChoices.map(name => ({ name, about: description })))
+  const commands = [...command.commands.map(each => ({ name: each.name(), about: each.description() })), ...choices]
   return [{ path, commands, options }, ...command.commands.flatMap(each => placesIn(each, `${path}${each.name()} `))]
 }
 
@@ -33,7 +35,7 @@ function bash (name: string, places: readonly Place[]): string {
   return `_${name} () {
   local word=\${COMP_WORDS[COMP_CWORD]} path= words= at
   for ((at = 1; at < COMP_CWORD; at++)); do
-    [[ \${COMP_WORDS[at]} == -* ]] || path+="\${COMP_WORDS[at]} "
+    [[ \${COMP_WORDS[at]} == -* || \${COMP_WORDS[at - 1]} == --conf ]] || path+="\${COMP_WORDS[at]} "
   done
   case $path in
 ${cases.join('\n')}
@@ -51,9 +53,10 @@ function zsh (name: string, places: readonly Place[]): string {
   return `#compdef ${name}
 _${name} () {
   local -a found
-  local word given=
+  local word last= given=
   for word in \${words[2,CURRENT-1]}; do
-    [[ $word == -* ]] || given+="$word "
+    [[ $word == -* || $last == --conf ]] || given+="$word "
+    last=$word
   done
   case $given in
 ${cases.join('\n')}
@@ -72,8 +75,10 @@ function fish (name: string, places: readonly Place[]): string {
   ])
   return `function __${name}_given
     set -l given
+    set -l last
     for word in (commandline -opc)[2..-1]
-        string match -q -- '-*' $word; or set given "$given$word "
+        string match -q -- '-*' $word; or test "$last" = --conf; or set given "$given$word "
+        set last $word
     end
     string match -q -- "$argv[1]" "$given"
 end

@@ -9,6 +9,9 @@ import { isCancel, text } from '@clack/prompts'
 import { checkAccount } from '../lib/admin/commands.js'
 import { hasSubdomains } from '../lib/admin/dns.js'
 import { CommandError } from '../lib/admin/talk.js'
+import { prepareNewPassword } from '../lib/auth/keys.js'
+import { MIN_PASSWORD_LENGTH } from '../lib/config/server.js'
+import { JidError, parseJid } from '../lib/xmpp/jid.js'
 import { COMMAND, SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
 
 /** The answers that `sestina init` needs. Undefined ones are asked for at the terminal. */
@@ -25,19 +28,23 @@ export interface InitSettings {
 }
 
 /**
- * Returns a text that says what was made. Throws CommandError, and changes nothing, if there is a conf file already or
- * if there is no terminal to ask at.
+ * Returns a text that says what was made. Throws CommandError, PasswordError or PrepError, and changes nothing, if
+ * there is a conf file already, if an answer is wrong, or if there is no terminal to ask at.
  */
 export async function init ({ folder, domain, admin, password, add }: InitSettings): Promise<string> {
   const [confFolder, data] = placesFor(folder)
   const conf = join(confFolder, 'sestina.toml')
   if (statSync(conf, { throwIfNoEntry: false }) !== undefined) throw new CommandError(`${conf} exists already; nothing was changed`)
-  const host = domain ?? await asked('Domain, such as example.org: the part after the @ in addresses', '--domain')
-  checkAccount(`admin@${host}`)
-  const first = admin ?? await asked(`First administrator, such as you@${host}`, '--admin')
-  const jid = first.includes('@') ? first : `${first}@${host}`
-  checkAccount(jid)
+  const question = 'Domain, such as example.org: the part after the @ in addresses'
+  const host = domainOf(domain ?? await asked(question, '--domain', domainOf))
+  const addressOf = (name: string): string => {
+    const jid = name.includes('@') ? name : `${name}@${host}`
+    checkAccount(jid)
+    return jid
+  }
+  const jid = addressOf(admin ?? await asked(`First administrator, such as you@${host}`, '--admin', addressOf))
   const secret = await password()
+  prepareNewPassword(secret, MIN_PASSWORD_LENGTH)
   make(confFolder, 0o755)
   make(data, 0o700)
   writeFileSync(conf, confOf(data, host, jid), { flag: 'wx', mode: 0o644 })
@@ -63,11 +70,33 @@ function make (folder: string, mode: number): void {
   if (mkdirSync(folder, { recursive: true, mode }) !== undefined) chmodSync(folder, mode)
 }
 
-async function asked (message: string, option: string): Promise<string> {
+/** Returns the domain in its normal form. Throws CommandError if the text is none. */
+function domainOf (text: string): string {
+  try {
+    const { local, domain, resource } = parseJid(text)
+    if (local === '' && resource === '') return domain
+  } catch (error) {
+    if (error instanceof JidError) throw new CommandError(`'${text}' is not a domain: ${error.message}`, { cause: error })
+    throw error
+  }
+  throw new CommandError(`'${text}' is not a domain: write only the part after the @`)
+}
+
+/** Asks until the answer is fine: `check` throws if it is not. */
+async function asked (message: string, option: string, check: (said: string) => unknown): Promise<string> {
   if (!process.stdin.isTTY) throw new CommandError(`there is no terminal to ask at; use ${option}`)
-  const said = await text({ message })
+  const said = await text({ message, validate: said => objectionOf(() => check(said ?? '')) })
   if (isCancel(said) || said === '') throw new CommandError('nothing was changed')
   return said
+}
+
+function objectionOf (check: () => unknown): string | undefined {
+  try {
+    check()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
 }
 
 function confOf (data: string, host: string, jid: string): string {

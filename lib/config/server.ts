@@ -5,6 +5,9 @@ import {
   moduleNames, secret, size, socket, table, webOrigin, type Values,
 } from './schema.js'
 
+/** The default of the setting `authentication.minPasswordLength`, in characters. */
+export const MIN_PASSWORD_LENGTH = 8
+
 /** The peers a listener may serve in this version. */
 const SERVED = ['clients', 'servers', 'web', 'components', 'monitors'] as const
 
@@ -46,7 +49,7 @@ const authentication = table({
     .says('A folder of CA certificates (*.pem). A client with a certificate that one of them has signed may log in without a password (EXTERNAL).'),
   iterations: count({ min: 4096, max: 1_000_000 }).default(10_000)
     .says('Iterations of PBKDF2 for passwords that are set from now on. More iterations make attacks slower, and each PLAIN login as well.'),
-  minPasswordLength: count({ min: 1, max: 128 }).default(8).was('shortest')
+  minPasswordLength: count({ min: 1, max: 128 }).default(MIN_PASSWORD_LENGTH).was('shortest')
     .says('The fewest characters of a password that is set from now on, by its owner or by the operator. Passwords that were set before, ' +
       'and imported ones, stay as they are.'),
   fast: flag().default(true)

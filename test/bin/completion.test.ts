@@ -39,6 +39,8 @@ t.test('bash completes commands, their arguments, and options', { skip: missing(
   t.strictSame(offered(['sestina', 'import', '--']).includes('--merge'), true)
   t.strictSame(offered(['sestina', 's2s', 'te']), ['test'])
   t.strictSame(offered(['sestina', 'trace', 'romeo', '@', 'localhost', '--b']), ['--bodies'])
+  t.strictSame(offered(['sestina', 'completion', 'z']), ['zsh'])
+  t.strictSame(offered(['sestina', '--conf', 'x.toml', 'user', 're']), ['remove'])
   t.strictSame(offered(['sestina', 'start', '--conf', '']), [], 'a file: bash itself completes it')
   return Promise.resolve()
 })

@@ -32,8 +32,13 @@ t.test('without a conf file the command says where it looked and how to create o
 
 t.test('init creates a conf file, a data folder and the first administrator; then the command finds them', async t => {
   const cwd = temporaryFolder(t, { user: {} })
-  const made = ['init', 'user/sestina', '--domain', 'example.org', '--admin', 'romeo', '--password-stdin']
+  const made = ['init', 'user/sestina', '--domain', 'Example.org', '--admin', 'romeo', '--password-stdin']
   t.match(await sestina(t, cwd, ['init', 'user/sestina']), { code: 1, said: /there is no terminal to ask at; use --domain/ })
+  for (const [domain, said] of [['https://Example.org', /'https:\/\/Example\.org' is not a domain: .* not allowed/], ['a@example.org', /'a@example\.org' is not a domain: write only the part after the @/]] as const) {
+    t.match(await sestina(t, cwd, ['init', 'user/sestina', '--domain', domain, '--admin', 'romeo', '--password-stdin'], `${PASSWORD}\n`), { code: 1, said })
+  }
+  t.match(await sestina(t, cwd, made, 'abc\n'), { code: 1, said: /the password is too short: it must have at least 8 characters/ })
+  t.notOk(existsSync(join(cwd, 'user', 'sestina')), 'nothing is written before all answers are fine')
   t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 0, said: /administrator: romeo@example\.org\nstart the server: npx sestina start --conf / })
   t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 1, said: /sestina\.toml exists already; nothing was changed/ })
   const conf = join(cwd, 'user', 'sestina', 'sestina.toml')
