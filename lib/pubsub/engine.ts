@@ -27,7 +27,7 @@ import {
 } from './retrieving.js'
 import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
 import { ServiceEnded, type Trees } from './trees.js'
-import { Work, type PubSubPlace } from './work.js'
+import { visible, Work, type PubSubPlace } from './work.js'
 
 /** The parts of an engine. */
 export interface EngineDeps { readonly home: DeliveryHome, readonly place: PubSubPlace, readonly trees: Trees }
@@ -73,18 +73,11 @@ export class PubSubEngine {
       const { isOwner, seesPresence } = asker.standing
       // A stranger who may not do something gets the answer of an address without an account.
       if (error instanceof StanzaError && this.#place.hides && !isOwner && !seesPresence) throw new StanzaError('service-unavailable')
-      if (error instanceof StanzaError && await this.#isHidden(call, payload, error)) throw new StanzaError('item-not-found')
+      // One who may publish only learns nothing of the members.
+      const isClosed = error instanceof StanzaError && error.plus?.name === 'closed-node'
+      if (isClosed && this.#place.hidesClosed === true) throw new StanzaError('item-not-found')
       throw error
     }
-  }
-
-  /** True if an error would show a node for members alone to somebody else, where such nodes count as missing. */
-  async #isHidden ({ service, asker }: Call, pubsub: Element, { condition, plus }: StanzaError): Promise<boolean> {
-    if (this.#place.hidesClosed !== true) return false
-    if (plus?.name === 'closed-node') return true
-    const name = childElements(pubsub).map(request => attributeOf(request, 'node')).find(name => name !== undefined)
-    const node = condition !== 'forbidden' || name === undefined ? undefined : (await this.nodes(service)).get(name)
-    return node?.config.accessModel === 'whitelist' && !mayRead(node, asker)
   }
 
   /** Runs a change of a service, stores it with the batch, and tells others. Rejects with what `run` throws. */
@@ -158,10 +151,10 @@ export class PubSubEngine {
         return [xml('default', { node: name }, optionsForm(DEFAULT_OPTIONS, 'result'))]
       }
       case 'options': {
-        const subscription = optionsOf(named(nodes, request), request, asker)
+        const subscription = optionsOf(this.#named(nodes, request, asker), request, asker)
         return [xml('options', { node: name, jid: subscription.jid, subid: subscription.subid }, optionsForm(subscription, 'form'))]
       }
-      default: return await this.#retrieve(call, named(nodes, request), request, pubsub)
+      default: return await this.#retrieve(call, this.#named(nodes, request, asker), request, pubsub)
     }
   }
 
@@ -187,6 +180,11 @@ export class PubSubEngine {
   /** True if disco shows the node: its metadata name owners and publishers, and are for those whom it may concern. */
   #mayNotice (node: Node, asker: Asker): boolean {
     return mayRead(node, asker) || this.#knows(asker) && maySubscribe(node, asker)
+  }
+
+  /** Returns the node that is requested. Throws nodeid-required or item-not-found. */
+  #named (nodes: ReadonlyMap<string, Node>, request: Element, asker: Asker): Node {
+    return visible(this.#place, nodes.get(nodeName(request)), asker)
   }
 
   #readable (nodes: ReadonlyMap<string, Node>, name: string, asker: Asker): Node {
@@ -253,7 +251,7 @@ export class PubSubEngine {
       if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
       return [xml('default', {}, form.show(this.#place.defaultsOf()))]
     }
-    const node = named(await this.nodes(service), request)
+    const node = this.#named(await this.nodes(service), request, asker)
     mustOwn(node, asker)
     switch (localName(request)) {
       case 'configure': return [xml('configure', { node: node.name }, form.show(node.config))]
@@ -372,11 +370,4 @@ function nodeName (request: Element): string {
   const name = attributeOf(request, 'node')
   if (name === undefined || name === '') throw pubsubError('bad-request', 'nodeid-required')
   return name
-}
-
-/** Returns the node that is requested. Throws nodeid-required or item-not-found. */
-function named (nodes: ReadonlyMap<string, Node>, request: Element): Node {
-  const node = nodes.get(nodeName(request))
-  if (node === undefined) throw new StanzaError('item-not-found')
-  return node
 }

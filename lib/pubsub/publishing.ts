@@ -62,8 +62,8 @@ export async function publish (work: Work, { node: name, items, options }: Publi
 /** Returns the node, which is made if the service does that. Throws StanzaError if the asker may not publish there. */
 function nodeFor (work: Work, name: string, options: Element | undefined): Node {
   const { place, asker, change } = work
-  const node = change.node(name)
-  if (node !== undefined) {
+  if (change.node(name) !== undefined) {
+    const node = work.node(name)
     if (!mayPublish(node, asker)) throw new StanzaError('forbidden')
     if (options !== undefined) place.form.check(node.config, options)
     return node

@@ -4,7 +4,7 @@ import type { Ids } from '../base/ids.js'
 import type { Maybe } from '../base/maybe.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { affiliationOf, type Asker, type Standing } from './access.js'
+import { affiliationOf, isClosedTo, type Asker, type Standing } from './access.js'
 import type { NodeConfig, NodeForm } from './config.js'
 import { pubsubError } from './errors.js'
 import type { Item } from './items.js'
@@ -97,11 +97,9 @@ export class Work {
     this.ids = parts.ids
   }
 
-  /** Returns the node with this name. Throws item-not-found. */
+  /** Returns the node with this name. Throws item-not-found, also for a node that is hidden from the asker. */
   node (name: string): Node {
-    const node = this.change.node(name)
-    if (node === undefined) throw new StanzaError('item-not-found')
-    return node
+    return visible(this.place, this.change.node(name), this.asker)
   }
 
   /** Makes a node (§8.1). Throws StanzaError if there is no room. */
@@ -148,6 +146,15 @@ export class Work {
     const to = isAsked ? owners : [state.jid, ...owners]
     if (to.length > 0) this.events.push({ what: 'subscription', node, state, to })
   }
+}
+
+/**
+ * Returns the node if there is one that the asker may know of. Throws item-not-found: all that follows is answered as
+ * for a node that is missing.
+ */
+export function visible ({ hidesClosed }: PubSubPlace, node: Node | undefined, asker: Asker): Node {
+  if (node === undefined || hidesClosed === true && isClosedTo(node, asker)) throw new StanzaError('item-not-found')
+  return node
 }
 
 /** Returns the bare addresses of the owners. */

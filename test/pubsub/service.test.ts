@@ -93,3 +93,18 @@ t.test('a user makes a limited number of nodes, and closed nodes are hidden if t
   t.equal(outcome(await romeo.asks(`<iq type='get' id='i' to='${to}'><query xmlns='http://jabber.org/protocol/disco#info' node='a'/></iq>`)), 'cancel item-not-found')
   t.equal(outcome(await pubsub(juliet, 'set', publishing('a', 'x') + options({ access_model: 'whitelist' }), { to })), 'result')
 })
+
+t.test('a node that is hidden answers each request as one that is missing', async t => {
+  const s = await stage(t, { settings: { pubsub: { hideClosed: true } } })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await pubsub(juliet, 'set', make('a', { access_model: 'whitelist' }), { to })
+  const jid = "jid='romeo@montague.lit'"
+  for (const [type, request] of [
+    ['set', `<unsubscribe node='NODE' ${jid}/>`], ['set', "<unsubscribe node='NODE' jid='paris@verona.lit'/>"], ['get', `<options node='NODE' ${jid}/>`],
+    ['get', "<options node='NODE'/>"], ['set', `<options node='NODE' ${jid}/>`], ['set', "<publish node='NODE'/>"],
+  ] as const) {
+    const [hidden, missing] = [await pubsub(romeo, type, request.replace('NODE', 'a'), { to }), await pubsub(romeo, type, request.replace('NODE', 'b'), { to })]
+    t.equal(outcome(hidden), outcome(missing), request)
+  }
+})
