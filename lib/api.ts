@@ -95,7 +95,8 @@ export { pepChanging, personalEventing, put } from './pubsub/personal.js'
 export type { PersonalEventing } from './pubsub/personal.js'
 export { newItem, publish, purge, retract } from './pubsub/publishing.js'
 export { itemElement } from './pubsub/retrieving.js'
-export { nodeShape, subscriptionShape, Trees } from './pubsub/trees.js'
+export { nodeShape, subscriptionShape } from './pubsub/tree.js'
+export { Trees } from './pubsub/trees.js'
 export type { NodeEvent, PubSubPlace, Work } from './pubsub/work.js'
 
 // ---- Storage ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import { DataForm, field, formIn } from '../xmpp/form.js'
 import type { Jid } from '../xmpp/jid.js'
 import { pagingElement, readPaging, type Paging } from '../xmpp/paging.js'
 import { addressed, Stanza, type Addressed } from '../xmpp/stanza.js'
+import { keepsItems } from './config.js'
 import type { PubSubEngine } from './engine.js'
 import { unsupported } from './errors.js'
 import { bytesOfPayload, storedPayload, type Item, type ItemFilter } from './items.js'
@@ -59,7 +60,7 @@ interface ArchivePage { readonly items: readonly Item[], readonly bytes: number,
 /** Reads a page of the items of a node. Throws StanzaError if the query is malformed, or an id is unknown. */
 async function archivePage (reading: Reading, query: Element): Promise<ArchivePage> {
   const { owner, node, asker, items } = reading
-  if (!node.config.persistItems) throw unsupported('persistent-items')
+  if (!keepsItems(node.config)) throw unsupported('persistent-items')
   const id = attributeOf(query, 'queryid')
   if (id !== undefined && id.length > LONGEST_QUERY_ID) throw new StanzaError('bad-request', 'the queryid is too long')
   const paging = readPaging(query)

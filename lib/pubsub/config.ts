@@ -2,14 +2,17 @@
 import { hasForm } from '../storage/shape.js'
 import type { Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
+import { flatten } from '../xml/writer.js'
 import {
   DataForm, field, FormAnswers, FormError, readForm, type FilledField, type FormField,
 } from '../xmpp/form.js'
+import { parseJid } from '../xmpp/jid.js'
 import { SUGGESTED } from './caching.js'
-import { pubsubError } from './errors.js'
+import { pubsubError, unsupported } from './errors.js'
 
 export type AccessModel = 'open' | 'presence' | 'roster' | 'authorize' | 'whitelist'
 export type PublishModel = 'publishers' | 'subscribers' | 'open'
+export type AssociationPolicy = 'all' | 'owners' | 'whitelist'
 
 /** The options of a node. Each one is offered in the form, and honoured. */
 export interface NodeConfig {
@@ -46,6 +49,16 @@ export interface NodeConfig {
   readonly itemReply: 'none' | 'publisher'
   /** True if clients may suggest the node to users who do not know it (XEP-0460). */
   readonly suggested: boolean
+  /** A collection has other nodes in it, and no items (XEP-0248). */
+  readonly nodeType: 'leaf' | 'collection'
+  /** The names of the collections that the node is in; '' is the root. An empty list means the root alone. */
+  readonly collections: readonly string[]
+  /** Who may add nodes to a collection. */
+  readonly associationPolicy: AssociationPolicy
+  /** The bare addresses of those who may, if the policy is a whitelist. */
+  readonly associationWhitelist: readonly string[]
+  /** The most nodes of a collection. */
+  readonly childrenMax: number | 'max'
 }
 
 /** The defaults of a node on the address of an account (XEP-0163 §5, and what clients rely on). */
@@ -56,6 +69,7 @@ export const PEP_DEFAULTS: NodeConfig = {
   notifyConfig: false, notifyDelete: true, notifyRetract: true, notifySub: false,
   persistItems: true, maxItems: 1, itemExpire: 'max', maxPayloadSize: 262_144, publishNodeFull: 'discard-oldest',
   sendLast: 'on_sub_and_presence', itemReply: 'none', suggested: false,
+  nodeType: 'leaf', collections: [], associationPolicy: 'owners', associationWhitelist: [], childrenMax: 'max',
 }
 
 /** The defaults of a node of a service host (XEP-0060 §4.5: open). */
@@ -67,6 +81,8 @@ export const SERVICE_DEFAULTS: NodeConfig = {
 /** The most characters of a text in the configuration, and the most contacts or roster groups. */
 const LONGEST = 1024
 const MOST = 50
+/** The most collections that a node is in. */
+export const MOST_COLLECTIONS = 10
 
 /** An option, and its field in a form. */
 interface Option {
@@ -100,8 +116,8 @@ type FlagKey =
   | 'subscribe' | 'deliverNotifications' | 'deliverPayloads' | 'notifyConfig' | 'notifyDelete' | 'notifyRetract'
   | 'notifySub' | 'persistItems'
 
-function optionsOf (models: readonly AccessModel[], mostPayload: number): readonly Option[] {
-  const payload = { ...named('max_payload_size', 'The most bytes of a payload')[1], most: mostPayload }
+/** Returns the options that leaves and collections have. */
+function commonOptions (models: readonly AccessModel[]): readonly Option[] {
   return [
     text('title', 'title', 'A name for the node'),
     text('description', 'description', 'A description of the node'),
@@ -112,15 +128,22 @@ function optionsOf (models: readonly AccessModel[], mostPayload: number): readon
     ...models.includes('roster')
       ? [option('rosterGroups', field.texts(...named('roster_groups_allowed', 'Roster groups that may subscribe and read items')))]
       : [],
-    option('publishModel', field.choice('pubsub#publish_model', ['publishers', 'subscribers', 'open'], { label: 'Who may publish' })),
     flag('subscribe', 'subscribe', 'Allow subscriptions'),
     flag('deliverNotifications', 'deliver_notifications', 'Send notifications'),
-    flag('deliverPayloads', 'deliver_payloads', 'Send payloads with notifications'),
-    option('notificationType', field.choice('pubsub#notification_type', ['normal', 'headline'], { label: 'The type of notification messages' })),
     flag('notifyConfig', 'notify_config', 'Notify when the configuration changes'),
     flag('notifyDelete', 'notify_delete', 'Notify when the node is deleted'),
-    flag('notifyRetract', 'notify_retract', 'Notify when items are removed'),
     flag('notifySub', 'notify_sub', 'Notify owners of new and ended subscriptions'),
+  ]
+}
+
+/** Returns the options that only leaves have. */
+function leafOptions (mostPayload: number): readonly Option[] {
+  const payload = { ...named('max_payload_size', 'The most bytes of a payload')[1], most: mostPayload }
+  return [
+    option('publishModel', field.choice('pubsub#publish_model', ['publishers', 'subscribers', 'open'], { label: 'Who may publish' })),
+    flag('deliverPayloads', 'deliver_payloads', 'Send payloads with notifications'),
+    option('notificationType', field.choice('pubsub#notification_type', ['normal', 'headline'], { label: 'The type of notification messages' })),
+    flag('notifyRetract', 'notify_retract', 'Notify when items are removed'),
     flag('persistItems', 'persist_items', 'Store items'),
     option('maxItems', field.countOrMax('pubsub#max_items', { label: 'The most items that are stored, or max', least: 1 })),
     option('itemExpire', field.countOrMax('pubsub#item_expire', { label: 'The age at which items are removed, in seconds, or max', least: 1 })),
@@ -132,27 +155,90 @@ function optionsOf (models: readonly AccessModel[], mostPayload: number): readon
   ]
 }
 
-/** The form of the node type is always a leaf: there are no collections. */
-const NODE_TYPE = field.choice('pubsub#node_type', ['leaf'], { label: 'The type of the node' })
+const LEAF = field.choice('pubsub#node_type', ['leaf'], { label: 'The type of the node' })
+const NODE_TYPE = field.choice('pubsub#node_type', ['leaf', 'collection'], { label: 'Whether the node contains items or other nodes' })
+const COLLECTION = field.texts('pubsub#collection', { label: 'The collections that the node is in; an empty value is the service itself' })
+const CHILDREN = field.texts('pubsub#children', { label: 'The nodes of the collection' })
+const POLICY = field.choice('pubsub#children_association_policy', ['owners', 'whitelist', 'all'], { label: 'Who may add nodes to the collection' })
+const WHITELIST = field.jids('pubsub#children_association_whitelist', { label: 'Those who may, if there is a whitelist' })
+
+/** The collections of a node. */
+const PARENTS: Option = {
+  name: COLLECTION.name,
+  field: COLLECTION,
+  fill: config => COLLECTION.is(parentsOf(config)),
+  change: (config, answers) => {
+    const named = answers.get(COLLECTION)
+    if (named === undefined) return config
+    const collections = [...new Set(named.map(flatten))]
+    return { ...config, collections: collections.length === 1 && collections[0] === '' ? [] : collections }
+  },
+}
+
+/** The options that only collections have. XEP-0248 has two names for one policy: owners, and owner. */
+const COLLECTION_OPTIONS: readonly Option[] = [
+  option('associationPolicy', { ...POLICY, read: values => POLICY.read(values.map(one => one === 'owner' ? 'owners' : one)) }),
+  {
+    name: WHITELIST.name,
+    field: WHITELIST,
+    fill: ({ associationWhitelist }) => WHITELIST.is(associationWhitelist.map(parseJid)),
+    change: (config, answers) => {
+      const named = answers.get(WHITELIST)?.map(jid => jid.bare.toString())
+      return named === undefined ? config : { ...config, associationWhitelist: [...new Set(named)] }
+    },
+  },
+  option('childrenMax', field.countOrMax('pubsub#children_max', { label: 'The most nodes of the collection, or max' })),
+]
+
+/** Returns the names of the collections that a node is in. */
+export function parentsOf ({ collections }: Pick<NodeConfig, 'collections'>): readonly string[] {
+  return collections.length === 0 ? ROOT_ALONE : collections
+}
+
+const ROOT_ALONE = ['']
+
+/** True if a node of this configuration stores items. */
+export function keepsItems ({ nodeType, persistItems }: NodeConfig): boolean { return nodeType === 'leaf' && persistItems }
+
+/** The form of the nodes of one type: its options, and all fields. */
+interface TypeForm { readonly options: readonly Option[], readonly form: DataForm }
 
 /** The configuration form of the nodes of one service. */
 export class NodeForm {
-  readonly #options: readonly Option[]
+  readonly #leaf: TypeForm
+  /** The form of collections; undefined if the service has none. */
+  readonly #collection: TypeForm | undefined
   readonly #mostPayload: number
-  readonly #form: DataForm
 
-  /** `models`: the access models of the service. `mostPayload`: the most bytes that any payload may have. */
-  constructor (models: readonly AccessModel[], mostPayload: number) {
-    this.#options = optionsOf(models, mostPayload)
+  /**
+   * `models`: the access models of the service. `mostPayload`: the most bytes that any payload may have. `collections`:
+   * whether the service has collections (XEP-0248).
+   */
+  constructor (models: readonly AccessModel[], mostPayload: number, how: { readonly collections?: boolean } = {}) {
     this.#mostPayload = mostPayload
-    this.#form = new DataForm(NS.PUBSUB_NODE_CONFIG, [...this.#options.map(one => one.field), NODE_TYPE])
+    const hasCollections = how.collections === true
+    const more = hasCollections ? [NODE_TYPE, CHILDREN] : [LEAF]
+    const formOf = (options: readonly Option[]): TypeForm =>
+      ({ options, form: new DataForm(NS.PUBSUB_NODE_CONFIG, [...options.map(one => one.field), ...more]) })
+    const common = [...commonOptions(models), ...hasCollections ? [PARENTS] : []]
+    this.#leaf = formOf([...common, ...leafOptions(mostPayload)])
+    this.#collection = hasCollections ? formOf([...common, ...COLLECTION_OPTIONS]) : undefined
   }
 
   /** Returns the form with the configuration as it is. The form is accepted as it was shown. */
-  show (config: NodeConfig): Element { return this.#form.form(this.#filled(config)) }
+  show (config: NodeConfig, children: readonly string[] = []): Element {
+    return this.#of(config).form.form(this.#filled(config, children))
+  }
 
-  /** Returns the configuration as a result. */
-  result (config: NodeConfig): Element { return this.#form.result(this.#filled(config)) }
+  /** Returns the configuration as a result. It does not name the nodes of a collection. */
+  result (config: NodeConfig): Element { return this.#of(config).form.result(this.#filled(config)) }
+
+  /** Returns the names of the nodes that a submitted form puts into the collection; undefined if it says nothing. */
+  children (element: Element): readonly string[] | undefined {
+    if (this.#collection === undefined) return undefined
+    const named = new FormAnswers(readForm(element)).get(CHILDREN)
+    return named === undefined ? undefined : [...new Set(named.filter(name => name !== '').map(flatten))]
+  }
 
   /**
    * Returns the configuration with what a submitted form changes; fields that it does not name stay, and unknown ones
@@ -178,28 +264,39 @@ export class NodeForm {
   /** Throws StanzaError unless the configuration has all values of publish-options, compared by value (§7.1.5). */
   check (config: NodeConfig, element: Element): void {
     const wanted = this.#changed(config, this.#preconditions(element))
-    for (const one of this.#options) {
+    if (wanted.nodeType !== config.nodeType) throw preconditionNotMet(NODE_TYPE.name)
+    for (const one of this.#of(config).options) {
       if (!isSame(one.fill(config).values, one.fill(wanted).values)) throw preconditionNotMet(one.name)
     }
   }
 
   #preconditions (element: Element): FormAnswers {
     const raw = readForm(element)
-    const known = new Set([...this.#options.map(({ name }) => name), NODE_TYPE.name])
+    const options = [...this.#leaf.options, ...this.#collection?.options ?? []]
+    const known = new Set([...options.map(({ name }) => name), NODE_TYPE.name])
     for (const name of raw.fields.keys()) if (!known.has(name)) throw preconditionNotMet(name)
     return answersIn(element, NS.PUBSUB_PUBLISH_OPTIONS)
   }
 
-  #filled (config: NodeConfig): FilledField[] {
+  #of ({ nodeType }: NodeConfig): TypeForm {
+    return nodeType === 'collection' ? this.#collection ?? this.#leaf : this.#leaf
+  }
+
+  #filled (config: NodeConfig, children?: readonly string[]): FilledField[] {
     const shown = { ...config, maxPayloadSize: Math.min(config.maxPayloadSize, this.#mostPayload) }
-    return [...this.#options.map(one => one.fill(shown)), NODE_TYPE.is('leaf')]
+    const filled = this.#of(config).options.map(one => one.fill(shown))
+    if (this.#collection === undefined) return [...filled, LEAF.is('leaf')]
+    return [...filled, NODE_TYPE.is(config.nodeType), ...children === undefined ? [] : [CHILDREN.is(children)]]
   }
 
   #changed (config: NodeConfig, answers: FormAnswers): NodeConfig {
     try {
-      answers.get(NODE_TYPE)
-      let changed = { ...config, maxPayloadSize: Math.min(config.maxPayloadSize, this.#mostPayload) }
-      for (const one of this.#options) changed = one.change(changed, answers)
+      const nodeType = answers.get(NODE_TYPE) ?? config.nodeType
+      // XEP-0248 §7.1.3
+      if (nodeType === 'collection' && this.#collection === undefined) throw unsupported('collections')
+      const maxPayloadSize = Math.min(config.maxPayloadSize, this.#mostPayload)
+      let changed: NodeConfig = { ...config, nodeType, maxPayloadSize }
+      for (const one of this.#of(changed).options) changed = one.change(changed, answers)
       checkSizes(changed)
       return changed
     } catch (error) {
@@ -227,7 +324,9 @@ function preconditionNotMet (name: string): Error {
 function checkSizes (config: NodeConfig): void {
   const { title, description, language, type, contacts, rosterGroups } = config
   const texts = [title, description, language, type, ...contacts, ...rosterGroups]
-  if (texts.some(one => one.length > LONGEST) || contacts.length > MOST || rosterGroups.length > MOST) {
+  const isLong = [contacts, rosterGroups, config.associationWhitelist].some(list => list.length > MOST) ||
+    config.collections.length > MOST_COLLECTIONS
+  if (isLong || texts.some(one => one.length > LONGEST)) {
     throw new FormError('not-acceptable', 'a text is too long, or a list has too many entries')
   }
 }
@@ -244,7 +343,8 @@ export function isConfig (value: unknown): value is NodeConfig {
     deliverNotifications: 'boolean', deliverPayloads: 'boolean', notificationType: 'string', notifyConfig: 'boolean',
     notifyDelete: 'boolean', notifyRetract: 'boolean', notifySub: 'boolean', persistItems: 'boolean',
     maxPayloadSize: 'number', publishNodeFull: 'string', sendLast: 'string', itemReply: 'string', suggested: 'boolean?',
-  }) && isCountOrMax(value['maxItems']) && isCountOrMax(value['itemExpire']) && MODELS.has(String(value['accessModel']))
+    nodeType: 'string?', collections: 'strings?', associationPolicy: 'string?', associationWhitelist: 'strings?',
+  }) && isCountOrMax(value['childrenMax'] ?? 'max') && isCountOrMax(value['maxItems']) && isCountOrMax(value['itemExpire']) && MODELS.has(String(value['accessModel']))
 }
 
 const MODELS: ReadonlySet<string> = new Set(['open', 'presence', 'roster', 'authorize', 'whitelist'])

@@ -12,9 +12,13 @@ import { formatDateTime } from '../xmpp/datetime.js'
 import { DataForm, field } from '../xmpp/form.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
 import { addressed, stanza, type Addressed } from '../xmpp/stanza.js'
-import { mayRead, maySubscribe } from './access.js'
+import { mayRead } from './access.js'
+import type { Above } from './graph.js'
 import { bytesOfPayload, storedPayload, type Item } from './items.js'
-import { isCurrent, type Node, type Subscription } from './node.js'
+import { ROOT, type Node, type Subscription } from './node.js'
+import {
+  headersElement, headersOf, mayBeTold, recipientsOf, type Headers, type Reason, type ToldEvent,
+} from './recipients.js'
 import { itemsWith, sinceOf } from './retrieving.js'
 import { subscriptionElement } from './subscribing.js'
 import type { Trees } from './trees.js'
@@ -66,15 +70,22 @@ export class Delivery {
     return chain !== undefined && chain.count >= MOST_WAITING ? chain.end : undefined
   }
 
-  /** Sends these events after those before them. Calls `told` with the number of messages. */
-  deliver (service: Jid, events: readonly NodeEvent[], told: (count: number) => void): void {
+  /**
+   * Sends these events after those before them. `above` returns the collections above a node. Calls `told` with the
+   * number of messages.
+   */
+  deliver (
+    service: Jid, events: readonly NodeEvent[], above: (node: Node) => readonly Above[], told: (count: number) => void,
+  ): void {
     if (events.length === 0) return
     const owner = service.toString()
     for (const event of events) this.#remember(owner, event)
+    // Collections may have changed when the events are sent.
+    const collections = new Map([...new Set(events.map(({ node }) => node))].map(node => [node, above(node)]))
     const before = this.#chains.get(owner)
     const end = (before?.end ?? Promise.resolve()).then(async () => {
       let count = 0
-      for (const event of events) count += await this.#one(service, event)
+      for (const event of events) count += await this.#one(service, event, collections.get(event.node) ?? [])
       told(count)
     }).catch((error: unknown) => { this.#home.failed(error) }).finally(() => {
       const now = this.#chains.get(owner)
@@ -99,7 +110,7 @@ export class Delivery {
   }
 
   /** Sends one event. Resolves with the number of messages. */
-  async #one (service: Jid, event: NodeEvent): Promise<number> {
+  async #one (service: Jid, event: NodeEvent, above: readonly Above[]): Promise<number> {
     const { node } = event
     switch (event.what) {
       case 'subscription': {
@@ -111,11 +122,11 @@ export class Delivery {
         // §8.6: asks the owners to approve a subscription.
         return await this.#tell(service, ownersOf(node), to => { this.ask(service, node, event.subscription, to) })
       case 'last': return await this.#sendLast(service, node, parseJid(event.to))
-      default: return isTold(event) ? await this.#broadcast(service, node, this.#content(event), event.what === 'delete') : 0
+      default: return isTold(event) ? await this.#broadcast(service, event, above) : 0
     }
   }
 
-  #content (event: Exclude<NodeEvent, { readonly what: 'subscription' | 'request' | 'last' }>): Element {
+  #content (event: ToldEvent): Element {
     const { node } = event
     const { name, config } = node
     switch (event.what) {
@@ -123,6 +134,11 @@ export class Delivery {
       case 'retract': return xml('items', { node: name }, xml('retract', { id: event.id }))
       case 'purge': return xml('purge', { node: name })
       case 'signal': return xml('items', { node: name })
+      case 'created': return xml('create', { node: name })
+      case 'associated': case 'dissociated': {
+        const what = event.what === 'associated' ? 'associate' : 'dissociate'
+        return xml('collection', { node: name === ROOT ? undefined : name }, xml(what, { node: event.child.name }))
+      }
       case 'configuration':
         return xml('configuration', { node: name }, config.deliverPayloads ? this.#place.form.result(config) : undefined)
       case 'delete': {
@@ -132,40 +148,48 @@ export class Delivery {
     }
   }
 
-  /**
-   * Sends a message to all who get notifications of the node. Resolves with their number. `isEnd`: those who wait for
-   * an owner are told as well (§8.4.2).
-   */
-  async #broadcast (service: Jid, node: Node, content: Element, isEnd: boolean): Promise<number> {
-    const message = this.#message(service, node, content)
+  /** Sends a message to all who get notifications of the event. Resolves with their number. */
+  async #broadcast (service: Jid, event: ToldEvent, above: readonly Above[]): Promise<number> {
+    const message = this.#message(service, event.node, this.#content(event))
+    const noted = new Noted(message, service)
     const told = new Set<string>()
     let count = 0
-    const send = (to: Jid): void => {
+    await this.#place.implicit?.(service, event.node, to => {
       if (told.has(to.toString())) return
       told.add(to.toString()).add(to.bare.toString())
       count++
       this.#send(message, to)
-    }
-    await this.#place.implicit?.(service, node, send)
-    const now = this.#home.now()
-    const subscribed = node.subscriptions.filter(one =>
-      isCurrent(one, now) && (one.state === 'subscribed' ? one.deliver : isEnd))
+    })
     const waits: Promise<void>[] = []
-    await this.#home.each(subscribed, ({ jid, state }) => {
+    const recipients = await recipientsOf(this.#home, event, above)
+    await this.#home.each([...recipients], ([jid, reasons]) => {
       if (told.has(jid)) return
       const to = parseJid(jid)
-      const may = state === 'pending' ? maySubscribe : mayRead
-      const wait = follow(this.#maySee(service, node, to, may), allowed => { if (allowed) send(to) })
+      const wait = follow(this.#allowed(service, to, event, reasons), allowed => {
+        if (allowed.length === 0) return
+        count++
+        this.#send(noted.with(headersOf(event, allowed)), to)
+      })
       if (wait instanceof Promise) waits.push(wait)
     })
     await Promise.all(waits)
     return count
   }
 
-  #maySee (service: Jid, node: Node, to: Jid, may = mayRead): Maybe<boolean> {
+  /** Returns the reasons for which an address may be told of an event. */
+  #allowed (service: Jid, to: Jid, event: ToldEvent, reasons: readonly Reason[]): Maybe<readonly Reason[]> {
     const place = this.#place
     return follow(place.standing(service, to), standing => {
-      if (!may(node, { jid: to, standing, now: this.#home.now() })) return false
+      const asker = { jid: to, standing, now: this.#home.now() }
+      const allowed = reasons.filter(reason => mayBeTold(event, reason, asker))
+      return allowed.length === 0 ? allowed : follow(place.mayTell?.(service, to) ?? true, may => may ? allowed : [])
+    })
+  }
+
+  #maySee (service: Jid, node: Node, to: Jid): Maybe<boolean> {
+    const place = this.#place
+    return follow(place.standing(service, to), standing => {
+      if (!mayRead(node, { jid: to, standing, now: this.#home.now() })) return false
       return place.mayTell?.(service, to) ?? true
     })
   }
@@ -237,6 +261,28 @@ export class Delivery {
 
   /** Sends a copy of the message. All copies share what is written. */
   #send (message: Addressed, to: Jid): void { this.#home.route(addressed(message.with({ to }), to)) }
+}
+
+/** A message with headers for its recipients. All with the same collections share what is written. */
+class Noted {
+  readonly #message: Addressed
+  readonly #service: Jid
+  readonly #known = new Map<string, Addressed>()
+
+  constructor (message: Addressed, service: Jid) {
+    this.#message = message
+    this.#service = service
+  }
+
+  with (headers: Headers | undefined): Addressed {
+    if (headers === undefined) return this.#message
+    const key = headers.ids.length > 0 ? undefined : JSON.stringify(headers.collections)
+    const known = key === undefined ? undefined : this.#known.get(key)
+    if (known !== undefined) return known
+    const made = addressed(this.#message.with({ plus: [headersElement(headers)] }), this.#service)
+    if (key !== undefined) this.#known.set(key, made)
+    return made
+  }
 }
 
 /** The fields of a request for approval (§8.6). */

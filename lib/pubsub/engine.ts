@@ -4,7 +4,7 @@ import type { Request } from '../host/iq.js'
 import type { DiscoItem, DiscoNode } from '../host/disco.js'
 import { unlessUnreadable } from '../storage/aside.js'
 import type { Batch } from '../storage/store.js'
-import { attributeOf, child, childElements, children, localName, namespaceOf, xml, type Element } from '../xml/element.js'
+import { attributeOf, child, childElements, localName, namespaceOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { formIn } from '../xmpp/form.js'
@@ -12,19 +12,23 @@ import { parseJid, type Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
 import { apart } from './apart.js'
-import { endBounced, isGone } from './bounces.js'
+import { endBounced, endTemporary, isGone } from './bounces.js'
+import { associate } from './collections.js'
 import { Delivery, type DeliveryHome } from './delivery.js'
-import { pubsubError } from './errors.js'
+import { parentsOf } from './config.js'
+import { pubsubError, unsupported } from './errors.js'
 import { typeFilter } from './filtering.js'
 import { TO_PARSE, type Item } from './items.js'
-import type { Node } from './node.js'
+import { ROOT, type Node } from './node.js'
 import {
   affiliate, affiliations, configure, create, remove, removePerson, setSubscriptions, subscriptions,
 } from './owning.js'
-import { newItem, publish, purge, retract } from './publishing.js'
+import { purge } from './publishing.js'
 import {
-  nodeInfo, nodeItems, ownAffiliations, ownSubscriptions, retrieve, sinceOf, type Reading,
-} from './retrieving.js'
+  FOLLOWED, formOf, hasNode, nodeName, OWNER_SETS, publishItems, retractItems, theOne,
+} from './requests.js'
+import { collectionInfo, discoItem, nodeInfo, nodeItems, shimInfo } from './describing.js'
+import { ownAffiliations, ownSubscriptions, retrieve, retrieveLeaves, sinceOf, type Reading } from './retrieving.js'
 import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
 import { ServiceEnded, type Trees } from './trees.js'
 import { visible, Work, type PubSubPlace } from './work.js'
@@ -90,7 +94,9 @@ export class PubSubEngine {
     const work = new Work({ place: this.#place, service, asker, change, ids: this.#home.ids })
     const result = await run(work)
     await this.#place.changed?.(work)
-    batch.committed(() => { this.delivery.deliver(service, work.events, count => { charge?.(count) }) })
+    batch.committed(() => {
+      this.delivery.deliver(service, work.events, node => change.above(node), count => { charge?.(count) })
+    })
     return result
   }
 
@@ -135,6 +141,20 @@ export class PubSubEngine {
     await this.change({ service: to, asker, batch }, work => { endBounced(work, from, element) })
   }
 
+  /**
+   * Ends the temporary subscriptions of a device at a service, because its presence has ended (§12.5). Rejects if that
+   * cannot be stored.
+   */
+  async left (service: Jid, device: Jid): Promise<void> {
+    const full = device.toString()
+    if ((await this.#trees.temporary(service.toString(), full)).size === 0) return
+    await apart(this.#home, async batch => {
+      const asker = await this.asker(service, device)
+      const names = await this.#trees.temporary(service.toString(), full)
+      await this.change({ service, asker, batch }, work => { endTemporary(work, [...names], full) })
+    })
+  }
+
   // ---- Requests of anybody ------------------------------------------------------------------------------------
 
   async #asks (call: Call, pubsub: Element): Promise<Reply> {
@@ -148,23 +168,36 @@ export class PubSubEngine {
       case 'default': {
         if (name !== undefined) this.#readable(nodes, name, asker)
         else if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
-        return [xml('default', { node: name }, optionsForm(DEFAULT_OPTIONS, 'result'))]
+        return [xml('default', { node: name }, optionsForm(DEFAULT_OPTIONS, 'result', nodes.get(name ?? '')))]
       }
       case 'options': {
-        const subscription = optionsOf(this.#named(nodes, request, asker), request, asker)
-        return [xml('options', { node: name, jid: subscription.jid, subid: subscription.subid }, optionsForm(subscription, 'form'))]
+        const node = this.#followed(nodes, request, asker)
+        const subscription = optionsOf(node, request, asker)
+        return [xml('options', { node: name, jid: subscription.jid, subid: subscription.subid }, optionsForm(subscription, 'form', node))]
       }
-      default: return await this.#retrieve(call, this.#named(nodes, request, asker), request, pubsub)
+      default: return await this.#retrieve(call, this.#followed(nodes, request, asker), request, pubsub)
     }
   }
 
   /** One who loses access while items are read gets none: they may have been published after that. */
   async #retrieve ({ service, asker }: Call, node: Node, request: Element, pubsub: Element): Promise<Reply> {
+    if (node.config.nodeType === 'collection') {
+      const leaves = (await this.#children(service, node)).filter(({ config }) => config.nodeType === 'leaf')
+      return await retrieveLeaves(this.#reading(service, node, asker), leaves, request, pubsub)
+    }
     const reply = await retrieve(this.#reading(service, node, asker), request, pubsub)
     const now = (await this.nodes(service)).get(node.name)
     const refusal = now?.key === node.key ? refusalToRead(now, asker) : new StanzaError('item-not-found')
     if (refusal !== undefined) throw refusal
     return reply
+  }
+
+  /** Returns the nodes of a collection. */
+  async #children (service: Jid, { name }: Node): Promise<readonly Node[]> {
+    const nodes = await this.nodes(service)
+    if (name === ROOT) return [...nodes.values()].filter(isAtRoot)
+    const names = await this.#trees.childrenOf(service.toString(), name)
+    return [...names].map(one => nodes.get(one)).filter(node => node !== undefined)
   }
 
   /** A stranger without a subscription or affiliation learns nothing. */
@@ -180,6 +213,18 @@ export class PubSubEngine {
   /** True if disco shows the node: its metadata name owners and publishers, and are for those whom it may concern. */
   #mayNotice (node: Node, asker: Asker): boolean {
     return mayRead(node, asker) || this.#knows(asker) && maySubscribe(node, asker)
+  }
+
+  /** Returns the name of the node of a subscription: without one, that of the root, if there is a root. */
+  #subscribed (request: Element): string {
+    return this.#isForRoot(request) ? ROOT : nodeName(request)
+  }
+
+  #isForRoot (request: Element): boolean { return this.#place.collections === true && !hasNode(request) }
+
+  /** Returns the node that is requested, which may be the root. Throws nodeid-required or item-not-found. */
+  #followed (nodes: ReadonlyMap<string, Node>, request: Element, asker: Asker): Node {
+    return visible(this.#place, nodes.get(this.#subscribed(request)), asker)
   }
 
   /** Returns the node that is requested. Throws nodeid-required or item-not-found. */
@@ -200,31 +245,15 @@ export class PubSubEngine {
     return await this.change(call, async work => {
       switch (localName(request)) {
         case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
-        case 'publish': return await this.#publish(work, request, formOf(pubsub, 'publish-options'))
-        case 'retract': return await this.#retract(work, request)
+        case 'publish': return await publishItems(work, request, formOf(pubsub, 'publish-options'))
+        case 'retract': return await retractItems(work, request)
         case 'subscribe': return this.#subscribe(work, request, pubsub)
-        case 'unsubscribe': return unsubscribe(work, nodeName(request), request)
+        case 'unsubscribe': return unsubscribe(work, this.#subscribed(request), request)
         default:
-          setOptions(work, nodeName(request), request)
+          setOptions(work, this.#subscribed(request), request)
           return []
       }
     })
-  }
-
-  async #publish (work: Work, request: Element, options: Element | undefined): Promise<Reply> {
-    const items = children(request, NS.PUBSUB, 'item').map(newItem)
-    const node = nodeName(request)
-    const ids = await publish(work, { node, items, options })
-    return [xml('publish', { node }, ...ids.map(id => xml('item', { id })))]
-  }
-
-  async #retract (work: Work, request: Element): Promise<Reply> {
-    const node = nodeName(request)
-    const ids = children(request, NS.PUBSUB, 'item').map(item => attributeOf(item, 'id') ?? '')
-    if (ids.length === 0 || ids.includes('')) throw pubsubError('bad-request', 'item-required')
-    const notify = attributeOf(request, 'notify')
-    await retract(work, { node, ids, notify: notify === undefined ? undefined : notify === 'true' || notify === '1' })
-    return []
   }
 
   #subscribe (work: Work, request: Element, pubsub: Element): Reply {
@@ -234,11 +263,12 @@ export class PubSubEngine {
       throw new StanzaError('bad-request')
     }
     // A stranger must not learn that a node waits for subscribers.
-    const node = work.change.node(nodeName(request))
+    const name = this.#subscribed(request)
+    const node = work.change.node(name)
     if (node?.config.accessModel === 'authorize' && !this.#knows(work.asker) && !mayRead(node, work.asker)) {
       throw new StanzaError('service-unavailable')
     }
-    return subscribe(work, nodeName(request), request, options === undefined ? undefined : formIn(options))
+    return subscribe(work, name, request, options === undefined ? undefined : formIn(options))
   }
 
   // ---- Requests of owners -------------------------------------------------------------------------------------
@@ -247,21 +277,29 @@ export class PubSubEngine {
     const request = theOne(pubsub, NS.PUBSUB_OWNER, ['configure', 'default', 'subscriptions', 'affiliations'])
     const { form } = this.#place
     if (localName(request) === 'default') {
-      if (attributeOf(request, 'type') === 'collection') throw new StanzaError('feature-not-implemented')
       if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
-      return [xml('default', {}, form.show(this.#place.defaultsOf()))]
+      const isCollection = attributeOf(request, 'type') === 'collection'
+      if (isCollection && this.#place.collections !== true) throw unsupported('collections')
+      const nodeType = isCollection ? 'collection' : 'leaf'
+      return [xml('default', {}, form.show({ ...this.#place.defaultsOf(), nodeType }))]
     }
     const node = this.#named(await this.nodes(service), request, asker)
     mustOwn(node, asker)
     switch (localName(request)) {
-      case 'configure': return [xml('configure', { node: node.name }, form.show(node.config))]
+      case 'configure': {
+        const children = await this.#trees.childrenOf(service.toString(), node.name)
+        return [xml('configure', { node: node.name }, form.show(node.config, [...children]))]
+      }
       case 'subscriptions': return [subscriptions(node, asker.now)]
       default: return [affiliations(node)]
     }
   }
 
   async #ownerSets (call: Call, pubsub: Element): Promise<Reply> {
-    const request = theOne(pubsub, NS.PUBSUB_OWNER, ['configure', 'delete', 'purge', 'subscriptions', 'affiliations'])
+    const request = theOne(pubsub, NS.PUBSUB_OWNER, OWNER_SETS)
+    // XEP-0248 §7.4.3.1: the root belongs to the service.
+    if (localName(request) === 'delete' && this.#isForRoot(request)) throw new StanzaError('not-allowed')
+    if (localName(request) === 'collection') return await this.#associate(call, request)
     const name = nodeName(request)
     await this.change(call, async work => {
       switch (localName(request)) {
@@ -276,6 +314,12 @@ export class PubSubEngine {
         default: await affiliate(work, name, request)
       }
     })
+    return []
+  }
+
+  async #associate (call: Call, request: Element): Promise<Reply> {
+    if (this.#place.collections !== true) throw unsupported('collections')
+    await this.change(call, work => { associate(work, request) })
     return []
   }
 
@@ -299,22 +343,28 @@ export class PubSubEngine {
 
   /** Returns the disco answers for a node; undefined if there is none that the asker may know of. */
   async disco (service: Jid, name: string, asker: Asker): Promise<DiscoNode | undefined> {
+    if (name === NS.SHIM && this.#knows(asker)) return shimInfo(this.#place.collections === true)
     const node = (await this.nodes(service)).get(name)
     if (node === undefined || !this.#mayNotice(node, asker)) return undefined
+    if (node.config.nodeType === 'collection') {
+      const children = (await this.#children(service, node)).filter(child => this.#mayNotice(child, asker))
+      return { info: collectionInfo(node, asker.now), items: children.map(child => discoItem(service, child)) }
+    }
     const { items } = await this.#trees.items.size(service.toString(), node)
     const listed = await nodeItems(this.#reading(service, node, asker), service)
     return { info: nodeInfo(node, { items, most: this.#place.limits.itemsPerNode }, asker.now), items: listed }
   }
 
   /**
-   * Returns the nodes that the asker may read or subscribe to, for disco#items (§5.2, XEP-0163 §6.2), as far as the
-   * query wants them (XEP-0462). Rejects with StanzaError if its filter is malformed.
+   * Returns the nodes that the asker may read or subscribe to, for disco#items (§5.2, XEP-0163 §6.2), as far as they
+   * are in the root (XEP-0248 §5.2), and the query wants them (XEP-0462). Rejects with StanzaError if its filter is
+   * malformed.
    */
   async list (service: Jid, asker: Asker, query: Element): Promise<readonly DiscoItem[]> {
     const isWanted = typeFilter(query)
     const nodes = [...(await this.nodes(service)).values()]
-    const found = nodes.filter(node => isWanted(node) && this.#mayNotice(node, asker))
-    return found.map(({ name, config: { title } }) => ({ jid: service, node: name, ...title === '' ? {} : { name: title } }))
+    const found = nodes.filter(node => isAtRoot(node) && isWanted(node) && this.#mayNotice(node, asker))
+    return found.map(node => discoItem(service, node))
   }
 
   /** Returns the newest item of a node; undefined if there is none, or if it has expired. */
@@ -342,32 +392,5 @@ export class PubSubEngine {
   }
 }
 
-/** The requests that are followed by a form for them. */
-const FOLLOWED: ReadonlySet<string> = new Set(['create', 'subscribe'])
-
-/** Returns the child that says what is requested. Throws StanzaError if there is none, or more than one. */
-function theOne (pubsub: Element, namespace: string, known: readonly string[]): Element {
-  const found = childElements(pubsub).filter(one => namespaceOf(one) === namespace && known.includes(localName(one)))
-  // <options/> also follows <subscribe/> (§6.3.7).
-  const [first, second] = found.length > 1 ? found.filter(one => localName(one) !== 'options') : found
-  if (first === undefined) throw new StanzaError('feature-not-implemented')
-  if (second !== undefined) throw new StanzaError('bad-request')
-  return first
-}
-
-/** Returns the form in the element that follows a request (§7.1.5, §8.1.3). Throws bad-request. */
-function formOf (pubsub: Element, name: string): Element | undefined {
-  const element = child(pubsub, NS.PUBSUB, name)
-  if (element === undefined) return undefined
-  if (attributeOf(element, 'node') !== undefined) throw new StanzaError('bad-request') // §8.1.3
-  const form = formIn(element)
-  if (form === undefined && name === 'publish-options') throw new StanzaError('bad-request', 'the form is missing')
-  return form
-}
-
-/** Returns the name of the node. Throws nodeid-required. */
-function nodeName (request: Element): string {
-  const name = attributeOf(request, 'node')
-  if (name === undefined || name === '') throw pubsubError('bad-request', 'nodeid-required')
-  return name
-}
+/** True if a node is in the root. */
+function isAtRoot ({ name, config }: Node): boolean { return name !== ROOT && parentsOf(config).includes(ROOT) }

@@ -8,7 +8,8 @@ export type PubSubCondition =
   | 'closed-node' | 'invalid-jid' | 'invalid-options' | 'invalid-payload' | 'invalid-subid' | 'item-forbidden'
   | 'item-required' | 'jid-required' | 'max-items-exceeded' | 'max-nodes-exceeded' | 'node-full' | 'nodeid-required'
   | 'not-in-roster-group' | 'not-subscribed' | 'payload-required' | 'payload-too-big' | 'pending-subscription'
-  | 'precondition-not-met' | 'presence-subscription-required' | 'too-many-subscriptions' | 'unsupported-access-model'
+  | 'precondition-not-met' | 'presence-subscription-required' | 'subid-required' | 'too-many-subscriptions'
+  | 'unsupported-access-model'
 
 /** Returns the error with this condition and this specific one. `type` is given if it is not that of RFC 6120. */
 export function pubsubError (

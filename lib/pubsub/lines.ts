@@ -14,7 +14,7 @@ import { readForm } from '../xmpp/form.js'
 import { JidError, parseJid } from '../xmpp/jid.js'
 import type { NodeConfig, NodeForm } from './config.js'
 import { payloadOf, type Item } from './items.js'
-import { isAffiliation, type Affiliation, type Node, type Subscription } from './node.js'
+import { isAffiliation, SUBSCRIPTION_KINDS, type Affiliation, type Node, type Subscription } from './node.js'
 
 const FORMAT = 'sestina-pubsub'
 const VERSION = 1
@@ -40,9 +40,14 @@ export function nodeLine (node: Node, form: NodeForm): string {
   return JSON.stringify({
     node: name, creator, created: formatDateTime(created, { milliseconds: true }), config: Object.fromEntries(values),
     affiliations: Object.fromEntries(affiliations),
-    subscriptions: subscriptions.map(({ expires, ...one }) =>
-      expires === undefined ? one : { ...one, expires: formatDateTime(expires, { milliseconds: true }) }),
+    // One that ends with the presence of a device is for the server that knows of that.
+    subscriptions: subscriptions.filter(({ expires }) => expires !== 'presence').map(writtenSubscription),
   })
+}
+
+function writtenSubscription ({ jid, state, subid, deliver, expires, ...more }: Subscription): object {
+  const end = typeof expires === 'number' ? formatDateTime(expires, { milliseconds: true }) : undefined
+  return { jid, state, subid, deliver, ...end === undefined ? {} : { expires: end }, ...more }
 }
 
 /** Returns the line of an item. */
@@ -117,13 +122,21 @@ function affiliationsIn (value: unknown): ReadonlyMap<string, Affiliation> {
 }
 
 function subscriptionIn (value: unknown): Subscription {
-  const form = { jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', expires: 'string?' } as const
+  const form = {
+    jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', expires: 'string?', kind: 'string?',
+    beside: 'boolean?',
+  } as const
   if (!hasForm(value, form)) throw wrong('a subscription is incomplete')
-  const { jid, state, subid, deliver, expires } = value
+  const { jid, state, subid, deliver, expires, depth, beside } = value
+  const kind = SUBSCRIPTION_KINDS.find(one => one === value['kind'])
+  const hasDepth = depth === 'all' || typeof depth === 'number' && Number.isInteger(depth) && depth >= 0
   if (state !== 'subscribed' && state !== 'pending') throw wrong('a subscription is neither subscribed nor pending')
   return {
     jid: parseJid(String(jid)).toString(), state, subid: String(subid), deliver: deliver === true,
     ...typeof expires === 'string' ? { expires: parseDateTime(expires) } : {},
+    ...beside === true ? { beside } : {},
+    ...kind === undefined ? {} : { kind },
+    ...hasDepth ? { depth } : {},
   }
 }
 

@@ -1,4 +1,5 @@
 /** Export and import of the nodes of a service, with all that belongs to them, as the lines of a file. */
+import type { Maybe } from '../base/maybe.js'
 import type { Batch } from '../storage/store.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
@@ -8,7 +9,8 @@ import { SERVICE_DEFAULTS, type NodeForm } from './config.js'
 import type { PubSubEngine } from './engine.js'
 import type { Item } from './items.js'
 import { headLine, itemLine, nodeLine, readLine, type ExportLine, type NodeLine } from './lines.js'
-import { restore, restoreItems } from './restoring.js'
+import { ROOT, type Node } from './node.js'
+import { restore, restoreItems, restoreRoot } from './restoring.js'
 import type { Work } from './work.js'
 
 /** The items that are read, or stored with one commit, at a time; and the bytes of their payloads. */
@@ -34,8 +36,11 @@ export async function exportNodes (
   { engine, service, form }: Moving, write: (text: string) => Promise<unknown>,
 ): Promise<Moved> {
   await write(`${headLine(service.toString())}\n`)
-  const all = [...(await engine.nodes(service)).values()]
+  const nodes = await engine.nodes(service)
+  const all = inOrder(nodes)
   let items = 0
+  const root = nodes.get(ROOT)
+  if (root !== undefined && root.subscriptions.length > 0) await write(`${nodeLine(root, form)}\n`)
   for (const node of all) {
     await write(`${nodeLine(node, form)}\n`)
     for await (const page of engine.pages(service, node, PAGE)) {
@@ -44,6 +49,18 @@ export async function exportNodes (
     }
   }
   return { nodes: all.length, items, problems: 0, leftOut: [] }
+}
+
+/** Returns all nodes but the root, each after the collections that it is in. */
+function inOrder (nodes: ReadonlyMap<string, Node>): readonly Node[] {
+  const found = new Set<Node>()
+  const add = (node: Node): void => {
+    if (node.name === ROOT || found.has(node)) return
+    for (const parent of node.config.collections.map(name => nodes.get(name))) if (parent !== undefined) add(parent)
+    found.add(node)
+  }
+  for (const node of nodes.values()) add(node)
+  return [...found]
 }
 
 /** Makes a batch for each part of an import. */
@@ -123,8 +140,13 @@ class Import {
 
   /** Makes a node, whose items follow. */
   async #begin (node: NodeLine): Promise<void> {
-    const made = await this.#change(node.name, async work => ({ newest: await restore(work, node) }))
+    if (node.name === ROOT) {
+      await this.#change('the root', work => { restoreRoot(work, node.subscriptions) })
+      return
+    }
+    const made = await this.#change(node.name, work => restore(work, node))
     if (made === undefined) return
+    for (const name of made.lost) this.#leaveOut(`${node.name}: it cannot be in the collection ${name}`)
     if (made.newest === undefined) this.#nodes++
     this.#since = made.newest ?? 0
     this.#node = node.name
@@ -149,7 +171,7 @@ class Import {
   }
 
   /** Runs a part of the import as a change of its own, of which nobody is told. Notes what is refused. */
-  async #change<T> (name: string, run: (work: Work) => Promise<T>): Promise<T | undefined> {
+  async #change<T> (name: string, run: (work: Work) => Maybe<T>): Promise<T | undefined> {
     let result: T | undefined
     try {
       await apart(this.#home, async batch => {

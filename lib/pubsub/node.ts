@@ -1,7 +1,7 @@
 /** One node of a service: its configuration, affiliations and subscriptions (XEP-0060 §4), and how it is stored. */
 import { hasForm } from '../storage/shape.js'
 import type { Jid } from '../xmpp/jid.js'
-import { isConfig, PEP_DEFAULTS, type NodeConfig } from './config.js'
+import { isConfig, PEP_DEFAULTS, SERVICE_DEFAULTS, type NodeConfig } from './config.js'
 
 /** The affiliations (§4.1); 'none' is never stored. */
 export const AFFILIATIONS = ['owner', 'publisher', 'publish-only', 'member', 'none', 'outcast'] as const
@@ -15,9 +15,24 @@ export interface Subscription {
   readonly subid: string
   /** False if the subscriber wants no notifications at the moment (pubsub#deliver). */
   readonly deliver: boolean
-  /** When the subscription ends, in milliseconds since 1970 (§12.19); undefined if it has no end. */
-  readonly expires?: number
+  /**
+   * When the subscription ends, in milliseconds since 1970 (§12.19); `presence`: with the presence of `device` (§12.5);
+   * undefined if it has no end.
+   */
+  readonly expires?: number | 'presence'
+  /** The full address of the device that has asked for a temporary subscription. */
+  readonly device?: string
+  /** The kind of notifications that a subscriber to a collection gets (XEP-0248 §6.1); undefined means nodes. */
+  readonly kind?: SubscriptionKind
+  /** The number of levels below the collection that this concerns; undefined means 1. */
+  readonly depth?: number | 'all'
+  /** True if the address had another subscription to the node when this one was made. */
+  readonly beside?: true
 }
+
+/** The kinds of notifications that a subscriber to a collection can choose. */
+export const SUBSCRIPTION_KINDS = ['items', 'nodes', 'all'] as const
+export type SubscriptionKind = typeof SUBSCRIPTION_KINDS[number]
 
 /** A node. A change makes a new value. */
 export interface Node {
@@ -34,7 +49,8 @@ export interface Node {
 }
 
 /** The options that were added after nodes had been stored. */
-type Added = 'suggested'
+type Added =
+  | 'suggested' | 'nodeType' | 'collections' | 'associationPolicy' | 'associationWhitelist' | 'childrenMax'
 
 /** A node as it is stored, under its name. Its subscriptions are stored apart, so that one can change by itself. */
 export interface StoredNode {
@@ -62,12 +78,30 @@ export function restoredNode (name: string, stored: StoredNode, subscriptions: r
   for (const [jid, affiliation] of Object.entries(stored.affiliations)) {
     if (isAffiliation(affiliation)) affiliations.set(jid, affiliation)
   }
-  const config = { suggested: PEP_DEFAULTS.suggested, ...stored.config }
+  const config = { ...PEP_DEFAULTS, ...stored.config }
   return { ...stored, name, config, affiliations, subscriptions }
 }
 
-/** The key under which a subscription is stored. No key of a node has a space. */
-export function subscriptionKey (node: string, jid: string): string { return `${node} ${jid}` }
+/**
+ * The key under which a subscription is stored: one that is beside another one is stored under its id as well. No key
+ * of a node has a space, and no address has a line feed.
+ */
+export function subscriptionKey (node: string, { jid, subid, beside }: Subscription): string {
+  return beside === true ? `${node} ${jid}\n${subid}` : `${node} ${jid}`
+}
+
+/** The name of the root, the collection of all nodes that are in no other one (XEP-0248 §8.1). */
+export const ROOT = ''
+
+/** Returns the root of a service. It is not stored; its subscriptions are. It belongs to the service. */
+export function rootOf (service: string, subscriptions: readonly Subscription[]): Node {
+  return {
+    name: ROOT, key: 'root', config: ROOT_CONFIG, creator: service, created: 0,
+    affiliations: new Map([[service, 'owner' as const]]), subscriptions,
+  }
+}
+
+const ROOT_CONFIG: NodeConfig = { ...SERVICE_DEFAULTS, nodeType: 'collection' }
 
 /** True if a value is a stored node. A node with something unknown in it must not count as one without it. */
 export function isStoredNode (value: unknown): boolean {
@@ -91,8 +125,15 @@ export function isAffiliation (text: string): text is Affiliation {
 }
 
 function isSubscription (value: unknown): boolean {
-  return hasForm(value, { jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', expires: 'number?' }) &&
-    (value['state'] === 'subscribed' || value['state'] === 'pending')
+  return hasForm(value, {
+    jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', device: 'string?', beside: 'boolean?',
+  }) && (value['state'] === 'subscribed' || value['state'] === 'pending') && hasOptions(value)
+}
+
+function hasOptions ({ expires, kind, depth }: Readonly<Record<string, unknown>>): boolean {
+  return (expires === undefined || expires === 'presence' || typeof expires === 'number') &&
+    (kind === undefined || SUBSCRIPTION_KINDS.some(one => one === kind)) &&
+    (depth === undefined || depth === 'all' || typeof depth === 'number')
 }
 
 /** Bytes of a node, of an affiliation and of a subscription in memory beside their texts, about. */
@@ -113,7 +154,9 @@ export function bytesOfNode (node: Node): number {
 
 function countBytes ({ name, config, affiliations, subscriptions }: Node): number {
   const { title, description, language, type, contacts, rosterGroups } = config
-  const texts = [name, title, description, language, type, ...contacts, ...rosterGroups]
+  const { collections, associationWhitelist } = config
+  const lists = [contacts, rosterGroups, collections, associationWhitelist]
+  const texts = [name, title, description, language, type, ...lists.flat()]
   let bytes = NODE
   for (const text of texts) bytes += 2 * text.length
   for (const jid of affiliations.keys()) bytes += ENTRY + jid.length
@@ -124,8 +167,11 @@ function countBytes ({ name, config, affiliations, subscriptions }: Node): numbe
 /** The subscriptions in which two values of a node differ. */
 export interface SubscriptionChanges { readonly gone: readonly Subscription[], readonly come: readonly Subscription[] }
 
+const NO_CHANGES: SubscriptionChanges = { gone: [], come: [] }
+
 /** Compares the subscriptions of two values of a node. A changed subscription is gone and has come. */
 export function subscriptionChanges (old: readonly Subscription[], now: readonly Subscription[]): SubscriptionChanges {
+  if (old === now) return NO_CHANGES
   // Most changes are of one subscription among thousands that stay as they are.
   let begin = 0
   while (begin < old.length && begin < now.length && old[begin] === now[begin]) begin++
@@ -136,14 +182,14 @@ export function subscriptionChanges (old: readonly Subscription[], now: readonly
   return { gone: [...before].filter(one => !after.has(one)), come: [...after].filter(one => !before.has(one)) }
 }
 
-/** Returns the subscription with exactly this address that has not ended; undefined if there is none. */
-export function subscriptionOf (node: Node, jid: string, now: number): Subscription | undefined {
-  return node.subscriptions.find(one => one.jid === jid && isCurrent(one, now))
+/** Returns the subscriptions with exactly this address that have not ended. */
+export function subscriptionsOf (node: Node, jid: string, now: number): readonly Subscription[] {
+  return node.subscriptions.filter(one => one.jid === jid && isCurrent(one, now))
 }
 
 /** True unless the subscription has ended. */
 export function isCurrent ({ expires }: Subscription, now: number): boolean {
-  return expires === undefined || expires > now
+  return expires === undefined || expires === 'presence' || expires > now
 }
 
 /** True if an address of this account is subscribed to the node. */

@@ -6,9 +6,11 @@ import { StanzaError } from '../xmpp/errors.js'
 import { formIn } from '../xmpp/form.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { affiliationOf, mayRead, mustOwn } from './access.js'
-import type { NodeConfig } from './config.js'
+import { arrange, checkType, scatter } from './collections.js'
+import { keepsItems, type NodeConfig } from './config.js'
 import { isAffiliation, isCurrent, type Affiliation, type Node, type Subscription } from './node.js'
 import { bareOf } from './people.js'
+import { newSubscription } from './subscribing.js'
 import { ownersOf, type Work } from './work.js'
 
 /** Makes a node (§8.1). Without a name it gets one. Returns the reply's content. Throws StanzaError. */
@@ -20,6 +22,7 @@ export function create (work: Work, name: string | undefined, form: Element | un
   const chosen = name ?? ids.next()
   const defaults = place.defaultsOf(chosen)
   const node = work.create(chosen, isBlank ? defaults : place.form.read(defaults, form))
+  arrange(work, undefined, node, isBlank ? undefined : place.form.children(form))
   return name === undefined ? [xml('create', { node: node.name })] : []
 }
 
@@ -32,21 +35,23 @@ export async function configure (work: Work, name: string, request: Element): Pr
   if (form === undefined) throw new StanzaError('bad-request', 'the form is missing')
   if (attributeOf(form, 'type') === 'cancel') return
   const config = place.form.read(node.config, form)
+  checkType(node.config, config)
   const next = await withoutLost(work, { ...node, config })
   work.put(next)
+  arrange(work, node, next, place.form.children(form))
   await fitItems(work, next, config)
   events.push({ what: 'configuration', node: next })
 }
 
 /** Removes the items for which the new configuration has no room. */
 async function fitItems (
-  { change, place: { limits } }: Work, node: Node, { persistItems, maxItems }: NodeConfig,
+  { change, place: { limits } }: Work, node: Node, config: NodeConfig,
 ): Promise<void> {
-  if (!persistItems) {
+  if (!keepsItems(config)) {
     change.clear(node)
     return
   }
-  const most = maxItems === 'max' ? limits.itemsPerNode : maxItems
+  const most = config.maxItems === 'max' ? limits.itemsPerNode : config.maxItems
   const over = (await change.size(node)).items - most
   if (over > 0) await change.drop(node, await change.oldest(node, over))
 }
@@ -57,6 +62,7 @@ export function remove (work: Work, name: string, redirect: string | undefined):
   mustOwn(node, work.asker)
   work.change.remove(node)
   work.events.push({ what: 'delete', node, redirect })
+  scatter(work, node)
 }
 
 // ---- Affiliations (§8.9) -------------------------------------------------------------------------------------
@@ -175,8 +181,8 @@ export async function setSubscriptions (work: Work, name: string, request: Eleme
   const node = work.node(name)
   mustOwn(node, work.asker)
   await returning(request, entry => {
-    const jid = attributeOf(entry, 'jid')
-    const known = node.subscriptions.find(one => one.jid === jid)
+    const [jid, subid] = [attributeOf(entry, 'jid'), attributeOf(entry, 'subid')]
+    const known = node.subscriptions.find(one => one.jid === jid && (subid === undefined || one.subid === subid))
     return xml('subscription', { jid, subscription: known?.state ?? 'none', subid: known?.subid })
   }, () => {
     let next = node
@@ -184,26 +190,31 @@ export async function setSubscriptions (work: Work, name: string, request: Eleme
       const state = attributeOf(element, 'subscription')
       if (state === undefined) continue
       if (state !== 'none' && state !== 'subscribed' && state !== 'pending') throw new StanzaError('not-acceptable')
-      next = withSubscription(work, next, addressIn(element), state)
+      next = withSubscription(work, next, { jid: addressIn(element), state, subid: attributeOf(element, 'subid') })
     }
     work.put(next)
   })
 }
 
+/** A state that a subscription of an address is to have: the one with this id, or without an id each. */
+interface Wanted { readonly jid: Jid, readonly state: 'none' | 'subscribed' | 'pending', readonly subid: string | undefined }
+
 /** Returns the node with this state of a subscription. Throws not-acceptable if that cannot be. */
-export function withSubscription (work: Work, node: Node, jid: Jid, state: 'none' | 'subscribed' | 'pending'): Node {
-  const known = node.subscriptions.find(one => one.jid === jid.toString())
-  const others = node.subscriptions.filter(one => one !== known)
+function withSubscription (work: Work, node: Node, { jid, state, subid }: Wanted): Node {
+  const known = node.subscriptions.filter(one =>
+    one.jid === jid.toString() && (subid === undefined || one.subid === subid))
   if (state === 'none') {
-    if (known === undefined) throw new StanzaError('not-acceptable', 'there is no such subscription')
-    work.tell(node, { jid: known.jid, subid: known.subid, state })
-    return { ...node, subscriptions: others }
+    if (known.length === 0) throw new StanzaError('not-acceptable', 'there is no such subscription')
+    for (const one of known) work.tell(node, { jid: one.jid, subid: one.subid, state })
+    return { ...node, subscriptions: node.subscriptions.filter(one => !known.includes(one)) }
   }
-  if (known?.state === state) return node
+  const [old] = known.filter(one => one.state !== state)
+  if (old === undefined && known.length > 0) return node
   const affiliation = node.affiliations.get(jid.bare.toString())
-  const isKnown = known !== undefined || affiliation !== undefined && APPROVED.has(affiliation)
+  const isKnown = old !== undefined || affiliation !== undefined && APPROVED.has(affiliation)
+  const others = node.subscriptions.filter(one => one !== old)
   if (!isKnown || others.length >= work.place.limits.subscriptions) throw new StanzaError('not-acceptable')
-  const next: Subscription = { ...known ?? { jid: jid.toString(), subid: work.ids.next(), deliver: true }, state }
+  const next: Subscription = { ...old ?? { ...newSubscription(work, others, jid.toString()), deliver: true }, state }
   const changed = { ...node, subscriptions: [...others, next] }
   work.tell(changed, next)
   if (state === 'subscribed' && node.config.sendLast !== 'never') {
@@ -217,7 +228,8 @@ export function approve (work: Work, name: string, jid: Jid, isAllowed: boolean)
   const node = work.change.node(name)
   const known = node?.subscriptions.find(one => one.jid === jid.toString() && one.state === 'pending')
   if (node === undefined || known === undefined || affiliationOf(node, work.asker) !== 'owner') return
-  work.put(withSubscription(work, node, jid, isAllowed ? 'subscribed' : 'none'))
+  const state = isAllowed ? 'subscribed' : 'none'
+  work.put(withSubscription(work, node, { jid, state, subid: known.subid }))
 }
 
 function addressIn (element: Element): Jid {

@@ -2,7 +2,7 @@
 import { attributeOf, childElements, type Element } from '../xml/element.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { mayPublish, mayRetract, mustOwn } from './access.js'
-import type { NodeConfig } from './config.js'
+import { keepsItems, type NodeConfig } from './config.js'
 import { pubsubError, unsupported } from './errors.js'
 import { bytesOfPayload, payloadOf, type Item } from './items.js'
 import type { Node } from './node.js'
@@ -65,6 +65,7 @@ function nodeFor (work: Work, name: string, options: Element | undefined): Node 
   if (change.node(name) !== undefined) {
     const node = work.node(name)
     if (!mayPublish(node, asker)) throw new StanzaError('forbidden')
+    if (node.config.nodeType === 'collection') throw unsupported('publish') // §7.1.3.2
     if (options !== undefined) place.form.check(node.config, options)
     return node
   }
@@ -142,7 +143,7 @@ export async function retract (work: Work, { node: name, ids, notify }: Retracti
   const { change, asker, events } = work
   const node = work.node(name)
   if (!mayPublish(node, asker)) throw new StanzaError('forbidden')
-  if (!node.config.persistItems) throw unsupported('persistent-items')
+  if (!keepsItems(node.config)) throw unsupported('persistent-items')
   const dropped: Item[] = []
   for (const id of new Set(ids)) {
     const item = await change.item(node, id)
@@ -160,7 +161,7 @@ export async function retract (work: Work, { node: name, ids, notify }: Retracti
 export function purge (work: Work, name: string): void {
   const node = work.node(name)
   mustOwn(node, work.asker)
-  if (!node.config.persistItems) throw unsupported('persistent-items')
+  if (!keepsItems(node.config)) throw unsupported('persistent-items')
   work.change.clear(node)
   work.events.push({ what: 'purge', node })
 }

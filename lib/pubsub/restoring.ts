@@ -1,29 +1,48 @@
 /** Nodes and items of an export, as they were. */
 import { StanzaError } from '../xmpp/errors.js'
+import { canBeIn } from './collections.js'
 import { bytesOfPayload, type Item } from './items.js'
 import type { NodeLine } from './lines.js'
+import { ROOT, type Subscription } from './node.js'
 import { checkRoom, dropOldest, mostItems } from './publishing.js'
 import { checkedId, type Work } from './work.js'
 
 /**
- * Makes a node with its configuration, affiliations and subscriptions. Returns when the newest item was published that
- * an earlier, interrupted import has stored, in milliseconds since 1970; undefined if the node was made now. Throws
- * StanzaError if another node has the name, or if there is no room.
+ * A node after an import. `newest`: when the newest item was published that an earlier, interrupted import has stored,
+ * in milliseconds since 1970; undefined if the node was made now. `lost`: the collections that it cannot be in.
  */
-export async function restore (work: Work, { name, config, ...others }: NodeLine): Promise<number | undefined> {
+interface Restored { readonly newest: number | undefined, readonly lost: readonly string[] }
+
+/**
+ * Makes a node with its configuration, affiliations and subscriptions. Throws StanzaError if another node has the name,
+ * or if there is no room.
+ */
+export async function restore (work: Work, { name, config, ...others }: NodeLine): Promise<Restored> {
   const { change, place: { limits } } = work
   const known = change.node(name)
   if (known !== undefined) {
     const isOther = known.created !== others.created || known.creator !== others.creator
     if (isOther) throw new StanzaError('conflict', 'there is another node of this name')
-    return (await change.newest(known))?.at ?? 0
+    return { newest: (await change.newest(known))?.at ?? 0, lost: [] }
   }
   const { affiliations, subscriptions } = others
   if (affiliations.size > limits.affiliations || subscriptions.length > limits.subscriptions) {
     throw new StanzaError('resource-constraint', 'too many affiliations or subscriptions', { type: 'cancel' })
   }
-  work.put({ ...work.create(name, config), ...others })
-  return undefined
+  const lost = config.collections.filter(parent => !canBeIn(change, parent))
+  const collections = config.collections.filter(parent => !lost.includes(parent))
+  work.put({ ...work.create(name, { ...config, collections }), ...others })
+  return { newest: undefined, lost }
+}
+
+/** Adds subscriptions to the root that are not there. Throws StanzaError if there is no root, or no room. */
+export function restoreRoot (work: Work, subscriptions: readonly Subscription[]): void {
+  const root = work.node(ROOT)
+  const known = new Set(root.subscriptions.map(({ jid, subid }) => `${jid} ${subid}`))
+  const fresh = subscriptions.filter(({ jid, subid }) => !known.has(`${jid} ${subid}`))
+  const all = [...root.subscriptions, ...fresh]
+  if (all.length > work.place.limits.subscriptions) throw new StanzaError('resource-constraint', 'too many subscriptions')
+  work.put({ ...root, subscriptions: all })
 }
 
 /**

@@ -1,23 +1,18 @@
-/** Reading items, subscriptions and affiliations (XEP-0060 §5.6, §5.7, §6.5), and disco of nodes (§5.2 to §5.5). */
+/** Reading items, subscriptions and affiliations (XEP-0060 §5.6, §5.7, §6.5). */
 import { LARGEST_ANSWER } from '../stream/bounds.js'
 import { attributeOf, children, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
-import { formatDateTime } from '../xmpp/datetime.js'
 import { StanzaError } from '../xmpp/errors.js'
-import { DataForm, field } from '../xmpp/form.js'
-import type { Jid } from '../xmpp/jid.js'
 import { pagingElement, readPaging, type Paging } from '../xmpp/paging.js'
-import type { DiscoInfo } from '../host/disco.js'
 import { affiliationOf, refusalToRead, type Asker } from './access.js'
-import { CACHING_FIELDS, cachingHints } from './caching.js'
+import { keepsItems } from './config.js'
 import { pubsubError, unsupported } from './errors.js'
 import { bytesOfPayload, storedPayload, type Item, type ItemPage, type ItemQuery, type ItemStore } from './items.js'
-import { isCurrent, type Node } from './node.js'
-import { ownersOf } from './work.js'
+import { isCurrent, ROOT, type Node } from './node.js'
 import { subscriptionElement } from './subscribing.js'
 
 /** The most items of an answer, and of a request by id. */
-const MOST_ITEMS = 1000
+export const MOST_ITEMS = 1000
 /** Bytes of an answer beside the payloads: those of each item, and of its id and publisher. */
 const ITEM = 80
 
@@ -34,10 +29,8 @@ export async function retrieve (reading: Reading, request: Element, pubsub: Elem
   const { owner, node, asker, items } = reading
   const refusal = refusalToRead(node, asker)
   if (refusal !== undefined) throw refusal
-  const subid = attributeOf(request, 'subid')
-  if (subid !== undefined && !hasSubid(node, asker, subid)) throw pubsubError('not-acceptable', 'invalid-subid')
-  const { persistItems } = node.config
-  if (!persistItems) throw unsupported('persistent-items') // §6.5.9.4
+  checkSubid(node, asker, attributeOf(request, 'subid'))
+  if (!keepsItems(node.config)) throw unsupported('persistent-items') // §6.5.9.4
   const wanted = children(request, NS.PUBSUB, 'item').map(item => attributeOf(item, 'id'))
   const ids = wanted.filter(id => id !== undefined)
   if (ids.length < wanted.length) throw new StanzaError('bad-request', 'an item without an id')
@@ -50,13 +43,54 @@ export async function retrieve (reading: Reading, request: Element, pubsub: Elem
   return await page(reading, newestIn(request), readPaging(pubsub), since)
 }
 
-/** §6.5.9.2: false if the asker is subscribed, and not with this id. */
-function hasSubid (node: Node, { jid, now }: Asker, subid: string): boolean {
+/** §6.5.9.1, §6.5.9.2: one with several subscriptions names one of them, and one who is subscribed names no other. */
+function checkSubid (node: Node, { jid, now }: Asker, subid: string | undefined): void {
   const bare = jid.bare.toString()
   const own = node.subscriptions.filter(one =>
     isCurrent(one, now) && (one.jid === bare || one.jid.startsWith(`${bare}/`)))
-  return own.length === 0 || own.some(one => one.subid === subid)
+  if (subid === undefined) {
+    if (new Set(own.map(one => one.jid)).size < own.length) throw pubsubError('bad-request', 'subid-required')
+  } else if (own.length > 0 && !own.some(one => one.subid === subid)) {
+    throw pubsubError('not-acceptable', 'invalid-subid')
+  }
 }
+
+/** The most leaves of a collection whose items are read for one request. */
+const MOST_LEAVES = 100
+
+/**
+ * Answers a request for the items of a collection (XEP-0248 §6.2): those of the leaves in it that the asker may read.
+ * Throws feature-not-implemented if there are too many: nothing may be left out without a word.
+ */
+export async function retrieveLeaves (
+  { owner, node, asker, items }: Reading, leaves: readonly Node[], request: Element, pubsub: Element,
+): Promise<readonly Element[]> {
+  const refusal = refusalToRead(node, asker)
+  if (refusal !== undefined) throw refusal
+  checkSubid(node, asker, attributeOf(request, 'subid'))
+  const newest = newestIn(request)
+  const readable = leaves.filter(leaf => keepsItems(leaf.config) && refusalToRead(leaf, asker) === undefined)
+  const isPart = readPaging(pubsub) !== undefined || children(request, NS.PUBSUB, 'item').length > 0
+  if (isPart || readable.length > MOST_LEAVES) throw unsupported('retrieve-items')
+  const found: Element[] = []
+  let [count, bytes] = [MOST_ITEMS, LARGEST_ANSWER]
+  for (const leaf of readable) {
+    const limit = Math.min(newest ?? MOST_ITEMS, count)
+    const query = { limit, bytes, since: sinceOf(leaf, asker.now), newest: newest !== undefined }
+    const page = limit === 0 ? NO_ITEMS : await items.some(owner, leaf, query)
+    const isWhole = page.isComplete || page.items.length === newest
+    count -= page.items.length
+    bytes -= page.items.reduce((sum, item) => sum + bytesIn(item), 0)
+    if (!isWhole || bytes < 0) throw unsupported('retrieve-items')
+    if (page.items.length > 0) found.push(itemsElement(leaf, page.items))
+  }
+  return found
+}
+
+/** Returns the bytes of an item in an answer. */
+function bytesIn ({ id, payload }: Item): number { return ITEM + 2 * Buffer.byteLength(id) + bytesOfPayload(payload) }
+
+const NO_ITEMS: ItemPage = { items: [], isComplete: false }
 
 /** Returns a page of items, with its place in the list if it is not the whole list (§6.5.4). */
 async function page (
@@ -97,8 +131,8 @@ async function countOf ({ owner, node, items }: Reading, since: number | undefin
 export function fitting ({ items, isComplete }: ItemPage, fromEnd: boolean): ItemPage {
   let bytes = 0
   let kept = 0
-  for (const { id, payload } of fromEnd ? items.toReversed() : items) {
-    bytes += ITEM + 2 * Buffer.byteLength(id) + bytesOfPayload(payload)
+  for (const item of fromEnd ? items.toReversed() : items) {
+    bytes += bytesIn(item)
     if (kept > 0 && bytes > LARGEST_ANSWER) break
     kept++
   }
@@ -152,66 +186,8 @@ export function ownSubscriptions (nodes: Iterable<Node>, { jid, now }: Asker, no
 
 /** Returns the affiliations of the asker (§5.7). */
 export function ownAffiliations (nodes: Iterable<Node>, asker: Asker, node: string | undefined): Element {
-  const found = [...nodes].filter(({ name }) => node === undefined || name === node)
+  const found = [...nodes].filter(({ name }) => name !== ROOT && (node === undefined || name === node))
     .map(one => ({ name: one.name, affiliation: affiliationOf(one, asker) }))
     .filter(({ affiliation }) => affiliation !== 'none')
   return xml('affiliations', { node }, ...found.map(({ name, affiliation }) => xml('affiliation', { node: name, affiliation })))
-}
-
-// ---- Disco ----------------------------------------------------------------------------------------------------
-
-const META = {
-  type: field.text('pubsub#type', { label: 'The type of the payloads' }),
-  creator: field.text('pubsub#creator', { label: 'Who made the node' }),
-  created: field.text('pubsub#creation_date', { label: 'When the node was made' }),
-  title: field.text('pubsub#title', { label: 'The name of the node' }),
-  description: field.text('pubsub#description', { label: 'A description of the node' }),
-  language: field.text('pubsub#language', { label: 'The language of the node' }),
-  contacts: field.texts('pubsub#contact', { label: 'Addresses for questions' }),
-  access: field.text('pubsub#access_model', { label: 'Who may subscribe and read items' }),
-  publish: field.text('pubsub#publish_model', { label: 'Who may publish' }),
-  most: field.text('pubsub#max_items', { label: 'The most items that are stored, or max' }),
-  expire: field.text('pubsub#item_expire', { label: 'The age at which items are removed, in seconds, or max' }),
-  items: field.text('pubsub#num_items', { label: 'The number of items' }),
-  owners: field.texts('pubsub#owner', { label: 'The owners' }),
-  publishers: field.texts('pubsub#publisher', { label: 'The publishers' }),
-  subscribers: field.text('pubsub#num_subscribers', { label: 'The number of subscribers' }),
-}
-const META_FORM = new DataForm(NS.PUBSUB_META_DATA, [...Object.values(META), ...CACHING_FIELDS])
-
-/** The number of items of a node, and the most that any node of the service has. */
-interface Stock { readonly items: number, readonly most: number }
-
-/** Returns the disco#info of a node with its metadata (§5.3, §5.4). */
-export function nodeInfo (node: Node, { items, most }: Stock, now: number): DiscoInfo {
-  const { config, affiliations, subscriptions } = node
-  const publishers = [...affiliations].filter(([, one]) => one === 'publisher' || one === 'owner').map(([jid]) => jid)
-  const filled = [
-    META.type.is(config.type), META.creator.is(node.creator), META.created.is(formatDateTime(node.created)),
-    META.title.is(config.title), META.description.is(config.description), META.language.is(config.language),
-    META.contacts.is(config.contacts), META.access.is(config.accessModel), META.publish.is(config.publishModel),
-    // XEP-0460 §6: the limit, if it is known.
-    META.most.is(String(config.maxItems === 'max' && most !== Infinity ? most : config.maxItems)),
-    META.expire.is(String(config.itemExpire)), META.items.is(String(items)), META.owners.is(ownersOf(node)),
-    META.publishers.is(publishers),
-    META.subscribers.is(String(subscriptions.filter(one => one.state === 'subscribed' && isCurrent(one, now)).length)),
-    ...cachingHints(config),
-  ]
-  const name = config.title === '' ? {} : { name: config.title }
-  return {
-    identities: [{ category: 'pubsub', type: 'leaf', ...name }],
-    features: [NS.PUBSUB],
-    forms: [META_FORM.result(filled)],
-  }
-}
-
-/** Returns the disco#items of a node: its items, each named by its id (§5.5). */
-export async function nodeItems (
-  { owner, node, asker, items }: Reading, service: Jid,
-): Promise<readonly { jid: Jid, name: string }[]> {
-  if (refusalToRead(node, asker) !== undefined || !node.config.persistItems) return []
-  const found = await items.some(owner, node, {
-    limit: MOST_ITEMS, bytes: LARGEST_ANSWER, newest: true, since: sinceOf(node, asker.now),
-  })
-  return found.items.map(({ id }) => ({ jid: service, name: id }))
 }

@@ -7,45 +7,81 @@ import { DataForm, field, formIn } from '../xmpp/form.js'
 import { JidError, parseJid } from '../xmpp/jid.js'
 import { affiliationOf, subscribing, type Asker } from './access.js'
 import { pubsubError } from './errors.js'
-import { isCurrent, subscriptionOf, type Node, type Subscription } from './node.js'
+import {
+  isCurrent, SUBSCRIPTION_KINDS, subscriptionsOf, type Node, type Subscription, type SubscriptionKind,
+} from './node.js'
 import type { SubscriptionState, Work } from './work.js'
 
 const DELIVER = field.flag('pubsub#deliver', { label: 'Send notifications' })
 const EXPIRE = field.text('pubsub#expire', { label: 'When the subscription ends' })
+const KIND = field.choice('pubsub#subscription_type', SUBSCRIPTION_KINDS, { label: 'Whether to notify of items, of nodes or of both' })
+const DEPTH = field.text('pubsub#subscription_depth', { label: 'How many levels of nodes below the collection, or all' })
 const FORM = new DataForm(NS.PUBSUB_SUBSCRIBE_OPTIONS, [DELIVER, EXPIRE])
+const COLLECTION_FORM = new DataForm(NS.PUBSUB_SUBSCRIBE_OPTIONS, [DELIVER, EXPIRE, KIND, DEPTH])
 
 /** The most addresses of one account that are subscribed to a node: one account must not fill the node's room. */
 const MOST_OF_ONE = 20
 
 /** The options that a subscriber can choose. */
-type Options = Pick<Subscription, 'deliver' | 'expires'>
+type Options = Pick<Subscription, 'deliver' | 'expires' | 'device' | 'kind' | 'depth'>
 /** The options of a subscription that chooses nothing (§6.4). */
 export const DEFAULT_OPTIONS: Options = { deliver: true }
 
-/** Returns the form of a subscription's options. */
-export function optionsForm (options: Options, type: 'form' | 'result'): Element {
-  const filled = [
-    DELIVER.is(options.deliver),
-    ...options.expires === undefined ? [] : [EXPIRE.is(formatDateTime(options.expires))],
-  ]
-  return type === 'form' ? FORM.form(filled) : FORM.result(filled)
+/** Returns what a subscriber to a collection is told of, and how deep (XEP-0248 §6.1). */
+export function scopeOf ({ kind, depth }: Options): { readonly kind: SubscriptionKind, readonly depth: number } {
+  return { kind: kind ?? 'nodes', depth: depth === 'all' ? Infinity : depth ?? 1 }
 }
 
-/** Reads options; what the form does not name stays. Throws invalid-options (§6.3.6.2). */
-function readOptions (old: Options, form: Element, now: number): Options {
+/** Returns the form of the options of a subscription to a node; without a node, to a leaf. */
+export function optionsForm (options: Options, type: 'form' | 'result', node?: Node): Element {
+  const { deliver, expires, depth = 1 } = options
+  const end = expires === 'presence' || expires === undefined ? expires : formatDateTime(expires)
+  const isCollection = node?.config.nodeType === 'collection'
+  const filled = [
+    DELIVER.is(deliver),
+    ...end === undefined ? [] : [EXPIRE.is(end)],
+    ...isCollection ? [KIND.is(scopeOf(options).kind), DEPTH.is(String(depth))] : [],
+  ]
+  const form = isCollection ? COLLECTION_FORM : FORM
+  return type === 'form' ? form.form(filled) : form.result(filled)
+}
+
+/** Reads options for a subscription to a node; what the form does not name stays. Throws invalid-options (§6.3.6.2). */
+function readOptions (work: Work, { config }: Node, old: Options, form: Element): Options {
   try {
-    const answers = FORM.read(form)
-    const expires = answers.get(EXPIRE)
-    const deliver = answers.get(DELIVER) ?? old.deliver
-    if (expires === undefined) return { ...old, deliver }
-    if (expires === '') return { deliver }
-    const end = parseDateTime(expires)
-    if (end <= now) throw pubsubError('bad-request', 'invalid-options')
-    return { deliver, expires: end }
+    const isCollection = config.nodeType === 'collection'
+    const answers = (isCollection ? COLLECTION_FORM : FORM).read(form)
+    const end = answers.get(EXPIRE)
+    const [kind, depth] = isCollection ? [answers.get(KIND), depthIn(answers.get(DEPTH))] : []
+    const { expires, device, ...others } = old
+    return {
+      ...end === undefined ? old : { ...others, ...endIn(work, end) },
+      deliver: answers.get(DELIVER) ?? old.deliver,
+      ...kind === undefined ? {} : { kind },
+      ...depth === undefined ? {} : { depth },
+    }
   } catch (error) {
     if (error instanceof StanzaError) throw pubsubError('bad-request', 'invalid-options')
     throw error
   }
+}
+
+/** Returns when a subscription ends. */
+function endIn ({ asker: { jid, now }, place }: Work, text: string): Pick<Subscription, 'expires' | 'device'> {
+  if (text === '') return {}
+  if (text === 'presence') { // §12.5
+    if (place.hearsPresence !== true || jid.resource === '') throw new StanzaError('not-acceptable')
+    return { expires: text, device: jid.toString() }
+  }
+  const end = parseDateTime(text)
+  if (end <= now) throw new StanzaError('not-acceptable')
+  return { expires: end }
+}
+
+function depthIn (text: string | undefined): number | 'all' | undefined {
+  if (text === undefined || text === 'all') return text
+  if (!/^\d{1,9}$/.test(text)) throw new StanzaError('not-acceptable')
+  return Number(text)
 }
 
 /** Returns `<subscription/>` as a reply or a notification has it. */
@@ -57,28 +93,64 @@ export function subscriptionElement (node: string | undefined, { jid, state, sub
 export function subscribe (
   work: Work, name: string, request: Element, options: Element | undefined,
 ): readonly Element[] {
-  const { asker, ids, place: { limits } } = work
+  const { asker } = work
   const jid = ownAddress(attributeOf(request, 'jid'), asker, () => pubsubError('bad-request', 'invalid-jid'))
   const node = work.node(name)
-  const known = subscriptionOf(node, jid, asker.now)
-  if (known?.state === 'pending') throw pubsubError('not-authorized', 'pending-subscription')
+  const own = subscriptionsOf(node, jid, asker.now)
+  if (own.some(({ state }) => state === 'pending')) throw pubsubError('not-authorized', 'pending-subscription')
   const state = subscribing(node, asker)
-  const chosen = options === undefined ? undefined : readOptions(known ?? DEFAULT_OPTIONS, options, asker.now)
-  // §6.1.6: without several subscriptions of one address, the state is returned as if it was just approved.
-  const subscription: Subscription = { ...known ?? { jid, state, subid: ids.next(), ...DEFAULT_OPTIONS }, ...chosen }
-  const others = node.subscriptions.filter(one => one.jid !== jid && isCurrent(one, asker.now))
-  if (known === undefined && (others.length >= limits.subscriptions || countOf(others, asker) >= MOST_OF_ONE)) {
-    throw pubsubError('policy-violation', 'too-many-subscriptions', { type: 'wait' })
-  }
-  if (known === undefined || chosen !== undefined) {
+  const chosen = options === undefined ? DEFAULT_OPTIONS : readOptions(work, node, DEFAULT_OPTIONS, options)
+  const known = options === undefined ? own[0] : own.find(one => isAlike(one, chosen))
+  if (known === undefined) checkOthers(node, own, chosen)
+  const others = node.subscriptions.filter(one => one !== known && isCurrent(one, asker.now))
+  const begun = known ?? { ...newSubscription(work, others, jid), state }
+  const subscription: Subscription = options === undefined ? { deliver: true, ...begun } : { ...begun, ...chosen }
+  if (known === undefined || options !== undefined) {
+    if (known === undefined) checkRoom(work, others)
     const next = { ...node, subscriptions: [...others, subscription] }
     work.put(next)
     if (known === undefined) announce(work, next, subscription)
   }
   return [
     subscriptionElement(name, subscription),
-    ...chosen === undefined ? [] : [xml('options', {}, optionsForm(subscription, 'result'))],
+    ...options === undefined ? [] : [xml('options', {}, optionsForm(subscription, 'result', node))],
   ]
+}
+
+/** Returns what a new subscription of an address begins with, beside these others (§6.1.6). */
+export function newSubscription (
+  { ids }: Work, others: readonly Subscription[], jid: string,
+): Pick<Subscription, 'jid' | 'subid' | 'beside'> {
+  const hasOne = others.some(one => one.jid === jid && one.beside !== true)
+  return { jid, subid: ids.next(), ...hasOne ? { beside: true } : {} }
+}
+
+/**
+ * True if two subscriptions of one address differ in nothing but the time of their ends: asking for the other one
+ * renews the first one. A client that subscribes again and again must not have more and more subscriptions.
+ */
+function isAlike (one: Options, other: Options): boolean {
+  const [a, b] = [scopeOf(one), scopeOf(other)]
+  return one.deliver === other.deliver && one.device === other.device && typeof one.expires === typeof other.expires &&
+    a.kind === b.kind && a.depth === b.depth
+}
+
+/** XEP-0248 §6.1.3: two subscriptions of an address to a collection are of different types. */
+function checkOthers ({ config }: Node, own: readonly Options[], chosen: Options): void {
+  if (config.nodeType === 'leaf') return
+  const { kind } = scopeOf(chosen)
+  const overlaps = own.some(one => {
+    const other = scopeOf(one).kind
+    return other === kind || other === 'all' || kind === 'all'
+  })
+  if (overlaps) throw new StanzaError('conflict')
+}
+
+/** Throws StanzaError if there is no room for one more subscription. */
+function checkRoom ({ asker, place: { limits } }: Work, others: readonly Subscription[]): void {
+  if (others.length >= limits.subscriptions || countOf(others, asker) >= MOST_OF_ONE) {
+    throw pubsubError('policy-violation', 'too-many-subscriptions', { type: 'wait' })
+  }
 }
 
 /** Returns the number of subscriptions of the asker's account. */
@@ -117,8 +189,10 @@ export function setOptions (work: Work, name: string, request: Element): void {
   const form = formIn(request)
   if (form === undefined) throw pubsubError('bad-request', 'invalid-options')
   if (attributeOf(form, 'type') === 'cancel') return
-  const { jid, state, subid } = known
-  const next = { jid, state, subid, ...readOptions(known, form, asker.now) }
+  const { jid, state, subid, beside, ...old } = known
+  const chosen = readOptions(work, node, old, form)
+  checkOthers(node, subscriptionsOf(node, jid, asker.now).filter(one => one !== known), chosen)
+  const next = { jid, state, subid, ...beside === undefined ? {} : { beside }, ...chosen }
   work.put({ ...node, subscriptions: node.subscriptions.map(one => one === known ? next : one) })
 }
 
@@ -132,10 +206,13 @@ export function optionsOf (node: Node, request: Element, asker: Asker): Subscrip
 }
 
 function found (node: Node, jid: string, request: Element, { now }: Asker): Subscription {
-  const known = subscriptionOf(node, jid, now)
-  if (known === undefined) throw pubsubError('unexpected-request', 'not-subscribed', { type: 'cancel' })
+  const own = subscriptionsOf(node, jid, now)
   const subid = attributeOf(request, 'subid')
-  if (subid !== undefined && subid !== known.subid) throw pubsubError('not-acceptable', 'invalid-subid')
+  const [first, second] = own
+  if (first === undefined) throw pubsubError('unexpected-request', 'not-subscribed', { type: 'cancel' })
+  if (subid === undefined && second !== undefined) throw pubsubError('bad-request', 'subid-required')
+  const known = subid === undefined ? first : own.find(one => one.subid === subid)
+  if (known === undefined) throw pubsubError('not-acceptable', 'invalid-subid')
   return known
 }
 

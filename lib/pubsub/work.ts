@@ -4,12 +4,12 @@ import type { Ids } from '../base/ids.js'
 import type { Maybe } from '../base/maybe.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { affiliationOf, isClosedTo, type Asker, type Standing } from './access.js'
+import { affiliationOf, isClosedTo, mayRead, type Asker, type Standing } from './access.js'
 import type { NodeConfig, NodeForm } from './config.js'
 import { pubsubError } from './errors.js'
 import type { Item } from './items.js'
-import { bytesOfNode, type Node, type Subscription } from './node.js'
-import type { Change } from './trees.js'
+import { bytesOfNode, ROOT, type Node, type Subscription } from './node.js'
+import type { Change } from './change.js'
 import type { Element } from '../xml/element.js'
 
 /** Bounds of one service. */
@@ -34,7 +34,9 @@ export type NodeEvent =
   /** `isQuiet`: nobody is told. */
   | { readonly what: 'retract', readonly node: Node, readonly id: string, readonly isQuiet: boolean }
   | { readonly what: 'delete', readonly node: Node, readonly redirect: string | undefined }
-  | { readonly what: 'signal' | 'purge' | 'configuration', readonly node: Node }
+  | { readonly what: 'signal' | 'purge' | 'configuration' | 'created', readonly node: Node }
+  /** A node is in a collection now, or is not any more (XEP-0248 §5.3.2). */
+  | { readonly what: 'associated' | 'dissociated', readonly node: Node, readonly child: Node }
   /** A subscription has another state: these addresses are told. */
   | { readonly what: 'subscription', readonly node: Node, readonly state: SubscriptionState, readonly to: readonly string[] }
   /** A subscription waits for an owner. */
@@ -61,6 +63,10 @@ export interface PubSubPlace {
   readonly hides: boolean
   /** True if a node for members alone counts as missing for others. */
   readonly hidesClosed?: boolean
+  /** True if nodes can be in collections (XEP-0248), all below a root. */
+  readonly collections?: boolean
+  /** True if the service gets the presence of subscribers, so that a subscription can end with it (§12.5). */
+  readonly hearsPresence?: boolean
   /** Returns what the service knows of an asker. */
   standing (service: Jid, asker: Jid): Maybe<Standing>
   /** True if the asker may make nodes. */
@@ -102,6 +108,21 @@ export class Work {
     return visible(this.place, this.change.node(name), this.asker)
   }
 
+  /**
+   * Returns a node that a request names beside its own. Throws item-not-found, also for one that counts as missing for
+   * the asker.
+   */
+  other (name: string): Node {
+    const node = this.node(name)
+    if (this.hides(node)) throw new StanzaError('item-not-found')
+    return node
+  }
+
+  /** True if a node counts as missing for the asker. */
+  hides (node: Node): boolean {
+    return this.place.hidesClosed === true && node.config.accessModel === 'whitelist' && !mayRead(node, this.asker)
+  }
+
   /** Makes a node (§8.1). Throws StanzaError if there is no room. */
   create (name: string, config: NodeConfig): Node {
     const { place: { limits }, asker: { jid, now } } = this
@@ -109,6 +130,7 @@ export class Work {
     const creator = jid.bare.toString()
     let [count, own] = [0, 0]
     for (const node of this.change.nodes()) {
+      if (node.name === ROOT) continue
       count++
       if (node.creator === creator) own++
     }
@@ -131,8 +153,7 @@ export class Work {
     const old = change.node(node.name)
     const growth = bytesOfNode(node) - (old === undefined ? 0 : bytesOfNode(old))
     if (growth > 0) {
-      let bytes = growth
-      for (const other of change.nodes()) bytes += bytesOfNode(other)
+      const bytes = change.nodeBytes + growth
       const most = affiliationOf(node, asker) === 'owner' ? limits.nodeBytes : limits.nodeBytes / 2
       if (bytes > most || bytesOfNode(node) > LARGEST_NODE) throw new StanzaError('resource-constraint', 'there is no room for this', { type: 'cancel' })
     }

@@ -27,7 +27,7 @@ const PAYLOAD = 1024 * 1024
 export default defineModule({
   name: 'pep',
   about: 'Makes each account a publish-subscribe service: avatars, OMEMO keys, bookmarks, moods.',
-  xeps: ['0060 v1.30.0', '0163 v1.2.2', '0222 v1.0', '0223 v1.1.1', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
+  xeps: ['0060 v1.30.0', '0131 v1.2', '0163 v1.2.2', '0222 v1.0', '0223 v1.1.1', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
   features: { account: FEATURES },
   requires: ['disco', 'caps', 'roster', 'presence'],
   after: ['blocking'],

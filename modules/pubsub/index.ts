@@ -1,8 +1,9 @@
 /** XEP-0060 Publish-Subscribe as a service of its own, at a domain such as pubsub.example.org. */
 import {
-  accountLeaving, adHocCommands, apart, APPROVAL, approve, archiveForm, AUTHORIZATION, defineModule, discovery, formIn,
-  isMessage, itemShape, ItemStore, NodeForm, nodeShape, NS, parseJid, pendingCommand, People, peopleShape, PubSubEngine,
-  pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, subscriptionShape, Trees,
+  accountLeaving, adHocCommands, apart, APPROVAL, approve, archiveForm, AUTHORIZATION, defineModule, discovery,
+  formIn, isMessage, isPresence, itemShape, ItemStore, NodeForm, nodeShape, NS, parseJid, pendingCommand, People,
+  peopleShape, PubSubEngine, pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, subscriptionShape,
+  Trees,
 } from '../../lib/api.js'
 import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
 import { moveNodes } from './moving.js'
@@ -13,12 +14,15 @@ const AFFILIATIONS = 10_000
 /** The most bytes of a payload; the listener's limit of a stanza is smaller by default. */
 const PAYLOAD = 1024 * 1024
 
+/** A service at a domain makes nodes by requests alone, knows no rosters, and gets the presence that is sent to it. */
+const FEATURES = { creates: false, hides: false, collections: true, hearsPresence: true } as const
+
 export default defineModule({
   name: 'pubsub',
   about: 'Serves publish-subscribe nodes at a domain of its own.',
   at: 'services',
-  xeps: ['0060 v1.30.0', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
-  features: { host: [...pubsubFeatures(), NS.MAM] },
+  xeps: ['0060 v1.30.0', '0131 v1.2', '0248 v0.5.0', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
+  features: { host: [...pubsubFeatures(['collections', 'multi-collections']), NS.MAM] },
   requires: ['disco'],
   after: ['ad-hoc-commands'],
   settings: {
@@ -36,15 +40,14 @@ export default defineModule({
     const { settings, stores } = host
     const isAdmin = (jid: Jid): boolean => host.admins.includes(jid.bare.toString())
     const place: PubSubPlace = {
-      form: new NodeForm(['open', 'authorize', 'whitelist'], PAYLOAD),
+      form: new NodeForm(['open', 'authorize', 'whitelist'], PAYLOAD, { collections: true }),
       defaultsOf: () => SERVICE_DEFAULTS,
       limits: {
         nodes: settings.nodes, nodesPerCreator: settings.nodesPerUser, nodeBytes: settings.nodeBytes,
         itemsPerNode: settings.itemsPerNode, items: Infinity, bytes: settings.bytes,
         subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS,
       },
-      creates: false,
-      hides: false,
+      ...FEATURES,
       hidesClosed: settings.hideClosed,
       standing: (_, asker) => ({ isOwner: isAdmin(asker), seesPresence: false, groups: [] }),
       mayCreate: ({ jid, standing }) => standing.isOwner || settings.creators === 'anybody' ||
@@ -62,7 +65,7 @@ export default defineModule({
       place,
       trees: new Trees({
         nodes: stores.nodes, subscriptions: stores.subscriptions, items: new ItemStore(stores.items),
-        people: new People(stores.people, host.domain),
+        people: new People(stores.people, host.domain), collections: true,
       }),
     })
     answerRequests(host, engine)
@@ -109,6 +112,10 @@ function offerPending (host: ModuleHost, engine: PubSubEngine): void {
 
 /** Takes what is addressed to the service itself. Other messages are refused as usual. */
 async function takeMessage (host: ModuleHost, engine: PubSubEngine, message: Addressed): Promise<'handled' | undefined> {
+  if (isPresence(message) && message.type === 'unavailable' && message.to.local === '') {
+    await engine.left(message.to, message.from)
+    return undefined
+  }
   if (!isMessage(message)) return undefined
   if (message.type !== 'error') return await takeApproval(host, engine, message)
   if (await engine.isBounce(message)) await apart(host, async batch => { await engine.bounced(message, batch) })

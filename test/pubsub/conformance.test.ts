@@ -114,6 +114,86 @@ t.test('§6.5 a subscription id that is not known is refused, and a node without
   t.equal(await sets(romeo, `<unsubscribe node='n' jid='${ROMEO}' subid='${subid}'/>`), 'result')
 })
 
+// ---- §6.1.6, §12.5 Subscriptions that differ ----------------------------------------------------------------------
+
+/** Subscribes with options, and returns the id of the subscription. */
+async function chosen (device: Device, node: string, fields: Fields): Promise<string> {
+  const jid = device.jid.bare.toString()
+  const reply = await pubsub(device, 'set', `<subscribe node='${node}' jid='${jid}'/><options>${form('subscribe_options', fields)}</options>`, { to })
+  return String(reply.getChild('pubsub')?.getChild('subscription')?.attrs['subid'])
+}
+const END = { expire: '2099-01-01T00:00:00Z' }
+
+t.test('§6.1.6 an address has several subscriptions to a node if their options differ, each with its id', async t => {
+  const { juliet, romeo } = await stage(t)
+  await makes(juliet, 'n')
+  const first = await chosen(romeo, 'n', {})
+  const second = await chosen(romeo, 'n', END)
+  t.not(first, second)
+  t.equal(await chosen(romeo, 'n', {}), first, 'the same options are the same subscription')
+  t.equal(await chosen(romeo, 'n', { expire: '2098-01-01T00:00:00Z' }), second, 'another time renews it')
+  t.equal(await subscribes(romeo, 'n'), 'result', 'without options nothing is added')
+  t.same(list(await gets(romeo, "<subscriptions node='n'/>")), [`n ${ROMEO} subscribed`, `n ${ROMEO} subscribed`], '§5.6')
+  const required = 'modify bad-request subid-required'
+  const options = `<options node='n' jid='${ROMEO}'`
+  t.equal(await sets(romeo, `<unsubscribe node='n' jid='${ROMEO}'/>`), required, '§6.2.3.1')
+  t.equal(outcome(await gets(romeo, `${options}/>`)), required, '§6.3.4.4')
+  t.equal(await sets(romeo, `${options}>${form('subscribe_options', END)}</options>`), required, '§6.3.4.4')
+  t.equal(outcome(await gets(romeo, "<items node='n'/>")), required, '§6.5.9.1')
+  for (const id of [first, second]) t.equal(outcome(await gets(romeo, `<items node='n' subid='${id}'/>`)), 'result')
+  t.same(valuesIn(await gets(romeo, `${options} subid='${second}'/>`)).get('expire'), ['2098-01-01T00:00:00Z'])
+  t.equal(await sets(romeo, `<unsubscribe node='n' jid='${ROMEO}' subid='other'/>`), 'modify not-acceptable invalid-subid', '§6.2.3.5')
+  t.equal(await sets(romeo, `<unsubscribe node='n' jid='${ROMEO}' subid='${first}'/>`), 'result')
+  t.same(valuesIn(await gets(romeo, `${options}/>`)).get('expire'), ['2098-01-01T00:00:00Z'], 'the other one stays, and needs no id')
+})
+
+t.test('§7.1.2.4, §7.2.2.2 an address with several subscriptions gets one message, which names those that have made it', async t => {
+  const { juliet, romeo, paris } = await stage(t)
+  await makes(juliet, 'n', { notify_retract: '1' })
+  const [first, second] = [await chosen(romeo, 'n', {}), await chosen(romeo, 'n', END)]
+  await chosen(romeo, 'n', { deliver: '0' })
+  await subscribes(paris, 'n')
+  ;[romeo, paris].forEach(hears)
+  await sets(juliet, publishing('n', 'a'))
+  const headers = `<headers xmlns="http://jabber.org/protocol/shim"><header name="SubID">${first}</header><header name="SubID">${second}</header></headers></message>`
+  const told = romeo.unread.map(String)
+  t.equal(told.length, 1)
+  t.match(told[0], headers, 'the last child of the message')
+  t.notMatch(paris.unread.map(String).join(''), 'SubID', 'one with one subscription')
+  romeo.forget()
+  await sets(juliet, "<retract node='n'><item id='a'/></retract>")
+  t.match(romeo.unread.map(String).join(''), headers, '§7.2.2.2')
+  romeo.forget()
+  await owns(juliet, 'set', "<purge node='n'/>")
+  t.notMatch(romeo.unread.map(String).join(''), 'shim', '§12.16: what does not differ by subscription has none')
+  t.equal(hears(romeo).length, 1)
+  const owned = (await owns(juliet, 'get', "<subscriptions node='n'/>")).toString()
+  t.match(owned, `subid="${second}"`, '§8.8.1')
+  t.equal(outcome(await owns(juliet, 'set', `<subscriptions node='n'><subscription jid='${ROMEO}' subid='${first}' subscription='none'/></subscriptions>`)), 'result', '§8.8.2.4')
+  t.notMatch((await gets(romeo, "<subscriptions node='n'/>")).toString(), `"${first}"`)
+})
+
+t.test('§12.5 a temporary subscription ends with the presence of the device that has asked for it', async t => {
+  const { s, juliet, romeo } = await stage(t)
+  await makes(juliet, 'n')
+  const other = await s.device(`${ROMEO}/garden`)
+  for (const device of [romeo, other]) await device.says(`<presence to='${SERVICE}'/>`)
+  await chosen(romeo, 'n', { expire: 'presence' })
+  t.same(valuesIn(await gets(romeo, `<options node='n' jid='${ROMEO}'/>`)).get('expire'), ['presence'])
+  await other.says("<presence type='unavailable'/>")
+  await s.settled()
+  t.same(list(await gets(romeo, "<subscriptions node='n'/>")), [`n ${ROMEO} subscribed`], 'another device')
+  await romeo.says("<presence type='unavailable'/>")
+  await s.settled()
+  t.same(list(await gets(other, "<subscriptions node='n'/>")), [])
+  await chosen(other, 'n', {})
+  await chosen(other, 'n', { expire: 'presence' })
+  await other.says(`<presence to='${SERVICE}'/>`)
+  await other.loses('connection')
+  await s.settled()
+  t.same(list(await gets(romeo, "<subscriptions node='n'/>")), [`n ${ROMEO} subscribed`], 'one without such an end stays')
+})
+
 // ---- §7 -----------------------------------------------------------------------------------------------------------
 
 t.test('§7.1.2 notifications have payloads or not, as the node says, and name the publisher, whom the service knows', async t => {

@@ -483,7 +483,10 @@ t.test('what the server does not know is refused', async t => {
   const { juliet } = await pair(s)
   t.equal(outcome(await pubsub(juliet, 'set', '<dance/>')), 'cancel feature-not-implemented')
   t.equal(outcome(await pubsub(juliet, 'get', "<items node='a'/><subscriptions/>")), 'modify bad-request')
-  t.equal(outcome(await pubsub(juliet, 'get', "<default type='collection'/>", { owner: true })), 'cancel feature-not-implemented')
+  t.equal(outcome(await pubsub(juliet, 'get', "<default type='collection'/>", { owner: true })), 'cancel feature-not-implemented unsupported:collections')
+  const collection = `<create node='c'/><configure>${form('node_config', { node_type: 'collection' })}</configure>`
+  t.equal(outcome(await pubsub(juliet, 'set', collection)), 'cancel feature-not-implemented unsupported:collections')
+  t.equal(outcome(await pubsub(juliet, 'set', "<collection node='a'><associate node='b'/></collection>", { owner: true })), 'cancel feature-not-implemented unsupported:collections')
 })
 
 // ---- Bounds -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import { addressed, Stanza, type Addressed } from '../../lib/xmpp/stanza.js'
 import { elsewhere, foreigner } from '../elsewhere.js'
 import { parseElement } from '../parse.js'
 import { scenario } from '../scenario.js'
-import { capsOf, capsReplies, MODULES, publishes } from './stage.js'
+import { capsOf, capsReplies, form, hears, MODULES, outcome, publishes, publishing, pubsub } from './stage.js'
 
 const JULIET = 'juliet@capulet.lit'
 const CONTACTS = 2000
@@ -65,4 +65,38 @@ t.test('a publication to 2,000 interested contacts is one commit and one body, a
   t.equal(commits, 1, 'one commit')
   t.equal(new Set(messages.map(({ element }) => element)).size, 1, 'all messages have one body')
   t.ok(turns > 20, `${turns} turns`)
+})
+
+t.test('a publication below many collections is one commit, and looks at each of them once; many nodes come into a collection with one commit', async t => {
+  const service = 'pubsub.capulet.lit'
+  const s = await scenario(t, {
+    modules: MODULES, services: { [service]: ['disco', 'pubsub'] }, settings: { pubsub: { nodesPerUser: 1000 } }, debug: false,
+  })
+  const juliet = await s.device(`${JULIET}/balcony`)
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const asks = async (device: typeof juliet, content: string, owner = false): Promise<string> =>
+    outcome(await pubsub(device, 'set', content, { to: service, owner }))
+  const makes = async (node: string, fields: Parameters<typeof form>[1]): Promise<string> =>
+    await asks(juliet, `<create node='${node}'/><configure>${form('node_config', fields)}</configure>`)
+  // 10 levels of 8 collections, each in all of the level above: more than a thousand million ways to the top.
+  const level = (n: number): readonly string[] => n < 0 ? [] : Array.from({ length: 8 }, (_, i) => `c${n}-${i}`)
+  for (let n = 0; n < 10; n++) {
+    for (const name of level(n)) await makes(name, { node_type: 'collection', collection: level(n - 1) })
+  }
+  await makes('leaf', { collection: level(9) })
+  const chosen = form('subscribe_options', { subscription_type: 'items', subscription_depth: 'all' })
+  t.equal(await asks(romeo, `<subscribe node='c0-0' jid='romeo@montague.lit'/><options>${chosen}</options>`), 'result')
+  let commits = 0
+  const { submit } = s.storage
+  s.storage.submit = writes => { commits++; return submit.call(s.storage, writes) }
+  t.equal(await asks(juliet, publishing('leaf', 'a')), 'result')
+  t.same([commits, hears(romeo).length], [1, 1])
+  s.storage.submit = submit
+  const leaves = Array.from({ length: 300 }, (_, n) => `n${n}`)
+  for (const name of leaves) await makes(name, {})
+  commits = 0
+  s.storage.submit = writes => { commits++; return submit.call(s.storage, writes) }
+  t.equal(await asks(juliet, `<configure node='c0-0'>${form('node_config', { children: [...level(1), ...leaves] })}</configure>`, true), 'result')
+  t.equal(commits, 1)
+  s.storage.submit = submit
 })
