@@ -6,7 +6,8 @@ export { jidOf, parseJid, JidError } from './xmpp/jid.js'
 export type { Jid } from './xmpp/jid.js'
 export { jidAt, readJid } from './xmpp/read-jid.js'
 export {
-  addressed, errorReply, forwarded, isAddressed, isIq, isMessage, isPresence, recipientAttribute, stanza, Stanza,
+  addressed, errorReply, forwarded, isAddressed, isIq, isMessage, isPresence, recipientAttribute, resultReply, stanza,
+  Stanza,
 } from './xmpp/stanza.js'
 export type { Addressed, Iq, Kind, Message, Presence, StanzaFrame } from './xmpp/stanza.js'
 export { StanzaError, StreamError } from './xmpp/errors.js'
@@ -93,6 +94,7 @@ export { People, peopleShape } from './pubsub/people.js'
 export { pendingCommand } from './pubsub/pending.js'
 export { pepChanging, personalEventing, put } from './pubsub/personal.js'
 export type { PersonalEventing } from './pubsub/personal.js'
+export { showSubscription } from './pubsub/public-subscribers.js'
 export { newItem, publish, purge, retract } from './pubsub/publishing.js'
 export { itemElement } from './pubsub/retrieving.js'
 export { nodeShape, subscriptionShape } from './pubsub/tree.js'

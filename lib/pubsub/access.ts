@@ -17,9 +17,12 @@ export interface Standing {
 /** One who asks, and when, in milliseconds since 1970. */
 export interface Asker { readonly jid: Jid, readonly standing: Standing, readonly now: number }
 
+/** Returns the node whose access rules hold for a node: those of its target for one that the service manages. */
+export function rulesOf (node: Node): Node { return node.target?.() ?? node }
+
 /** Returns the affiliation of the asker with the node. */
 export function affiliationOf (node: Node, { jid, standing }: Asker): Affiliation {
-  return standing.isOwner ? 'owner' : node.affiliations.get(jid.bare.toString()) ?? 'none'
+  return standing.isOwner ? 'owner' : rulesOf(node).affiliations.get(jid.bare.toString()) ?? 'none'
 }
 
 /** Returns the error for one who may not read items or get notifications of the node; undefined if that is allowed. */
@@ -27,7 +30,7 @@ export function refusalToRead (node: Node, asker: Asker): StanzaError | undefine
   switch (affiliationOf(node, asker)) {
     case 'owner': case 'publisher': case 'member': return undefined
     case 'outcast': case 'publish-only': return new StanzaError('forbidden')
-    case 'none': return refusalByModel(node, asker)
+    case 'none': return refusalByModel(rulesOf(node), asker)
   }
 }
 
@@ -56,8 +59,7 @@ export function mayRead (node: Node, asker: Asker): boolean { return refusalToRe
  */
 export function subscribing (node: Node, asker: Asker): 'subscribed' | 'pending' {
   const refusal = refusalToRead(node, asker)
-  const isForOwner = refusal !== undefined && node.config.accessModel === 'authorize' &&
-    affiliationOf(node, asker) === 'none'
+  const isForOwner = refusal !== undefined && isByRequest(node, asker)
   if (refusal !== undefined && !isForOwner) throw refusal
   if (!node.config.subscribe) throw unsupported('subscribe')
   return isForOwner ? 'pending' : 'subscribed'
@@ -66,7 +68,12 @@ export function subscribing (node: Node, asker: Asker): 'subscribed' | 'pending'
 /** True if the asker may subscribe, perhaps after an owner has approved it. */
 export function maySubscribe (node: Node, asker: Asker): boolean {
   if (!node.config.subscribe) return false
-  return mayRead(node, asker) || node.config.accessModel === 'authorize' && affiliationOf(node, asker) === 'none'
+  return mayRead(node, asker) || isByRequest(node, asker)
+}
+
+/** True if the asker may ask an owner for a subscription. */
+function isByRequest (node: Node, asker: Asker): boolean {
+  return node.config.accessModel === 'authorize' && affiliationOf(node, asker) === 'none'
 }
 
 /** True if the asker may publish items. */
@@ -76,9 +83,10 @@ export function mayPublish (node: Node, asker: Asker): boolean {
     case 'outcast': return false
     case 'member': case 'none': break
   }
-  switch (node.config.publishModel) {
+  const rules = rulesOf(node)
+  switch (rules.config.publishModel) {
     case 'open': return true
-    case 'subscribers': return isSubscribed(node, asker.jid, asker.now)
+    case 'subscribers': return isSubscribed(rules, asker.jid, asker.now)
     case 'publishers': return false
   }
 }

@@ -2,6 +2,7 @@
 import type { Batch } from '../storage/store.js'
 import { above, type Above } from './graph.js'
 import { TO_PARSE, type Item, type Size } from './items.js'
+import { bound } from './managed-names.js'
 import {
   bytesOfNode, ROOT, storedNode, subscriptionChanges, subscriptionKey, type Node, type StoredSubscription,
   type Subscription,
@@ -11,6 +12,15 @@ import type { Tree, TreeStores } from './tree.js'
 /** The most items that are read at a time. */
 const PAGE = 500
 const NONE: ReadonlySet<string> = new Set()
+
+/** A node that a change concerns, before and after it, with the items that it loses. */
+export interface Touched {
+  readonly name: string
+  readonly before: Node | undefined
+  readonly after: Node | undefined
+  readonly isEmptied: boolean
+  readonly lost: readonly string[]
+}
 
 interface ChangeDeps extends TreeStores { readonly tree: Tree }
 
@@ -27,6 +37,8 @@ export class Change {
   /** The ids of stored items that this change removes, and the nodes that it empties, by the key of the node. */
   readonly #dropped = new Map<string, Set<string>>()
   readonly #cleared = new Set<string>()
+  /** The names of nodes that lose items. */
+  readonly #losing = new Set<string>()
   /** The collections whose nodes are changed, with their nodes. */
   readonly #children = new Map<string, Set<string>>()
   /** The bytes by which the nodes grow. */
@@ -97,7 +109,17 @@ export class Change {
       this.batch.add(nodes.putting(this.owner, node.name, storedNode(node)))
     }
     this.#putSubscriptions(node.key, stored?.subscriptions ?? [], node.subscriptions)
-    this.#replace(node.name, node)
+    this.#replace(node.name, bound(this.owner, node, name => tree.nodes.get(name)))
+  }
+
+  /** Returns the nodes that this change concerns so far. */
+  touched (): readonly Touched[] {
+    return [...new Set([...this.#nodes.keys(), ...this.#losing])].map(name => {
+      const before = this.#parts.tree.nodes.get(name)
+      const key = before?.key ?? ''
+      const lost = [...this.#dropped.get(key) ?? []].filter(id => this.#published.get(key)?.has(id) !== true)
+      return { name, before, after: this.node(name), isEmptied: this.#cleared.has(key), lost }
+    })
   }
 
   /** Stores the subscriptions that are new or changed, and removes those that are gone. */
@@ -174,6 +196,7 @@ export class Change {
     this.batch.add(this.#parts.items.removing(this.owner, node, dropped.map(({ id }) => id)))
     const ids = this.#dropped.get(node.key) ?? new Set()
     this.#dropped.set(node.key, ids)
+    this.#losing.add(node.name)
     for (const { id } of dropped) {
       this.#published.get(node.key)?.delete(id)
       ids.add(id)
@@ -188,6 +211,7 @@ export class Change {
     this.#sizes.set(node.key, { items: 0, bytes: 0 })
     this.#published.delete(node.key)
     this.#cleared.add(node.key)
+    this.#losing.add(node.name)
   }
 
   /** Yields all items, the oldest first, in pages that can be parsed within a turn of the event loop. */

@@ -19,16 +19,20 @@ import { parentsOf } from './config.js'
 import { pubsubError, unsupported } from './errors.js'
 import { typeFilter } from './filtering.js'
 import { TO_PARSE, type Item } from './items.js'
+import { collectionInfo, discoItem, nodeInfo, nodeItems, shimInfo } from './describing.js'
+import { changeManaged, emptyList, endedList, manageManaged, shown, withCanonicalNode } from './managed.js'
+import { canonicalName, hasAttachments } from './managed-names.js'
 import { ROOT, type Node } from './node.js'
 import {
   affiliate, affiliations, configure, create, remove, removePerson, setSubscriptions, subscriptions,
 } from './owning.js'
+import { dropEnded, notePublic } from './public-subscribers.js'
 import { purge } from './publishing.js'
 import {
   FOLLOWED, formOf, hasNode, nodeName, OWNER_SETS, publishItems, retractItems, theOne,
 } from './requests.js'
-import { collectionInfo, discoItem, nodeInfo, nodeItems, shimInfo } from './describing.js'
 import { ownAffiliations, ownSubscriptions, retrieve, retrieveLeaves, sinceOf, type Reading } from './retrieving.js'
+import { settle } from './settling.js'
 import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
 import { ServiceEnded, type Trees } from './trees.js'
 import { visible, Work, type PubSubPlace } from './work.js'
@@ -63,7 +67,8 @@ export class PubSubEngine {
   }
 
   /** Answers `<pubsub/>` of either namespace. Rejects with StanzaError. */
-  async answer ({ stanza: { type, from, to }, payload, batch, session }: Request): Promise<Element | undefined> {
+  async answer ({ stanza: { type, from, to }, payload: asked, batch, session }: Request): Promise<Element | undefined> {
+    const payload = withCanonicalNode(to.toString(), asked)
     const asker = await this.asker(to, from)
     const call: Call = { service: to, asker, batch, charge: units => { session?.charge(units) } }
     const namespace = namespaceOf(payload) ?? ''
@@ -93,6 +98,7 @@ export class PubSubEngine {
     const change = await this.#trees.change(service.toString(), batch, isUrgent)
     const work = new Work({ place: this.#place, service, asker, change, ids: this.#home.ids })
     const result = await run(work)
+    await settle(work)
     await this.#place.changed?.(work)
     batch.committed(() => {
       this.delivery.deliver(service, work.events, node => change.above(node), count => { charge?.(count) })
@@ -175,8 +181,22 @@ export class PubSubEngine {
         const subscription = optionsOf(node, request, asker)
         return [xml('options', { node: name, jid: subscription.jid, subid: subscription.subid }, optionsForm(subscription, 'form', node))]
       }
-      default: return await this.#retrieve(call, this.#followed(nodes, request, asker), request, pubsub)
+      default: {
+        const wanted = this.#subscribed(request)
+        await this.#prune(service, endedList(nodes, service.toString(), wanted, asker.now))
+        return emptyList(nodes, service.toString(), wanted, asker) ??
+          await this.#retrieve(call, this.#followed(await this.nodes(service), request, asker), request, pubsub)
+      }
     }
+  }
+
+  /** Ends the subscriptions to a node that have ended by time. */
+  async #prune (service: Jid, node: string | undefined): Promise<void> {
+    if (node === undefined) return
+    await apart(this.#home, async batch => {
+      const asker = await this.asker(service, service)
+      await this.change({ service, asker, batch }, work => { dropEnded(work, node) })
+    })
   }
 
   /** One who loses access while items are read gets none: they may have been published after that. */
@@ -242,18 +262,21 @@ export class PubSubEngine {
     const request = theOne(pubsub, NS.PUBSUB, ['create', 'publish', 'retract', 'subscribe', 'unsubscribe', 'options'])
     // §6.3.7, §8.1.3: the options and the configuration follow.
     if (FOLLOWED.has(localName(request)) && childElements(pubsub)[0] !== request) throw new StanzaError('bad-request')
-    return await this.change(call, async work => {
-      switch (localName(request)) {
-        case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
-        case 'publish': return await publishItems(work, request, formOf(pubsub, 'publish-options'))
-        case 'retract': return await retractItems(work, request)
-        case 'subscribe': return this.#subscribe(work, request, pubsub)
-        case 'unsubscribe': return unsubscribe(work, this.#subscribed(request), request)
-        default:
-          setOptions(work, this.#subscribed(request), request)
-          return []
-      }
-    })
+    return await this.change(call, async work =>
+      await changeManaged(work, request) ?? await this.#set(work, request, pubsub))
+  }
+
+  async #set (work: Work, request: Element, pubsub: Element): Promise<Reply> {
+    switch (localName(request)) {
+      case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
+      case 'publish': return await publishItems(work, request, formOf(pubsub, 'publish-options'))
+      case 'retract': return await retractItems(work, request)
+      case 'subscribe': return notePublic(work, this.#subscribed(request), request, this.#subscribe(work, request, pubsub))
+      case 'unsubscribe': return unsubscribe(work, this.#subscribed(request), request)
+      default:
+        setOptions(work, this.#subscribed(request), request)
+        return []
+    }
   }
 
   #subscribe (work: Work, request: Element, pubsub: Element): Reply {
@@ -283,7 +306,7 @@ export class PubSubEngine {
       const nodeType = isCollection ? 'collection' : 'leaf'
       return [xml('default', {}, form.show({ ...this.#place.defaultsOf(), nodeType }))]
     }
-    const node = this.#named(await this.nodes(service), request, asker)
+    const node = shown(this.#named(await this.nodes(service), request, asker))
     mustOwn(node, asker)
     switch (localName(request)) {
       case 'configure': {
@@ -302,6 +325,7 @@ export class PubSubEngine {
     if (localName(request) === 'collection') return await this.#associate(call, request)
     const name = nodeName(request)
     await this.change(call, async work => {
+      if (await manageManaged(work, name, request)) return
       switch (localName(request)) {
         case 'configure': await configure(work, name, request); break
         case 'delete': {
@@ -344,7 +368,7 @@ export class PubSubEngine {
   /** Returns the disco answers for a node; undefined if there is none that the asker may know of. */
   async disco (service: Jid, name: string, asker: Asker): Promise<DiscoNode | undefined> {
     if (name === NS.SHIM && this.#knows(asker)) return shimInfo(this.#place.collections === true)
-    const node = (await this.nodes(service)).get(name)
+    const node = (await this.nodes(service)).get(canonicalName(service.toString(), name))
     if (node === undefined || !this.#mayNotice(node, asker)) return undefined
     if (node.config.nodeType === 'collection') {
       const children = (await this.#children(service, node)).filter(child => this.#mayNotice(child, asker))
@@ -352,7 +376,7 @@ export class PubSubEngine {
     }
     const { items } = await this.#trees.items.size(service.toString(), node)
     const listed = await nodeItems(this.#reading(service, node, asker), service)
-    return { info: nodeInfo(node, { items, most: this.#place.limits.itemsPerNode }, asker.now), items: listed }
+    return { info: nodeInfo(shown(node), { items, most: this.#place.limits.itemsPerNode }, asker.now), items: listed }
   }
 
   /**
@@ -363,7 +387,7 @@ export class PubSubEngine {
   async list (service: Jid, asker: Asker, query: Element): Promise<readonly DiscoItem[]> {
     const isWanted = typeFilter(query)
     const nodes = [...(await this.nodes(service)).values()]
-    const found = nodes.filter(node => isAtRoot(node) && isWanted(node) && this.#mayNotice(node, asker))
+    const found = nodes.filter(node => isAtRoot(node) && isWanted(node) && !hasAttachments(node) && this.#mayNotice(node, asker))
     return found.map(node => discoItem(service, node))
   }
 

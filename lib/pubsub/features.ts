@@ -12,7 +12,10 @@ const COMMON = [
   'subscription-notifications', 'subscription-options',
 ] as const
 
+/** The features of other specifications. */
+const OTHERS = [NS.PUBSUB_CACHING, NS.PUBSUB_FILTER, NS.ATTACHMENTS, NS.PUBLIC_SUBSCRIPTIONS] as const
+
 /** Returns the features that each service has, and these of XEP-0060, by their names without the namespace. */
 export function pubsubFeatures (more: readonly string[] = []): readonly string[] {
-  return [NS.SHIM, NS.PUBSUB, NS.PUBSUB_CACHING, NS.PUBSUB_FILTER, ...[...COMMON, ...more].sort().map(name => `${NS.PUBSUB}#${name}`)]
+  return [NS.SHIM, NS.PUBSUB, ...OTHERS, ...[...COMMON, ...more].sort().map(name => `${NS.PUBSUB}#${name}`)]
 }

@@ -124,10 +124,10 @@ function affiliationsIn (value: unknown): ReadonlyMap<string, Affiliation> {
 function subscriptionIn (value: unknown): Subscription {
   const form = {
     jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', expires: 'string?', kind: 'string?',
-    beside: 'boolean?',
+    beside: 'boolean?', isPublic: 'boolean?',
   } as const
   if (!hasForm(value, form)) throw wrong('a subscription is incomplete')
-  const { jid, state, subid, deliver, expires, depth, beside } = value
+  const { jid, state, subid, deliver, expires, depth, beside, isPublic } = value
   const kind = SUBSCRIPTION_KINDS.find(one => one === value['kind'])
   const hasDepth = depth === 'all' || typeof depth === 'number' && Number.isInteger(depth) && depth >= 0
   if (state !== 'subscribed' && state !== 'pending') throw wrong('a subscription is neither subscribed nor pending')
@@ -137,6 +137,7 @@ function subscriptionIn (value: unknown): Subscription {
     ...beside === true ? { beside } : {},
     ...kind === undefined ? {} : { kind },
     ...hasDepth ? { depth } : {},
+    ...isPublic === true ? { isPublic } : {},
   }
 }
 

@@ -179,7 +179,7 @@ class Import {
         const asker: Asker = { ...own, standing: { ...own.standing, isOwner: true } }
         result = await this.#engine.change({ service: this.#service, asker, batch }, async work => {
           const done = await run(work)
-          work.events.length = 0
+          work.silence()
           return done
         })
       })

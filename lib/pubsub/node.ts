@@ -28,6 +28,8 @@ export interface Subscription {
   readonly depth?: number | 'all'
   /** True if the address had another subscription to the node when this one was made. */
   readonly beside?: true
+  /** True if the subscriber shows the subscription to all who may read the node (XEP-0465). */
+  readonly isPublic?: boolean
 }
 
 /** The kinds of notifications that a subscriber to a collection can choose. */
@@ -46,6 +48,11 @@ export interface Node {
   readonly created: number
   readonly affiliations: ReadonlyMap<string, Affiliation>
   readonly subscriptions: readonly Subscription[]
+  /**
+   * Returns the node whose access rules and affiliations hold for this one, which the service manages (managed.ts).
+   * Undefined if this node has its own.
+   */
+  readonly target?: () => Node | undefined
 }
 
 /** The options that were added after nodes had been stored. */
@@ -127,6 +134,7 @@ export function isAffiliation (text: string): text is Affiliation {
 function isSubscription (value: unknown): boolean {
   return hasForm(value, {
     jid: 'string', state: 'string', subid: 'string', deliver: 'boolean', device: 'string?', beside: 'boolean?',
+    isPublic: 'boolean?',
   }) && (value['state'] === 'subscribed' || value['state'] === 'pending') && hasOptions(value)
 }
 

@@ -1,6 +1,7 @@
 /** The nodes of one service in memory, and the stores from which they are read. */
 import { records, type Records, type Shape } from '../storage/store.js'
 import type { ItemStore, Size } from './items.js'
+import { bound } from './managed-names.js'
 import {
   bytesOfNode, isStoredNode, isStoredSubscription, ROOT, restoredNode, rootOf, type Node, type StoredNode,
   type StoredSubscription, type Subscription,
@@ -82,7 +83,8 @@ export async function readTree ({ nodes, subscriptions, collections }: TreeStore
   if (collections === true) tree.set({ ...root, subscriptions: apart.get(root.key) ?? [] })
   for (const [name, stored] of await nodes.all(owner)) {
     if (stored.subscriptions !== undefined) tree.whole.add(stored.key)
-    tree.set(restoredNode(name, stored, stored.subscriptions ?? apart.get(stored.key) ?? []))
+    const node = restoredNode(name, stored, stored.subscriptions ?? apart.get(stored.key) ?? [])
+    tree.set(bound(owner, node, target => tree.nodes.get(target)))
   }
   const children = new Map<string, Set<string>>()
   for (const { name, config } of tree.nodes.values()) {

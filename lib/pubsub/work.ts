@@ -8,6 +8,7 @@ import { affiliationOf, isClosedTo, mayRead, type Asker, type Standing } from '.
 import type { NodeConfig, NodeForm } from './config.js'
 import { pubsubError } from './errors.js'
 import type { Item } from './items.js'
+import { isManaged } from './managed-names.js'
 import { bytesOfNode, ROOT, type Node, type Subscription } from './node.js'
 import type { Change } from './change.js'
 import type { Element } from '../xml/element.js'
@@ -26,6 +27,8 @@ export interface PubSubLimits {
   /** The most subscriptions, and the most affiliations, of one node. */
   readonly subscriptions: number
   readonly affiliations: number
+  /** The most nodes that the service makes beside others: one for each item with attachments (XEP-0470). */
+  readonly managedNodes: number
 }
 
 /** An event at a node. */
@@ -80,7 +83,7 @@ export interface PubSubPlace {
 }
 
 /** The longest name of a node and id of an item, in characters. */
-const LONGEST = 1023
+export const LONGEST = 1023
 
 /** The most bytes of a node without its items. It is written as a whole when one subscription changes. */
 const LARGEST_NODE = 4 * 1024 * 1024
@@ -94,6 +97,7 @@ export class Work {
   readonly ids: Ids
   /** The events of which others are told after the change is stored. */
   readonly events: NodeEvent[] = []
+  #isSilent = false
 
   constructor (parts: Pick<Work, 'place' | 'service' | 'asker' | 'change' | 'ids'>) {
     this.place = parts.place
@@ -101,6 +105,14 @@ export class Work {
     this.asker = parts.asker
     this.change = parts.change
     this.ids = parts.ids
+  }
+
+  get isSilent (): boolean { return this.#isSilent }
+
+  /** Tells nobody of the change: it restores what has been before. */
+  silence (): void {
+    this.#isSilent = true
+    this.events.length = 0
   }
 
   /** Returns the node with this name. Throws item-not-found, also for a node that is hidden from the asker. */
@@ -130,12 +142,12 @@ export class Work {
     const creator = jid.bare.toString()
     let [count, own] = [0, 0]
     for (const node of this.change.nodes()) {
-      if (node.name === ROOT) continue
+      if (node.name === ROOT || isManaged(node.name)) continue
       count++
       if (node.creator === creator) own++
     }
     const most = this.asker.standing.isOwner ? Infinity : limits.nodesPerCreator ?? Infinity
-    if (count >= limits.nodes || own >= most) throw pubsubError('not-allowed', 'max-nodes-exceeded')
+    if (!isManaged(name) && (count >= limits.nodes || own >= most)) throw pubsubError('not-allowed', 'max-nodes-exceeded')
     const node = {
       name: flatten(name), key: this.ids.next(), config, creator, created: now, subscriptions: [],
       affiliations: new Map([[creator, 'owner' as const]]),

@@ -168,6 +168,10 @@ export const NS = {
   PUBSUB_RSM: 'http://jabber.org/protocol/pubsub#rsm',
   PUBSUB_CACHING: 'urn:xmpp:pubsub-caching:0', // XEP-0460
   PUBSUB_FILTER: 'urn:xmpp:pubsub-filter:0', // XEP-0462
+  ATTACHMENTS: 'urn:xmpp:pubsub-attachments:1', // XEP-0470
+  ATTACHMENTS_SUMMARY: 'urn:xmpp:pubsub-attachments:summary:1',
+  PUBLIC_SUBSCRIPTIONS: 'urn:xmpp:pps:0', // XEP-0465
+  PAM: 'urn:xmpp:pam:0', // XEP-0376
   BOOKMARKS: 'urn:xmpp:bookmarks:1', // XEP-0402
   NOTIFICATION_SETTINGS: 'urn:xmpp:notification-settings:1', // XEP-0492
   BOOKMARKS_COMPAT: 'urn:xmpp:bookmarks:1#compat',

@@ -21,13 +21,18 @@ const AFFILIATIONS = 1000
 const NODE_BYTES = 1024 * 1024
 /** The number of items that are read at a time. */
 const PAGE = 500
+/** The most nodes that the service makes beside others: one for each item with attachments. */
+const MANAGED_NODES = 500
 /** The most bytes of a payload; the listener's limit of a stanza is smaller by default. */
 const PAYLOAD = 1024 * 1024
 
 export default defineModule({
   name: 'pep',
   about: 'Makes each account a publish-subscribe service: avatars, OMEMO keys, bookmarks, moods.',
-  xeps: ['0060 v1.30.0', '0131 v1.2', '0163 v1.2.2', '0222 v1.0', '0223 v1.1.1', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
+  xeps: [
+    '0060 v1.30.0', '0131 v1.2', '0163 v1.2.2', '0222 v1.0', '0223 v1.1.1', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1',
+    '0465 v0.1.1', '0470 v0.2.0',
+  ],
   features: { account: FEATURES },
   requires: ['disco', 'caps', 'roster', 'presence'],
   after: ['blocking'],
@@ -49,7 +54,10 @@ export default defineModule({
     const place: PubSubPlace = {
       form: new NodeForm(['open', 'presence', 'roster', 'authorize', 'whitelist'], PAYLOAD),
       defaultsOf,
-      limits: { ...settings, nodeBytes: NODE_BYTES, subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS },
+      limits: {
+        ...settings,
+        nodeBytes: NODE_BYTES, subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS, managedNodes: MANAGED_NODES,
+      },
       creates: true,
       hides: true,
       standing: (account, asker) => contacts.standing(account, asker),

@@ -1,6 +1,6 @@
 /** Export and import of the nodes of an account (XEP-0227, PEP nodes). */
 import {
-  accountExporting, accountImporting, affiliate, affiliations, apart, attributeOf, children, formIn, itemElement,
+  accountExporting, accountImporting, affiliate, affiliations, apart, attributeOf, children, formIn, has, itemElement,
   jidAt, localName, newItem, NS, PEP_DEFAULTS, publish, StanzaError, xml,
 } from '../../lib/api.js'
 import type {
@@ -37,9 +37,14 @@ async function * writtenNodes (engine: PubSubEngine, account: Jid, form: NodeFor
     yield affiliations(node)
     if (node.subscriptions.length > 0) {
       yield xml('subscriptions', { node: node.name },
-        ...node.subscriptions.map(({ jid, state, subid }) => xml('subscription', { jid, subscription: state, subid })))
+        ...node.subscriptions.map(writtenSubscription))
     }
   }
+}
+
+function writtenSubscription ({ jid, state, subid, isPublic }: Subscription): Element {
+  const shown = isPublic === true ? xml('public', { xmlns: NS.PUBLIC_SUBSCRIPTIONS }) : undefined
+  return xml('subscription', { jid, subscription: state, subid }, shown)
 }
 
 async function * writtenItems (engine: PubSubEngine, account: Jid): AsyncGenerator<Element> {
@@ -93,7 +98,9 @@ function subscriptionIn ({ ids }: Work, element: Element): Subscription {
   if (jid === undefined || state !== 'subscribed' && state !== 'pending') {
     throw new StanzaError('bad-request', 'a subscription without an address, or of an unknown state')
   }
-  return { jid: jid.toString(), state, subid: attributeOf(element, 'subid') ?? ids.next(), deliver: true }
+  const isPublic = has(element, NS.PUBLIC_SUBSCRIPTIONS, 'public')
+  const subid = attributeOf(element, 'subid') ?? ids.next()
+  return { jid: jid.toString(), state, subid, deliver: true, ...isPublic ? { isPublic } : {} }
 }
 
 async function takeItems ({ work, name, element, event }: Taking): Promise<void> {
@@ -125,7 +132,7 @@ async function imported (
     const asker = await engine.asker(account, account)
     await engine.change({ service: account, asker, batch }, async work => {
       await run(work, name)
-      work.events.length = 0
+      work.silence()
     })
   })
 }

@@ -11,6 +11,8 @@ import { moveNodes } from './moving.js'
 /** The most subscriptions and affiliations of one node. */
 const SUBSCRIPTIONS = 10_000
 const AFFILIATIONS = 10_000
+/** The most nodes that the service makes beside others: one for each item with attachments. */
+const MANAGED_NODES = 5_000
 /** The most bytes of a payload; the listener's limit of a stanza is smaller by default. */
 const PAYLOAD = 1024 * 1024
 
@@ -21,7 +23,10 @@ export default defineModule({
   name: 'pubsub',
   about: 'Serves publish-subscribe nodes at a domain of its own.',
   at: 'services',
-  xeps: ['0060 v1.30.0', '0131 v1.2', '0248 v0.5.0', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1'],
+  xeps: [
+    '0060 v1.30.0', '0131 v1.2', '0248 v0.5.0', '0442 v0.2.0', '0460 v0.1.0', '0462 v0.1.1', '0465 v0.1.1',
+    '0470 v0.2.0',
+  ],
   features: { host: [...pubsubFeatures(['collections', 'multi-collections']), NS.MAM] },
   requires: ['disco'],
   after: ['ad-hoc-commands'],
@@ -45,7 +50,7 @@ export default defineModule({
       limits: {
         nodes: settings.nodes, nodesPerCreator: settings.nodesPerUser, nodeBytes: settings.nodeBytes,
         itemsPerNode: settings.itemsPerNode, items: Infinity, bytes: settings.bytes,
-        subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS,
+        subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS, managedNodes: MANAGED_NODES,
       },
       ...FEATURES,
       hidesClosed: settings.hideClosed,

@@ -1,0 +1,51 @@
+/** Makes the nodes that the service manages. Each has the rules of its target, so its own let nobody in. */
+import { flatten } from '../xml/writer.js'
+import { NS } from '../xml/namespaces.js'
+import { StanzaError } from '../xmpp/errors.js'
+import { PEP_DEFAULTS, type NodeConfig } from './config.js'
+import { isManaged, managedBy, SUBSCRIPTIONS } from './managed-names.js'
+import type { Node } from './node.js'
+import { LONGEST, type Work } from './work.js'
+
+/** The most bytes of one attachment item. */
+export const LARGEST_ATTACHMENT = 16 * 1024
+
+const CLOSED: NodeConfig = {
+  ...PEP_DEFAULTS,
+  accessModel: 'whitelist', maxItems: 'max', publishNodeFull: 'reject', sendLast: 'never',
+}
+const TYPES = {
+  attachments: NS.ATTACHMENTS, summary: NS.ATTACHMENTS_SUMMARY,
+  subscribers: NS.PUBLIC_SUBSCRIPTIONS, subscriptions: NS.PUBLIC_SUBSCRIPTIONS, wrong: '',
+}
+
+/**
+ * Returns the node of this name beside its target, which is made if it is not there. Throws StanzaError if there is no
+ * room.
+ */
+export function withManaged (work: Work, name: string, target: Node): Node {
+  const { change, ids, asker: { now }, place: { limits }, service } = work
+  const known = change.node(name)
+  if (known !== undefined) return known
+  if (name.length > LONGEST) throw new StanzaError('not-acceptable', 'the names of the node and of the item are too long')
+  let count = 0
+  for (const node of change.nodes()) if (isManaged(node.name)) count++
+  if (count >= limits.managedNodes) throw noRoom()
+  const type = TYPES[managedBy(service.toString(), name)?.kind ?? 'wrong']
+  work.put({
+    name: flatten(name), key: ids.next(), config: { ...CLOSED, type, maxPayloadSize: LARGEST_ATTACHMENT },
+    creator: target.creator, created: now, affiliations: new Map(), subscriptions: [], target: () => target,
+  })
+  return work.node(name)
+}
+
+/** Returns the error for what would take the room of others. */
+export function noRoom (): StanzaError {
+  return new StanzaError('resource-constraint', 'there is no room for this', { type: 'cancel' })
+}
+
+/** Returns the node with the public subscriptions of an account. While it is empty, strangers cannot see it. */
+export function withSubscriptions (work: Work): Node {
+  return work.change.node(SUBSCRIPTIONS) ??
+    work.create(SUBSCRIPTIONS, { ...CLOSED, accessModel: 'presence', type: NS.PUBLIC_SUBSCRIPTIONS })
+}

@@ -1,0 +1,250 @@
+/** XEP-0376: the server subscribes an account to nodes, and keeps the list; XEP-0465 shows those that are public. */
+import { createHash } from 'node:crypto'
+import {
+  accountExporting, accountImporting, apart, attributeOf, capabilities, child, childElements, defineModule, errorReply,
+  has, hasForm, jidAt, localName, messageArriving, namespaceOf, NS, personalEventing, records, resultReply, setting,
+  showSubscription, stanza, StanzaError, xml,
+} from '../lib/api.js'
+import type { Addressed, Batch, Element, Jid, MessageArriving, ModuleHost, Records } from '../lib/api.js'
+
+/** A subscription of an account. `service` is the address of the service as text. */
+interface Kept {
+  readonly service: string
+  readonly node: string
+  readonly state: 'subscribed' | 'pending'
+  readonly subid?: string
+  readonly isPublic: boolean
+}
+
+/** The most requests of an account, and of all accounts, that wait for a service. */
+const MOST_OF_ONE = 8
+const MOST = 1000
+/** The most characters of the name of a node. */
+const LONGEST = 1023
+
+export default defineModule({
+  name: 'account-subscriptions',
+  about: 'Subscribes accounts to nodes of other services, keeps the list for all their devices, and shows public ones.',
+  xeps: ['0376 v0.2', '0465 v0.1.1'],
+  features: { account: [NS.PAM] },
+  requires: ['pep'],
+  settings: {
+    subscriptions: setting.count({ min: 1, max: 10_000 }).default(500).says('The most subscriptions that the server keeps for an account.'),
+  },
+  stores: { subscriptions: records<Kept>(1, undefined, { check: isKept, unreadable: 'moved' }) },
+
+  setup (host) {
+    const list = new Subscriptions(host, host.stores.subscriptions, host.settings.subscriptions)
+    host.iq.set('self', NS.PAM, 'pam', ({ stanza: iq, payload, batch }) => list.take(iq, payload, batch))
+    host.iq.get('self', NS.PAM, 'subscriptions', async ({ session, payload }) => await list.answer(session.account, payload))
+    host.on(messageArriving, event => { list.hear(event) }, 'screen')
+    host.on(accountExporting, async ({ account, add }) => {
+      const all = await list.all(account)
+      if (all.children.length > 0) add([all])
+    })
+    host.on(accountImporting, async ({ account, element, within, batch }) => {
+      if (within !== undefined || namespaceOf(element) !== NS.PAM) return undefined
+      for (const one of childElements(element)) list.restore(account, one, batch)
+      return 'handled'
+    })
+  },
+})
+
+function isKept (value: unknown): boolean {
+  return hasForm(value, { service: 'string', node: 'string', state: 'string', subid: 'string?', isPublic: 'boolean' }) &&
+    (value['state'] === 'subscribed' || value['state'] === 'pending')
+}
+
+/** The subscriptions of the accounts of a host. */
+class Subscriptions {
+  readonly #host: ModuleHost
+  readonly #store: Records<Kept>
+  readonly #most: number
+  /** The requests that wait for a service, by account. */
+  readonly #open = new Map<string, number>()
+  #count = 0
+
+  constructor (host: ModuleHost, store: Records<Kept>, most: number) {
+    this.#host = host
+    this.#store = store
+    this.#most = most
+  }
+
+  // ---- Requests of the account --------------------------------------------------------------------------------
+
+  /** Takes a request to subscribe or unsubscribe; its answer comes when the service has answered (§3.2). */
+  take (iq: Addressed<'iq'>, pam: Element, batch: Batch): 'later' {
+    const account = iq.from.bare
+    const service = jidAt(pam, 'jid')
+    const [request] = childElements(pam)
+    const what = request === undefined ? '' : localName(request)
+    const isKnown = request !== undefined && namespaceOf(request) === NS.PUBSUB && (what === 'subscribe' || what === 'unsubscribe')
+    if (service === undefined || !isKnown) throw new StanzaError('bad-request')
+    const node = attributeOf(request, 'node') ?? ''
+    if (node === '' || node.length > LONGEST) throw new StanzaError('bad-request', 'the name of the node is missing or too long')
+    // The server subscribes the account itself, and no single device.
+    if (jidAt(request, 'jid')?.equals(account) !== true) throw invalidJid()
+    const end = this.#begin(account)
+    const work = what === 'subscribe'
+      ? this.#subscribe.bind(this, account, service, node, request)
+      : this.#unsubscribe.bind(this, account, service, node, request)
+    batch.failed(end)
+    batch.committed(() => {
+      void work().then(() => { this.#host.router.route(resultReply(iq, undefined)) })
+        .catch((error: unknown) => { this.#host.router.route(errorReply(iq, this.#errorOf(error))) }).finally(end)
+    })
+    return 'later'
+  }
+
+  /** Notes that a request waits, and returns a function that ends that. Throws resource-constraint. */
+  #begin (account: Jid): () => void {
+    const who = account.toString()
+    const mine = this.#open.get(who) ?? 0
+    if (mine >= MOST_OF_ONE || this.#count >= MOST) {
+      throw new StanzaError('resource-constraint', 'too many requests wait for services', { type: 'wait' })
+    }
+    this.#open.set(who, mine + 1)
+    this.#count++
+    return () => {
+      const left = (this.#open.get(who) ?? 0) - 1
+      if (left > 0) this.#open.set(who, left)
+      else this.#open.delete(who)
+      this.#count--
+    }
+  }
+
+  #errorOf (error: unknown): StanzaError {
+    if (error instanceof StanzaError) return error
+    this.#host.log.error('subscription not stored', { error })
+    return new StanzaError('internal-server-error')
+  }
+
+  async #subscribe (account: Jid, service: Jid, node: string, request: Element): Promise<void> {
+    const known = await this.#store.get(account.toString(), keyOf(service.toString(), node))
+    if (known === undefined && (await this.#store.all(account.toString())).size >= this.#most) {
+      throw new StanzaError('resource-constraint', 'the account has too many subscriptions', { type: 'cancel' })
+    }
+    const reply = await this.#ask(account, service, request)
+    const pubsub = child(reply, NS.PUBSUB, 'pubsub')
+    const made = pubsub === undefined ? undefined : child(pubsub, NS.PUBSUB, 'subscription')
+    const state = made === undefined ? 'subscribed' : attributeOf(made, 'subscription')
+    if (state !== 'subscribed' && state !== 'pending') throw new StanzaError('undefined-condition', 'the service has not subscribed the account')
+    const subid = made === undefined ? undefined : attributeOf(made, 'subid')
+    await this.#keep(account, {
+      service: service.toString(), node, state, ...subid === undefined ? {} : { subid },
+      isPublic: has(request, NS.PUBLIC_SUBSCRIPTIONS, 'public'),
+    })
+  }
+
+  /** One that the service does not know any more ends as well. */
+  async #unsubscribe (account: Jid, service: Jid, node: string, request: Element): Promise<void> {
+    const known = await this.#store.get(account.toString(), keyOf(service.toString(), node))
+    try {
+      await this.#ask(account, service, request)
+    } catch (error) {
+      const isGone = error instanceof StanzaError && (error.condition === 'item-not-found' || error.plus?.name === 'not-subscribed')
+      if (known === undefined || !isGone) throw error
+    }
+    if (known !== undefined) await this.#end(account, known)
+  }
+
+  async #ask (from: Jid, service: Jid, request: Element): Promise<Element> {
+    return await this.#host.ask(service, xml('pubsub', { xmlns: NS.PUBSUB }, request), { from, type: 'set' })
+  }
+
+  // ---- The list -----------------------------------------------------------------------------------------------
+
+  /** Returns all subscriptions of an account; nothing if the client has the list already (§3.4). */
+  async answer (account: Jid, request: Element): Promise<Element | undefined> {
+    const all = await this.all(account)
+    return attributeOf(request, 'ver') === attributeOf(all, 'ver') ? undefined : all
+  }
+
+  /** Returns the list of an account's subscriptions. */
+  async all (account: Jid): Promise<Element> {
+    const kept = [...(await this.#store.all(account.toString())).values()]
+    const ver = createHash('sha256').update(JSON.stringify(kept)).digest('base64url').slice(0, 16)
+    return xml('subscriptions', { xmlns: NS.PAM, ver }, ...kept.map(({ service, node, state, subid, isPublic }) =>
+      xml('subscription', { service, node, jid: account.toString(), subscription: state, subid },
+        isPublic ? xml('public', { xmlns: NS.PUBLIC_SUBSCRIPTIONS }) : undefined)))
+  }
+
+  /** Stores a subscription of an exported list. */
+  restore (account: Jid, element: Element, batch: Batch): void {
+    const service = jidAt(element, 'service')?.toString()
+    const node = attributeOf(element, 'node')
+    const state = attributeOf(element, 'subscription') === 'pending' ? 'pending' : 'subscribed'
+    const subid = attributeOf(element, 'subid')
+    if (service === undefined || node === undefined) throw new StanzaError('bad-request', 'a subscription without a service or node')
+    const isPublic = has(element, NS.PUBLIC_SUBSCRIPTIONS, 'public')
+    const kept: Kept = { service, node, state, ...subid === undefined ? {} : { subid }, isPublic }
+    batch.add(this.#store.putting(account.toString(), keyOf(service, node), kept))
+  }
+
+  async #keep (account: Jid, kept: Kept): Promise<void> {
+    await this.#change(account, kept, kept)
+    await this.#tell(account, kept, kept.state)
+  }
+
+  async #end (account: Jid, kept: Kept): Promise<void> {
+    await this.#change(account, kept, undefined)
+    await this.#tell(account, kept, 'none')
+  }
+
+  /** Stores a subscription, or that it has ended, together with what others see of it. */
+  async #change (account: Jid, { service, node }: Kept, now: Kept | undefined): Promise<void> {
+    await apart(this.#host, async batch => {
+      batch.add(this.#store.putting(account.toString(), keyOf(service, node), now))
+      const isShown = now?.isPublic === true && now.state === 'subscribed'
+      await this.#host.use(personalEventing).change(account, batch, async work => {
+        await showSubscription(work, { service, node }, isShown)
+      })
+    })
+  }
+
+  /** Tells the devices that know the list, before the request is answered (§3.2). */
+  async #tell (account: Jid, { service, node, subid }: Kept, state: 'subscribed' | 'pending' | 'none'): Promise<void> {
+    const ver = attributeOf(await this.all(account), 'ver')
+    const devices = this.#host.sessions.of(account).filter(({ jid, available }) =>
+      available && this.#host.find(capabilities)?.of(jid)?.has(NS.PAM) === true)
+    for (const { jid } of devices) {
+      const made = xml('subscription', { xmlns: NS.PUBSUB, node, jid: account.toString(), subscription: state, subid })
+      const notify = xml('notify', { xmlns: NS.PAM, ver, service }, made)
+      this.#host.router.route(stanza(xml('message', { id: this.#host.ids.next() }, notify), account, jid))
+    }
+  }
+
+  // ---- Messages of services ---------------------------------------------------------------------------------
+
+  /** Takes what a service says of a subscription: that it is allowed, or has ended, or that the node is deleted. */
+  hear ({ message, account, batch }: MessageArriving): void {
+    const event = message.type === 'error' ? undefined : message.child(NS.PUBSUB_EVENT, 'event')
+    const [what] = event === undefined ? [] : childElements(event)
+    const node = what === undefined ? undefined : attributeOf(what, 'node')
+    if (what === undefined || node === undefined) return
+    const kind = localName(what)
+    const told = kind === 'subscription' ? attributeOf(what, 'subscription') : undefined
+    const state = kind === 'delete' ? 'none' : told
+    if (state !== 'none' && state !== 'subscribed') return
+    batch.committed(() => {
+      this.#heard(account, message.from.toString(), node, state).catch((error: unknown) => { this.#errorOf(error) })
+    })
+  }
+
+  async #heard (account: Jid, service: string, node: string, state: 'none' | 'subscribed'): Promise<void> {
+    const known = await this.#store.get(account.toString(), keyOf(service, node))
+    if (known === undefined || known.state === state) return
+    if (state === 'none') await this.#end(account, known)
+    else await this.#keep(account, { ...known, state })
+  }
+}
+
+/** Returns the key of a subscription. Both texts may be long, and a key is part of an index. */
+function keyOf (service: string, node: string): string {
+  return createHash('sha256').update(`${service}\n${node}`).digest('base64url')
+}
+
+/** XEP-0060 §6.1.3.1. */
+function invalidJid (): StanzaError {
+  return new StanzaError('bad-request', undefined, { plus: xml('invalid-jid', { xmlns: NS.PUBSUB_ERRORS }) })
+}
