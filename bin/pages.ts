@@ -95,6 +95,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0478': 'Stream Limits Advertisement',
   '0480': 'SASL Upgrade Tasks',
   '0484': 'Fast Authentication Streamlining Tokens',
+  '0485': 'PubSub Server Information',
   '0486': 'MUC Avatars',
   '0488': 'MUC Token Invite',
   '0490': 'Message Displayed Synchronization',

@@ -3,8 +3,8 @@
  * who may see its presence.
  */
 import {
-  attributeOf, CAPS_NODE, child, childElements, defineModule, discovery, follow, mayKnow, NS, pagingElement, rosters,
-  StanzaError, xml,
+  attributeOf, CAPS_NODE, child, childElements, defineModule, discovery, follow, mayKnow, NS, pagingElement, readForm,
+  rosters, StanzaError, xml,
 } from '../lib/api.js'
 import type {
   DiscoInfo, DiscoItem, DiscoNode, DiscoPage, Element, Identity, Maybe, ModuleHost, Request,
@@ -36,7 +36,7 @@ export default defineModule({
     const info = (node?: string): Element => xml('query', { xmlns: NS.DISCO_INFO, node },
       ...(identities.length === 0 ? [UNKNOWN] : identities).map(identityElement),
       ...featuresOf('host'),
-      ...forms.flatMap(make => make() ?? []))
+      ...merged(forms.flatMap(make => make() ?? [])))
 
     host.provide(discovery, {
       identity: (identity, of = 'host') => added(of === 'host' ? identities : ofAccounts, identity),
@@ -53,6 +53,18 @@ export default defineModule({
     answerForEntities(host, featuresOf, more)
   },
 })
+
+/** Returns the forms, those of one type as one form (XEP-0128 §4, XEP-0485 §9.2). */
+function merged (forms: readonly Element[]): readonly Element[] {
+  const byType = new Map<string, Element>()
+  for (const form of forms) {
+    const type = readForm(form).formType ?? String(byType.size)
+    const known = byType.get(type)
+    const more = childElements(form).filter(one => known === undefined || attributeOf(one, 'var') !== 'FORM_TYPE')
+    byType.set(type, xml('x', known?.attrs ?? form.attrs, ...known?.children ?? [], ...more))
+  }
+  return [...byType.values()]
+}
 
 /** XEP-0030 §3.1: each entity has an identity. This is that of a service whose module names none. */
 const UNKNOWN: Identity = { category: 'component', type: 'generic' }

@@ -20,6 +20,7 @@ import type { DiscoItem } from './disco.js'
 import type { EntityBehaviour, EntityKind } from './entity.js'
 import type { Command, NonzaHandler, Served } from './host.js'
 import type { Answer, Asking, Featured, IqTable, Request } from './iq.js'
+import type { LinkReport } from './link-report.js'
 import type { Outlet } from './outlet.js'
 import type { SavedSession, Session } from './session.js'
 import type { Sessions } from './sessions.js'
@@ -115,6 +116,8 @@ export interface ModuleHost<
     each<T> (this: void, items: readonly T[], work: (item: T) => void, atOnce?: number): Maybe<void>
     /** Delivers a message as if its device were gone. `removing` is stored together with the result. */
     redeliver (message: Message, at: number, removing?: Write): void
+    /** Returns the established connections between this host and other servers. */
+    connections (): readonly Pick<LinkReport, 'remote' | 'direction'>[]
   }
   /** Restores a session of the previous process. */
   restore (jid: Jid, former: SavedSession): Maybe<Session>

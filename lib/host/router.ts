@@ -3,6 +3,7 @@ import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
 import type { BroadcastTaker } from './broadcast.js'
+import type { LinkReport } from './link-report.js'
 import type { Onward, Outcome } from './pipeline/passage.js'
 import type { Element } from '../xml/element.js'
 import type { Session } from './session.js'
@@ -52,6 +53,9 @@ export class Router {
   local (domain: string): Destination | undefined { return this.#ways.get(domain)?.destination }
 
   /** The destination of stanzas for domains that are not served here. */
+  /** Returns the connections to other servers; there are none until federation starts. */
+  connections: () => readonly LinkReport[] = () => []
+
   get remote (): Destination { return this.#remote.destination }
   set remote (destination: Destination) { this.#remote = wayTo(destination) }
 

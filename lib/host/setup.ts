@@ -229,6 +229,7 @@ function routerOf (host: Host): View['router'] {
     isHere: device => host.router.sessionAt(device) !== undefined,
     each: (items, work, atOnce) => inTurns(host.turns, items, work, atOnce),
     redeliver: (message, at, removing) => { host.redeliver(message, at, removing) },
+    connections: () => host.router.connections().filter(({ local, state }) => local === host.domain && state === 'established'),
   }
 }
 

@@ -95,6 +95,7 @@ export class Federation {
     }
     this.links = new DomainQueues(this.world, () => randomInt(1_000_000) / 1_000_000)
     router.remote = this.links
+    router.connections = () => this.report()
   }
 
   /** The number of connections of other servers, and how many of them have proved a domain. */

@@ -172,6 +172,7 @@ export const NS = {
   ATTACHMENTS_SUMMARY: 'urn:xmpp:pubsub-attachments:summary:1',
   PUBLIC_SUBSCRIPTIONS: 'urn:xmpp:pps:0', // XEP-0465
   PAM: 'urn:xmpp:pam:0', // XEP-0376
+  SERVER_INFORMATION: 'urn:xmpp:serverinfo:0', // XEP-0485
   BOOKMARKS: 'urn:xmpp:bookmarks:1', // XEP-0402
   NOTIFICATION_SETTINGS: 'urn:xmpp:notification-settings:1', // XEP-0492
   BOOKMARKS_COMPAT: 'urn:xmpp:bookmarks:1#compat',
