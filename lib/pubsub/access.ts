@@ -102,7 +102,7 @@ export function mayRetract (node: Node, asker: Asker, publisher: string): boolea
 
 /** True if the node is for members alone, and the asker may neither read items nor publish. */
 export function isClosedTo (node: Node, asker: Asker): boolean {
-  return node.config.accessModel === 'whitelist' && !mayRead(node, asker) && !mayPublish(node, asker)
+  return rulesOf(node).config.accessModel === 'whitelist' && !mayRead(node, asker) && !mayPublish(node, asker)
 }
 
 /** Throws StanzaError unless the asker owns the node. */

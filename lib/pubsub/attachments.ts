@@ -24,8 +24,7 @@ export async function attach (
   work: Work, name: string, { target: of, item: to }: Attached, request: Element,
 ): Promise<string> {
   const { change, asker, events } = work
-  const target = change.node(of)
-  if (target === undefined) throw new StanzaError('item-not-found')
+  const target = work.node(of)
   if (!mayPublish(target, asker)) throw new StanzaError('forbidden')
   const id = asker.jid.bare.toString()
   const payload = attachmentIn(request, id)

@@ -7,10 +7,9 @@ import type { Batch } from '../storage/store.js'
 import { attributeOf, child, childElements, localName, namespaceOf, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
-import { formIn } from '../xmpp/form.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
-import { mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
+import { mayRead, maySubscribe, mustOwn, refusalToRead, rulesOf, type Asker } from './access.js'
 import { apart } from './apart.js'
 import { endBounced, endTemporary, isGone } from './bounces.js'
 import { associate } from './collections.js'
@@ -24,18 +23,16 @@ import { changeManaged, emptyList, endedList, manageManaged, shown, withCanonica
 import { canonicalName, hasAttachments } from './managed-names.js'
 import { ROOT, type Node } from './node.js'
 import {
-  affiliate, affiliations, configure, create, remove, removePerson, setSubscriptions, subscriptions,
+  affiliate, affiliations, configure, remove, removePerson, setSubscriptions, subscriptions,
 } from './owning.js'
-import { dropEnded, notePublic } from './public-subscribers.js'
+import { dropEnded } from './public-subscribers.js'
 import { purge } from './publishing.js'
-import {
-  FOLLOWED, formOf, hasNode, nodeName, OWNER_SETS, publishItems, retractItems, theOne,
-} from './requests.js'
+import { applyRequest, FOLLOWED, isForRoot, nodeName, OWNER_SETS, subscribedNode, theOne } from './requests.js'
 import { ownAffiliations, ownSubscriptions, retrieve, retrieveLeaves, sinceOf, type Reading } from './retrieving.js'
 import { settle } from './settling.js'
-import { DEFAULT_OPTIONS, optionsForm, optionsOf, setOptions, subscribe, unsubscribe } from './subscribing.js'
+import { DEFAULT_OPTIONS, optionsForm, optionsOf } from './subscribing.js'
 import { ServiceEnded, type Trees } from './trees.js'
-import { visible, Work, type PubSubPlace } from './work.js'
+import { knows, visible, Work, type PubSubPlace } from './work.js'
 
 /** The parts of an engine. */
 export interface EngineDeps { readonly home: DeliveryHome, readonly place: PubSubPlace, readonly trees: Trees }
@@ -182,7 +179,7 @@ export class PubSubEngine {
         return [xml('options', { node: name, jid: subscription.jid, subid: subscription.subid }, optionsForm(subscription, 'form', node))]
       }
       default: {
-        const wanted = this.#subscribed(request)
+        const wanted = subscribedNode(this.#place, request)
         await this.#prune(service, endedList(nodes, service.toString(), wanted, asker.now))
         return emptyList(nodes, service.toString(), wanted, asker) ??
           await this.#retrieve(call, this.#followed(await this.nodes(service), request, asker), request, pubsub)
@@ -226,25 +223,16 @@ export class PubSubEngine {
     return list
   }
 
-  #knows ({ standing: { isOwner, seesPresence } }: Asker): boolean {
-    return !this.#place.hides || isOwner || seesPresence
-  }
+  #knows (asker: Asker): boolean { return knows(this.#place, asker) }
 
   /** True if disco shows the node: its metadata name owners and publishers, and are for those whom it may concern. */
   #mayNotice (node: Node, asker: Asker): boolean {
     return mayRead(node, asker) || this.#knows(asker) && maySubscribe(node, asker)
   }
 
-  /** Returns the name of the node of a subscription: without one, that of the root, if there is a root. */
-  #subscribed (request: Element): string {
-    return this.#isForRoot(request) ? ROOT : nodeName(request)
-  }
-
-  #isForRoot (request: Element): boolean { return this.#place.collections === true && !hasNode(request) }
-
   /** Returns the node that is requested, which may be the root. Throws nodeid-required or item-not-found. */
   #followed (nodes: ReadonlyMap<string, Node>, request: Element, asker: Asker): Node {
-    return visible(this.#place, nodes.get(this.#subscribed(request)), asker)
+    return visible(this.#place, nodes.get(subscribedNode(this.#place, request)), asker)
   }
 
   /** Returns the node that is requested. Throws nodeid-required or item-not-found. */
@@ -263,35 +251,7 @@ export class PubSubEngine {
     // §6.3.7, §8.1.3: the options and the configuration follow.
     if (FOLLOWED.has(localName(request)) && childElements(pubsub)[0] !== request) throw new StanzaError('bad-request')
     return await this.change(call, async work =>
-      await changeManaged(work, request) ?? await this.#set(work, request, pubsub))
-  }
-
-  async #set (work: Work, request: Element, pubsub: Element): Promise<Reply> {
-    switch (localName(request)) {
-      case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
-      case 'publish': return await publishItems(work, request, formOf(pubsub, 'publish-options'))
-      case 'retract': return await retractItems(work, request)
-      case 'subscribe': return notePublic(work, this.#subscribed(request), request, this.#subscribe(work, request, pubsub))
-      case 'unsubscribe': return unsubscribe(work, this.#subscribed(request), request)
-      default:
-        setOptions(work, this.#subscribed(request), request)
-        return []
-    }
-  }
-
-  #subscribe (work: Work, request: Element, pubsub: Element): Reply {
-    const options = child(pubsub, NS.PUBSUB, 'options')
-    // §6.3.7
-    if (options !== undefined && (attributeOf(options, 'node') ?? attributeOf(options, 'jid')) !== undefined) {
-      throw new StanzaError('bad-request')
-    }
-    // A stranger must not learn that a node waits for subscribers.
-    const name = this.#subscribed(request)
-    const node = work.change.node(name)
-    if (node?.config.accessModel === 'authorize' && !this.#knows(work.asker) && !mayRead(node, work.asker)) {
-      throw new StanzaError('service-unavailable')
-    }
-    return subscribe(work, name, request, options === undefined ? undefined : formIn(options))
+      await changeManaged(work, request) ?? await applyRequest(work, request, pubsub))
   }
 
   // ---- Requests of owners -------------------------------------------------------------------------------------
@@ -321,7 +281,7 @@ export class PubSubEngine {
   async #ownerSets (call: Call, pubsub: Element): Promise<Reply> {
     const request = theOne(pubsub, NS.PUBSUB_OWNER, OWNER_SETS)
     // XEP-0248 §7.4.3.1: the root belongs to the service.
-    if (localName(request) === 'delete' && this.#isForRoot(request)) throw new StanzaError('not-allowed')
+    if (localName(request) === 'delete' && isForRoot(this.#place, request)) throw new StanzaError('not-allowed')
     if (localName(request) === 'collection') return await this.#associate(call, request)
     const name = nodeName(request)
     await this.change(call, async work => {
@@ -357,7 +317,7 @@ export class PubSubEngine {
     const refusal = node === undefined ? new StanzaError('item-not-found') : refusalToRead(node, asker)
     if (node !== undefined && refusal === undefined) return this.#reading(service, node, asker)
     if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
-    const isHidden = this.#place.hidesClosed === true && node?.config.accessModel === 'whitelist'
+    const isHidden = this.#place.hidesClosed === true && node !== undefined && rulesOf(node).config.accessModel === 'whitelist'
     throw isHidden || refusal === undefined ? new StanzaError('item-not-found') : refusal
   }
 
@@ -387,7 +347,8 @@ export class PubSubEngine {
   async list (service: Jid, asker: Asker, query: Element): Promise<readonly DiscoItem[]> {
     const isWanted = typeFilter(query)
     const nodes = [...(await this.nodes(service)).values()]
-    const found = nodes.filter(node => isAtRoot(node) && isWanted(node) && !hasAttachments(node) && this.#mayNotice(node, asker))
+    const isListed = (node: Node): boolean => isAtRoot(node) && isWanted(node) && !hasAttachments(node)
+    const found = nodes.filter(node => isListed(node) && this.#mayNotice(node, asker))
     return found.map(node => discoItem(service, node))
   }
 

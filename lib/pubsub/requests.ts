@@ -3,10 +3,14 @@ import { attributeOf, child, childElements, children, localName, namespaceOf, xm
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { formIn } from '../xmpp/form.js'
+import { mayRead } from './access.js'
 import { pubsubError } from './errors.js'
 import { ROOT } from './node.js'
+import { create } from './owning.js'
 import { newItem, publish, retract } from './publishing.js'
-import type { Work } from './work.js'
+import { notePublic } from './public-subscribers.js'
+import { setOptions, subscribe, unsubscribe } from './subscribing.js'
+import { knows, type PubSubPlace, type Work } from './work.js'
 
 /** The requests with which owners change something. */
 export const OWNER_SETS = ['configure', 'delete', 'purge', 'subscriptions', 'affiliations', 'collection']
@@ -25,7 +29,7 @@ export function theOne (pubsub: Element, namespace: string, known: readonly stri
 }
 
 /** Returns the form in the element that follows a request (§7.1.5, §8.1.3). Throws bad-request. */
-export function formOf (pubsub: Element, name: string): Element | undefined {
+function formOf (pubsub: Element, name: string): Element | undefined {
   const element = child(pubsub, NS.PUBSUB, name)
   if (element === undefined) return undefined
   if (attributeOf(element, 'node') !== undefined) throw new StanzaError('bad-request') // §8.1.3
@@ -41,11 +45,48 @@ export function nodeName (request: Element): string {
   return name
 }
 
-/** True if a request names a node other than the root. */
-export function hasNode (request: Element): boolean { return (attributeOf(request, 'node') ?? ROOT) !== ROOT }
+/** True if a request is for the root collection: it names no other node, and the service has a root. */
+export function isForRoot ({ collections }: PubSubPlace, request: Element): boolean {
+  return collections === true && (attributeOf(request, 'node') ?? ROOT) === ROOT
+}
+
+/** Returns the name of the node of a subscription, which may be the root. Throws nodeid-required. */
+export function subscribedNode (place: PubSubPlace, request: Element): string {
+  return isForRoot(place, request) ? ROOT : nodeName(request)
+}
+
+/** Does what a request of type set in `<pubsub/>` asks for. Returns the reply's content. Rejects with StanzaError. */
+export async function applyRequest (work: Work, request: Element, pubsub: Element): Promise<readonly Element[]> {
+  const { place } = work
+  switch (localName(request)) {
+    case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
+    case 'publish': return await publishItems(work, request, formOf(pubsub, 'publish-options'))
+    case 'retract': return await retractItems(work, request)
+    case 'subscribe': return notePublic(work, subscribedNode(place, request), request, subscribeTo(work, request, pubsub))
+    case 'unsubscribe': return unsubscribe(work, subscribedNode(place, request), request)
+    default:
+      setOptions(work, subscribedNode(place, request), request)
+      return []
+  }
+}
+
+function subscribeTo (work: Work, request: Element, pubsub: Element): readonly Element[] {
+  const options = child(pubsub, NS.PUBSUB, 'options')
+  // §6.3.7
+  if (options !== undefined && (attributeOf(options, 'node') ?? attributeOf(options, 'jid')) !== undefined) {
+    throw new StanzaError('bad-request')
+  }
+  // A stranger must not learn that a node waits for subscribers.
+  const name = subscribedNode(work.place, request)
+  const node = work.change.node(name)
+  if (node?.config.accessModel === 'authorize' && !knows(work.place, work.asker) && !mayRead(node, work.asker)) {
+    throw new StanzaError('service-unavailable')
+  }
+  return subscribe(work, name, request, options === undefined ? undefined : formIn(options))
+}
 
 /** Publishes the items of a request (§7.1). Returns the content of the reply. Throws StanzaError. */
-export async function publishItems (
+async function publishItems (
   work: Work, request: Element, options: Element | undefined,
 ): Promise<readonly Element[]> {
   const items = children(request, NS.PUBSUB, 'item').map(newItem)
@@ -55,7 +96,7 @@ export async function publishItems (
 }
 
 /** Removes the items of a request (§7.2). Throws StanzaError. */
-export async function retractItems (work: Work, request: Element): Promise<readonly Element[]> {
+async function retractItems (work: Work, request: Element): Promise<readonly Element[]> {
   const node = nodeName(request)
   const ids = children(request, NS.PUBSUB, 'item').map(item => attributeOf(item, 'id') ?? '')
   if (ids.length === 0 || ids.includes('')) throw pubsubError('bad-request', 'item-required')

@@ -4,7 +4,7 @@ import type { Ids } from '../base/ids.js'
 import type { Maybe } from '../base/maybe.js'
 import { StanzaError } from '../xmpp/errors.js'
 import type { Jid } from '../xmpp/jid.js'
-import { affiliationOf, isClosedTo, mayRead, type Asker, type Standing } from './access.js'
+import { affiliationOf, isClosedTo, mayRead, rulesOf, type Asker, type Standing } from './access.js'
 import type { NodeConfig, NodeForm } from './config.js'
 import { pubsubError } from './errors.js'
 import type { Item } from './items.js'
@@ -132,7 +132,7 @@ export class Work {
 
   /** True if a node counts as missing for the asker. */
   hides (node: Node): boolean {
-    return this.place.hidesClosed === true && node.config.accessModel === 'whitelist' && !mayRead(node, this.asker)
+    return this.place.hidesClosed === true && rulesOf(node).config.accessModel === 'whitelist' && !mayRead(node, this.asker)
   }
 
   /** Makes a node (§8.1). Throws StanzaError if there is no room. */
@@ -188,6 +188,11 @@ export class Work {
 export function visible ({ hidesClosed }: PubSubPlace, node: Node | undefined, asker: Asker): Node {
   if (node === undefined || hidesClosed === true && isClosedTo(node, asker)) throw new StanzaError('item-not-found')
   return node
+}
+
+/** True if the asker may know that the address exists: on the address of an account, strangers may not. */
+export function knows ({ hides }: PubSubPlace, { standing: { isOwner, seesPresence } }: Asker): boolean {
+  return !hides || isOwner || seesPresence
 }
 
 /** Returns the bare addresses of the owners. */

@@ -8,6 +8,7 @@ import { parseJid } from '../../lib/xmpp/jid.js'
 import { asks } from '../admin/world.js'
 import type { Device } from '../device.js'
 import { scenario, type Scenario } from '../scenario.js'
+import { temporaryFolder } from '../temporary-folder.js'
 import { form, hears, outcome, publishing, pubsub, valuesIn } from './stage.js'
 
 const SERVICE = 'pubsub.capulet.lit'
@@ -475,7 +476,7 @@ t.test('a subscription to a collection ends when its address is gone, and when i
 
 t.test('an export has collections with their nodes and subscriptions, and an import gives the same', async t => {
   const { s, juliet, romeo } = await stage(t)
-  const folder = t.testdir({})
+  const folder = temporaryFolder(t)
   const [file, again] = [join(folder, 'a.jsonl'), join(folder, 'b.jsonl')]
   await makes(juliet, 'n')
   await collects(juliet, 'c', { children_association_policy: 'whitelist', children_association_whitelist: PARIS, children_max: '9' })
