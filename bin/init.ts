@@ -6,12 +6,9 @@ import { chmodSync, mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { isCancel, text } from '@clack/prompts'
-import { checkAccount } from '../lib/admin/commands.js'
+import { checkAccount, checkedDomain, checkPassword } from '../lib/admin/commands.js'
 import { hasSubdomains } from '../lib/admin/dns.js'
 import { CommandError } from '../lib/admin/talk.js'
-import { prepareNewPassword } from '../lib/auth/keys.js'
-import { MIN_PASSWORD_LENGTH } from '../lib/config/server.js'
-import { JidError, parseJid } from '../lib/xmpp/jid.js'
 import { COMMAND, SYSTEM_CONF_FOLDER, userConfFolder } from './place.js'
 
 /** The answers that `sestina init` needs. Undefined ones are asked for at the terminal. */
@@ -28,15 +25,15 @@ export interface InitSettings {
 }
 
 /**
- * Returns a text that says what was made. Throws CommandError, PasswordError or PrepError, and changes nothing, if
- * there is a conf file already, if an answer is wrong, or if there is no terminal to ask at.
+ * Returns a text that says what was made. Throws CommandError, and changes nothing, if there is a conf file already,
+ * if an answer is wrong, or if there is no terminal to ask at.
  */
 export async function init ({ folder, domain, admin, password, add }: InitSettings): Promise<string> {
   const [confFolder, data] = placesFor(folder)
   const conf = join(confFolder, 'sestina.toml')
   if (statSync(conf, { throwIfNoEntry: false }) !== undefined) throw new CommandError(`${conf} exists already; nothing was changed`)
   const question = 'Domain, such as example.org: the part after the @ in addresses'
-  const host = domainOf(domain ?? await asked(question, '--domain', domainOf))
+  const host = checkedDomain(domain ?? await asked(question, '--domain', checkedDomain))
   const addressOf = (name: string): string => {
     const jid = name.includes('@') ? name : `${name}@${host}`
     checkAccount(jid)
@@ -44,7 +41,7 @@ export async function init ({ folder, domain, admin, password, add }: InitSettin
   }
   const jid = addressOf(admin ?? await asked(`First administrator, such as you@${host}`, '--admin', addressOf))
   const secret = await password()
-  prepareNewPassword(secret, MIN_PASSWORD_LENGTH)
+  checkPassword(secret)
   make(confFolder, 0o755)
   make(data, 0o700)
   writeFileSync(conf, confOf(data, host, jid), { flag: 'wx', mode: 0o644 })
@@ -68,18 +65,6 @@ function placesFor (folder: string | undefined): readonly [conf: string, data: s
 /** Makes a folder with this mode, whatever the umask is. Leaves an existing folder unchanged. */
 function make (folder: string, mode: number): void {
   if (mkdirSync(folder, { recursive: true, mode }) !== undefined) chmodSync(folder, mode)
-}
-
-/** Returns the domain in its normal form. Throws CommandError if the text is none. */
-function domainOf (text: string): string {
-  try {
-    const { local, domain, resource } = parseJid(text)
-    if (local === '' && resource === '') return domain
-  } catch (error) {
-    if (error instanceof JidError) throw new CommandError(`'${text}' is not a domain: ${error.message}`, { cause: error })
-    throw error
-  }
-  throw new CommandError(`'${text}' is not a domain: write only the part after the @`)
 }
 
 /** Asks until the answer is fine: `check` throws if it is not. */

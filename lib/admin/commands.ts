@@ -5,7 +5,8 @@
 import { UnitError } from '../base/units.js'
 import { StanzaError, StreamError } from '../xmpp/errors.js'
 import { AccountExists, AccountMissing, type Account, type AccountEntry } from '../auth/accounts.js'
-import { PasswordError } from '../auth/keys.js'
+import { PasswordError, prepareNewPassword } from '../auth/keys.js'
+import { MIN_PASSWORD_LENGTH } from '../config/server.js'
 import type { Host } from '../host/host.js'
 import type { Server } from '../host/server.js'
 import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
@@ -309,6 +310,27 @@ export function checkAccount (name: string | undefined): void {
     if (parseJid(needed(name, 'an address')).local === '') throw new CommandError(`${String(name)} is not an account: write name@host`)
   } catch (error) {
     throw error instanceof JidError ? new CommandError(`'${String(name)}' is not an address: ${error.message}`, { cause: error }) : error
+  }
+}
+
+/** Returns the domain in its normal form. Throws CommandError if the text is none. */
+export function checkedDomain (text: string): string {
+  try {
+    const { local, domain, resource } = parseJid(text)
+    if (local === '' && resource === '') return domain
+  } catch (error) {
+    throw error instanceof JidError ? new CommandError(`'${text}' is not a domain: ${error.message}`, { cause: error }) : error
+  }
+  throw new CommandError(`'${text}' is not a domain: write only the part after the @`)
+}
+
+/** Throws CommandError if this cannot be the password of a new account under the default settings. */
+export function checkPassword (password: string): void {
+  try {
+    prepareNewPassword(password, MIN_PASSWORD_LENGTH)
+  } catch (error) {
+    const isWrong = error instanceof PasswordError || error instanceof PrepError
+    throw isWrong ? new CommandError(error.message, { cause: error }) : error
   }
 }
 

@@ -1,11 +1,11 @@
 /**
  * Where the conf file and the data are stored: never inside the package, and never where a user has put other files.
  */
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, cpSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PACKAGE_ROOT } from '../../lib/base/package.js'
-import { Program, run } from '../interop/process.js'
+import { freePorts, Program, run } from '../interop/process.js'
 import { SESTINA } from '../sestina.js'
 import { temporaryFolder } from '../temporary-folder.js'
 
@@ -49,6 +49,9 @@ t.test('init creates a conf file, a data folder and the first administrator; the
   t.match(readFileSync(conf, 'utf8'), /\[host\."example\.org"\]\nadmins = \["romeo@example\.org"\]/)
   t.match(readFileSync(conf, 'utf8'), /\[host\."conference\.example\.org"\]\nservice = "muc"\n/)
 
+  // The ports of the default may be in use on this machine.
+  const [port] = await freePorts(1)
+  appendFileSync(conf, `[[listen]]\nfor = "clients"\nport = ${port}\naddress = ["127.0.0.1"]\n`)
   for (const [path, mode] of [[conf, 0o666], [join(cwd, 'user', 'sestina'), 0o777]] as const) {
     const before = statSync(path).mode
     chmodSync(path, mode)
