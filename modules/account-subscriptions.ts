@@ -1,11 +1,11 @@
 /** XEP-0376: the server subscribes an account to nodes, and keeps the list; XEP-0465 shows those that are public. */
 import { createHash } from 'node:crypto'
 import {
-  accountExporting, accountImporting, apart, attributeOf, capabilities, child, childElements, defineModule, errorReply,
-  has, hasForm, jidAt, localName, messageArriving, namespaceOf, NS, personalEventing, records, resultReply, setting,
-  showSubscription, stanza, StanzaError, xml,
+  accountExporting, accountImporting, accountRemoved, apart, attributeOf, capabilities, child, childElements,
+  defineModule, errorReply, has, hasForm, jidAt, localName, messageArriving, namespaceOf, NS, personalEventing, records,
+  resultReply, setting, showSubscription, stanza, StanzaError, xml,
 } from '../lib/api.js'
-import type { Addressed, Batch, Element, Jid, MessageArriving, ModuleHost, Records } from '../lib/api.js'
+import type { Addressed, Batch, Element, Jid, Maybe, MessageArriving, ModuleHost, Records } from '../lib/api.js'
 
 /** A subscription of an account. `service` is the address of the service as text. */
 interface Kept {
@@ -16,11 +16,18 @@ interface Kept {
   readonly isPublic: boolean
 }
 
+/** A subscription that has ended. */
+type Ended = Omit<Kept, 'state'> & { readonly state: 'none' }
+
 /** The most requests of an account, and of all accounts, that wait for a service. */
 const MOST_OF_ONE = 8
 const MOST = 1000
-/** The most characters of the name of a node. */
+/** The most characters of the name of a node, and of the id that a service gives. A longer id is not kept. */
 const LONGEST = 1023
+const LONGEST_ID = 256
+
+/** The requests of an account that wait for services. They end with the account. */
+interface Waiting { count: number, isOver: boolean }
 
 export default defineModule({
   name: 'account-subscriptions',
@@ -38,6 +45,7 @@ export default defineModule({
     host.iq.set('self', NS.PAM, 'pam', ({ stanza: iq, payload, batch }) => list.take(iq, payload, batch))
     host.iq.get('self', NS.PAM, 'subscriptions', async ({ session, payload }) => await list.answer(session.account, payload))
     host.on(messageArriving, event => { list.hear(event) }, 'screen')
+    host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { list.forget(account) }) }, 'record')
     host.on(accountExporting, async ({ account, add }) => {
       const all = await list.all(account)
       if (all.children.length > 0) add([all])
@@ -61,7 +69,7 @@ class Subscriptions {
   readonly #store: Records<Kept>
   readonly #most: number
   /** The requests that wait for a service, by account. */
-  readonly #open = new Map<string, number>()
+  readonly #open = new Map<string, Waiting>()
   #count = 0
 
   constructor (host: ModuleHost, store: Records<Kept>, most: number) {
@@ -84,10 +92,15 @@ class Subscriptions {
     if (node === '' || node.length > LONGEST) throw new StanzaError('bad-request', 'the name of the node is missing or too long')
     // The server subscribes the account itself, and no single device.
     if (jidAt(request, 'jid')?.equals(account) !== true) throw invalidJid()
-    const end = this.#begin(account)
-    const work = what === 'subscribe'
-      ? this.#subscribe.bind(this, account, service, node, request)
-      : this.#unsubscribe.bind(this, account, service, node, request)
+    const waiting = this.#begin(account)
+    const end = (): void => { this.#finish(account, waiting) }
+    const work = async (): Promise<void> => {
+      const kept = what === 'subscribe'
+        ? await this.#subscribe(account, service, node, request)
+        : await this.#unsubscribe(account, service, node, request)
+      // The account may have been removed while the service was asked: a new one of its name inherits nothing.
+      if (kept !== undefined) await this.#change(account, kept, () => !waiting.isOver)
+    }
     batch.failed(end)
     batch.committed(() => {
       void work().then(() => { this.#host.router.route(resultReply(iq, undefined)) })
@@ -96,21 +109,30 @@ class Subscriptions {
     return 'later'
   }
 
-  /** Notes that a request waits, and returns a function that ends that. Throws resource-constraint. */
-  #begin (account: Jid): () => void {
-    const who = account.toString()
-    const mine = this.#open.get(who) ?? 0
-    if (mine >= MOST_OF_ONE || this.#count >= MOST) {
+  /** Notes that a request waits. Throws resource-constraint. */
+  #begin (account: Jid): Waiting {
+    const mine = this.#open.get(account.toString()) ?? { count: 0, isOver: false }
+    if (mine.count >= MOST_OF_ONE || this.#count >= MOST) {
       throw new StanzaError('resource-constraint', 'too many requests wait for services', { type: 'wait' })
     }
-    this.#open.set(who, mine + 1)
+    this.#open.set(account.toString(), mine)
+    mine.count++
     this.#count++
-    return () => {
-      const left = (this.#open.get(who) ?? 0) - 1
-      if (left > 0) this.#open.set(who, left)
-      else this.#open.delete(who)
-      this.#count--
-    }
+    return mine
+  }
+
+  #finish (account: Jid, waiting: Waiting): void {
+    waiting.count--
+    this.#count--
+    if (waiting.count === 0 && !waiting.isOver) this.#open.delete(account.toString())
+  }
+
+  /** Ends what waits for an account that was removed. */
+  forget (account: Jid): void {
+    const waiting = this.#open.get(account.toString())
+    if (waiting === undefined) return
+    waiting.isOver = true
+    this.#open.delete(account.toString())
   }
 
   #errorOf (error: unknown): StanzaError {
@@ -119,7 +141,8 @@ class Subscriptions {
     return new StanzaError('internal-server-error')
   }
 
-  async #subscribe (account: Jid, service: Jid, node: string, request: Element): Promise<void> {
+  /** Asks the service, and returns what is kept then. */
+  async #subscribe (account: Jid, service: Jid, node: string, request: Element): Promise<Kept> {
     const known = await this.#store.get(account.toString(), keyOf(service.toString(), node))
     if (known === undefined && (await this.#store.all(account.toString())).size >= this.#most) {
       throw new StanzaError('resource-constraint', 'the account has too many subscriptions', { type: 'cancel' })
@@ -129,15 +152,14 @@ class Subscriptions {
     const made = pubsub === undefined ? undefined : child(pubsub, NS.PUBSUB, 'subscription')
     const state = made === undefined ? 'subscribed' : attributeOf(made, 'subscription')
     if (state !== 'subscribed' && state !== 'pending') throw new StanzaError('undefined-condition', 'the service has not subscribed the account')
-    const subid = made === undefined ? undefined : attributeOf(made, 'subid')
-    await this.#keep(account, {
-      service: service.toString(), node, state, ...subid === undefined ? {} : { subid },
+    return {
+      service: service.toString(), node, state, ...made === undefined ? {} : subidOf(made),
       isPublic: has(request, NS.PUBLIC_SUBSCRIPTIONS, 'public'),
-    })
+    }
   }
 
-  /** One that the service does not know any more ends as well. */
-  async #unsubscribe (account: Jid, service: Jid, node: string, request: Element): Promise<void> {
+  /** Asks the service, and returns what has ended. One that the service does not know any more ends as well. */
+  async #unsubscribe (account: Jid, service: Jid, node: string, request: Element): Promise<Ended | undefined> {
     const known = await this.#store.get(account.toString(), keyOf(service.toString(), node))
     try {
       await this.#ask(account, service, request)
@@ -145,7 +167,7 @@ class Subscriptions {
       const isGone = error instanceof StanzaError && (error.condition === 'item-not-found' || error.plus?.name === 'not-subscribed')
       if (known === undefined || !isGone) throw error
     }
-    if (known !== undefined) await this.#end(account, known)
+    return known === undefined ? undefined : { ...known, state: 'none' }
   }
 
   async #ask (from: Jid, service: Jid, request: Element): Promise<Element> {
@@ -174,36 +196,31 @@ class Subscriptions {
     const service = jidAt(element, 'service')?.toString()
     const node = attributeOf(element, 'node')
     const state = attributeOf(element, 'subscription') === 'pending' ? 'pending' : 'subscribed'
-    const subid = attributeOf(element, 'subid')
-    if (service === undefined || node === undefined) throw new StanzaError('bad-request', 'a subscription without a service or node')
+    if (service === undefined || node === undefined || node.length > LONGEST) throw new StanzaError('bad-request', 'a subscription without a service or node')
     const isPublic = has(element, NS.PUBLIC_SUBSCRIPTIONS, 'public')
-    const kept: Kept = { service, node, state, ...subid === undefined ? {} : { subid }, isPublic }
+    const kept: Kept = { service, node, state, ...subidOf(element), isPublic }
     batch.add(this.#store.putting(account.toString(), keyOf(service, node), kept))
   }
 
-  async #keep (account: Jid, kept: Kept): Promise<void> {
-    await this.#change(account, kept, kept)
-    await this.#tell(account, kept, kept.state)
-  }
-
-  async #end (account: Jid, kept: Kept): Promise<void> {
-    await this.#change(account, kept, undefined)
-    await this.#tell(account, kept, 'none')
-  }
-
-  /** Stores a subscription, or that it has ended, together with what others see of it. */
-  async #change (account: Jid, { service, node }: Kept, now: Kept | undefined): Promise<void> {
+  /**
+   * Stores a subscription, or that it has ended, together with what others see of it, and tells the devices. Rejects if
+   * it must not be stored any more: that is asked when no other change of the account is under way.
+   */
+  async #change (account: Jid, kept: Kept | Ended, mayStore: () => Maybe<boolean>): Promise<void> {
+    const { service, node, state } = kept
+    const now = state === 'none' ? undefined : { ...kept, state }
     await apart(this.#host, async batch => {
-      batch.add(this.#store.putting(account.toString(), keyOf(service, node), now))
-      const isShown = now?.isPublic === true && now.state === 'subscribed'
       await this.#host.use(personalEventing).change(account, batch, async work => {
-        await showSubscription(work, { service, node }, isShown)
+        if (!await mayStore()) throw new StanzaError('item-not-found')
+        batch.add(this.#store.putting(account.toString(), keyOf(service, node), now))
+        await showSubscription(work, { service, node }, kept.isPublic && state === 'subscribed')
       })
     })
+    await this.#tell(account, kept)
   }
 
   /** Tells the devices that know the list, before the request is answered (§3.2). */
-  async #tell (account: Jid, { service, node, subid }: Kept, state: 'subscribed' | 'pending' | 'none'): Promise<void> {
+  async #tell (account: Jid, { service, node, subid, state }: Kept | Ended): Promise<void> {
     const ver = attributeOf(await this.all(account), 'ver')
     const devices = this.#host.sessions.of(account).filter(({ jid, available }) =>
       available && this.#host.find(capabilities)?.of(jid)?.has(NS.PAM) === true)
@@ -232,16 +249,23 @@ class Subscriptions {
   }
 
   async #heard (account: Jid, service: string, node: string, state: 'none' | 'subscribed'): Promise<void> {
-    const known = await this.#store.get(account.toString(), keyOf(service, node))
+    const key = keyOf(service, node)
+    const known = await this.#store.get(account.toString(), key)
     if (known === undefined || known.state === state) return
-    if (state === 'none') await this.#end(account, known)
-    else await this.#keep(account, { ...known, state })
+    const isThere = async (): Promise<boolean> => await this.#store.get(account.toString(), key) !== undefined
+    await this.#change(account, { ...known, state }, isThere)
   }
 }
 
 /** Returns the key of a subscription. Both texts may be long, and a key is part of an index. */
 function keyOf (service: string, node: string): string {
   return createHash('sha256').update(`${service}\n${node}`).digest('base64url')
+}
+
+/** Returns the id that a service gives to a subscription, unless it is too long to be kept. */
+function subidOf (made: Element): Pick<Kept, 'subid'> {
+  const subid = attributeOf(made, 'subid')
+  return subid === undefined || subid.length > LONGEST_ID ? {} : { subid }
 }
 
 /** XEP-0060 §6.1.3.1. */

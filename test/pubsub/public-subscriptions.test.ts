@@ -191,6 +191,38 @@ t.test('§4.2 a service on another server is asked for the account; another addr
   t.equal(itemIds(await get(romeo, SUBSCRIPTIONS, ROMEO)).length, 0)
 })
 
+/** Romeo asks his server to subscribe him to a node far away. Returns what the service there says. */
+async function waits (s: Scenario): Promise<{ romeo: Device, answers: (subid: string) => Promise<void> }> {
+  const romeo = await s.device(`${ROMEO}/orchard`)
+  const there = abroad(s)
+  await romeo.says(`<iq type='set' id='pam'><pam xmlns='urn:xmpp:pam:0' jid='pubsub.example.net'><subscribe xmlns='http://jabber.org/protocol/pubsub' node='n' jid='${ROMEO}'>${PUBLIC}</subscribe></pam></iq>`)
+  const id = there.heard.find(({ name }) => name === 'iq')?.attrs['id']
+  const answers = (subid: string): Promise<void> => there.says(`<iq type='result' id='${id}' from='pubsub.example.net' to='${ROMEO}'><pubsub xmlns='http://jabber.org/protocol/pubsub'><subscription node='n' jid='${ROMEO}' subid='${subid}' subscription='subscribed'/></pubsub></iq>`)
+  return { romeo, answers }
+}
+
+t.test('an account that is removed while a service is asked leaves nothing to a new one of its name', async t => {
+  for (const isMadeAgain of [false, true]) {
+    const s = await scenario(t, { modules: ALL, ids: `removed${isMadeAgain}` })
+    const { romeo, answers } = await waits(s)
+    await s.server.host('montague.lit')?.removeAccount(romeo.jid.bare)
+    if (isMadeAgain) await s.account(ROMEO)
+    await answers('7')
+    t.same(await s.traces(ROMEO), [])
+    const again = await s.device(`${ROMEO}/garden`)
+    t.notMatch((await again.asks("<iq type='get' id='l'><subscriptions xmlns='urn:xmpp:pam:0'/></iq>")).toString(), '<subscription ')
+    t.equal(outcome(await get(again, SUBSCRIPTIONS, ROMEO)), 'cancel item-not-found')
+  }
+})
+
+t.test('an id of a subscription that is too long is not kept', async t => {
+  const { romeo, answers } = await waits(await scenario(t, { modules: ALL }))
+  await answers('7'.repeat(257))
+  const listed = (await romeo.asks("<iq type='get' id='l'><subscriptions xmlns='urn:xmpp:pam:0'/></iq>")).toString()
+  t.match(listed, '<subscription service="pubsub.example.net"')
+  t.notMatch(listed, 'subid')
+})
+
 t.test('public subscriptions and attachments are there after a restart, with the access of their node', async t => {
   const storage = new MemoryStorage()
   const first = await startServer({ modules: ALL, storage, ids: 'first' })
