@@ -9,7 +9,7 @@ import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
-import { mayRead, maySubscribe, mustOwn, refusalToRead, rulesOf, type Asker } from './access.js'
+import { isClosedTo, mayRead, maySubscribe, mustOwn, refusalToRead, rulesOf, type Asker } from './access.js'
 import { apart } from './apart.js'
 import { endBounced, endTemporary, isGone } from './bounces.js'
 import { associate } from './collections.js'
@@ -166,8 +166,8 @@ export class PubSubEngine {
     const nodes = await this.nodes(service)
     const name = attributeOf(request, 'node')
     switch (localName(request)) {
-      case 'subscriptions': return [this.#known(ownSubscriptions(nodes.values(), asker, name), asker)]
-      case 'affiliations': return [this.#known(ownAffiliations(nodes.values(), asker, name), asker)]
+      case 'subscriptions': return [this.#known(ownSubscriptions(this.#visible(nodes, asker), asker, name), asker)]
+      case 'affiliations': return [this.#known(ownAffiliations(this.#visible(nodes, asker), asker, name), asker)]
       case 'default': {
         if (name !== undefined) this.#readable(nodes, name, asker)
         else if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
@@ -181,7 +181,7 @@ export class PubSubEngine {
       default: {
         const wanted = subscribedNode(this.#place, request)
         await this.#prune(service, endedList(nodes, service.toString(), wanted, asker.now))
-        return emptyList(nodes, service.toString(), wanted, asker) ??
+        return emptyList({ place: this.#place, nodes, service: service.toString(), asker }, wanted) ??
           await this.#retrieve(call, this.#followed(await this.nodes(service), request, asker), request, pubsub)
       }
     }
@@ -215,6 +215,12 @@ export class PubSubEngine {
     if (name === ROOT) return [...nodes.values()].filter(isAtRoot)
     const names = await this.#trees.childrenOf(service.toString(), name)
     return [...names].map(one => nodes.get(one)).filter(node => node !== undefined)
+  }
+
+  /** Returns the nodes that are not hidden from the asker. */
+  #visible (nodes: ReadonlyMap<string, Node>, asker: Asker): readonly Node[] {
+    const all = [...nodes.values()]
+    return this.#place.hidesClosed === true ? all.filter(node => !isClosedTo(node, asker)) : all
   }
 
   /** A stranger without a subscription or affiliation learns nothing. */

@@ -9,7 +9,7 @@ import { canonicalName, managedBy, type Managed } from './managed-names.js'
 import { withManaged } from './managed-nodes.js'
 import type { Node } from './node.js'
 import { hasEnded } from './public-subscribers.js'
-import type { Work } from './work.js'
+import { visible, type PubSubPlace, type Work } from './work.js'
 
 type Reply = readonly Element[]
 
@@ -43,17 +43,22 @@ export function endedList (
   return target !== undefined && hasEnded(target, now) ? target.name : undefined
 }
 
+/** Where something is looked for, and who asks. */
+interface Search {
+  readonly place: PubSubPlace
+  readonly nodes: ReadonlyMap<string, Node>
+  readonly service: string
+  readonly asker: Asker
+}
+
 /**
  * Answers a request for items of public subscribers while there are none. Undefined if the request is another one.
  * Throws StanzaError if the asker may not read the target.
  */
-export function emptyList (
-  nodes: ReadonlyMap<string, Node>, service: string, name: string, asker: Asker,
-): Reply | undefined {
+export function emptyList ({ place, nodes, service, asker }: Search, name: string): Reply | undefined {
   const managed = managedBy(service, name)
   if (managed?.kind !== 'subscribers' || nodes.has(name)) return undefined
-  const target = nodes.get(managed.target)
-  const refusal = target === undefined ? new StanzaError('item-not-found') : refusalToRead(target, asker)
+  const refusal = refusalToRead(visible(place, nodes.get(managed.target), asker), asker)
   if (refusal !== undefined) throw refusal
   return [xml('items', { node: name })]
 }

@@ -108,3 +108,17 @@ t.test('a node that is hidden answers each request as one that is missing', asyn
     t.equal(outcome(hidden), outcome(missing), request)
   }
 })
+
+t.test('an outcast of a hidden node does not learn of it', async t => {
+  const s = await stage(t, { settings: { pubsub: { hideClosed: true } } })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await pubsub(juliet, 'set', make('a', { access_model: 'whitelist' }), { to })
+  const affiliate = (affiliation: string): ReturnType<typeof pubsub> => pubsub(juliet, 'set',
+    `<affiliations node='a'><affiliation jid='romeo@montague.lit' affiliation='${affiliation}'/></affiliations>`, { to, owner: true })
+  await affiliate('member')
+  t.match((await pubsub(romeo, 'get', '<affiliations/>', { to })).toString(), 'node="a" affiliation="member"')
+  await affiliate('outcast')
+  t.notMatch((await pubsub(romeo, 'get', '<affiliations/>', { to })).toString(), 'node="a"')
+  t.equal(outcome(await pubsub(romeo, 'get', "<items node='urn:xmpp:pps:subscribers:0/a'/>", { to })), 'cancel item-not-found')
+})
