@@ -190,6 +190,9 @@ const COLLECTION_OPTIONS: readonly Option[] = [
   option('childrenMax', field.countOrMax('pubsub#children_max', { label: 'The most nodes of the collection, or max' })),
 ]
 
+/** The options that name others: collections that are hidden perhaps, groups of contacts, and addresses. */
+const UNTOLD: ReadonlySet<string> = new Set([COLLECTION.name, WHITELIST.name, 'pubsub#roster_groups_allowed'])
+
 /** Returns the names of the collections that a node is in. */
 export function parentsOf ({ collections }: Pick<NodeConfig, 'collections'>): readonly string[] {
   return collections.length === 0 ? ROOT_ALONE : collections
@@ -232,6 +235,12 @@ export class NodeForm {
 
   /** Returns the configuration as a result. It does not name the nodes of a collection. */
   result (config: NodeConfig): Element { return this.#of(config).form.result(this.#filled(config)) }
+
+  /** Returns the configuration as subscribers are told of it: without what concerns owners alone. */
+  told (config: NodeConfig): Element {
+    const { options, form } = this.#of(config)
+    return form.result(this.#filled(config, undefined, options.filter(({ name }) => !UNTOLD.has(name))))
+  }
 
   /** Returns the names of the nodes that a submitted form puts into the collection; undefined if it says nothing. */
   children (element: Element): readonly string[] | undefined {
@@ -282,9 +291,9 @@ export class NodeForm {
     return nodeType === 'collection' ? this.#collection ?? this.#leaf : this.#leaf
   }
 
-  #filled (config: NodeConfig, children?: readonly string[]): FilledField[] {
+  #filled (config: NodeConfig, children?: readonly string[], options = this.#of(config).options): FilledField[] {
     const shown = { ...config, maxPayloadSize: Math.min(config.maxPayloadSize, this.#mostPayload) }
-    const filled = this.#of(config).options.map(one => one.fill(shown))
+    const filled = options.map(one => one.fill(shown))
     if (this.#collection === undefined) return [...filled, LEAF.is('leaf')]
     return [...filled, NODE_TYPE.is(config.nodeType), ...children === undefined ? [] : [CHILDREN.is(children)]]
   }

@@ -140,7 +140,7 @@ export class Delivery {
         return xml('collection', { node: name === ROOT ? undefined : name }, xml(what, { node: event.child.name }))
       }
       case 'configuration':
-        return xml('configuration', { node: name }, config.deliverPayloads ? this.#place.form.result(config) : undefined)
+        return xml('configuration', { node: name }, config.deliverPayloads ? this.#place.form.told(config) : undefined)
       case 'delete': {
         const { redirect } = event
         return xml('delete', { node: name }, redirect === undefined ? undefined : xml('redirect', { uri: redirect }))

@@ -122,3 +122,20 @@ t.test('an outcast of a hidden node does not learn of it', async t => {
   t.notMatch((await pubsub(romeo, 'get', '<affiliations/>', { to })).toString(), 'node="a"')
   t.equal(outcome(await pubsub(romeo, 'get', "<items node='urn:xmpp:pps:subscribers:0/a'/>", { to })), 'cancel item-not-found')
 })
+
+t.test('what is told of the configuration of a node names no hidden collection, and no list of addresses', async t => {
+  const s = await stage(t, { settings: { pubsub: { hideClosed: true } } })
+  const juliet = await s.device('juliet@capulet.lit/balcony')
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  await pubsub(juliet, 'set', make('secret', { access_model: 'whitelist', node_type: 'collection' }), { to })
+  const fields = { children_association_whitelist: 'paris@montague.lit', node_type: 'collection', notify_config: '1' }
+  await pubsub(juliet, 'set', make('a', { ...fields, collection: 'secret' }), { to })
+  await pubsub(romeo, 'set', "<subscribe node='a' jid='romeo@montague.lit'/>", { to })
+  romeo.forget()
+  await pubsub(juliet, 'set', `<configure node='a'>${form('node_config', { title: 'New' })}</configure>`, { to, owner: true })
+  const told = romeo.unread.join('')
+  t.match(told, '<value>New</value>')
+  t.notMatch(told, 'secret')
+  t.notMatch(told, 'paris')
+  romeo.forget()
+})
