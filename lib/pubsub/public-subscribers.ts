@@ -6,18 +6,20 @@ import { dropFrom } from './attachments.js'
 import { payloadOf, type Item } from './items.js'
 import { isManaged, subscribersOf, SUBSCRIPTIONS } from './managed-names.js'
 import { withManaged, withSubscriptions } from './managed-nodes.js'
-import { isCurrent, subscriptionChanges, type Node } from './node.js'
+import { isCurrent, ROOT, subscriptionChanges, type Node } from './node.js'
 import { bareOf } from './people.js'
 import type { Work } from './work.js'
 
 /**
  * Notes whether a subscription that was just requested is public: it is so only as long as the last request said so
- * (§4.1, §4.3). Returns the reply as it is. Throws StanzaError if there is no room.
+ * (§4.1, §4.3). The root has no list of subscribers. Returns the reply as it is. Throws StanzaError if there is no
+ * room.
  */
 export function notePublic (work: Work, name: string, request: Element, reply: readonly Element[]): readonly Element[] {
   const node = work.node(name)
   const [made] = reply
-  const isPublic = has(request, NS.PUBLIC_SUBSCRIPTIONS, 'public') && !isManaged(name)
+  const hasList = name !== ROOT && !isManaged(name)
+  const isPublic = hasList && has(request, NS.PUBLIC_SUBSCRIPTIONS, 'public')
   const known = node.subscriptions.find(one =>
     one.jid === (made && attributeOf(made, 'jid')) && one.subid === (made && attributeOf(made, 'subid')))
   if (known === undefined || (known.isPublic ?? false) === isPublic) return reply

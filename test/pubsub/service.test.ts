@@ -139,3 +139,11 @@ t.test('what is told of the configuration of a node names no hidden collection, 
   t.notMatch(told, 'paris')
   romeo.forget()
 })
+
+t.test('the root has no list of public subscribers', async t => {
+  const s = await stage(t)
+  const romeo = await s.device('romeo@montague.lit/orchard')
+  const subscribe = "<subscribe jid='romeo@montague.lit'><public xmlns='urn:xmpp:pps:0'/></subscribe>"
+  t.equal(outcome(await pubsub(romeo, 'set', subscribe, { to })), 'result')
+  t.equal(outcome(await pubsub(romeo, 'get', "<items node='urn:xmpp:pps:subscribers:0/'/>", { to })), 'cancel item-not-found')
+})
