@@ -8,6 +8,7 @@ import { affiliationOf, refusalToRead, type Asker } from './access.js'
 import { keepsItems } from './config.js'
 import { pubsubError, unsupported } from './errors.js'
 import { bytesOfPayload, storedPayload, type Item, type ItemPage, type ItemQuery, type ItemStore } from './items.js'
+import { hasAttachments } from './managed-names.js'
 import { isCurrent, ROOT, type Node } from './node.js'
 import { subscriptionElement } from './subscribing.js'
 
@@ -184,9 +185,10 @@ export function ownSubscriptions (nodes: Iterable<Node>, { jid, now }: Asker, no
   return xml('subscriptions', { node }, ...found)
 }
 
-/** Returns the affiliations of the asker (§5.7). */
+/** Returns the affiliations of the asker (§5.7), with nodes of attachments only if one of them is named. */
 export function ownAffiliations (nodes: Iterable<Node>, asker: Asker, node: string | undefined): Element {
-  const found = [...nodes].filter(({ name }) => name !== ROOT && (node === undefined || name === node))
+  const isListed = (one: Node): boolean => one.name !== ROOT && !hasAttachments(one)
+  const found = [...nodes].filter(one => node === undefined ? isListed(one) : one.name === node && node !== ROOT)
     .map(one => ({ name: one.name, affiliation: affiliationOf(one, asker) }))
     .filter(({ affiliation }) => affiliation !== 'none')
   return xml('affiliations', { node }, ...found.map(({ name, affiliation }) => xml('affiliation', { node: name, affiliation })))

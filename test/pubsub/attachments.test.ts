@@ -181,6 +181,15 @@ t.test('§4.1 an owner removes the attachments of others', async t => {
   t.equal(outcome(await pubsub(romeo, 'set', `<retract node='${beside('a')}'><item id='${JULIET}'/></retract>`, { to: JULIET })), 'auth forbidden')
 })
 
+t.test('the list of affiliations has no line for each item with attachments', async t => {
+  const { juliet, romeo } = await stage(t)
+  await attach(romeo, 'a', attachments(NOTICED))
+  const listed = async (node = ''): Promise<readonly string[]> =>
+    [...(await pubsub(juliet, 'get', `<affiliations${node}/>`)).toString().matchAll(/<affiliation node="([^"]+)"/g)].map(([, name]) => String(name))
+  t.same(await listed(), ['n', SUMMARY])
+  t.same(await listed(` node='${beside('a')}'`), [beside('a')])
+})
+
 t.test('attachments are bounded: bytes, reactions, and the share of the room of an account', async t => {
   const { juliet, romeo } = await stage(t, { settings: { pep: { bytes: '64KiB' } } })
   const long = "<other xmlns='urn:other'>" + 'x'.repeat(17_000) + '</other>'
