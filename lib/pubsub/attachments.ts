@@ -68,14 +68,7 @@ async function hasItem ({ change, asker: { now } }: Work, target: Node, id: stri
 /** Throws StanzaError if attachments would take more than half of the room: it is for what owners publish. */
 async function checkShare ({ change, place: { limits } }: Work): Promise<void> {
   if (limits.items === Infinity && limits.bytes === Infinity) return
-  let items = 0
-  let bytes = 0
-  for (const node of change.nodes()) {
-    if (!isManaged(node.name)) continue
-    const size = await change.size(node)
-    items += size.items
-    bytes += size.bytes
-  }
+  const { items, bytes } = await change.total(node => isManaged(node.name))
   if (2 * items > limits.items || 2 * bytes > limits.bytes) throw noRoom()
 }
 

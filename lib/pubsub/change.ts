@@ -1,4 +1,5 @@
 /** A change of the nodes and items of one service, which one batch stores. */
+import type { Maybe } from '../base/maybe.js'
 import type { Batch } from '../storage/store.js'
 import { above, type Above } from './graph.js'
 import { TO_PARSE, type Item, type Size } from './items.js'
@@ -141,23 +142,26 @@ export class Change {
     this.clear(node)
   }
 
-  /** Returns what a node holds. */
-  async size (node: Node): Promise<Size> {
+  /** Returns what a node holds; no promise if that is known. */
+  size (node: Node): Maybe<Size> {
+    return this.#sizes.get(node.key) ?? this.#parts.tree.sizes.get(node.key) ?? this.#readSize(node)
+  }
+
+  async #readSize (node: Node): Promise<Size> {
     const { tree, items } = this.#parts
-    const known = this.#sizes.get(node.key) ?? tree.sizes.get(node.key)
-    if (known !== undefined) return known
     const size = await items.size(this.owner, node)
     tree.sizes.set(node.key, size)
     return size
   }
 
-  /** Returns what all nodes together hold. */
-  async total (): Promise<Size> {
+  /** Returns what all nodes together hold, or those that are counted. There are thousands: most are not waited for. */
+  async total (counts: (node: Node) => boolean = ({ config }) => config.nodeType === 'leaf'): Promise<Size> {
     let items = 0
     let bytes = 0
     for (const node of this.nodes()) {
-      if (node.config.nodeType === 'collection') continue
-      const size = await this.size(node)
+      if (!counts(node)) continue
+      const known = this.size(node)
+      const size = known instanceof Promise ? await known : known
       items += size.items
       bytes += size.bytes
     }
