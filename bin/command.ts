@@ -17,7 +17,7 @@ import { MIN_PASSWORD_LENGTH } from '../lib/config/server.js'
 import { check, type Checking } from './check.js'
 import { completion, SHELLS } from './completion.js'
 import { explain } from './explain.js'
-import { init } from './init.js'
+import { init, objectionOf } from './init.js'
 import { Library, restoreStorage, start } from '../lib/main.js'
 import { endWithReader } from './output.js'
 import { confFile, env, MODULES, PLACES, readConf, socketIn } from './place.js'
@@ -58,7 +58,7 @@ program.command('init').description('Make a conf file and a data folder, and add
   .action(async (folder: string | undefined, how: Initiating) => {
     show(await init({
       folder, domain: how.domain, admin: how.admin,
-      password: () => readPassword(how.passwordStdin === true),
+      password: check => readPassword(how.passwordStdin === true, check),
       add: (conf, jid, password) => put({ command: 'user add', args: [jid], input: password }, conf, true),
     }), false)
   })
@@ -274,10 +274,14 @@ function hasProblems (said: unknown): boolean {
   return typeof said === 'object' && said !== null && 'problems' in said && typeof said.problems === 'number' && said.problems > 0
 }
 
-async function readPassword (fromStdin: boolean): Promise<string> {
+/** Returns a password from standard input or from the terminal, which asks again while `check` throws. */
+async function readPassword (fromStdin: boolean, check: (password: string) => void = () => {}): Promise<string> {
   if (fromStdin) return readFileSync(0, 'utf8').split('\n', 1)[0]?.replace(/\r$/, '') ?? ''
   if (!process.stdin.isTTY) throw new CommandError('there is no terminal to ask for a password; use --password-stdin')
-  const first = await askPassword({ message: `Password (at least ${MIN_PASSWORD_LENGTH} characters, unless the conf file sets another length)` })
+  const first = await askPassword({
+    message: `Password (at least ${MIN_PASSWORD_LENGTH} characters, unless the conf file sets another length)`,
+    validate: said => objectionOf(() => { check(said ?? '') }),
+  })
   const second = isCancel(first) ? first : await askPassword({
     message: 'Password again', validate: said => said === first ? undefined : 'it differs from the first; Ctrl-C changes nothing',
   })

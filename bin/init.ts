@@ -19,7 +19,8 @@ export interface InitSettings {
   readonly folder: string | undefined
   readonly domain: string | undefined
   readonly admin: string | undefined
-  readonly password: () => Promise<string>
+  /** Gets the password. At a terminal it asks again while `check` throws. */
+  readonly password: (check: (password: string) => void) => Promise<string>
   /** Adds the account. */
   readonly add: (conf: string, jid: string, password: string) => Promise<unknown>
 }
@@ -37,10 +38,11 @@ export async function init ({ folder, domain, admin, password, add }: InitSettin
   const addressOf = (name: string): string => {
     const jid = name.includes('@') ? name : `${name}@${host}`
     checkAccount(jid)
+    if (!jid.endsWith(`@${host}`)) throw new CommandError(`'${jid}' is not at ${host}: the first administrator has an account here`)
     return jid
   }
   const jid = addressOf(admin ?? await asked(`First administrator, such as you@${host}`, '--admin', addressOf))
-  const secret = await password()
+  const secret = await password(checkPassword)
   checkPassword(secret)
   make(confFolder, 0o755)
   make(data, 0o700)
@@ -75,7 +77,8 @@ async function asked (message: string, option: string, check: (said: string) => 
   return said
 }
 
-function objectionOf (check: () => unknown): string | undefined {
+/** Returns the message of what `check` throws; undefined if it throws nothing. */
+export function objectionOf (check: () => unknown): string | undefined {
   try {
     check()
     return undefined

@@ -227,7 +227,7 @@ class Subscriptions {
     for (const { jid } of devices) {
       const made = xml('subscription', { xmlns: NS.PUBSUB, node, jid: account.toString(), subscription: state, subid })
       const notify = xml('notify', { xmlns: NS.PAM, ver, service }, made)
-      this.#host.router.route(stanza(xml('message', { id: this.#host.ids.next() }, notify), account, jid))
+      this.#host.router.route(stanza(xml('message', { type: 'headline', id: this.#host.ids.next() }, notify), account, jid))
     }
   }
 

@@ -2,24 +2,26 @@
 import { parentsOf } from './config.js'
 import { ROOT, type Node } from './node.js'
 
-/** A collection above a node, and how many levels. */
-export interface Above { readonly collection: Node, readonly distance: number }
+/** A collection above a node, how many levels, and the collections between them. */
+export interface Above { readonly collection: Node, readonly distance: number, readonly between: readonly Node[] }
 
-/** Returns the collections above a node, the nearest first, each once and with the shortest way. */
+/** Returns the collections above a node, the nearest first, each once and with a shortest way. */
 export function above (nodes: (name: string) => Node | undefined, node: Node): readonly Above[] {
   const found: Above[] = []
   const seen = new Set([node.name])
-  let names = node.name === ROOT ? [] : parentsOf(node.config)
-  for (let distance = 1; names.length > 0; distance++) {
-    const next: string[] = []
-    for (const name of names) {
+  const climb = (from: Node, between: readonly Node[]): readonly Above[] => {
+    const next: Above[] = []
+    for (const name of from.name === ROOT ? [] : parentsOf(from.config)) {
       const collection = seen.has(name) ? undefined : nodes(name)
       if (collection === undefined) continue
       seen.add(name)
-      found.push({ collection, distance })
-      if (name !== ROOT) next.push(...parentsOf(collection.config))
+      next.push({ collection, distance: between.length + 1, between })
     }
-    names = next
+    return next
+  }
+  for (let level = climb(node, []); level.length > 0;) {
+    found.push(...level)
+    level = level.flatMap(({ collection, between }) => climb(collection, [...between, collection]))
   }
   return found
 }

@@ -20,6 +20,8 @@ export interface Reason {
   readonly at: Node
   /** True if that is a collection above the node of the event. */
   readonly isAbove: boolean
+  /** The collections between that and the node of the event. */
+  readonly between: readonly Node[]
   readonly subscription: Subscription
   /** True if the address has more subscriptions to that node. */
   readonly isOneOfSeveral: boolean
@@ -56,10 +58,11 @@ export async function recipientsOf (
 /** Returns the nodes whose subscribers an event concerns. What changes in a collection is one level below it. */
 function sourcesOf (event: ToldEvent, above: readonly Above[]): readonly Source[] {
   const level = isOfChild(event) ? 1 : 0
-  const own = event.what === 'created' ? [] : [{ at: event.node, isAbove: false, distance: level }]
+  const own = event.what === 'created' ? [] : [{ at: event.node, isAbove: false, distance: level, between: [] }]
   return [
     ...own,
-    ...above.map(({ collection, distance }) => ({ at: collection, isAbove: true, distance: distance + level })),
+    ...above.map(({ collection, distance, between }) => (
+      { at: collection, isAbove: true, distance: distance + level, between })),
   ].filter(({ at }) => at.subscriptions.length > 0)
 }
 
@@ -92,11 +95,11 @@ function isOfItems ({ what }: ToldEvent): boolean {
 
 /**
  * True if one with this reason may be told. Access to a collection gives none to the nodes in it, and the other way
- * round: the message names both.
+ * round: the message names both. As for items of a collection, what is in a closed one below it is not seen.
  */
-export function mayBeTold (event: ToldEvent, { at, subscription }: Reason, asker: Asker): boolean {
+export function mayBeTold (event: ToldEvent, { at, between, subscription }: Reason, asker: Asker): boolean {
   if (subscription.state === 'pending') return maySubscribe(at, asker)
-  if (!mayRead(at, asker)) return false
+  if (!mayRead(at, asker) || !between.every(collection => mayRead(collection, asker))) return false
   const mayKnow = (node: Node): boolean => at === node || mayRead(node, asker) || maySubscribe(node, asker)
   if (isOfItems(event) || event.what === 'configuration') return mayRead(event.node, asker)
   return mayKnow(event.node) && (!('child' in event) || mayKnow(event.child))

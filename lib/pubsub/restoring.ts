@@ -5,6 +5,7 @@ import { bytesOfPayload, type Item } from './items.js'
 import type { NodeLine } from './lines.js'
 import { ROOT, type Subscription } from './node.js'
 import { checkRoom, dropOldest, mostItems } from './publishing.js'
+import { scopeOf } from './subscribing.js'
 import { checkedId, type Work } from './work.js'
 
 /**
@@ -35,11 +36,15 @@ export async function restore (work: Work, { name, config, ...others }: NodeLine
   return { newest: undefined, lost }
 }
 
-/** Adds subscriptions to the root that are not there. Throws StanzaError if there is no root, or no room. */
+/**
+ * Adds subscriptions to the root. An address that has one of the same type keeps that alone (XEP-0248 §6.1). Throws
+ * StanzaError if there is no root, or no room.
+ */
 export function restoreRoot (work: Work, subscriptions: readonly Subscription[]): void {
   const root = work.node(ROOT)
-  const known = new Set(root.subscriptions.map(({ jid, subid }) => `${jid} ${subid}`))
-  const fresh = subscriptions.filter(({ jid, subid }) => !known.has(`${jid} ${subid}`))
+  const keyOf = (one: Subscription): string => `${one.jid} ${scopeOf(one).kind}`
+  const known = new Set(root.subscriptions.map(keyOf))
+  const fresh = subscriptions.filter(one => !known.has(keyOf(one)))
   const all = [...root.subscriptions, ...fresh]
   if (all.length > work.place.limits.subscriptions) throw new StanzaError('resource-constraint', 'too many subscriptions')
   work.put({ ...root, subscriptions: all })

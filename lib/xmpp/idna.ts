@@ -75,7 +75,7 @@ function international (name: string): string {
 /** RFC 5891 §5.4; RFC 5892 §3, in that order. */
 function checkLabel (label: string): void {
   if (label === '') throw new PrepError('has an empty label')
-  if (label.startsWith('-') || label.endsWith('-')) throw new PrepError('has a hyphen at the end of a label')
+  if (label.startsWith('-') || label.endsWith('-')) throw new PrepError('has a hyphen at an end of a label')
   if (label.startsWith('--', 2) && !ASCII.test(label)) throw new PrepError('has hyphens in a reserved place')
   for (const character of label) {
     if (/[a-z0-9-]/.test(character) || EXCEPTIONALLY_VALID.test(character) || CONTEXTUAL.test(character)) continue

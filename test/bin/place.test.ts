@@ -37,6 +37,7 @@ t.test('init creates a conf file, a data folder and the first administrator; the
   for (const [domain, said] of [['https://Example.org', /'https:\/\/Example\.org' is not a domain: .* not allowed/], ['a@example.org', /'a@example\.org' is not a domain: write only the part after the @/]] as const) {
     t.match(await sestina(t, cwd, ['init', 'user/sestina', '--domain', domain, '--admin', 'romeo', '--password-stdin'], `${PASSWORD}\n`), { code: 1, said })
   }
+  t.match(await sestina(t, cwd, ['init', 'user/sestina', '--domain', 'example.org', '--admin', 'romeo@other.example', '--password-stdin'], `${PASSWORD}\n`), { code: 1, said: /'romeo@other\.example' is not at example\.org/ })
   t.match(await sestina(t, cwd, made, 'abc\n'), { code: 1, said: /the password is too short: it must have at least 8 characters/ })
   t.notOk(existsSync(join(cwd, 'user', 'sestina')), 'nothing is written before all answers are fine')
   t.match(await sestina(t, cwd, made, `${PASSWORD}\n`), { code: 0, said: /administrator: romeo@example\.org\nstart the server: npx sestina start --conf / })
