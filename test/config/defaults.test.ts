@@ -59,7 +59,7 @@ t.test('a module that is off although others require it is reported, with its pl
     problems(t, `[modules]\ndisco = false\n${HOST}[host."second.example"]\n`),
     REQUIRE_DISCO.map(name => `sestina.toml:2:1: disco is off, and ${name} requires it: turn disco on, or ${name} off as well (${name} = false)`).join('\n'),
   )
-  t.equal(problems(t, `[modules]\n${[...REQUIRE_DISCO, 'displayed', 'disco'].map(name => `${name} = false\n`).join('')}${HOST}`), '')
+  t.equal(problems(t, `[modules]\n${[...REQUIRE_DISCO, 'account-subscriptions', 'displayed', 'disco'].map(name => `${name} = false\n`).join('')}${HOST}`), '')
   t.match(problems(t, `${HOST}[host."example.org".modules]\nmessage = false\n`), /^sestina\.toml:3:1: message is off, and offline requires it/)
   t.end()
 })
