@@ -5,6 +5,7 @@
 import { FairCache } from '../base/fair-cache.js'
 import type { Ids } from '../base/ids.js'
 import { follow, type Maybe } from '../base/maybe.js'
+import { Turns } from '../base/turns.js'
 import type { Batch } from '../storage/store.js'
 import { xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
@@ -46,6 +47,7 @@ const LAST_OF_ALL = 16 * 1024 * 1024
 interface Last { readonly item: Item | undefined }
 
 export class Delivery {
+  readonly #turns = new Turns()
   readonly #home: DeliveryHome
   readonly #place: PubSubPlace
   readonly #trees: Trees
@@ -85,7 +87,11 @@ export class Delivery {
     const before = this.#chains.get(owner)
     const end = (before?.end ?? Promise.resolve()).then(async () => {
       let count = 0
-      for (const event of events) count += await this.#one(service, event, collections.get(event.node) ?? [])
+      for (const [at, event] of events.entries()) {
+        // One change may have an event for each of many items.
+        if (at > 0 && this.#turns.isSpent) await new Promise<void>(resolve => { this.#turns.later(resolve) })
+        count += await this.#one(service, event, collections.get(event.node) ?? [])
+      }
       told(count)
     }).catch((error: unknown) => { this.#home.failed(error) }).finally(() => {
       const now = this.#chains.get(owner)
