@@ -1,4 +1,5 @@
 /** @xmpp/client, the JavaScript library, as the tests use it. */
+import type { EventEmitter } from 'node:events'
 import { readFileSync } from 'node:fs'
 import tls from 'node:tls'
 import { client, xml, type Client } from '@xmpp/client'
@@ -25,6 +26,20 @@ export interface Device {
 
 interface How { readonly resource?: string, readonly service: string }
 
+/**
+ * Waits while the library logs in or resumes. If it were stopped then, it would write to the stream that it closes, and
+ * fail without anybody to catch that: the messages that a test waits for come before the library has resumed.
+ */
+async function loggedIn (xmpp: Client): Promise<void> {
+  while (['connecting', 'connect', 'opening', 'open'].includes(xmpp.status)) {
+    await new Promise(resolve => {
+      xmpp.once('status', resolve)
+      const resuming = xmpp.streamManagement as unknown as EventEmitter
+      resuming.once('resumed', resolve) // no event tells the status after that
+    })
+  }
+}
+
 /** Brings a device of an account online. */
 export async function device (t: Test, server: ServerUnderTest, username: string, how: How): Promise<Device> {
   const { resource, service } = how
@@ -39,6 +54,7 @@ export async function device (t: Test, server: ServerUnderTest, username: string
   })
   t.teardown(async () => {
     xmpp.reconnect.stop() // after a second stop the library would reconnect
+    await loggedIn(xmpp)
     await xmpp.stop()
   })
   const full = await online(xmpp)
