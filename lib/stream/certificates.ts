@@ -143,6 +143,9 @@ export class Certificates {
   async close (): Promise<void> {
     this.#quiet?.cancel()
     this.#daily?.cancel()
+    // In a turn of its own: between two steps of one promise, chokidar loses the watch of a folder that has just
+    // appeared, and this watch keeps the process.
+    await new Promise(resolve => { setImmediate(resolve) })
     await this.#watcher?.close()
     await this.#reloading
   }
