@@ -1,5 +1,5 @@
 /** The needs of managed sessions, and what is known of sessions from the previous process. */
-import type { Entry, DeliveryTracker, Timer, Write } from '../../lib/api.js'
+import type { Batch, Entry, DeliveryTracker, Maybe, Timer, Write } from '../../lib/api.js'
 import type { SharedBodies, SharedBody } from './shared-body.js'
 import type { Counts, Row, Stores } from './stores.js'
 
@@ -21,6 +21,10 @@ export interface ManagedSessionHome<S> {
    * stored together with that.
    */
   undelivered (octets: string, at: number, removing: Write | undefined): void
+  /** Calls `back` for each stanza of an ended session, in as many turns as needed; `bytes`: what they hold together. */
+  handBack<T> (items: readonly T[], bytes: number, back: (item: T) => void): Maybe<void>
+  /** Stores what `add` adds to a batch. */
+  store (add: (batch: Batch) => void): void
   /** Stores one write by itself. */
   submit (write: Write): void
   /** The bodies of broadcasts to devices of this host. */

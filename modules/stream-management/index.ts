@@ -86,6 +86,7 @@ function surviveRestart (host: ModuleHost, sessions: ManagedSessions, enabling: 
     const all = event.sessions.map(({ manager }) => manager).filter(manager => manager instanceof ManagedSession)
     // Its device was not told, and cannot resume it.
     for (const { hasBegun, session } of all) if (!hasBegun) session.close(new StreamError('system-shutdown'))
+    await sessions.handedBack()
     const parting = all.filter(({ hasBegun }) => hasBegun)
     const batch = host.batch()
     for (const managed of parting) managed.park(batch)

@@ -2,9 +2,9 @@
  * A managed session (XEP-0198): acknowledged in both directions, and kept with or without a connection until it is
  * resumed or expires.
  */
-import { flatten, isLasting, management, recipientAttribute, toOctets } from '../../lib/api.js'
+import { flatten, follow, isLasting, management, recipientAttribute, toOctets } from '../../lib/api.js'
 import type {
-  Arrival, Batch, Broadcast, DeliveryTracker, Reservation, Session, Stanza, StreamManager, Write,
+  Arrival, Batch, Broadcast, DeliveryTracker, Maybe, Reservation, Session, Stanza, StreamManager, Write,
 } from '../../lib/api.js'
 import type { ManagedSessionHome, Past, PastReference, PastRow } from './home.js'
 import { IncomingOrder } from './incoming-order.js'
@@ -35,6 +35,8 @@ export class ManagedSession implements StreamManager, SharedItemHome {
   readonly #requests: management.RequestLoop
   readonly #stored: StoredSession
   #isEnded = false
+  /** After the end: resolves when its stanzas are handed back. */
+  #handing: Maybe<void> = undefined
   /** The bytes that the module counts for this session; undefined while it counts none. */
   #counted: number | undefined
   /** Callbacks that wait until the device acknowledges something. */
@@ -125,9 +127,10 @@ export class ManagedSession implements StreamManager, SharedItemHome {
   readied (item: Item): void {
     item.state = 'ready'
     if (this.#isEnded) {
-      this.#lose(item)
-      this.#leave([item])
-      if (item.pinned !== undefined && item.body !== undefined) this.home.unpin(item.body)
+      void follow(this.#handing, () => {
+        this.#lose(item)
+        if (item.pinned !== undefined && item.body !== undefined) this.home.unpin(item.body)
+      })
       return
     }
     this.#outbound.drain()
@@ -327,7 +330,7 @@ export class ManagedSession implements StreamManager, SharedItemHome {
 
   #state (): SessionState {
     return stateOf(this.session, {
-      patience: this.resumeTimeout,
+      patience: this.#isEnded ? 0 : this.resumeTimeout,
       numbering: this.#stored.numbering,
       isWhole: this.#isParked && this.#outbound.isWhole,
     })
@@ -358,21 +361,26 @@ export class ManagedSession implements StreamManager, SharedItemHome {
     return this.#inbound.isStored && this.#stored.hasNumbers && !this.#stored.isInherited
   }
 
-  /** Ends the session: hands back the stanzas that the device did not acknowledge (XEP-0198 §4). */
-  end (batch: Batch): void {
+  /**
+   * Ends the session: hands back the stanzas that the device did not acknowledge (XEP-0198 §4). Resolves when that is
+   * done; until then the session is stored as one that cannot be resumed.
+   */
+  end (): Maybe<void> {
     if (this.#isEnded) return
+    const { bytes } = this.#outbound
     const items = this.#outbound.take()
     this.#isEnded = true
     this.#count()
     this.#confirm()
     this.#inbound.forget()
     const ready = items.filter(({ state }) => state === 'ready')
-    for (const item of ready) this.#lose(item)
-    this.#leave(ready)
-    this.#stored.remove(batch, ready)
+    this.#handing = this.home.handBack(ready, bytes, item => { this.#lose(item) })
+    if (this.#handing !== undefined) this.home.store(batch => { this.#stored.end(batch, this.#state()) })
+    return follow(this.#handing, () => { this.home.store(batch => { this.#stored.remove(batch, ready) }) })
   }
 
   #lose (item: Item): void {
+    this.#leave([item])
     const isLost = item.handed?.lose(item.confirmed) ?? true
     const removing = this.#stored.removing(item)
     if (!isLost) {

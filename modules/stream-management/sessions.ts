@@ -1,6 +1,7 @@
 /** The managed sessions of a host: found by their ids, bounded, and closed if they hibernate for too long. */
 import { management, service, SharedLedger, StreamError } from '../../lib/api.js'
-import type { Jid, Maybe, ModuleHost, Timer, Write } from '../../lib/api.js'
+import type { Batch, Jid, Maybe, ModuleHost, Timer, Write } from '../../lib/api.js'
+import { HandingBack } from './handing-back.js'
 import type { ManagedSessionHome } from './home.js'
 import { ManagedSession } from './managed.js'
 import { SharedBodies, type SharedBody } from './shared-body.js'
@@ -35,6 +36,7 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
   readonly #ledger: SharedLedger
   readonly #shares: Shares<ManagedSession>
   readonly #sharedBytes: SharedBytes
+  readonly #handing: HandingBack
 
   constructor (host: ModuleHost, stores: Stores, bounds: SessionBounds, writer: Writer) {
     this.#host = host
@@ -55,6 +57,7 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
     this.#sharedBytes = host.shared(sharedBytes, () => new SharedBytes())
     this.#ledger = host.shared(unacknowledgedBytes, () => new SharedLedger())
     this.#shares = new Shares(this.#ledger, bounds.accountBytes, managed => { this.overflowed(managed) })
+    this.#handing = new HandingBack(host.router.each)
   }
 
   // ---- For a managed session --------------------------------------------------------------
@@ -77,6 +80,14 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
 
   undelivered (octets: string, at: number, removing: Write | undefined): void {
     undelivered(this.#host, octets, at, removing)
+  }
+  handBack<T> (items: readonly T[], bytes: number, back: (item: T) => void): Maybe<void> {
+    return this.#handing.run(items, bytes, back)
+  }
+  store (add: (batch: Batch) => void): void {
+    const batch = this.#host.batch()
+    add(batch)
+    batch.commit().catch((error: unknown) => { this.writer.failed(error) })
   }
 
   overflowed (managed: ManagedSession): void {
@@ -130,11 +141,13 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
   end (managed: ManagedSession): void {
     this.writer.forget(managed)
     this.#table.end(managed.id, { handled: managed.count })
-    const batch = this.#host.batch()
-    managed.end(batch)
+    const handed = managed.end()
     this.exit(managed)
-    batch.commit().catch((error: unknown) => { this.writer.failed(error) })
+    if (handed !== undefined) handed.catch((error: unknown) => { this.defect(error) })
   }
+
+  /** Resolves when the stanzas of all sessions that have ended are handed back. */
+  async handedBack (): Promise<void> { await this.#handing.settled() }
 
   /**
    * Takes the sessions that another instance of the module has managed until now. Returns a function that gives them
@@ -152,6 +165,7 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
       if (manager.session.connection === 'waiting') this.wait(manager)
     }
     return () => {
+      this.#handing.hurry()
       this.#shares.clear()
       release()
       part()
@@ -166,6 +180,7 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
    * stanzas are handed back.
    */
   closeAll (): void {
+    this.#handing.hurry()
     for (const { isParked, session } of [...this.#table.all()]) {
       // RFC 6120 §4.9.3.16
       if (!isParked) session.close(new StreamError('reset', 'stream management is turned off'))

@@ -151,6 +151,11 @@ export class StoredSession {
     batch.add(sessions.putting(this.#owner, this.#id, state()))
   }
 
+  /** Notes that the session has ended, in case that the process ends before all of its stanzas are handed back. */
+  end (batch: Batch, state: SessionState): void {
+    batch.add(this.#home.stores.sessions.putting(this.#owner, this.#id, state))
+  }
+
   /** Removes the session. The rows of its `items` are removed one by one; their references are over. */
   remove (batch: Batch, items: readonly Item[]): void {
     const { counts, sessions, unacknowledged } = this.#home.stores

@@ -90,6 +90,13 @@ export class TurnMeter {
     closeSync(this.#file)
   }
 
+  /** Does what is no work of the server, and counts its CPU time to no turn. */
+  without (work: () => void): void {
+    this.#mark()
+    work()
+    this.#last = this.#read()
+  }
+
   /** Returns the turns so far and resets the meter. */
   take (): Turns {
     this.#mark()
