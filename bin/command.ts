@@ -274,9 +274,16 @@ function hasProblems (said: unknown): boolean {
   return typeof said === 'object' && said !== null && 'problems' in said && typeof said.problems === 'number' && said.problems > 0
 }
 
-/** Returns a password from standard input or from the terminal, which asks again while `check` throws. */
+/**
+ * Returns a password from standard input or from the terminal, which asks again while `check` throws. Rejects with what
+ * it throws for one from standard input.
+ */
 async function readPassword (fromStdin: boolean, check: (password: string) => void = () => {}): Promise<string> {
-  if (fromStdin) return readFileSync(0, 'utf8').split('\n', 1)[0]?.replace(/\r$/, '') ?? ''
+  if (fromStdin) {
+    const said = readFileSync(0, 'utf8').split('\n', 1)[0]?.replace(/\r$/, '') ?? ''
+    check(said)
+    return said
+  }
   if (!process.stdin.isTTY) throw new CommandError('there is no terminal to ask for a password; use --password-stdin')
   const first = await askPassword({
     message: `Password (at least ${MIN_PASSWORD_LENGTH} characters, unless the conf file sets another length)`,

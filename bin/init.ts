@@ -19,7 +19,7 @@ export interface InitSettings {
   readonly folder: string | undefined
   readonly domain: string | undefined
   readonly admin: string | undefined
-  /** Gets the password. At a terminal it asks again while `check` throws. */
+  /** Gets a password that `check` accepts: a terminal is asked again; otherwise it rejects with what that throws. */
   readonly password: (check: (password: string) => void) => Promise<string>
   /** Adds the account. */
   readonly add: (conf: string, jid: string, password: string) => Promise<unknown>
@@ -43,7 +43,6 @@ export async function init ({ folder, domain, admin, password, add }: InitSettin
   }
   const jid = addressOf(admin ?? await asked(`First administrator, such as you@${host}`, '--admin', addressOf))
   const secret = await password(checkPassword)
-  checkPassword(secret)
   make(confFolder, 0o755)
   make(data, 0o700)
   writeFileSync(conf, confOf(data, host, jid), { flag: 'wx', mode: 0o644 })

@@ -8,5 +8,5 @@ import type { Test } from 'tap'
  */
 export function temporaryFolder (t: Pick<Test, 'teardown' | 'testdir'>, files: Parameters<Test['testdir']>[0] = {}): string {
   t.teardown(() => {}) // the first teardown makes tap run all of them before it removes the folder
-  return t.testdir(files) // eslint-disable-line no-restricted-syntax
+  return t.testdir(files)
 }

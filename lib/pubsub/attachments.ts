@@ -6,7 +6,7 @@ import { affiliationOf, mayPublish, rulesOf, type Asker } from './access.js'
 import { pubsubError } from './errors.js'
 import { bytesOfPayload, payloadOf, type Item } from './items.js'
 import { attachmentsOf, hasAttachments, isManaged, summaryOf, type Managed } from './managed-names.js'
-import { LARGEST_ATTACHMENT, noRoom, withManaged } from './managed-nodes.js'
+import { addTo, LARGEST_ATTACHMENT, noRoom, withManaged } from './managed-nodes.js'
 import type { Node } from './node.js'
 import { checkRoom, mostItems } from './publishing.js'
 import { sinceOf } from './retrieving.js'
@@ -23,7 +23,7 @@ type Attached = Extract<Managed, { readonly kind: 'attachments' }>
 export async function attach (
   work: Work, name: string, { target: of, item: to }: Attached, request: Element,
 ): Promise<string> {
-  const { change, asker, events } = work
+  const { change, asker } = work
   const target = work.node(of)
   if (!mayPublish(target, asker)) throw new StanzaError('forbidden')
   const id = asker.jid.bare.toString()
@@ -35,9 +35,7 @@ export async function attach (
   if (old === undefined && (await change.size(node)).items >= mostItems(work, node.config)) {
     throw pubsubError('conflict', 'node-full')
   }
-  const item: Item = { id, publisher: id, at: asker.now, payload: payloadOf(payload) }
-  await change.append(node, item)
-  events.push({ what: 'item', node, item, payload })
+  await addTo(work, node, { id, publisher: id, payload })
   await summarise(work, target, to, { old: tallyOfItem(old), now })
   await checkRoom(work)
   await checkShare(work)
@@ -109,19 +107,14 @@ async function summarise (
   work: Work, target: Node | undefined, id: string, { old, now }: { readonly old: Tally, readonly now: Tally },
 ): Promise<void> {
   if (target === undefined) return
-  const { change, asker, events, service } = work
+  const { change, service } = work
   const node = withManaged(work, summaryOf(target.name), target)
   const before = await change.item(node, id)
   const known = summaryElement(tallyOfSummary(before))
   const payload = summaryElement(adjusted(tallyOfSummary(before), old, now))
   if (payload?.toString() === known?.toString()) return
-  if (payload === undefined) {
-    await dropFrom(work, node, [id])
-    return
-  }
-  const item: Item = { id, publisher: service.toString(), at: asker.now, payload: payloadOf(payload) }
-  await change.append(node, item)
-  events.push({ what: 'item', node, item, payload })
+  if (payload === undefined) await dropFrom(work, node, [id])
+  else await addTo(work, node, { id, publisher: service.toString(), payload })
 }
 
 /** Removes those of these items that exist. */

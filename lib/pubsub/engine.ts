@@ -9,7 +9,7 @@ import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { parseJid, type Jid } from '../xmpp/jid.js'
 import type { Addressed } from '../xmpp/stanza.js'
-import { isClosedTo, mayRead, maySubscribe, mustOwn, refusalToRead, rulesOf, type Asker } from './access.js'
+import { isClosedTo, mayRead, maySubscribe, mustOwn, refusalToRead, type Asker } from './access.js'
 import { apart } from './apart.js'
 import { endBounced, endTemporary, isGone } from './bounces.js'
 import { associate } from './collections.js'
@@ -32,7 +32,7 @@ import { ownAffiliations, ownSubscriptions, retrieve, retrieveLeaves, sinceOf, t
 import { settle } from './settling.js'
 import { DEFAULT_OPTIONS, optionsForm, optionsOf } from './subscribing.js'
 import { ServiceEnded, type Trees } from './trees.js'
-import { knows, visible, Work, type PubSubPlace } from './work.js'
+import { isHidden, knows, visible, Work, type PubSubPlace } from './work.js'
 
 /** The parts of an engine. */
 export interface EngineDeps { readonly home: DeliveryHome, readonly place: PubSubPlace, readonly trees: Trees }
@@ -323,8 +323,7 @@ export class PubSubEngine {
     const refusal = node === undefined ? new StanzaError('item-not-found') : refusalToRead(node, asker)
     if (node !== undefined && refusal === undefined) return this.#reading(service, node, asker)
     if (!this.#knows(asker)) throw new StanzaError('service-unavailable')
-    const isHidden = this.#place.hidesClosed === true && node !== undefined && rulesOf(node).config.accessModel === 'whitelist'
-    throw isHidden || refusal === undefined ? new StanzaError('item-not-found') : refusal
+    throw refusal === undefined || node !== undefined && isHidden(this.#place, node, asker) ? new StanzaError('item-not-found') : refusal
   }
 
   #reading (service: Jid, node: Node, asker: Asker): Reading {

@@ -1,8 +1,10 @@
 /** Makes the nodes that the service manages. Each has the rules of its target, so its own let nobody in. */
+import type { Element } from '../xml/element.js'
 import { flatten } from '../xml/writer.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
 import { PEP_DEFAULTS, type NodeConfig } from './config.js'
+import { payloadOf, type Item } from './items.js'
 import { isManaged, managedBy, SUBSCRIPTIONS } from './managed-names.js'
 import type { Node } from './node.js'
 import { LONGEST, type Work } from './work.js'
@@ -18,6 +20,9 @@ const TYPES = {
   attachments: NS.ATTACHMENTS, summary: NS.ATTACHMENTS_SUMMARY,
   subscribers: NS.PUBLIC_SUBSCRIPTIONS, subscriptions: NS.PUBLIC_SUBSCRIPTIONS, wrong: '',
 }
+
+/** `publisher`: the address that has published the item. */
+interface NewManagedItem { readonly id: string, readonly publisher: string, readonly payload: Element }
 
 /**
  * Returns the node of this name beside its target, which is made if it is not there. Throws StanzaError if there is no
@@ -37,6 +42,15 @@ export function withManaged (work: Work, name: string, target: Node): Node {
     creator: target.creator, created: now, affiliations: new Map(), subscriptions: [], target: () => target,
   })
   return work.node(name)
+}
+
+/** Adds an item to a node that the service manages, in place of an older one with its id, and notes the event. */
+export async function addTo (
+  { change, asker: { now }, events }: Work, node: Node, { id, publisher, payload }: NewManagedItem,
+): Promise<void> {
+  const item: Item = { id, publisher, at: now, payload: payloadOf(payload) }
+  await change.append(node, item)
+  events.push({ what: 'item', node, item, payload })
 }
 
 /** Returns the error for what would take the room of others. */

@@ -1,33 +1,13 @@
 /** Who is publicly subscribed to a node, in a node beside it; and an account's own public subscriptions (XEP-0465). */
 import { createHash } from 'node:crypto'
-import { attributeOf, has, xml, type Element } from '../xml/element.js'
+import { xml } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { dropFrom } from './attachments.js'
-import { payloadOf, type Item } from './items.js'
-import { isManaged, subscribersOf, SUBSCRIPTIONS } from './managed-names.js'
-import { withManaged, withSubscriptions } from './managed-nodes.js'
-import { isCurrent, ROOT, subscriptionChanges, type Node } from './node.js'
+import { subscribersOf, SUBSCRIPTIONS } from './managed-names.js'
+import { addTo, withManaged, withSubscriptions } from './managed-nodes.js'
+import { isCurrent, subscriptionChanges, type Node } from './node.js'
 import { bareOf } from './people.js'
 import type { Work } from './work.js'
-
-/**
- * Notes whether a subscription that was just requested is public: it is so only as long as the last request said so
- * (§4.1, §4.3). The root has no list of subscribers. Returns the reply as it is. Throws StanzaError if there is no
- * room.
- */
-export function notePublic (work: Work, name: string, request: Element, reply: readonly Element[]): readonly Element[] {
-  const node = work.node(name)
-  const [made] = reply
-  const hasList = name !== ROOT && !isManaged(name)
-  const isPublic = hasList && has(request, NS.PUBLIC_SUBSCRIPTIONS, 'public')
-  const known = node.subscriptions.find(one =>
-    one.jid === (made && attributeOf(made, 'jid')) && one.subid === (made && attributeOf(made, 'subid')))
-  if (known === undefined || (known.isPublic ?? false) === isPublic) return reply
-  const { isPublic: _, ...others } = known
-  const next = isPublic ? { ...others, isPublic } : others
-  work.put({ ...node, subscriptions: node.subscriptions.map(one => one === known ? next : one) })
-  return reply
-}
 
 /** Returns the bare addresses of the public subscribers. */
 function publicIn ({ subscriptions }: Node, now: number): ReadonlySet<string> {
@@ -53,13 +33,8 @@ export async function followSubscriptions (work: Work, before: Node, after: Node
 async function list (work: Work, target: Node, address: string): Promise<void> {
   const node = withManaged(work, subscribersOf(target.name), target)
   if (await work.change.item(node, address) !== undefined) return
-  await add(work, node, address, xml('subscriber', { xmlns: NS.PUBLIC_SUBSCRIPTIONS, jid: address }))
-}
-
-async function add ({ change, service, asker, events }: Work, node: Node, id: string, payload: Element): Promise<void> {
-  const item: Item = { id, publisher: service.toString(), at: asker.now, payload: payloadOf(payload) }
-  await change.append(node, item)
-  events.push({ what: 'item', node, item, payload })
+  const payload = xml('subscriber', { xmlns: NS.PUBLIC_SUBSCRIPTIONS, jid: address })
+  await addTo(work, node, { id: address, publisher: work.service.toString(), payload })
 }
 
 /** True if a public subscription to the node has ended by time, and may be listed still. */
@@ -93,7 +68,8 @@ export async function showSubscription (
   const open = { ...node, config: { ...node.config, accessModel: 'open' as const } }
   if (isPublic) {
     if (node.config.accessModel !== 'open') work.put(open)
-    await add(work, open, id, xml('subscription', { xmlns: NS.PUBLIC_SUBSCRIPTIONS, node: name, jid: service }))
+    const payload = xml('subscription', { xmlns: NS.PUBLIC_SUBSCRIPTIONS, node: name, jid: service })
+    await addTo(work, open, { id, publisher: work.service.toString(), payload })
     return
   }
   await dropFrom(work, open, [id])

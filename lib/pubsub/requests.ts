@@ -8,7 +8,6 @@ import { pubsubError } from './errors.js'
 import { ROOT } from './node.js'
 import { create } from './owning.js'
 import { newItem, publish, retract } from './publishing.js'
-import { notePublic } from './public-subscribers.js'
 import { setOptions, subscribe, unsubscribe } from './subscribing.js'
 import { knows, type PubSubPlace, type Work } from './work.js'
 
@@ -62,7 +61,7 @@ export async function applyRequest (work: Work, request: Element, pubsub: Elemen
     case 'create': return create(work, attributeOf(request, 'node'), formOf(pubsub, 'configure'))
     case 'publish': return await publishItems(work, request, formOf(pubsub, 'publish-options'))
     case 'retract': return await retractItems(work, request)
-    case 'subscribe': return notePublic(work, subscribedNode(place, request), request, subscribeTo(work, request, pubsub))
+    case 'subscribe': return subscribeTo(work, request, pubsub)
     case 'unsubscribe': return unsubscribe(work, subscribedNode(place, request), request)
     default:
       setOptions(work, subscribedNode(place, request), request)

@@ -1,5 +1,5 @@
 /** Subscriptions as their subscribers see them (XEP-0060 §6.1 to §6.4). */
-import { attributeOf, xml, type Element } from '../xml/element.js'
+import { attributeOf, has, xml, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { formatDateTime, parseDateTime } from '../xmpp/datetime.js'
 import { StanzaError } from '../xmpp/errors.js'
@@ -7,8 +7,9 @@ import { DataForm, field, formIn } from '../xmpp/form.js'
 import { JidError, parseJid } from '../xmpp/jid.js'
 import { affiliationOf, subscribing, type Asker } from './access.js'
 import { pubsubError } from './errors.js'
+import { isManaged } from './managed-names.js'
 import {
-  isCurrent, SUBSCRIPTION_KINDS, subscriptionsOf, type Node, type Subscription, type SubscriptionKind,
+  isCurrent, ROOT, SUBSCRIPTION_KINDS, subscriptionsOf, type Node, type Subscription, type SubscriptionKind,
 } from './node.js'
 import type { SubscriptionState, Work } from './work.js'
 
@@ -104,8 +105,11 @@ export function subscribe (
   if (known === undefined) checkOthers(node, own, chosen)
   const others = node.subscriptions.filter(one => one !== known && isCurrent(one, asker.now))
   const begun = known ?? { ...newSubscription(work, others, jid), state }
-  const subscription: Subscription = options === undefined ? { deliver: true, ...begun } : { ...begun, ...chosen }
-  if (known === undefined || options !== undefined) {
+  const isPublic = isShown(name, request)
+  const whole: Subscription = options === undefined ? { deliver: true, ...begun } : { ...begun, ...chosen }
+  const { isPublic: wasPublic = false, ...rest } = whole
+  const subscription: Subscription = isPublic ? { ...rest, isPublic } : rest
+  if (known === undefined || options !== undefined || isPublic !== wasPublic) {
     if (known === undefined) checkRoom(work, others)
     const next = { ...node, subscriptions: [...others, subscription] }
     work.put(next)
@@ -115,6 +119,14 @@ export function subscribe (
     subscriptionElement(name, subscription),
     ...options === undefined ? [] : [xml('options', {}, optionsForm(subscription, 'result', node))],
   ]
+}
+
+/**
+ * True if a subscription is public: only as long as the last request for it said so (XEP-0465 §4.1, §4.3). The root and
+ * the nodes that the service manages have no lists of their subscribers.
+ */
+function isShown (name: string, request: Element): boolean {
+  return name !== ROOT && !isManaged(name) && has(request, NS.PUBLIC_SUBSCRIPTIONS, 'public')
 }
 
 /** Returns what a new subscription of an address begins with, beside these others (§6.1.6). */

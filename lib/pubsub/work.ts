@@ -131,9 +131,7 @@ export class Work {
   }
 
   /** True if a node counts as missing for the asker. */
-  hides (node: Node): boolean {
-    return this.place.hidesClosed === true && rulesOf(node).config.accessModel === 'whitelist' && !mayRead(node, this.asker)
-  }
+  hides (node: Node): boolean { return isHidden(this.place, node, this.asker) }
 
   /** Makes a node (§8.1). Throws StanzaError if there is no room. */
   create (name: string, config: NodeConfig): Node {
@@ -188,6 +186,11 @@ export class Work {
 export function visible ({ hidesClosed }: PubSubPlace, node: Node | undefined, asker: Asker): Node {
   if (node === undefined || hidesClosed === true && isClosedTo(node, asker)) throw new StanzaError('item-not-found')
   return node
+}
+
+/** True if a node counts as missing for the asker, also for one who may publish there. */
+export function isHidden ({ hidesClosed }: PubSubPlace, node: Node, asker: Asker): boolean {
+  return hidesClosed === true && rulesOf(node).config.accessModel === 'whitelist' && !mayRead(node, asker)
 }
 
 /** True if the asker may know that the address exists: on the address of an account, strangers may not. */
