@@ -248,13 +248,13 @@ export class Host implements Destination, SessionHome {
 
   /** Sends the server's own request, with a timeout in milliseconds. Rejects with the StanzaError of the answer. */
   ask (to: Jid, payload: Element, how: Asking = {}): Promise<Element> {
-    if (this.#stopping) return Promise.reject(stops())
+    const refusal = this.#stopping ? stops() : this.requests.refusal(to)
+    if (refusal !== undefined) return Promise.reject(refusal)
     const id = this.ids.next()
     const answer = this.requests.wait(to, id, how.timeout)
     const iq = stanzaOf(xml('iq', { type: how.type ?? 'get', id }, payload), how.from ?? this.jid, to)
     const session = this.sessions.at(to)
-    if (session !== undefined) session.send(iq)
-    else this.pipeline.route(iq)
+    if (session === undefined) this.pipeline.route(iq); else session.send(iq)
     return answer
   }
 

@@ -133,17 +133,20 @@ export class PendingRequests {
 
   get count (): number { return this.#pending.size }
 
+  /** Returns why no more requests to a peer may be sent; undefined if one may. */
+  refusal (peer: Jid): StanzaError | undefined {
+    const already = this.#byPeer.get(peer.toString()) ?? 0
+    if (already < BOUND_A_PEER && this.#pending.size < BOUND) return undefined
+    return new StanzaError('resource-constraint', 'too many requests wait for an answer')
+  }
+
   /**
-   * Resolves with the result iq. Rejects with the peer's StanzaError, or with remote-server-timeout. `timeout` is in
-   * milliseconds.
+   * Resolves with the result of a request that `refusal` allows. Rejects with the peer's StanzaError, or with
+   * remote-server-timeout. `timeout` is in milliseconds.
    */
   wait (peer: Jid, id: string, timeout = IQ_TIMEOUT): Promise<Element> {
     const name = peer.toString()
-    const already = this.#byPeer.get(name) ?? 0
-    if (already >= BOUND_A_PEER || this.#pending.size >= BOUND) {
-      return Promise.reject(new StanzaError('resource-constraint', 'too many requests wait for an answer'))
-    }
-    this.#byPeer.set(name, already + 1)
+    this.#byPeer.set(name, (this.#byPeer.get(name) ?? 0) + 1)
     return new Promise((resolve, reject) => {
       const key = `${name}\n${id}`
       const timer = this.#clock.after(timeout, () => { this.#settle(key, new StanzaError('remote-server-timeout')) })
