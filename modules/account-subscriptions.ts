@@ -19,8 +19,9 @@ interface Kept {
 /** A subscription that has ended. */
 type Ended = Omit<Kept, 'state'> & { readonly state: 'none' }
 
-/** The most requests of an account, and of all accounts, that wait for a service. */
+/** The most requests of an account, to services of one domain, and of all accounts, that wait for an answer. */
 const MOST_OF_ONE = 8
+const MOST_TO_ONE = 100
 const MOST = 1000
 /** The most characters of the name of a node, and of the id that a service gives. A longer id is not kept. */
 const LONGEST = 1023
@@ -52,7 +53,7 @@ export default defineModule({
     })
     host.on(accountImporting, async ({ account, element, within, batch }) => {
       if (within !== undefined || namespaceOf(element) !== NS.PAM) return undefined
-      for (const one of childElements(element)) list.restore(account, one, batch)
+      await list.restore(account, childElements(element), batch)
       return 'handled'
     })
   },
@@ -70,6 +71,8 @@ class Subscriptions {
   readonly #most: number
   /** The requests that wait for a service, by account. */
   readonly #open = new Map<string, Waiting>()
+  /** The number of requests that wait for a domain. A slow one must not take the room of others. */
+  readonly #asked = new Map<string, number>()
   #count = 0
 
   constructor (host: ModuleHost, store: Records<Kept>, most: number) {
@@ -92,8 +95,8 @@ class Subscriptions {
     if (node === '' || node.length > LONGEST) throw new StanzaError('bad-request', 'the name of the node is missing or too long')
     // The server subscribes the account itself, and no single device.
     if (jidAt(request, 'jid')?.equals(account) !== true) throw invalidJid()
-    const waiting = this.#begin(account)
-    const end = (): void => { this.#finish(account, waiting) }
+    const waiting = this.#begin(account, service)
+    const end = (): void => { this.#finish(account, service, waiting) }
     const work = async (): Promise<void> => {
       const kept = what === 'subscribe'
         ? await this.#subscribe(account, service, node, request)
@@ -110,20 +113,25 @@ class Subscriptions {
   }
 
   /** Notes that a request waits. Throws resource-constraint. */
-  #begin (account: Jid): Waiting {
+  #begin (account: Jid, { domain }: Jid): Waiting {
     const mine = this.#open.get(account.toString()) ?? { count: 0, isOver: false }
-    if (mine.count >= MOST_OF_ONE || this.#count >= MOST) {
+    const asked = this.#asked.get(domain) ?? 0
+    if (mine.count >= MOST_OF_ONE || asked >= MOST_TO_ONE || this.#count >= MOST) {
       throw new StanzaError('resource-constraint', 'too many requests wait for services', { type: 'wait' })
     }
     this.#open.set(account.toString(), mine)
+    this.#asked.set(domain, asked + 1)
     mine.count++
     this.#count++
     return mine
   }
 
-  #finish (account: Jid, waiting: Waiting): void {
+  #finish (account: Jid, { domain }: Jid, waiting: Waiting): void {
     waiting.count--
     this.#count--
+    const asked = (this.#asked.get(domain) ?? 0) - 1
+    if (asked > 0) this.#asked.set(domain, asked)
+    else this.#asked.delete(domain)
     if (waiting.count === 0 && !waiting.isOver) this.#open.delete(account.toString())
   }
 
@@ -145,7 +153,7 @@ class Subscriptions {
   async #subscribe (account: Jid, service: Jid, node: string, request: Element): Promise<Kept> {
     const known = await this.#store.get(account.toString(), keyOf(service.toString(), node))
     if (known === undefined && (await this.#store.all(account.toString())).size >= this.#most) {
-      throw new StanzaError('resource-constraint', 'the account has too many subscriptions', { type: 'cancel' })
+      throw tooMany()
     }
     const reply = await this.#ask(account, service, request)
     const pubsub = child(reply, NS.PUBSUB, 'pubsub')
@@ -191,15 +199,15 @@ class Subscriptions {
         isPublic ? xml('public', { xmlns: NS.PUBLIC_SUBSCRIPTIONS }) : undefined)))
   }
 
-  /** Stores a subscription of an exported list. */
-  restore (account: Jid, element: Element, batch: Batch): void {
-    const service = jidAt(element, 'service')?.toString()
-    const node = attributeOf(element, 'node')
-    const state = attributeOf(element, 'subscription') === 'pending' ? 'pending' : 'subscribed'
-    if (service === undefined || node === undefined || node.length > LONGEST) throw new StanzaError('bad-request', 'a subscription without a service or node')
-    const isPublic = has(element, NS.PUBLIC_SUBSCRIPTIONS, 'public')
-    const kept: Kept = { service, node, state, ...subidOf(element), isPublic }
-    batch.add(this.#store.putting(account.toString(), keyOf(service, node), kept))
+  /** Stores the subscriptions of an exported list. Throws StanzaError if one is malformed, or if they are too many. */
+  async restore (account: Jid, list: readonly Element[], batch: Batch): Promise<void> {
+    const keys = new Set((await this.#store.all(account.toString())).keys())
+    for (const element of list) {
+      const kept = keptIn(element)
+      const key = keyOf(kept.service, kept.node)
+      if (keys.add(key).size > this.#most) throw tooMany()
+      batch.add(this.#store.putting(account.toString(), key, kept))
+    }
   }
 
   /**
@@ -260,6 +268,19 @@ class Subscriptions {
 /** Returns the key of a subscription. Both texts may be long, and a key is part of an index. */
 function keyOf (service: string, node: string): string {
   return createHash('sha256').update(`${service}\n${node}`).digest('base64url')
+}
+
+/** Returns a subscription of an exported list. Throws StanzaError if it is malformed. */
+function keptIn (element: Element): Kept {
+  const service = jidAt(element, 'service')?.toString()
+  const node = attributeOf(element, 'node')
+  const state = attributeOf(element, 'subscription') === 'pending' ? 'pending' : 'subscribed'
+  if (service === undefined || node === undefined || node.length > LONGEST) throw new StanzaError('bad-request', 'a subscription without a service or node')
+  return { service, node, state, ...subidOf(element), isPublic: has(element, NS.PUBLIC_SUBSCRIPTIONS, 'public') }
+}
+
+function tooMany (): StanzaError {
+  return new StanzaError('resource-constraint', 'the account has too many subscriptions', { type: 'cancel' })
 }
 
 /** Returns the id that a service gives to a subscription, unless it is too long to be kept. */

@@ -127,6 +127,9 @@ class Information {
       await this.#ask(service, xml('create', { node: NODE }), xml('configure', {}, form))
     } catch (error) {
       if (!(error instanceof StanzaError) || error.condition !== 'conflict') throw error
+      // Only an owner gets the configuration: the node of somebody else is not taken.
+      const configure = xml('pubsub', { xmlns: NS.PUBSUB_OWNER }, xml('configure', { node: NODE }))
+      await this.#host.ask(service, configure, { type: 'get' })
     }
   }
 

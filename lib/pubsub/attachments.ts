@@ -2,7 +2,7 @@
 import { attributeOf, childElements, children, localName, namespaceOf, type Element } from '../xml/element.js'
 import { NS } from '../xml/namespaces.js'
 import { StanzaError } from '../xmpp/errors.js'
-import { affiliationOf, mayPublish, rulesOf, type Asker } from './access.js'
+import { affiliationOf, mayPublish, mayRead, rulesOf, type Asker } from './access.js'
 import { pubsubError } from './errors.js'
 import { bytesOfPayload, payloadOf, type Item } from './items.js'
 import { attachmentsOf, hasAttachments, isManaged, summaryOf, type Managed } from './managed-names.js'
@@ -25,7 +25,8 @@ export async function attach (
 ): Promise<string> {
   const { change, asker } = work
   const target = work.node(of)
-  if (!mayPublish(target, asker)) throw new StanzaError('forbidden')
+  // One who may publish, but not read, must not learn which items there are.
+  if (!mayPublish(target, asker) || !mayRead(target, asker)) throw new StanzaError('forbidden')
   const id = asker.jid.bare.toString()
   const payload = attachmentIn(request, id)
   const now = checkedTally(payload)

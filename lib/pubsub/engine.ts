@@ -200,11 +200,14 @@ export class PubSubEngine {
   async #retrieve ({ service, asker }: Call, node: Node, request: Element, pubsub: Element): Promise<Reply> {
     if (node.config.nodeType === 'collection') {
       const leaves = (await this.#children(service, node)).filter(({ config }) => config.nodeType === 'leaf')
-      return await retrieveLeaves(this.#reading(service, node, asker), leaves, request, pubsub)
+      const lists = await retrieveLeaves(this.#reading(service, node, asker), leaves, request, pubsub)
+      const now = await this.nodes(service)
+      const refusal = refusalNow(now, node, asker)
+      if (refusal !== undefined) throw refusal
+      return lists.filter(({ leaf }) => refusalNow(now, leaf, asker) === undefined).map(({ items }) => items)
     }
     const reply = await retrieve(this.#reading(service, node, asker), request, pubsub)
-    const now = (await this.nodes(service)).get(node.name)
-    const refusal = now?.key === node.key ? refusalToRead(now, asker) : new StanzaError('item-not-found')
+    const refusal = refusalNow(await this.nodes(service), node, asker)
     if (refusal !== undefined) throw refusal
     return reply
   }
@@ -341,6 +344,7 @@ export class PubSubEngine {
     }
     const { items } = await this.#trees.items.size(service.toString(), node)
     const listed = await nodeItems(this.#reading(service, node, asker), service)
+    if (refusalNow(await this.nodes(service), node, asker) !== undefined && listed.length > 0) return undefined
     return { info: nodeInfo(shown(node), { items, most: this.#place.limits.itemsPerNode }, asker.now), items: listed }
   }
 
@@ -380,6 +384,12 @@ export class PubSubEngine {
       if (page.isComplete || after === undefined) return
     }
   }
+}
+
+/** Returns why the asker may not read a node that was there before something was read; undefined if it may. */
+function refusalNow (nodes: ReadonlyMap<string, Node>, { name, key }: Node, asker: Asker): StanzaError | undefined {
+  const now = nodes.get(name)
+  return now?.key === key ? refusalToRead(now, asker) : new StanzaError('item-not-found')
 }
 
 /** True if a node is in the root. */

@@ -33,9 +33,13 @@ export function withManaged (work: Work, name: string, target: Node): Node {
   const known = change.node(name)
   if (known !== undefined) return known
   if (name.length > LONGEST) throw new StanzaError('not-acceptable', 'the names of the node and of the item are too long')
-  let count = 0
-  for (const node of change.nodes()) if (isManaged(node.name)) count++
-  if (count >= limits.managedNodes) throw noRoom()
+  let [count, own] = [0, 0]
+  for (const node of change.nodes()) {
+    if (!isManaged(node.name)) continue
+    count++
+    if (node.creator === target.creator) own++
+  }
+  if (count >= limits.managedNodes || own >= (limits.managedOf?.(target.creator) ?? Infinity)) throw noRoom()
   const type = TYPES[managedBy(service.toString(), name)?.kind ?? 'wrong']
   work.put({
     name: flatten(name), key: ids.next(), config: { ...CLOSED, type, maxPayloadSize: LARGEST_ATTACHMENT },

@@ -51,11 +51,16 @@ export async function exportNodes (
   return { nodes: all.length, items, problems: 0, leftOut: [] }
 }
 
-/** Returns all nodes but the root, each after the collections that it is in. */
-function inOrder (nodes: ReadonlyMap<string, Node>): readonly Node[] {
+/**
+ * Returns all nodes but the root, each after the collections that it is in. Damaged data may have a ring of them, whose
+ * nodes come in any order.
+ */
+export function inOrder (nodes: ReadonlyMap<string, Node>): readonly Node[] {
   const found = new Set<Node>()
+  const begun = new Set<Node>()
   const add = (node: Node): void => {
-    if (node.name === ROOT || found.has(node)) return
+    if (node.name === ROOT || begun.has(node)) return
+    begun.add(node)
     for (const parent of node.config.collections.map(name => nodes.get(name))) if (parent !== undefined) add(parent)
     found.add(node)
   }

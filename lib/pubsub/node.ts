@@ -168,7 +168,7 @@ function countBytes ({ name, config, affiliations, subscriptions }: Node): numbe
   let bytes = NODE
   for (const text of texts) bytes += 2 * text.length
   for (const jid of affiliations.keys()) bytes += ENTRY + jid.length
-  for (const { jid } of subscriptions) bytes += ENTRY + jid.length
+  for (const { jid, device = '' } of subscriptions) bytes += ENTRY + jid.length + device.length
   return bytes
 }
 

@@ -8,7 +8,9 @@ import { JidError, parseJid, type Jid } from '../xmpp/jid.js'
 import { affiliationOf, mayRead, mustOwn } from './access.js'
 import { arrange, checkType, scatter } from './collections.js'
 import { keepsItems, type NodeConfig } from './config.js'
-import { isAffiliation, isCurrent, type Affiliation, type Node, type Subscription } from './node.js'
+import {
+  isAffiliation, isCurrent, subscriptionChanges, type Affiliation, type Node, type Subscription,
+} from './node.js'
 import { bareOf } from './people.js'
 import { newSubscription } from './subscribing.js'
 import { ownersOf, type Work } from './work.js'
@@ -180,47 +182,80 @@ export function subscriptions (node: Node, now: number): Element {
 export async function setSubscriptions (work: Work, name: string, request: Element): Promise<void> {
   const node = work.node(name)
   mustOwn(node, work.asker)
+  const before = byAddress(node.subscriptions)
   await returning(request, entry => {
-    const [jid, subid] = [attributeOf(entry, 'jid'), attributeOf(entry, 'subid')]
-    const known = node.subscriptions.find(one => one.jid === jid && (subid === undefined || one.subid === subid))
+    const [jid, subid] = [attributeOf(entry, 'jid') ?? '', attributeOf(entry, 'subid')]
+    const known = before.get(jid)?.find(one => subid === undefined || one.subid === subid)
     return xml('subscription', { jid, subscription: known?.state ?? 'none', subid: known?.subid })
   }, () => {
-    let next = node
+    // A request may name thousands among thousands.
+    const all = new Map(before)
+    let count = node.subscriptions.length
     for (const element of children(request, NS.PUBSUB_OWNER, 'subscription')) {
       const state = attributeOf(element, 'subscription')
       if (state === undefined) continue
       if (state !== 'none' && state !== 'subscribed' && state !== 'pending') throw new StanzaError('not-acceptable')
-      next = withSubscription(work, next, { jid: addressIn(element), state, subid: attributeOf(element, 'subid') })
+      const wanted: Wanted = { jid: addressIn(element), state, subid: attributeOf(element, 'subid') }
+      const jid = wanted.jid.toString()
+      const own = all.get(jid) ?? []
+      const next = withState(work, node, { own, count }, wanted)
+      count += next.length - own.length
+      all.set(jid, next)
     }
-    work.put(next)
+    putStates(work, node, [...all.values()].flat())
   })
+}
+
+/** Stores these subscriptions of a node, and tells those whose states have changed. */
+function putStates (work: Work, node: Node, subscriptions: readonly Subscription[]): void {
+  const next = { ...node, subscriptions }
+  work.put(next)
+  const { gone, come } = subscriptionChanges(node.subscriptions, subscriptions)
+  const names = new Set(come.map(nameOf))
+  for (const one of gone) if (!names.has(nameOf(one))) work.tell(next, { jid: one.jid, subid: one.subid, state: 'none' })
+  for (const one of come) {
+    work.tell(next, one)
+    const getsLast = one.state === 'subscribed' && node.config.sendLast !== 'never'
+    if (getsLast) work.events.push({ what: 'last', node: next, to: one.jid })
+  }
+}
+
+function nameOf ({ jid, subid }: Subscription): string { return `${jid}\n${subid}` }
+
+/** Returns the subscriptions by their addresses. */
+function byAddress (subscriptions: readonly Subscription[]): ReadonlyMap<string, readonly Subscription[]> {
+  const all = new Map<string, Subscription[]>()
+  for (const one of subscriptions) {
+    const own = all.get(one.jid)
+    if (own === undefined) all.set(one.jid, [one])
+    else own.push(one)
+  }
+  return all
 }
 
 /** A state that a subscription of an address is to have: the one with this id, or without an id each. */
 interface Wanted { readonly jid: Jid, readonly state: 'none' | 'subscribed' | 'pending', readonly subid: string | undefined }
 
-/** Returns the node with this state of a subscription. Throws not-acceptable if that cannot be. */
-function withSubscription (work: Work, node: Node, { jid, state, subid }: Wanted): Node {
-  const known = node.subscriptions.filter(one =>
-    one.jid === jid.toString() && (subid === undefined || one.subid === subid))
+/** The subscriptions of one address to a node, and the number of all. */
+interface Standing { readonly own: readonly Subscription[], readonly count: number }
+
+/** Returns the subscriptions of an address, of which one has another state. Throws not-acceptable if that cannot be. */
+function withState (
+  work: Work, node: Node, { own, count }: Standing, { jid, state, subid }: Wanted,
+): readonly Subscription[] {
+  const known = own.filter(one => subid === undefined || one.subid === subid)
   if (state === 'none') {
     if (known.length === 0) throw new StanzaError('not-acceptable', 'there is no such subscription')
-    for (const one of known) work.tell(node, { jid: one.jid, subid: one.subid, state })
-    return { ...node, subscriptions: node.subscriptions.filter(one => !known.includes(one)) }
+    return own.filter(one => !known.includes(one))
   }
   const [old] = known.filter(one => one.state !== state)
-  if (old === undefined && known.length > 0) return node
+  if (old === undefined && known.length > 0) return own
   const affiliation = node.affiliations.get(jid.bare.toString())
   const isKnown = old !== undefined || affiliation !== undefined && APPROVED.has(affiliation)
-  const others = node.subscriptions.filter(one => one !== old)
-  if (!isKnown || others.length >= work.place.limits.subscriptions) throw new StanzaError('not-acceptable')
+  if (!isKnown || old === undefined && count >= work.place.limits.subscriptions) throw new StanzaError('not-acceptable')
+  const others = own.filter(one => one !== old)
   const next: Subscription = { ...old ?? { ...newSubscription(work, others, jid.toString()), deliver: true }, state }
-  const changed = { ...node, subscriptions: [...others, next] }
-  work.tell(changed, next)
-  if (state === 'subscribed' && node.config.sendLast !== 'never') {
-    work.events.push({ what: 'last', node: changed, to: next.jid })
-  }
-  return changed
+  return [...others, next]
 }
 
 /** Answers a request for a subscription (§8.6). Does nothing if it does not wait any more, or the asker is no owner. */
@@ -229,7 +264,9 @@ export function approve (work: Work, name: string, jid: Jid, isAllowed: boolean)
   const known = node?.subscriptions.find(one => one.jid === jid.toString() && one.state === 'pending')
   if (node === undefined || known === undefined || affiliationOf(node, work.asker) !== 'owner') return
   const state = isAllowed ? 'subscribed' : 'none'
-  work.put(withSubscription(work, node, { jid, state, subid: known.subid }))
+  const own = node.subscriptions.filter(one => one.jid === known.jid)
+  const next = withState(work, node, { own, count: node.subscriptions.length }, { jid, state, subid: known.subid })
+  putStates(work, node, [...node.subscriptions.filter(one => one.jid !== known.jid), ...next])
 }
 
 function addressIn (element: Element): Jid {
@@ -257,7 +294,8 @@ async function cancelEach (work: Work, nodes: readonly Node[]): Promise<void> {
 }
 
 /**
- * Removes the affiliations and subscriptions of an account that will not exist any more. An outcast stays one: nobody
+ * Removes the affiliations and subscriptions of an account that will not exist any more, and its right to put nodes
+ * into collections. An outcast stays one: nobody
  * gets rid of that by a new account of the same name.
  */
 export function removePerson (work: Work, account: Jid): void {
@@ -266,8 +304,11 @@ export function removePerson (work: Work, account: Jid): void {
     const lost = new Set(node.subscriptions.filter(({ jid }) => bareOf(jid) === bare))
     const affiliations = new Map(node.affiliations)
     if (affiliations.get(bare) !== 'outcast') affiliations.delete(bare)
-    if (lost.size === 0 && affiliations.size === node.affiliations.size) continue
-    const next = { ...node, affiliations, subscriptions: node.subscriptions.filter(one => !lost.has(one)) }
+    const isListed = node.config.associationWhitelist.includes(bare)
+    if (lost.size === 0 && affiliations.size === node.affiliations.size && !isListed) continue
+    const associationWhitelist = node.config.associationWhitelist.filter(address => address !== bare)
+    const config = isListed ? { ...node.config, associationWhitelist } : node.config
+    const next = { ...node, config, affiliations, subscriptions: node.subscriptions.filter(one => !lost.has(one)) }
     work.put(next)
     for (const { jid, subid } of lost) work.tell(next, { jid, subid, state: 'none' }, true)
   }

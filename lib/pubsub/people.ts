@@ -1,6 +1,6 @@
 /**
- * The accounts that nodes name in their affiliations and subscriptions, by address: if an account is removed, the nodes
- * that name it are found, also those that are not in memory. So a later account of its name inherits nothing.
+ * The accounts that nodes name in their affiliations, subscriptions and lists, by address: if an account is removed,
+ * the nodes that name it are found, also those that are not in memory. So a later account of its name inherits nothing.
  */
 import { hasForm } from '../storage/shape.js'
 import type { Shape, Write } from '../storage/store.js'
@@ -42,7 +42,7 @@ export class People {
    */
   changing (service: string, before: Node | undefined, after: Node): PeopleChange {
     const place = placeOf(service, after)
-    const { added, removed } = before?.affiliations === after.affiliations
+    const { added, removed } = before !== undefined && namesSame(before, after)
       ? subscribersChanged(service, before, after)
       : peopleChanged(service, before, after)
     if (added.some(address => this.#leaving.has(address))) {
@@ -111,14 +111,21 @@ function subscribersChanged (service: string, before: Node, after: Node): Change
   return { added: missing(come, before), removed: missing(gone, after) }
 }
 
-function isNamed ({ affiliations, subscriptions }: Node, address: string): boolean {
+/** True if two values of a node differ in no address, unless in subscriptions. */
+function namesSame (before: Node, after: Node): boolean {
+  return before.affiliations === after.affiliations &&
+    before.config.associationWhitelist === after.config.associationWhitelist
+}
+
+function isNamed ({ affiliations, subscriptions, config }: Node, address: string): boolean {
   const resources = `${address}/`
-  return affiliations.has(address) || subscriptions.some(({ jid }) => jid === address || jid.startsWith(resources))
+  if (affiliations.has(address) || config.associationWhitelist.includes(address)) return true
+  return subscriptions.some(({ jid }) => jid === address || jid.startsWith(resources))
 }
 
 /** Returns the bare addresses that a node names. */
-function peopleOf ({ affiliations, subscriptions }: Node): ReadonlySet<string> {
-  const people = new Set(affiliations.keys())
+function peopleOf ({ affiliations, subscriptions, config }: Node): ReadonlySet<string> {
+  const people = new Set([...affiliations.keys(), ...config.associationWhitelist])
   for (const { jid } of subscriptions) people.add(bareOf(jid))
   return people
 }

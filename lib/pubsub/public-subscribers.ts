@@ -7,6 +7,7 @@ import { subscribersOf, SUBSCRIPTIONS } from './managed-names.js'
 import { addTo, withManaged, withSubscriptions } from './managed-nodes.js'
 import { isCurrent, subscriptionChanges, type Node } from './node.js'
 import { bareOf } from './people.js'
+import { checkRoom } from './publishing.js'
 import type { Work } from './work.js'
 
 /** Returns the bare addresses of the public subscribers. */
@@ -70,6 +71,7 @@ export async function showSubscription (
     if (node.config.accessModel !== 'open') work.put(open)
     const payload = xml('subscription', { xmlns: NS.PUBLIC_SUBSCRIPTIONS, node: name, jid: service })
     await addTo(work, open, { id, publisher: work.service.toString(), payload })
+    await checkRoom(work)
     return
   }
   await dropFrom(work, open, [id])

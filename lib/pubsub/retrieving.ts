@@ -56,6 +56,9 @@ function checkSubid (node: Node, { jid, now }: Asker, subid: string | undefined)
   }
 }
 
+/** The items of a leaf, as an answer has them. */
+export interface LeafItems { readonly leaf: Node, readonly items: Element }
+
 /** The most leaves of a collection whose items are read for one request. */
 const MOST_LEAVES = 100
 
@@ -65,7 +68,7 @@ const MOST_LEAVES = 100
  */
 export async function retrieveLeaves (
   { owner, node, asker, items }: Reading, leaves: readonly Node[], request: Element, pubsub: Element,
-): Promise<readonly Element[]> {
+): Promise<readonly LeafItems[]> {
   const refusal = refusalToRead(node, asker)
   if (refusal !== undefined) throw refusal
   checkSubid(node, asker, attributeOf(request, 'subid'))
@@ -73,7 +76,7 @@ export async function retrieveLeaves (
   const readable = leaves.filter(leaf => keepsItems(leaf.config) && refusalToRead(leaf, asker) === undefined)
   const isPart = readPaging(pubsub) !== undefined || children(request, NS.PUBSUB, 'item').length > 0
   if (isPart || readable.length > MOST_LEAVES) throw unsupported('retrieve-items')
-  const found: Element[] = []
+  const found: LeafItems[] = []
   let [count, bytes] = [MOST_ITEMS, LARGEST_ANSWER]
   for (const leaf of readable) {
     const limit = Math.min(newest ?? MOST_ITEMS, count)
@@ -83,7 +86,7 @@ export async function retrieveLeaves (
     count -= page.items.length
     bytes -= page.items.reduce((sum, item) => sum + bytesIn(item), 0)
     if (!isWhole || bytes < 0) throw unsupported('retrieve-items')
-    if (page.items.length > 0) found.push(itemsElement(leaf, page.items))
+    if (page.items.length > 0) found.push({ leaf, items: itemsElement(leaf, page.items) })
   }
   return found
 }

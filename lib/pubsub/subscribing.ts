@@ -71,7 +71,8 @@ function readOptions (work: Work, { config }: Node, old: Options, form: Element)
 function endIn ({ asker: { jid, now }, place }: Work, text: string): Pick<Subscription, 'expires' | 'device'> {
   if (text === '') return {}
   if (text === 'presence') { // §12.5
-    if (place.hearsPresence !== true || jid.resource === '') throw new StanzaError('not-acceptable')
+    // A device that has not sent its presence would never end the subscription.
+    if (jid.resource === '' || place.hearsOf?.(jid) !== true) throw new StanzaError('not-acceptable')
     return { expires: text, device: jid.toString() }
   }
   const end = parseDateTime(text)

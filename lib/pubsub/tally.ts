@@ -47,9 +47,15 @@ export function tallyOfSummary (item: Item | undefined): Tally {
   const reactions = child(summary, NS.ATTACHMENTS_SUMMARY, 'reactions')
   const counted = reactions === undefined ? [] : children(reactions, NS.ATTACHMENTS_SUMMARY, 'reaction')
   return {
-    noticed: noticed === undefined ? 0 : Number(attributeOf(noticed, 'count')),
-    reactions: new Map(counted.map(one => [textOf(one), Number(attributeOf(one, 'count') ?? 1)])),
+    noticed: noticed === undefined ? 0 : countIn(noticed),
+    reactions: new Map(counted.map(one => [textOf(one), countIn(one)])),
   }
+}
+
+/** Returns a stored count; 1 if it was damaged, or is the 1 that is not written. */
+function countIn (counted: Element): number {
+  const count = Number(attributeOf(counted, 'count') ?? 1)
+  return Number.isSafeInteger(count) && count > 0 ? count : 1
 }
 
 /** Returns the sum without `old`, and with `now`. Throws StanzaError if there are too many different reactions. */

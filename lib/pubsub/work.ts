@@ -29,6 +29,8 @@ export interface PubSubLimits {
   readonly affiliations: number
   /** The most nodes that the service makes beside others: one for each item with attachments (XEP-0470). */
   readonly managedNodes: number
+  /** Returns how many of them may be beside the nodes that this address has made; without it there is no such bound. */
+  readonly managedOf?: (creator: string) => number
 }
 
 /** An event at a node. */
@@ -68,8 +70,11 @@ export interface PubSubPlace {
   readonly hidesClosed?: boolean
   /** True if nodes can be in collections (XEP-0248), all below a root. */
   readonly collections?: boolean
-  /** True if the service gets the presence of subscribers, so that a subscription can end with it (§12.5). */
-  readonly hearsPresence?: boolean
+  /**
+   * True if the service gets the presence of a device, so that a subscription can end with it (§12.5). Without it none
+   * can.
+   */
+  hearsOf? (device: Jid): boolean
   /** Returns what the service knows of an asker. */
   standing (service: Jid, asker: Jid): Maybe<Standing>
   /** True if the asker may make nodes. */

@@ -277,7 +277,7 @@ class MemoryJournal implements Journal<unknown> {
   }
 
   async page (owner: string, query: JournalQuery): Promise<JournalPage<unknown>> {
-    return await this.items.page(() => this.#page(owner, query))
+    return await this.#storage.read(() => this.items.page(() => this.#page(owner, query)))
   }
 
   #page (owner: string, query: JournalQuery): ReadPage {

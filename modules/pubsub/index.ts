@@ -5,19 +5,22 @@ import {
   peopleShape, PubSubEngine, pubsubFeatures, queryArchive, readForm, SERVICE_DEFAULTS, setting, subscriptionShape,
   Trees,
 } from '../../lib/api.js'
-import type { Addressed, Jid, ModuleHost, PubSubPlace } from '../../lib/api.js'
+import type { Addressed, ModuleHost, PubSubPlace } from '../../lib/api.js'
 import { moveNodes } from './moving.js'
+import { PresentDevices } from './present-devices.js'
 
 /** The most subscriptions and affiliations of one node. */
 const SUBSCRIPTIONS = 10_000
 const AFFILIATIONS = 10_000
 /** The most nodes that the service makes beside others: one for each item with attachments. */
 const MANAGED_NODES = 5_000
+/** The most of them beside the nodes of one user. */
+const MANAGED_OF_ONE = 1_000
 /** The most bytes of a payload; the listener's limit of a stanza is smaller by default. */
 const PAYLOAD = 1024 * 1024
 
-/** A service at a domain makes nodes by requests alone, knows no rosters, and gets the presence that is sent to it. */
-const FEATURES = { creates: false, hides: false, collections: true, hearsPresence: true } as const
+/** A service at a domain makes nodes by requests alone, and knows no rosters. */
+const FEATURES = { creates: false, hides: false, collections: true } as const
 
 export default defineModule({
   name: 'pubsub',
@@ -43,7 +46,7 @@ export default defineModule({
 
   setup (host) {
     const { settings, stores } = host
-    const isAdmin = (jid: Jid): boolean => host.admins.includes(jid.bare.toString())
+    const present = new PresentDevices()
     const place: PubSubPlace = {
       form: new NodeForm(['open', 'authorize', 'whitelist'], PAYLOAD, { collections: true }),
       defaultsOf: () => SERVICE_DEFAULTS,
@@ -51,10 +54,12 @@ export default defineModule({
         nodes: settings.nodes, nodesPerCreator: settings.nodesPerUser, nodeBytes: settings.nodeBytes,
         itemsPerNode: settings.itemsPerNode, items: Infinity, bytes: settings.bytes,
         subscriptions: SUBSCRIPTIONS, affiliations: AFFILIATIONS, managedNodes: MANAGED_NODES,
+        managedOf: creator => host.admins.includes(creator) ? MANAGED_NODES : MANAGED_OF_ONE,
       },
       ...FEATURES,
+      hearsOf: device => present.has(device),
       hidesClosed: settings.hideClosed,
-      standing: (_, asker) => ({ isOwner: isAdmin(asker), seesPresence: false, groups: [] }),
+      standing: (_, { bare }) => ({ isOwner: host.admins.includes(bare.toString()), seesPresence: false, groups: [] }),
       mayCreate: ({ jid, standing }) => standing.isOwner || settings.creators === 'anybody' ||
         settings.creators === 'local' && host.router.serves(jid.domain),
     }
@@ -77,7 +82,7 @@ export default defineModule({
     answerDisco(host, engine)
     moveNodes(host, { engine, service: parseJid(host.domain), form: place.form })
     host.on(accountLeaving, ({ account, batch }) => engine.forget(account, batch), 'record')
-    host.serve(message => takeMessage(host, engine, message))
+    host.serve(message => takeMessage(host, engine, present, message))
   },
 })
 
@@ -116,8 +121,13 @@ function offerPending (host: ModuleHost, engine: PubSubEngine): void {
 }
 
 /** Takes what is addressed to the service itself. Other messages are refused as usual. */
-async function takeMessage (host: ModuleHost, engine: PubSubEngine, message: Addressed): Promise<'handled' | undefined> {
-  if (isPresence(message) && message.type === 'unavailable' && message.to.local === '') {
+async function takeMessage (
+  host: ModuleHost, engine: PubSubEngine, present: PresentDevices, message: Addressed,
+): Promise<'handled' | undefined> {
+  if (isPresence(message) && message.to.local === '') {
+    if (message.type === 'available') present.came(message.from)
+    if (message.type !== 'unavailable') return undefined
+    present.left(message.from)
     await engine.left(message.to, message.from)
     return undefined
   }

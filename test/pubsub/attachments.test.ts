@@ -1,7 +1,10 @@
 /** XEP-0470 on the address of an account and at a service: each scene is named by the section whose rule it shows. */
 import t from 'tap'
+import { payloadOf } from '../../lib/pubsub/items.js'
+import { tallyOfSummary } from '../../lib/pubsub/tally.js'
 import type { Element } from '../../lib/xml/element.js'
 import type { Device } from '../device.js'
+import { parseElement } from '../parse.js'
 import { scenario, type Scenario } from '../scenario.js'
 import { form, friends, hears, interested, itemIds, MODULES, options, outcome, publishes, publishing, pubsub, valuesIn } from './stage.js'
 
@@ -221,4 +224,45 @@ t.test('at a service, members of a closed node attach, and others learn nothing'
   }
   await pubsub(juliet, 'set', `<affiliations node='n'><affiliation jid='${ROMEO}' affiliation='outcast'/></affiliations>`, { to, owner: true })
   t.equal(await attach(romeo, 'a', attachments(), SERVICE), 'cancel item-not-found')
+})
+
+t.test('one who may publish to a node, but not read it, does not learn which items it has', async t => {
+  const s = await scenario(t, { modules: ['presence', 'message', 'disco'], services: { [SERVICE]: ['disco', 'pubsub'] } })
+  const juliet = await s.device(`${JULIET}/balcony`)
+  const romeo = await s.device(`${ROMEO}/orchard`)
+  const to = SERVICE
+  await pubsub(juliet, 'set', `<create node='n'/><configure>${form('node_config', { access_model: 'whitelist', publish_model: 'open' })}</configure>`, { to })
+  await pubsub(juliet, 'set', publishing('n', 'a'), { to })
+  t.equal(await attach(romeo, 'a', attachments(NOTICED), to), 'auth forbidden')
+  t.equal(await attach(romeo, 'none', attachments(NOTICED), to), 'auth forbidden')
+})
+
+t.test('attachments to the items of one user leave room for those of others', async t => {
+  const s = await scenario(t, { modules: ['presence', 'message', 'disco'], services: { [SERVICE]: ['disco', 'pubsub'] } })
+  const juliet = await s.device(`${JULIET}/balcony`)
+  const romeo = await s.device(`${ROMEO}/orchard`)
+  const to = SERVICE
+  const creating = `<create node='n'/><configure>${form('node_config', { publish_model: 'open', max_items: '2000' })}</configure>`
+  const outcomes: string[] = []
+  await pubsub(juliet, 'set', creating, { to })
+  const ids = Array.from({ length: 1000 }, (_, n) => `i${n}`)
+  for (let n = 0; n < ids.length; n += 100) await pubsub(juliet, 'set', publishing('n', ...ids.slice(n, n + 100)), { to })
+  for (const id of ids) outcomes.push(await attach(romeo, id, attachments(NOTICED), to))
+  t.equal(outcomes.filter(one => one === 'result').length, 999, 'one of the thousand nodes has the summaries')
+  t.equal(outcomes.at(-1), 'cancel resource-constraint')
+  await pubsub(romeo, 'set', creating.replace("'n'", "'m'"), { to })
+  await pubsub(romeo, 'set', publishing('m', 'a'), { to })
+  const other = beside('a', to).replace('node=n', 'node=m')
+  t.equal(outcome(await pubsub(juliet, 'set', attaching(other, JULIET, attachments(NOTICED)), { to })), 'result')
+})
+
+t.test('a stored summary that was damaged counts on', async t => {
+  const { s, romeo, juliet } = await stage(t)
+  t.equal(await attach(romeo, 'a', attachments(NOTICED, reactions('x'))), 'result')
+  const counts = `<summary xmlns='urn:xmpp:pubsub-attachments:summary:1'><noticed count='many'/><reactions><reaction count='-1'>x</reaction></reactions></summary>`
+  const tally = tallyOfSummary({ id: 'a', publisher: JULIET, at: 0, payload: payloadOf(parseElement(counts)) })
+  t.same(tally, { noticed: 1, reactions: new Map([['x', 1]]) })
+  t.equal(await attach(juliet, 'a', attachments(NOTICED)), 'result')
+  t.equal(await summary(romeo), '<noticed count="2"/><reactions><reaction>x</reaction></reactions>')
+  await s.settled()
 })

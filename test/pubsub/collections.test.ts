@@ -512,3 +512,22 @@ t.test('an export has collections with their nodes and subscriptions, and an imp
   await move('export', OTHER, again)
   t.equal(readFileSync(again, 'utf8').replace(OTHER, SERVICE), readFileSync(file, 'utf8').replaceAll(`"${SERVICE}":"owner"`, `"${OTHER}":"owner"`).replace(`"creator":"${SERVICE}"`, `"creator":"${OTHER}"`))
 })
+
+t.test('one who loses access while items are read gets none of them, and none of their ids by disco', async t => {
+  const { s, juliet, romeo } = await stage(t)
+  await collects(juliet, 'c')
+  for (const node of ['a', 'b']) {
+    await makes(juliet, node, { collection: 'c' })
+    await sets(juliet, publishing(node, `${node}1`))
+  }
+  const closes = async (node: string, reads: () => Promise<string>): Promise<string> => {
+    s.storage.holdReads()
+    const read = reads()
+    await Promise.resolve()
+    t.equal(await configures(juliet, node, { access_model: 'whitelist' }), 'result')
+    s.storage.releaseReads()
+    return await read
+  }
+  t.match(await closes('b', async () => (await gets(romeo, "<items node='c'/>")).toString()), /^(?!.*b1).*a1/)
+  t.notMatch(await closes('a', async () => await disco(romeo, 'items', 'a')), 'a1')
+})

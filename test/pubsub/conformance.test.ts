@@ -177,6 +177,8 @@ t.test('§12.5 a temporary subscription ends with the presence of the device tha
   const { s, juliet, romeo } = await stage(t)
   await makes(juliet, 'n')
   const other = await s.device(`${ROMEO}/garden`)
+  const temporary = `<subscribe node='n' jid='${ROMEO}'/><options>${form('subscribe_options', { expire: 'presence' })}</options>`
+  t.match(await sets(romeo, temporary), 'bad-request invalid-options', 'the service does not learn when the device goes')
   for (const device of [romeo, other]) await device.says(`<presence to='${SERVICE}'/>`)
   await chosen(romeo, 'n', { expire: 'presence' })
   t.same(valuesIn(await gets(romeo, `<options node='n' jid='${ROMEO}'/>`)).get('expire'), ['presence'])

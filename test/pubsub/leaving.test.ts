@@ -167,3 +167,20 @@ t.test('XEP-0191: the end of a subscription is told neither to an address that t
   t.equal(outcome(await pubsub(juliet, 'set', `<subscriptions node='n'>${ends}</subscriptions>`, { owner: true })), 'result')
   t.same(others.map(other => hears(other).length), [0, 0, 1])
 })
+
+t.test('a new account may not put nodes into collections because a removed one might', async t => {
+  const s = await scenario(t, { ...SCENE, settings: { pubsub: { creators: 'anybody' } } })
+  const juliet = await s.device(`${JULIET}/balcony`)
+  await s.device(`${ROMEO}/orchard`)
+  const fields = { node_type: 'collection', children_association_policy: 'whitelist', children_association_whitelist: [ROMEO, 'paris@montague.lit'] }
+  const create = `<create node='c'/><configure>${form('node_config', fields)}</configure>`
+  t.equal(outcome(await pubsub(juliet, 'set', create, PUBSUB)), 'result')
+  t.equal((await rowsOf(s, ROMEO)).length, 1)
+  await removed(s, ROMEO)
+  t.same(await rowsOf(s, ROMEO), [])
+  const romeo = await s.device(`${ROMEO}/garden`)
+  const joining = `<create node='n'/><configure>${form('node_config', { collection: 'c' })}</configure>`
+  t.equal(outcome(await pubsub(romeo, 'set', joining, PUBSUB)), 'cancel forbidden')
+  const paris = await s.device('paris@montague.lit/street')
+  t.equal(outcome(await pubsub(paris, 'set', joining, PUBSUB)), 'result')
+})

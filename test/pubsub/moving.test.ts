@@ -2,6 +2,9 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { PEP_DEFAULTS } from '../../lib/pubsub/config.js'
+import { inOrder } from '../../lib/pubsub/moving.js'
+import type { Node } from '../../lib/pubsub/node.js'
 import { asks } from '../admin/world.js'
 import { scenario, type Scenario } from '../scenario.js'
 import { form, hears, itemIds, outcome, publishing, pubsub, valuesIn } from './stage.js'
@@ -112,4 +115,14 @@ t.test('a file that is no export, a domain that has no nodes, and a full service
   }
   const small = await stage(t, { nodes: 1 })
   t.match(await move(small, 'import', file), { nodes: 1, problems: 2 })
+})
+
+t.test('an export of nodes that are in each other, as damaged data may have them, ends', t => {
+  const inside = (name: string, collection: string): Node => ({
+    name, key: name, config: { ...PEP_DEFAULTS, nodeType: 'collection', collections: [collection] }, creator: '', created: 0,
+    affiliations: new Map(), subscriptions: [],
+  })
+  const nodes = new Map([inside('a', 'b'), inside('b', 'c'), inside('c', 'a')].map(node => [node.name, node]))
+  t.same(inOrder(nodes).map(({ name }) => name).sort(), ['a', 'b', 'c'])
+  t.end()
 })

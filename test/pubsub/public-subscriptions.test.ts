@@ -1,7 +1,11 @@
 /** XEP-0465, with XEP-0376 for the subscriptions of an account. Each scene is named by the section that it shows. */
 import t from 'tap'
+import { accountImporting } from '../../lib/host/events.js'
+import { PendingBatch } from '../../lib/storage/batch.js'
 import { MemoryStorage } from '../../lib/storage/memory.js'
 import type { Element } from '../../lib/xml/element.js'
+import { StanzaError } from '../../lib/xmpp/errors.js'
+import { parseElement } from '../parse.js'
 import type { Device } from '../device.js'
 import { scenario, startServer, type Scenario } from '../scenario.js'
 import { abroad, declares, form, friends, hears, itemIds, MODULES, options, outcome, publishes, pubsub } from './stage.js'
@@ -245,4 +249,49 @@ t.test('public subscriptions and attachments are there after a restart, with the
   t.equal(outcome(await get(paris, node, JULIET)), 'cancel service-unavailable')
   t.equal(outcome(await pubsub(again, 'set', `<publish node='${node}'><item id='${ROMEO}'>${attachment.replace('<noticed/>', '')}</item></publish>`, { to: JULIET })), 'result')
   t.same(itemIds(await get(again, 'urn:xmpp:pubsub-attachments:summary:1/n', JULIET)), [])
+})
+
+t.test('an imported list is bounded', async t => {
+  const s = await scenario(t, { modules: ALL, settings: { 'account-subscriptions': { subscriptions: 2 } } })
+  const list = (count: number): Element => parseElement(`<subscriptions xmlns='urn:xmpp:pam:0'>${Array.from({ length: count }, (_, n) => `<subscription service='${JULIET}' node='n${n}' subscription='subscribed'/>`).join('')}</subscriptions>`)
+  const romeo = await s.account(ROMEO)
+  const host = s.host('montague.lit')
+  const imports = async (count: number): Promise<string> => {
+    const batch = new PendingBatch()
+    try {
+      await host.hooks.fire(accountImporting, {
+        account: romeo, element: list(count), within: undefined, batch, leavesOut: () => {},
+      })
+      return 'taken'
+    } catch (error) {
+      return error instanceof StanzaError ? error.condition : String(error)
+    }
+  }
+  t.equal(await imports(2), 'taken')
+  t.equal(await imports(3), 'resource-constraint')
+})
+
+t.test('a service that does not answer leaves room for requests to others, and what is refused is not sent', async t => {
+  const s = await scenario(t, { modules: ALL })
+  const there = abroad(s)
+  const asking = (device: Device, to: string, id: number): string =>
+    `<iq type='set' id='pam${id}'><pam xmlns='urn:xmpp:pam:0' jid='${to}'><subscribe xmlns='http://jabber.org/protocol/pubsub' node='n${id}' jid='${device.jid.bare.toString()}'/></pam></iq>`
+  for (let n = 0; n < 13; n++) {
+    const device = await s.device(`user${n}@montague.lit/a`)
+    const service = `service${n % 4}@slow.example.net`
+    await device.says(...Array.from({ length: 8 }, (_, id) => asking(device, service, id)))
+  }
+  await s.settled()
+  t.equal(there.heard.filter(({ name }) => name === 'iq').length, 100)
+  const romeo = await s.device(`${ROMEO}/orchard`)
+  await romeo.says(asking(romeo, 'slow.example.net', 1), asking(romeo, 'other.example.net', 2))
+  t.match(romeo.unread.map(String).join(''), /id="pam1"[^]*resource-constraint/)
+  t.equal(there.heard.at(-1)?.attrs['to'], 'other.example.net')
+  there.heard.splice(0)
+  for (let n = 0; n < 5; n++) {
+    const device = await s.device(`other${n}@montague.lit/a`)
+    await device.says(...Array.from({ length: 8 }, (_, id) => asking(device, 'one.example.net', id)))
+  }
+  await s.settled()
+  t.equal(there.heard.filter(({ name }) => name === 'iq').length, 32, 'the bound of one address')
 })

@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Element } from '../../lib/xml/element.js'
 import type { LinkReport } from '../../lib/host/link-report.js'
 import { scenario, type Scenario } from '../scenario.js'
-import { abroad, outcome, pubsub, type Abroad } from './stage.js'
+import { abroad, form, outcome, pubsub, type Abroad } from './stage.js'
 
 const SERVICE = 'pubsub.capulet.lit'
 const FEATURE = 'urn:xmpp:serverinfo:0'
@@ -82,7 +82,9 @@ t.test('§6 the node changes no more often than the operator says, and answers a
 t.test('a node of somebody else is left alone, and not named', async t => {
   const s = await stage(t)
   const juliet = await s.device('juliet@capulet.lit/balcony')
-  await pubsub(juliet, 'set', "<create node='serverinfo'/>", { to: SERVICE })
+  // Also one to which anybody may publish.
+  const open = form('node_config', { publish_model: 'open' })
+  await pubsub(juliet, 'set', `<create node='serverinfo'/><configure>${open}</configure>`, { to: SERVICE })
   await s.pass('10s')
   await s.settled()
   t.match(s.lines.find(({ event }) => event === 'server information not published')?.fields, { condition: 'forbidden' })
