@@ -72,6 +72,7 @@ const TITLES: Readonly<Record<string, string>> = {
   '0363': 'HTTP File Upload',
   '0368': 'SRV records for XMPP over TLS',
   '0376': 'Pubsub Account Management',
+  '0377': 'Blocking Command Reports',
   '0386': 'Bind 2',
   '0388': 'Extensible SASL Profile',
   '0398': 'User Avatar to vCard-Based Avatars Conversion',

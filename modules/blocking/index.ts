@@ -1,18 +1,19 @@
-/** XEP-0191 Blocking Command: nothing is exchanged with a blocked address. */
+/** XEP-0191 Blocking Command: nothing is exchanged with a blocked address. XEP-0377: it can be reported. */
 import {
   accountRemoved, blocklists, defineModule, follow, iqArriving, NS, parseJid, presences, records, refusePushes,
   sessionBound, sessionClosed, setting, unlessUnreadable,
 } from '../../lib/api.js'
 import { BlockLists } from './lists.js'
 import { moveLists } from './moving.js'
+import { Reports } from './reports.js'
 import { answerRequests } from './requests.js'
 import { screenStanzas } from './screening.js'
 
 export default defineModule({
   name: 'blocking',
-  about: 'Lets users block addresses: no stanzas are exchanged with them.',
-  xeps: ['0191 v1.3'],
-  features: { host: [NS.BLOCKING] },
+  about: 'Lets users block addresses, so that no stanzas are exchanged with them, and report them to the administrators.',
+  xeps: ['0191 v1.3', '0377 v0.4.1'],
+  features: { host: [NS.BLOCKING, NS.REPORTING] },
   after: ['roster'],
   settings: {
     items: setting.count({ min: 1, max: 100_000 }).default(1000).says('The most addresses that an account may block.'),
@@ -35,7 +36,7 @@ export default defineModule({
     // A new account with the same name starts with an empty list.
     host.on(accountRemoved, ({ account, batch }) => { batch.committed(() => { lists.forget(account) }) }, 'record')
 
-    answerRequests(host, lists)
+    answerRequests(host, lists, new Reports(host))
     host.on(iqArriving, refusePushes(NS.BLOCKING), 'screen') // §3.3
     moveLists(host, lists)
     screenStanzas(host, lists)

@@ -3,12 +3,13 @@ import { attributeOf, children, flag, follow, NS, parseJid, readJid, slot, Stanz
 import type { Element, Jid, Maybe, ModuleHost } from '../../lib/api.js'
 import type { BlockLists } from './lists.js'
 import { comeBack, leave } from './presence.js'
+import { reportIn, type Reports } from './reports.js'
 
 /** XEP-0191 §3.2: true if the session has requested the block list. It then receives pushes. */
 const interested = slot('blocking.interested', { initial: () => false, codec: flag })
 
 /** Answers requests for the list, and to block and unblock addresses. */
-export function answerRequests (host: ModuleHost, lists: BlockLists): void {
+export function answerRequests (host: ModuleHost, lists: BlockLists, reports: Reports): void {
   host.iq.get('self', NS.BLOCKING, 'blocklist', ({ session }) => follow(lists.of(session.account), list => {
     session.put(interested, true)
     return xml('blocklist', { xmlns: NS.BLOCKING }, ...[...list].map(jid => xml('item', { jid })))
@@ -18,11 +19,15 @@ export function answerRequests (host: ModuleHost, lists: BlockLists): void {
     const named = children(payload, NS.BLOCKING, 'item')
     if (named.length === 0) throw new StanzaError('bad-request', 'no address is given') // §3.3
     return follow(addressesOf(host, named), items => follow(lists.of(account), list => {
+      const reported = named.flatMap((item, at) => reportIn(item, items[at]) ?? [])
       const fresh = items.filter(jid => !list.has(jid.toString()))
       lists.checkRoom(list, fresh)
       leave(host, account, fresh)
       lists.change(account, list, fresh, true, batch)
-      batch.committed(() => { push(host, account, payload) })
+      batch.committed(() => {
+        push(host, account, payload)
+        reports.tell(account, reported)
+      })
     }))
   })
 

@@ -120,3 +120,35 @@ t.test('a block whose storage fails has no effect', async t => {
   await romeo.says(CHAT)
   await juliet.gets('<message><body>Soft</body></message>')
 })
+
+t.test('XEP-0377 a blocked address is reported to the administrators, not too often, and to nobody else', async t => {
+  const s = await scenario(t, { modules: ['presence', 'message', 'blocking', 'disco'], host: { admins: ['nurse@capulet.lit'] } })
+  const { juliet, romeo } = await lovers(s)
+  const nurse = await s.device('nurse@capulet.lit/kitchen')
+  const report = (inside: string, more = " reason='urn:xmpp:reporting:spam'"): string =>
+    `<report xmlns='urn:xmpp:reporting:1'${more}>${inside}</report>`
+  const blocking = (jid: string, inside: string): string =>
+    `<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='${jid}'>${inside}</item></block></iq>`
+  t.match((await juliet.asks("<iq type='get' id='d' to='capulet.lit'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>")).toString(), 'urn:xmpp:reporting:1')
+  t.equal(conditionOf(await juliet.asks(blocking('romeo@montague.lit', report('', '')))), 'bad-request')
+  t.equal((await juliet.asks("<iq type='get' id='l'><blocklist xmlns='urn:xmpp:blocking'/></iq>")).toString().includes('romeo'), false)
+  romeo.forget()
+  const stanzaId = "<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@capulet.lit' id='7'/>"
+  t.equal((await juliet.asks(blocking('romeo@montague.lit', report(`<text>He&#10;shouts &lt;b/&gt;</text>${stanzaId}`)))).attrs['type'], 'result')
+  const told = nurse.unread.find(({ name }) => name === 'message')
+  t.equal(told?.attrs['from'], 'capulet.lit')
+  t.equal(told?.getChildText('body'), [
+    'juliet@capulet.lit has blocked and reported romeo@montague.lit: unwanted messages.',
+    'The user writes: He\nshouts <b/>',
+    'Reported message: 7 in the archive of juliet@capulet.lit',
+  ].join('\n'))
+  t.match(told?.toString(), /<item jid="romeo@montague.lit"><report xmlns="urn:xmpp:reporting:1" reason="urn:xmpp:reporting:spam"><stanza-id/)
+  t.notMatch(romeo.unread.map(String).join(''), 'report')
+  nurse.forget()
+  for (let n = 0; n < 9; n++) t.equal((await juliet.asks(blocking(`spammer${n}@elsewhere.invalid`, report('')))).attrs['type'], 'result', 'each is blocked')
+  t.equal(nurse.unread.length, 4, 'five at once')
+  nurse.forget()
+  await s.pass('10m')
+  await juliet.asks(blocking('last@elsewhere.invalid', report('')))
+  t.equal(nurse.unread.length, 1)
+})
