@@ -92,6 +92,9 @@ const MODULES = [
   'roster', 'presence', 'message', 'carbons', 'offline', 'disco', 'blocking', 'private', 'version', 'time', 'ping', 'stream-management', 'csi',
 ]
 
+/** The other servers have no bound on contacts. */
+const ROSTER = '{ items = 10000, bytes = "1MiB" }'
+
 async function configuration (
   place: Place, root: string, { archive = false, pubsub = false, neighbour }: Features,
 ): Promise<string> {
@@ -123,7 +126,7 @@ iterations = ${ITERATIONS}
 ${connections} = 100000
 ${neighbour === undefined ? '' : listen('servers', place.serverPort, 'required') + federation(neighbour)}
 [modules]
-${there.map(name => `${name} = ${built.includes(name)}`).join('\n')}
+${there.map(name => `${name} = ${name === 'roster' ? ROSTER : built.includes(name)}`).join('\n')}
 [host."${place.domain}"]
 admins = []
 ${pubsub ? `[host."${serviceAt(place)}"]\nservice = "pubsub"\n` : ''}`
