@@ -26,13 +26,19 @@ export class PinnedCache<T extends object> {
     return this.#held.get(key)?.value ?? this.#idle.get(key) ?? this.#start(key)
   }
 
+  /**
+   * Removes a value that is held now from those that nobody holds. One that is alone there stays: to empty itself, the
+   * LRU clears arrays for as many values as it may have, which takes longer than all else that a request needs.
+   */
+  #drop (key: string): void { if (this.#idle.size > 1) this.#idle.delete(key) }
+
   /** Returns the value and holds it in memory until `release` was called as often. */
   hold (key: string): Maybe<T> {
     const held = this.#held.get(key)
     if (held !== undefined) held.holds++
     else {
       this.#held.set(key, { value: this.#idle.get(key), holds: 1 })
-      this.#idle.delete(key)
+      this.#drop(key)
     }
     return follow(this.of(key), value => value)
   }
@@ -65,7 +71,7 @@ export class PinnedCache<T extends object> {
     this.#reading.delete(key)
   }
 
-  /** The number of values that are in memory or held. */
+  /** The number of values that are in memory or held; one may count twice (see `#drop`). */
   get size (): number { return this.#held.size + this.#idle.size }
 
   #start (key: string): Promise<T> {

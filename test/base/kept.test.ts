@@ -46,6 +46,22 @@ t.test('a held value stays, and others go when there are too many', async t => {
   t.same(kept.of('held'), { text: 'held' }, 'a released value stays for a while')
 })
 
+t.test('a value that is alone in memory is forgotten while it is held, too', async t => {
+  let reads = 0
+  const kept = new PinnedCache(key => Promise.resolve({ text: `${key}${++reads}` }), 10)
+  await kept.of('a')
+  t.same(kept.hold('a'), { text: 'a1' }, 'no promise')
+  kept.forget('a')
+  t.same(await kept.of('a'), { text: 'a2' })
+  kept.release('a')
+  t.same(kept.of('a'), { text: 'a2' })
+  t.same(kept.hold('a'), { text: 'a2' })
+  kept.holdAs('a', { text: 'new' })
+  kept.release('a')
+  kept.release('a')
+  t.same(kept.of('a'), { text: 'new' })
+})
+
 t.test('a value that is forgotten while it is read is not kept', async t => {
   const { read, reads, answer } = reader()
   const kept = new PinnedCache(read, 10)

@@ -204,7 +204,7 @@ export class SqliteJournal implements Journal<unknown> {
     where(query.with?.includes('/') === true ? 'with_full = ?' : 'with_bare = ?', query.with)
     where('at >= ?', query.since)
     where('at <= ?', query.until)
-    where('id IN (SELECT value FROM json_each(?))', query.ids === undefined ? undefined : JSON.stringify(query.ids))
+    where(...conditionOf(query.ids))
     if (query.ids !== undefined) where('alias = ?', query.alias)
     if (query.text !== undefined) {
       const sought = indexedPrefixes(this.#id, owner, query.text)
@@ -226,6 +226,13 @@ export class SqliteJournal implements Journal<unknown> {
 }
 
 const ALL = 'FROM journal INDEXED BY journal_order WHERE store = ? AND owner = ?'
+
+/** Returns the condition of these ids. One alone, which is what most reads ask for, takes less time. */
+function conditionOf (ids: readonly string[] | undefined): [condition: string, value: string | undefined] {
+  const [first, second] = ids ?? []
+  if (first !== undefined && second === undefined) return ['id = ?', first]
+  return ['id IN (SELECT value FROM json_each(?))', ids === undefined ? undefined : JSON.stringify(ids)]
+}
 
 /**
  * True if a read may begin on the main thread: it can end after any entry. A search by words cannot: SQLite finds all
