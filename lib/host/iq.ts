@@ -141,10 +141,12 @@ export class PendingRequests {
   }
 
   /**
-   * Resolves with the result of a request that `refusal` allows. Rejects with the peer's StanzaError, or with
-   * remote-server-timeout. `timeout` is in milliseconds.
+   * Resolves with the result of a request. Rejects with the peer's StanzaError, with remote-server-timeout, or with the
+   * refusal. `timeout` is in milliseconds.
    */
   wait (peer: Jid, id: string, timeout = IQ_TIMEOUT): Promise<Element> {
+    const refusal = this.refusal(peer)
+    if (refusal !== undefined) return Promise.reject(refusal)
     const name = peer.toString()
     this.#byPeer.set(name, (this.#byPeer.get(name) ?? 0) + 1)
     return new Promise((resolve, reject) => {

@@ -49,6 +49,9 @@ export class HandingBack {
     return done
   }
 
+  /** From now on stanzas are handed back in turns. */
+  begin (): void { this.#isHurried = false }
+
   /** Hands back all that waits at once, and from now on everything: nobody is there later to do it. */
   hurry (): void {
     this.#isHurried = true

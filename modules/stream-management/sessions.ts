@@ -154,6 +154,7 @@ export class ManagedSessions implements ManagedSessionHome<ManagedSession> {
    * up, and stores everything, so that the next instance of the module, or the next process, finds the latest state.
    */
   start (): () => void {
+    this.#handing.begin()
     const release = this.#ledger.bound(this.bounds.totalBytes)
     const part = this.#sharedBytes.join(body => {
       for (const managed of [...this.#table.all()]) if (managed.isLateWith(body)) this.overflowed(managed)
